@@ -1,0 +1,56 @@
+"""YAML files that scientists edit, read into frozen pydantic models.
+
+A wrong file is refused with its path, the key, what was found and what was expected. No environment is read here.
+"""
+
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from upath import UPath
+
+from cellassets.errors import ConfigError
+
+
+class Parameters(BaseModel):
+    """Base of all science parameters: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+ParametersT = TypeVar("ParametersT", bound=BaseModel)
+
+
+def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> ParametersT:
+    """Returns the YAML file at `path` as `model`.
+
+    Args:
+        path: a YAML file that holds one mapping.
+        model: the pydantic model to validate it with.
+        defaults: values for keys that the file does not set (such as a name taken from the file's name).
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or does not fit the model.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        message = f"{path}: no such file; expected the YAML of a {model.__name__}"
+        raise ConfigError(message) from error
+    except yaml.YAMLError as error:
+        message = f"{path}: not valid YAML: {error}"
+        raise ConfigError(message) from error
+    return validate(values if values is not None else {}, model, source=str(path), **defaults)
+
+
+def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: Any) -> ParametersT:
+    """Returns `values` as `model`, or a `ConfigError` that names `source` and every wrong key."""
+    if not isinstance(values, dict):
+        message = f"{source}: expected a mapping of a {model.__name__}'s keys, found {type(values).__name__}"
+        raise ConfigError(message)
+    try:
+        return model.model_validate({**defaults, **values})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or '(whole)'}: {e['msg']}" for e in error.errors()]
+        message = f"{source}: not a valid {model.__name__}: " + "; ".join(lines)
+        raise ConfigError(message) from error

@@ -1,0 +1,96 @@
+"""Every error that cellassets raises on purpose.
+
+    CellAssetsError
+    ├── ConfigError (ValueError)            a YAML file or a parameter is not what its model says
+    ├── PartitionKeyError (ValueError)      an id that cannot be a partition key
+    ├── LayoutError (ValueError)            a landing folder or its metadata is not in a known layout
+    ├── ImageError (OSError)                an image file is missing, truncated or of the wrong kind
+    ├── PlateRefused (ValueError)           policy refuses an experiment because of what was found in it
+    ├── SchemaError (ValueError)            a table lacks columns or has other types
+    ├── ArtifactMissing (FileNotFoundError) nothing published at that place yet
+    ├── StaleArtifact (RuntimeError)        published from other inputs than those asked for
+    ├── CorruptArtifact (OSError)           published files differ from their commit record
+    ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
+    ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
+    ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
+    ├── EncoderError (RuntimeError)         an encoder cannot embed these images
+    ├── DatasetError (ValueError)           a dataset names what is not there
+    ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
+    ├── AnnotationError (ValueError)        an annotation table is not a table of known relationships
+    └── BenchmarkError (ValueError)         a benchmark cannot be computed on this map
+
+Each class is also the built-in error that a caller without cellassets in mind would catch. Messages say which
+experiment, plate, well or file, what was found, what was expected and what to do.
+"""
+
+
+class CellAssetsError(Exception):
+    """Base of every error that cellassets raises on purpose."""
+
+
+class ConfigError(CellAssetsError, ValueError):
+    """A YAML file or a parameter is not what its model says."""
+
+
+class PartitionKeyError(CellAssetsError, ValueError):
+    """An id that cannot be a partition key."""
+
+
+class LayoutError(CellAssetsError, ValueError):
+    """A landing folder or its metadata is not in a known layout."""
+
+
+class ImageError(CellAssetsError, OSError):
+    """An image file is missing, truncated or of the wrong kind."""
+
+
+class PlateRefused(CellAssetsError, ValueError):
+    """Policy refuses an experiment because of what was found in it."""
+
+
+class SchemaError(CellAssetsError, ValueError):
+    """A table lacks columns or has other types."""
+
+
+class ArtifactMissing(CellAssetsError, FileNotFoundError):
+    """Nothing has been published at that place yet."""
+
+
+class StaleArtifact(CellAssetsError, RuntimeError):
+    """An artefact was published from other inputs than those asked for."""
+
+
+class CorruptArtifact(CellAssetsError, OSError):
+    """Published files differ from their commit record."""
+
+
+class RecipeError(CellAssetsError, ValueError):
+    """A recipe cannot be trained on what is there."""
+
+
+class TrainingError(CellAssetsError, RuntimeError):
+    """Training went wrong."""
+
+
+class RegistryError(CellAssetsError, LookupError):
+    """A model is not in the registry, or not in a known form."""
+
+
+class EncoderError(CellAssetsError, RuntimeError):
+    """An encoder cannot embed these images."""
+
+
+class DatasetError(CellAssetsError, ValueError):
+    """A dataset names what is not there."""
+
+
+class AlignmentError(CellAssetsError, ValueError):
+    """A map cannot be aligned."""
+
+
+class AnnotationError(CellAssetsError, ValueError):
+    """An annotation table is not a table of known relationships."""
+
+
+class BenchmarkError(CellAssetsError, ValueError):
+    """A benchmark cannot be computed on this map."""

@@ -1,0 +1,1 @@
+"""Tables: the naming law (columns, dtypes, units), Parquet in and out, SQL over all of it."""

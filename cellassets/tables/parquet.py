@@ -1,0 +1,59 @@
+"""Parquet in and out: every table is checked against its schema on the way in and on the way out."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from upath import UPath
+
+from cellassets.artifact import is_local, write_bytes
+from cellassets.errors import SchemaError
+from cellassets.tables.schema import TableSchema
+
+
+def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
+    """Writes `table` to `path` as zstd Parquet in one atomic step.
+
+    Raises:
+        SchemaError: the table is not what `schema` says.
+    """
+    buffer = io.BytesIO()
+    schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue())
+
+
+def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
+    """Returns the table at `path`.
+
+    Raises:
+        SchemaError: the file is no Parquet file, or not the table that `schema` says.
+    """
+    try:
+        table = pl.read_parquet(path.path) if is_local(path) else pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except pl.exceptions.ComputeError as error:
+        message = f"{path}: cannot be read as Parquet ({error}); expected a {schema.name} table"
+        raise SchemaError(message) from error
+    return schema.conform(table, source=str(path))
+
+
+def read_tables(paths: Sequence[UPath], schema: TableSchema) -> pl.DataFrame:
+    """Returns the rows of several files of one table, in the order of `paths`."""
+    if not paths:
+        return schema.empty()
+    return pl.concat([read_table(path, schema) for path in paths])
+
+
+def vectors(table: pl.DataFrame, column: str = "embedding") -> Float[np.ndarray, "row feature"]:
+    """Returns an array column as a float32 matrix, one row a table row."""
+    values = table[column].to_numpy()
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def with_vectors(
+    table: pl.DataFrame, values: Float[np.ndarray, "row feature"], column: str = "embedding"
+) -> pl.DataFrame:
+    """Returns `table` with the rows of a matrix as its array column."""
+    matrix = np.ascontiguousarray(values, dtype=np.float32)
+    return table.with_columns(pl.Series(column, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])))
