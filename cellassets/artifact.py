@@ -139,9 +139,7 @@ class Artifact:
         """
         folder = self.folder(plan.fingerprint)
         files = tuple(describe_file(folder / name, name) for name in sorted(names))
-        record = Record(
-            kind=plan.kind, fingerprint=plan.fingerprint, inputs=plan.inputs, files=files, summary=summary
-        )
+        record = Record(kind=plan.kind, fingerprint=plan.fingerprint, inputs=plan.inputs, files=files, summary=summary)
         text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True)
         write_bytes(self.root / RECORD_NAME, text.encode())
         return record

@@ -1,0 +1,1 @@
+"""Encoders (networks and classical features) over the store, to embedding tables."""

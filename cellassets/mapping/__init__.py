@@ -1,0 +1,1 @@
+"""From site embeddings to a map: datasets, filter, align, aggregate, relate."""

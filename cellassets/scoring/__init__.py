@@ -1,0 +1,1 @@
+"""The benchmarks: their null models, statistics and annotations."""

@@ -1,0 +1,1 @@
+"""A simulated screen with planted biology: first run, tests, calibration."""

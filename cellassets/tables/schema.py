@@ -49,8 +49,9 @@ class TableSchema:
         return table.select(self._conform_column(table[c.name], c, source) for c in self.columns)
 
     def _conform_column(self, values: pl.Series, column: Column, source: str) -> pl.Series:
-        is_vector = isinstance(column.dtype, pl.Array) and isinstance(values.dtype, pl.Array)
-        if not (is_vector and values.dtype.inner == column.dtype.inner):
+        expected, found = column.dtype, values.dtype
+        is_vector = isinstance(expected, pl.Array) and isinstance(found, pl.Array) and found.inner == expected.inner
+        if not is_vector:
             try:
                 values = values.cast(column.dtype)
             except pl.exceptions.PolarsError as error:

@@ -1,0 +1,1 @@
+"""Weakly supervised training: recipe, data, backbones, losses, module, run, checkpoint."""

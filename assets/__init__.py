@@ -1,0 +1,1 @@
+"""Dagster assets and their checks: resolve the partition, call one library function, return metadata."""

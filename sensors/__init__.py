@@ -1,0 +1,1 @@
+"""Dagster sensors: the event, and what it asks for."""
