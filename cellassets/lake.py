@@ -54,6 +54,11 @@ class Lake:
         """One model's page for people: `report.html`."""
         return self._artifact("model_report", model_key)
 
+    @property
+    def annotations(self) -> UPath:
+        """Folder of the known relationships that maps are judged on: a CSV a source."""
+        return self.root / "annotations"
+
     def keys(self, kind: str, *parents: str) -> list[str]:
         """Returns the folder names one level below a kind of artefact, sorted (empty where there is none)."""
         folder = self._folder(kind, *parents)
