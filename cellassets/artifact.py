@@ -41,11 +41,13 @@ class FileEntry(Parameters):
 class Record(Parameters):
     """What an artefact was made from and which files it is made of.
 
-    `inputs` are what the fingerprint was taken from; `summary` is what people see beside it.
+    `inputs` are what the fingerprint was taken from; `summary` is what people see beside it; `generation` counts the
+    publications at this place, so that 'the same again' and 'back to what it was' can be told apart.
     """
 
     kind: str
     fingerprint: str
+    generation: int
     inputs: dict[str, Any]
     files: tuple[FileEntry, ...]
     summary: dict[str, Any]
