@@ -1,0 +1,159 @@
+"""What a simulated screen is to be: its plates, its planted biology and its nuisances, as one frozen model.
+
+Everything else in this package is a function of a `ScreenDesign` and of ids. Nothing is drawn or written here.
+`presets.py` has designs that are ready to use.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from cellassets.configuration import Parameters
+from cellassets.fingerprint import check_partition_key
+
+MAX_DIAMETER_FRAC = 0.5
+
+
+class CellTypeBatches(Parameters):
+    """One cell type and the number of experiments (batches) it is screened in."""
+
+    name: str
+    n_experiments: int = Field(ge=1)
+
+
+class NuisanceStrengths(Parameters):
+    """How strong each nuisance is: 0 switches it off, 1 is about as strong as the planted biology."""
+
+    batch: float = Field(default=1.0, ge=0)
+    plate: float = Field(default=1.0, ge=0)
+    well_position: float = Field(default=1.0, ge=0)
+    well: float = Field(default=1.0, ge=0)
+    cell_type: float = Field(default=1.0, ge=0)
+
+
+class ScreenDesign(Parameters):
+    """A screen: who is on its plates, what is planted, what disturbs, and the seed of it all.
+
+    Complexes 2k and 2k + 1 act in opposite directions for k < `n_opposite_pairs`. Genes in no complex and not inert
+    have a direction of their own. Experiments are called `<cell type>-<n>`, plates `Plate<n>`, as in RxRx1.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    cell_types: tuple[CellTypeBatches, ...] = (
+        CellTypeBatches(name="HUVEC", n_experiments=2),
+        CellTypeBatches(name="U2OS", n_experiments=2),
+    )
+    n_plates_per_experiment: int = Field(default=4, ge=1)
+    n_rows: int = Field(default=16, ge=1, le=52)
+    n_columns: int = Field(default=24, ge=1, le=99)
+    n_sites_per_well: int = Field(default=2, ge=1)
+    image_size: int = Field(default=512, ge=48, le=4096, description="height and width in pixels")
+    cell_diameter_px: float | None = Field(default=None, gt=8, description="of an average cell; null: by image size")
+
+    n_genes: int = Field(default=240, ge=0)
+    complex_sizes: tuple[Annotated[int, Field(ge=2)], ...] = (4,) * 30
+    n_opposite_pairs: int = Field(default=6, ge=0)
+    inert_frac: float = Field(default=0.2, ge=0, le=1, description="share of the genes that do nothing")
+    n_guides_per_gene: int = Field(default=1, ge=1)
+    n_compounds: int = Field(default=8, ge=0)
+    doses_um: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    targeted_frac: float = Field(default=0.75, ge=0, le=1, description="share of the compounds that hit a complex")
+    n_wells_per_perturbation: int = Field(default=4, ge=1, description="in one experiment, over its plates")
+
+    n_negative_controls: int = Field(default=32, ge=1, description="wells on every plate")
+    n_positive_controls: int = Field(default=16, ge=1, description="wells on every plate")
+    n_positive_control_kinds: int = Field(default=2, ge=1)
+
+    effect_strength: float = Field(default=1.0, ge=0)
+    nuisances: NuisanceStrengths = NuisanceStrengths()
+
+    @property
+    def experiments(self) -> dict[str, str]:
+        """Cell type of every experiment id."""
+        return {f"{t.name}-{n + 1}": t.name for t in self.cell_types for n in range(t.n_experiments)}
+
+    @property
+    def plate_ids(self) -> tuple[str, ...]:
+        """Plates of each experiment."""
+        return tuple(f"Plate{n + 1}" for n in range(self.n_plates_per_experiment))
+
+    @property
+    def n_wells(self) -> int:
+        """Wells of a plate."""
+        return self.n_rows * self.n_columns
+
+    @property
+    def n_inert_genes(self) -> int:
+        """Genes that do nothing."""
+        return round(self.n_genes * self.inert_frac)
+
+    @property
+    def n_perturbations(self) -> int:
+        """Treatments: guides of all genes and compounds at all doses."""
+        return self.n_genes * self.n_guides_per_gene + self.n_compounds * len(self.doses_um)
+
+    @property
+    def n_treatment_wells(self) -> int:
+        """Most treatment wells that a plate of this screen holds."""
+        return -(-self.n_perturbations * self.n_wells_per_perturbation // self.n_plates_per_experiment)
+
+    @property
+    def diameter_px(self) -> float:
+        """Diameter of an average cell in pixels.
+
+        By default it grows with the square root of the image size: 75 pixels at 512 (some 40 cells in the field),
+        46 at 192 (some 15), since a small picture has to show enough cells as well as enough of each.
+        """
+        return self.cell_diameter_px if self.cell_diameter_px is not None else 3.3 * self.image_size**0.5
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScreenDesign":
+        names = [cell_type.name for cell_type in self.cell_types]
+        if not names or len(set(names)) < len(names):
+            message = f"cell_types: expected at least one, each named once, found {names}"
+            raise ValueError(message)
+        for experiment_id in self.experiments:
+            check_partition_key(experiment_id, "experiment_id")
+        self._check_genes()
+        self._check_plates()
+        if self.diameter_px > MAX_DIAMETER_FRAC * self.image_size:
+            message = f"cell_diameter_px is {self.diameter_px:g} in images of {self.image_size}: expected at most half"
+            raise ValueError(message)
+        return self
+
+    def _check_genes(self) -> None:
+        n_needed = sum(self.complex_sizes) + self.n_inert_genes
+        if n_needed > self.n_genes:
+            message = (
+                f"n_genes is {self.n_genes}, but complexes need {sum(self.complex_sizes)} genes and inert_frac "
+                f"{self.inert_frac:g} takes {self.n_inert_genes}: expected at least {n_needed} genes"
+            )
+            raise ValueError(message)
+        if 2 * self.n_opposite_pairs > len(self.complex_sizes):
+            message = (
+                f"n_opposite_pairs is {self.n_opposite_pairs}: expected at most half of "
+                f"{len(self.complex_sizes)} complexes"
+            )
+            raise ValueError(message)
+        if len(set(self.doses_um)) < len(self.doses_um) or (self.n_compounds and not self.doses_um):
+            message = (
+                f"doses_um: expected different doses, at least one where there are compounds, found {self.doses_um}"
+            )
+            raise ValueError(message)
+
+    def _check_plates(self) -> None:
+        n_controls = self.n_negative_controls + self.n_positive_controls
+        n_needed = self.n_treatment_wells + n_controls
+        if n_needed > self.n_wells:
+            message = (
+                f"a plate of {self.n_rows} x {self.n_columns} has {self.n_wells} wells, but {self.n_treatment_wells} "
+                f"treatments and {n_controls} controls need {n_needed}: take more plates, fewer perturbations or "
+                "fewer n_wells_per_perturbation"
+            )
+            raise ValueError(message)
+        if self.n_positive_control_kinds > self.n_positive_controls:
+            message = (
+                f"n_positive_control_kinds is {self.n_positive_control_kinds}: expected at most the "
+                f"{self.n_positive_controls} positive control wells of a plate"
+            )
+            raise ValueError(message)

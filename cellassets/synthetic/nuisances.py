@@ -1,0 +1,111 @@
+"""What disturbs a screen: batch, plate and well-position effects, and chance from well to well.
+
+Every nuisance is a `Conditions`: a shift along the morphological axes (cells of another passage) and a change of
+staining and optics. They add up; `total_conditions` is what a well's picture is taken under.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float64
+
+from cellassets.synthetic.axes import AXIS_NAMES, N_AXES
+from cellassets.synthetic.design import ScreenDesign
+from cellassets.synthetic.seeds import stream
+
+N_CHANNELS = 6
+CHANNEL_NAMES = ("nuclei", "er", "actin", "rna", "mitochondria", "golgi")
+
+Vector = Float64[np.ndarray, " axis"]
+PerChannel = Float64[np.ndarray, " channel"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Shifts that one nuisance, or the sum of several, makes.
+
+    `offset` is in fractions of the camera's range, `blur` in nuclear-texture widths (negative: sharper), `bleed` the
+    share of each channel's light that reaches the next one, `vignette` the loss of light in the corners, centred off
+    the middle by `centre_y` and `centre_x` half-fields.
+    """
+
+    axis_shift: Vector
+    log_gain: PerChannel
+    offset: PerChannel
+    blur: float = 0.0
+    bleed: float = 0.0
+    vignette: float = 0.0
+    centre_y: float = 0.0
+    centre_x: float = 0.0
+
+    def __add__(self, other: "Conditions") -> "Conditions":
+        return Conditions(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def values(self) -> dict[str, float]:
+        """Returns every number by a readable name."""
+        named = {f"axis:{name}": float(value) for name, value in zip(AXIS_NAMES, self.axis_shift, strict=True)}
+        for index, name in enumerate(CHANNEL_NAMES):
+            named[f"log_gain:{name}"] = float(self.log_gain[index])
+            named[f"offset:{name}"] = float(self.offset[index])
+        scalars = ("blur", "bleed", "vignette", "centre_y", "centre_x")
+        return named | {name: float(getattr(self, name)) for name in scalars}
+
+
+def batch_conditions(design: ScreenDesign, experiment_id: str) -> Conditions:
+    """Returns what one experiment has to itself: stain lots, passage, focus and illumination."""
+    return _draw(stream(design.seed, "batch", experiment_id), design.nuisances.batch)
+
+
+def plate_conditions(design: ScreenDesign, experiment_id: str, plate_id: str) -> Conditions:
+    """Returns what one plate has to itself: the same kinds of shift as a batch, less than half as strong."""
+    return _draw(stream(design.seed, "plate", experiment_id, plate_id), 0.4 * design.nuisances.plate)
+
+
+def position_conditions(design: ScreenDesign, experiment_id: str, plate_id: str, row: int, column: int) -> Conditions:
+    """Returns the effect of a well's place: evaporation at the edge and a gradient of the plate's own."""
+    strength = design.nuisances.well_position
+    rng = stream(design.seed, "gradient", experiment_id, plate_id)
+    edge = _edge_closeness(row, design.n_rows) + _edge_closeness(column, design.n_columns)
+    height, width = max(design.n_rows - 1, 1), max(design.n_columns - 1, 1)
+    slope = rng.normal(0.0, 1.0, 2) @ np.array([2 * row / height - 1, 2 * column / width - 1])
+    shift = np.zeros(N_AXES)
+    for name, at_edge, along in (("cell_number", -0.9, 0.3), ("cell_size", 0.6, 0.1), ("mito_spread", -0.5, 0.1)):
+        shift[AXIS_NAMES.index(name)] = at_edge * min(edge, 1.0) + along * slope
+    log_gain = 0.06 * min(edge, 1.0) + 0.06 * slope * np.ones(N_CHANNELS)
+    return Conditions(strength * shift, strength * log_gain, np.zeros(N_CHANNELS))
+
+
+def well_conditions(design: ScreenDesign, experiment_id: str, plate_id: str, well_id: str) -> Conditions:
+    """Returns the chance of one well: biology that no one asked for, pipetting, a little focus."""
+    return _draw(stream(design.seed, "well", experiment_id, plate_id, well_id), 0.4 * design.nuisances.well)
+
+
+def total_conditions(
+    design: ScreenDesign, experiment_id: str, plate_id: str, well_id: str, *, place: tuple[int, int]
+) -> Conditions:
+    """Returns all that disturbs one well; `place` is its 0-based row and column."""
+    return (
+        batch_conditions(design, experiment_id)
+        + plate_conditions(design, experiment_id, plate_id)
+        + position_conditions(design, experiment_id, plate_id, *place)
+        + well_conditions(design, experiment_id, plate_id, well_id)
+    )
+
+
+def _draw(rng: np.random.Generator, strength: float) -> Conditions:
+    return Conditions(
+        axis_shift=strength * rng.normal(0.0, 0.6, N_AXES),
+        log_gain=strength * rng.normal(0.0, 0.22, N_CHANNELS),
+        offset=strength * np.abs(rng.normal(0.0, 0.02, N_CHANNELS)),
+        blur=strength * float(rng.normal(0.0, 0.3)),
+        bleed=strength * float(abs(rng.normal(0.0, 0.05))),
+        vignette=strength * float(abs(rng.normal(0.0, 0.1))),
+        centre_y=strength * float(rng.normal(0.0, 0.15)),
+        centre_x=strength * float(rng.normal(0.0, 0.15)),
+    )
+
+
+def _edge_closeness(index: int, n_lines: int) -> float:
+    """1 on the outermost line of wells, a third on the next one, 0 further in."""
+    distance = min(index, n_lines - 1 - index)
+    return {0: 1.0, 1: 1.0 / 3.0}.get(distance, 0.0)
