@@ -1,0 +1,47 @@
+# The four things that people do, and what CI does. `make demo` and `make test` work on a fresh machine.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+HOME_FOLDER ?= demo
+LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
+
+.PHONY: demo ui test check bench lock clean-demo
+
+demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
+	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER)
+
+ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loopback
+	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
+	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
+		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: $(VENV)/.installed-dev  ## all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## linters, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean-demo:  ## removes what the demo made
+	rm -rf $(HOME_FOLDER)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+lock: $(VENV)/.installed-dev  ## pins anew what pyproject.toml allows
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build -o requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build --extra dev \
+		-c requirements.lock -o requirements-dev.lock pyproject.toml
