@@ -141,7 +141,15 @@ class Artifact:
         """
         folder = self.folder(plan.fingerprint)
         files = tuple(describe_file(folder / name, name) for name in sorted(names))
-        record = Record(kind=plan.kind, fingerprint=plan.fingerprint, inputs=plan.inputs, files=files, summary=summary)
+        before = self.find_record()
+        record = Record(
+            kind=plan.kind,
+            fingerprint=plan.fingerprint,
+            generation=1 if before is None else before.generation + 1,
+            inputs=plan.inputs,
+            files=files,
+            summary=summary,
+        )
         text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True)
         write_bytes(self.root / RECORD_NAME, text.encode())
         return record
