@@ -1,0 +1,68 @@
+"""Model folders of trained networks: `encoder.json` beside `weights.safetensors`. Never a pickle.
+
+Written after training, read by `cellassets.embedding`; where folders are kept is the registry's business.
+"""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from upath import UPath
+
+from cellassets.artifact import write_bytes
+from cellassets.errors import RegistryError
+from cellassets.training.backbone import EmbeddingNetwork, build_network
+from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec
+
+
+def save_model_folder(folder: Path, network: EmbeddingNetwork, spec: NetworkSpec) -> Path:
+    """Returns `folder` after writing the network into it: the same network gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_NAME)
+    write_bytes(UPath(folder / SPEC_NAME), spec.model_dump_json(indent=1).encode())
+    return folder
+
+
+def read_spec(folder: Path) -> NetworkSpec:
+    """Returns what `encoder.json` of a trained network says.
+
+    Raises:
+        RegistryError: it is missing, or not that of a network.
+    """
+    path = folder / SPEC_NAME
+    try:
+        return NetworkSpec.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        message = f"{path}: no such file; a model folder holds {SPEC_NAME} and, for networks, {WEIGHTS_NAME}"
+        raise RegistryError(message) from error
+    except ValidationError as error:
+        message = f"{path}: not the {SPEC_NAME} of a network that this version can read: {error}"
+        raise RegistryError(message) from error
+
+
+def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
+    """Returns a trained network in evaluation mode, and its specification.
+
+    The module takes normalised float32 images [b, c, y, x] of any size and gives embeddings [b, d].
+
+    Raises:
+        RegistryError: a file is missing, is damaged, or the weights are not those of the backbone in `encoder.json`.
+    """
+    spec = read_spec(folder)
+    network = build_network(
+        spec.backbone,
+        n_channels=spec.n_channels,
+        embedding_dim=spec.embedding_dim,
+        trained_px=spec.trained_px,
+        seed=0,
+    )
+    path = folder / WEIGHTS_NAME
+    try:
+        network.load_state_dict(load_file(path))
+    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        message = f"{path}: not the weights of the {spec.backbone.family} in {SPEC_NAME}: {error}"
+        raise RegistryError(message) from error
+    return network.eval(), spec

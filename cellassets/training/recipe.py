@@ -1,0 +1,244 @@
+"""Recipes: everything that decides what a model becomes, as frozen parameters read from YAML.
+
+A recipe is either a network to train or a classical encoder to set up. Nothing here imports torch: sensors read
+recipes at every tick. Comes from `configs/recipes/<name>.yaml`; goes to `plan.py` (fingerprint) and `run.py`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from upath import UPath
+
+from cellassets.configuration import Parameters, load_yaml, validate
+from cellassets.errors import RecipeError
+from cellassets.fingerprint import check_partition_key
+
+NormalisationKind = Literal["site", "plate"]
+FeatureFamily = Literal["intensity", "texture", "granularity", "sizeshape", "radial_distribution"]
+
+
+def _check_stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+    if len(widths) != len(depths) or min((*widths, *depths)) < 1:
+        message = f"widths {widths} and depths {depths}: expected as many of one as of the other, all at least 1"
+        raise ValueError(message)
+
+
+class ResNetBackbone(Parameters):
+    """A ResNet: 7x7 stem of stride 4, then stages that halve the image.
+
+    Source: He et al. 2016, Deep residual learning for image recognition; the 'basic' and 'bottleneck' blocks of it.
+    """
+
+    family: Literal["resnet"] = "resnet"
+    stem_width: int = Field(default=64, ge=1)
+    widths: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=1)
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    block: Literal["basic", "bottleneck"] = "basic"
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> "ResNetBackbone":
+        _check_stages(self.widths, self.depths)
+        return self
+
+
+class ConvNextBackbone(Parameters):
+    """A ConvNeXt: patches of 4 pixels, then stages that halve the image.
+
+    Source: Liu et al. 2022, A ConvNet for the 2020s.
+    """
+
+    family: Literal["convnext"] = "convnext"
+    widths: tuple[int, ...] = Field(default=(96, 192, 384, 768), min_length=1)
+    depths: tuple[int, ...] = (3, 3, 9, 3)
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> "ConvNextBackbone":
+        _check_stages(self.widths, self.depths)
+        return self
+
+
+class VitBackbone(Parameters):
+    """A vision transformer; position embeddings are learnt for the crop's size and interpolated for other sizes.
+
+    Source: Dosovitskiy et al. 2021, An image is worth 16x16 words.
+    """
+
+    family: Literal["vit"] = "vit"
+    width: int = Field(default=384, ge=1)
+    depth: int = Field(default=12, ge=1)
+    n_heads: int = Field(default=6, ge=1)
+    patch_px: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "VitBackbone":
+        if self.width % self.n_heads:
+            message = f"width {self.width} is not a multiple of n_heads {self.n_heads}"
+            raise ValueError(message)
+        return self
+
+
+Backbone = Annotated[ResNetBackbone | ConvNextBackbone | VitBackbone, Field(discriminator="family")]
+
+
+class LossParameters(Parameters):
+    """Weighted sum of cross-entropy and ArcFace; a weight of 0 leaves a loss out.
+
+    Source: Deng et al. 2019, ArcFace (margin 0.5 rad, scale 64 for millions of faces); the RxRx1 Kaggle winner
+    weighted cross-entropy 0.8 and ArcFace 0.2.
+    """
+
+    cross_entropy_weight: float = Field(default=1.0, ge=0)
+    arcface_weight: float = Field(default=0.0, ge=0)
+    arcface_margin_rad: float = Field(default=0.3, ge=0, lt=1.5707)
+    arcface_scale: float = Field(default=16.0, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> "LossParameters":
+        if self.cross_entropy_weight + self.arcface_weight == 0:
+            message = "cross_entropy_weight and arcface_weight are both 0: nothing to minimise"
+            raise ValueError(message)
+        return self
+
+
+class AugmentationParameters(Parameters):
+    """What is varied at random because it carries no biology in a microscope image.
+
+    Gain and offset act on normalised channels, each channel by itself: z -> z * U(1 - gain, 1 + gain) + N(0, offset).
+    """
+
+    crop_px: int | None = Field(default=None, ge=16)
+    has_flips: bool = True
+    has_turns: bool = True
+    gain_jitter: float = Field(default=0.0, ge=0, lt=1)
+    offset_jitter: float = Field(default=0.0, ge=0)
+
+
+class OptimiserParameters(Parameters):
+    """How the loss is minimised: AdamW or SGD (momentum 0.9), a warm-up, then one falling schedule.
+
+    Source: Loshchilov & Hutter 2019 (AdamW) and 2017 (cosine); Smith & Topin 2018 (one cycle).
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
+    warmup_frac: float = Field(default=0.2, ge=0, lt=1)
+
+
+class ClassParameters(Parameters):
+    """Which wells are classes of the weak supervision. The label is `perturbation_id`.
+
+    `has_unmatched_classes` permits perturbations that only the training or only the held-out experiments hold;
+    otherwise they are an error, since an accuracy over a part of the classes reads like one over all of them.
+    """
+
+    perturbation_kinds: tuple[Literal["gene", "compound"], ...] = ("gene", "compound")
+    control_kinds: tuple[Literal["negative", "positive", "untreated"], ...] = ("negative", "positive")
+    has_unmatched_classes: bool = False
+
+
+class NetworkRecipe(Parameters):
+    """A network trained to tell perturbations apart, judged on experiments that it never saw."""
+
+    kind: Literal["network"] = "network"
+    name: str
+    train_experiments: tuple[str, ...] = Field(min_length=1)
+    validation_experiments: tuple[str, ...] = Field(min_length=1)
+    backbone: Backbone = ResNetBackbone()
+    embedding_dim: int = Field(default=128, ge=2)
+    loss: LossParameters = LossParameters()
+    augmentation: AugmentationParameters = AugmentationParameters()
+    normalisation: NormalisationKind = "plate"
+    centre_crop_px: int | None = Field(default=None, ge=16)
+    optimiser: OptimiserParameters = OptimiserParameters()
+    classes: ClassParameters = ClassParameters()
+    n_epochs: int = Field(default=30, ge=1, le=10_000)
+    validate_every_n_epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    uses_flagged_sites: bool = False
+    max_flagged_frac: float = Field(default=0.5, ge=0, le=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _held_out_is_held_out(self) -> "NetworkRecipe":
+        experiments = [*self.train_experiments, *self.validation_experiments]
+        shared = sorted(set(self.train_experiments) & set(self.validation_experiments))
+        if shared:
+            message = f"{', '.join(shared)} both trained on and validated on: validation is on held-out experiments"
+            raise ValueError(message)
+        if len(set(experiments)) < len(experiments):
+            message = f"an experiment is named twice: {', '.join(experiments)}"
+            raise ValueError(message)
+        return self
+
+
+class ClassicalParameters(Parameters):
+    """Parameters of the features that CellProfiler made known, per channel and per nucleus.
+
+    `nucleus_channel` is 0-based; `texture_scale_px` is the distance of grey-level co-occurrence; granularity opens the
+    image `granularity_spectrum_length` times; areas and distances are in pixels of the site after `image_downsample`.
+    """
+
+    n_channels: int = Field(default=6, ge=1)
+    nucleus_channel: int = Field(default=0, ge=0)
+    families: tuple[FeatureFamily, ...] = Field(
+        default=("intensity", "texture", "granularity", "sizeshape", "radial_distribution"), min_length=1
+    )
+    image_downsample: int = Field(default=1, ge=1)
+    texture_scale_px: int = Field(default=3, ge=1)
+    granularity_spectrum_length: int = Field(default=8, ge=1)
+    nucleus_min_area_px: int = Field(default=30, ge=1)
+    nucleus_min_distance_px: int = Field(default=5, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ClassicalParameters":
+        if self.nucleus_channel >= self.n_channels:
+            message = (
+                f"nucleus_channel {self.nucleus_channel} is 0-based and must be below n_channels {self.n_channels}"
+            )
+            raise ValueError(message)
+        if len(set(self.families)) < len(self.families):
+            message = f"a feature family is named twice: {', '.join(self.families)}"
+            raise ValueError(message)
+        return self
+
+
+class ClassicalRecipe(Parameters):
+    """A classical encoder: nothing is trained, it is registered like any other model."""
+
+    kind: Literal["classical"] = "classical"
+    name: str
+    parameters: ClassicalParameters = ClassicalParameters()
+
+
+Recipe = NetworkRecipe | ClassicalRecipe
+
+
+class _RecipeFile(Parameters):
+    """What a recipe file is read as before its kind is known."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["network", "classical"]
+
+
+def load_recipe(path: UPath) -> Recipe:
+    """Returns the recipe in a YAML file; its name is the file's.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or a key is wrong; names the file and the key.
+        RecipeError: the file gives itself another name.
+        PartitionKeyError: the file's name cannot be a partition key.
+    """
+    found = load_yaml(path, _RecipeFile)
+    values = {"kind": found.kind, **(found.model_extra or {})}
+    name = check_partition_key(path.stem, "recipe")
+    if values.setdefault("name", name) != name:
+        message = f"{path}: name: found {values['name']!r}; a recipe is called as its file, {name!r}: leave the key out"
+        raise RecipeError(message)
+    if found.kind == "network":
+        return validate(values, NetworkRecipe, source=str(path))
+    return validate(values, ClassicalRecipe, source=str(path))
