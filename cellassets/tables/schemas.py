@@ -190,6 +190,6 @@ BATCH_EFFECT = TableSchema(
         Column("metric", pl.String, "what was measured"),
         Column("value", pl.Float64, "its value"),
         Column("chance", pl.Float64, "its expectation where batches do not differ"),
-        Column("n_wells", pl.Int64, "wells it was measured on"),
+        Column("n_wells", pl.Int32, "wells it was measured on"),
     ),
 )

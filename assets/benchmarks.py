@@ -1,0 +1,99 @@
+"""`benchmark/<name>`: one asset a registered benchmark, all made the same way."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from assets.lookup import dataset_and_model, dataset_named
+from assets.materialise import materialised, refusals_as_failures
+from assets.perturbation_map import perturbation_map
+from cellassets.scoring.benchmark import BENCHMARKS
+from resources.partitions import DATASET_MODEL
+from resources.places import ConfigsResource, LakeResource
+from resources.pods import cpu_pod
+
+if TYPE_CHECKING:
+    from cellassets.artifact import Artifact, Record
+
+CHECK = "scores_have_a_null"
+
+
+def build_benchmark_assets() -> list[dg.AssetsDefinition]:
+    """Returns an asset for every registered benchmark."""
+    return [_build(name) for name in sorted(BENCHMARKS)]
+
+
+def _build(name: str) -> dg.AssetsDefinition:
+    benchmark = BENCHMARKS[name]
+    key = dg.AssetKey(["benchmark", name])
+
+    @dg.asset(
+        key=key,
+        deps=[perturbation_map],
+        partitions_def=DATASET_MODEL,
+        group_name="benchmarks",
+        owners=["team:computational-biology"],
+        kinds={"scipy", "parquet"},
+        code_version=benchmark.code_version,
+        description=f"{benchmark.title}. {benchmark.description}",
+        op_tags=cpu_pod(2, 4),
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK,
+                asset=key,
+                partitions_def=DATASET_MODEL,
+                description="Every score is finite, has units to stand on and a p-value in (0, 1].",
+            )
+        ],
+    )
+    def score(context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
+        from cellassets.reconcile.policy import load_benchmark_parameters
+        from cellassets.scoring.run import score_map
+
+        dataset_id, model_key = dataset_and_model(context.partition_key)
+        with refusals_as_failures():
+            record = score_map(
+                lake.open(),
+                name,
+                dataset_named(lake.open(), configs.path(), dataset_id),
+                model_key=model_key,
+                parameters=load_benchmark_parameters(configs.path(), name),
+            )
+        artifact = lake.open().scores(name, dataset_id, model_key)
+        scores = read_scores(artifact, record)
+        return materialised(artifact, record, metadata={"scores": _table(scores)}, checks=[_check(scores)])
+
+    return score
+
+
+def read_scores(artifact: "Artifact", record: "Record") -> pl.DataFrame:
+    """Returns the published scores."""
+    return pl.read_parquet(artifact.path("scores.parquet", record).read_bytes())
+
+
+def _check(scores: pl.DataFrame) -> dg.AssetCheckResult:
+    is_sound = (
+        pl.col("value").is_finite()
+        & pl.col("null_mean").is_finite()
+        & (pl.col("n_units") > 0)
+        & pl.col("p_value").is_between(0, 1, closed="right")
+    )
+    unsound = scores.filter(~is_sound)
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=scores.height > 0 and unsound.is_empty(),
+        metadata={"n_rows": scores.height, "n_unsound": unsound.height},
+    )
+
+
+def _table(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    summary = scores.filter(pl.col("level") == "summary")
+    lines = ["| metric | value | 95% interval | null | p | n |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in summary.iter_rows(named=True):
+        low, high = row["interval_low"], row["interval_high"]
+        interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        null = f"{row['null_mean']:.3f} ({row['null_low']:.3f} to {row['null_high']:.3f})"
+        count = f"{row['n_units']} {row['unit']}s"
+        lines.append(f"| {row['metric']} | {row['value']:.3f} | {interval} | {null} | {row['p_value']:.2g} | {count} |")
+    return dg.MetadataValue.md("\n".join(lines))

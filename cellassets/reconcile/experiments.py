@@ -1,0 +1,82 @@
+"""Experiments that landed and are not checked and stored as they lie now."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upath import UPath
+
+from cellassets.lake import Lake
+from cellassets.plates.landing import LandedExperiment, find_experiments
+from cellassets.reconcile.policy import LandingPolicy
+from cellassets.reconcile.work import Waiting, Work, run_key
+
+ASSETS = ("raw_plates", "plate_store", "plate_quality")
+
+
+@dataclass(frozen=True)
+class FirstSeen:
+    """When each landing folder was first seen with the content that it has: `{experiment_id: (signature, time)}`."""
+
+    seen: dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class LandingState:
+    """What the landing zone asks for now."""
+
+    work: list[Work]
+    waiting: list[Waiting]
+    first_seen: FirstSeen
+
+
+def landing_state(
+    lake: Lake, landing: UPath, policy: LandingPolicy, *, first_seen: FirstSeen, now: datetime
+) -> LandingState:
+    """Returns which landed experiments to take in, and which to leave alone for now.
+
+    Args:
+        lake: where their artefacts are.
+        landing: folder that holds a folder an experiment.
+        policy: when a folder without a marker counts as complete.
+        first_seen: what the previous call returned (empty at the first).
+        now: the time of this call, with a time zone.
+    """
+    work: list[Work] = []
+    waiting: list[Waiting] = []
+    seen: dict[str, tuple[str, str]] = {}
+    for landed in find_experiments(landing):
+        signature, since = first_seen.seen.get(landed.experiment_id, ("", ""))
+        if signature != landed.signature:
+            since = now.isoformat()
+        seen[landed.experiment_id] = (landed.signature, since)
+        quiet = now - datetime.fromisoformat(since)
+        if not landed.is_marked_complete and quiet < timedelta(minutes=policy.quiet_minutes):
+            reason = f"no _COMPLETE in it and changed {quiet.total_seconds():.0f} s ago"
+            waiting.append(Waiting(landed.experiment_id, reason))
+        elif not is_taken_in(lake, landed):
+            work.append(_work(lake, landed))
+    return LandingState(work, waiting, FirstSeen(seen))
+
+
+def is_taken_in(lake: Lake, landed: LandedExperiment) -> bool:
+    """True where manifest, store and quality are all made from the folder as it lies now."""
+    manifest = lake.raw_plates(landed.experiment_id).find_record()
+    if manifest is None or manifest.summary["landing_signature"] != landed.signature:
+        return False
+    return is_stored(lake, landed.experiment_id)
+
+
+def is_stored(lake: Lake, experiment_id: str) -> bool:
+    """True where store and quality are made from the published manifest."""
+    manifest = lake.raw_plates(experiment_id).find_record()
+    store = lake.plate_store(experiment_id).find_record()
+    quality = lake.plate_quality(experiment_id).find_record()
+    if manifest is None or store is None or quality is None:
+        return False
+    return store.inputs["raw_plates"] == manifest.fingerprint and quality.inputs["plate_store"] == store.fingerprint
+
+
+def _work(lake: Lake, landed: LandedExperiment) -> Work:
+    experiment_id = landed.experiment_id
+    key = run_key((lake.raw_plates(experiment_id), landed.signature))
+    return Work({"experiment": experiment_id}, ASSETS, key)

@@ -1,0 +1,83 @@
+"""Embeds one data set's experiments with the active models: one Dagster backfill, as a person would start it in the UI.
+
+    python scripts/backfill.py U2OS
+
+The backfill is queued in the instance that DAGSTER_HOME names; a running daemon does the work, and the sensor
+`stale_scores` asks for maps and scores when it is done.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cellassets.mapping.dataset import dataset_experiments
+from cellassets.reconcile.models import active_models, all_datasets
+from resources.environment import build_resources
+from resources.partitions import partition_key
+
+WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
+MUTATION = """
+mutation backfill($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+    ... on PartitionKeysNotFoundError { message }
+  }
+}
+"""
+
+
+def partitions_of(dataset_id: str) -> list[str]:
+    """Returns the (experiment, model) partition keys of a data set and the active models.
+
+    Raises:
+        SystemExit: there is no such data set, or no active model.
+    """
+    resources = build_resources()
+    lake, configs = resources["lake"].open(), resources["configs"]
+    datasets = {dataset.dataset_id: dataset for dataset in all_datasets(lake, configs.path())}
+    if dataset_id not in datasets:
+        sys.exit(f"no data set {dataset_id!r}; there are: {', '.join(sorted(datasets)) or 'none'}")
+    models = active_models(resources["registry"].open().list_models(), configs.policy().models)
+    if not models:
+        sys.exit("no active model is registered")
+    experiments = dataset_experiments(lake, datasets[dataset_id])
+    keys = [partition_key({"experiment": name, "model": entry.key}) for entry in models for name in experiments]
+    return [key for key in keys if key is not None]
+
+
+def launch(partitions: list[str]) -> str:
+    """Returns the identifier of the backfill of `site_embeddings` over these partitions, after queueing it."""
+    params = {
+        "assetSelection": [{"path": ["site_embeddings"]}],
+        "partitionNames": partitions,
+        "tags": [{"key": "cellassets/asked_by", "value": "scripts/backfill.py"}],
+        "fromFailure": False,
+    }
+    command = [str(Path(sys.executable).with_name("dagster-graphql")), "-w", str(WORKSPACE), "-t", MUTATION]
+    answer = subprocess.run(
+        [*command, "-v", json.dumps({"params": params})], capture_output=True, text=True, check=False
+    )
+    try:
+        result = json.loads(answer.stdout)["data"]["launchPartitionBackfill"]
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"the backfill was not queued: {answer.stdout[-2000:]}{answer.stderr[-2000:]}")
+    if result["__typename"] != "LaunchBackfillSuccess":
+        sys.exit(f"the backfill was not queued: {result['__typename']}: {result.get('message', '')}")
+    return str(result["backfillId"])
+
+
+def main() -> None:
+    """Queues the backfill and says how to follow it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset_id")
+    partitions = partitions_of(parser.parse_args().dataset_id)
+    print(f"backfill {launch(partitions)} of {len(partitions)} partitions of site_embeddings is queued")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""`make demo`: a simulated screen lands, Dagster's own daemon does the rest, scores come out.
+
+Nothing here computes a score: it writes plates into the landing zone, starts the daemon, watches what gets published,
+and once the first cell type is done it lands a second one and starts its backfill. Run again it finds all of it done.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from upath import UPath
+
+from cellassets.artifact import write_bytes
+from cellassets.configuration import load_yaml
+from cellassets.home import Home
+from cellassets.lake import Lake
+from cellassets.reconcile.standing import Standing, standing
+from cellassets.registry import Registry
+from cellassets.reporting.leaderboard import leaderboard_table
+from cellassets.synthetic.design import ScreenDesign
+from cellassets.synthetic.presets import demo_design
+from cellassets.synthetic.screen import write_screen
+from cellassets.synthetic.truth import write_truth
+
+REPOSITORY = Path(__file__).parents[1]
+POLL_S = 2.0
+DAEMON_STOP_S = 20
+console = Console()
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demo: its folder, its screen, its configuration files."""
+
+    home: Home
+    design: ScreenDesign
+    configs: UPath
+
+    @property
+    def lake(self) -> Lake:
+        """Where the artefacts go."""
+        return Lake(UPath(self.home.lake))
+
+    def standing(self) -> list[Standing]:
+        """How far it is."""
+        registry = Registry(self.home.tracking_uri, self.home.model_root)
+        return standing(self.lake, UPath(self.home.landing), registry, self.configs)
+
+    def enter(self) -> None:
+        """Makes the folders and sets the environment that the daemon and its runs inherit."""
+        self.home.dagster_home.mkdir(parents=True, exist_ok=True)
+        self.home.landing.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "dagster.yaml", self.home.dagster_home / "dagster.yaml")
+        os.environ.update(
+            CELLASSETS_HOME=str(self.home.root),
+            CELLASSETS_CONFIGS=str(self.configs),
+            DAGSTER_HOME=str(self.home.dagster_home),
+        )
+
+    def experiments_of(self, cell_type: str) -> list[str]:
+        """The experiments that are simulated of one cell type."""
+        return [name for name, its_type in self.design.experiments.items() if its_type == cell_type]
+
+
+class Bars:
+    """The progress bars, and what is running below them."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description:<40}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TextColumn("[dim]{task.fields[now]}"), console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, what: str, n_done: int, n_total: int, *, now: str = "") -> None:
+        """Draws one bar; a bar that is full stops its clock."""
+        if what not in self._tasks:
+            self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
+        self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
+
+    def report(self, n_done: int, n_total: int, what: str) -> None:
+        """Draws one bar, as the library's progress callback."""
+        self.show(what, n_done, n_total)
+
+
+@contextmanager
+def daemon(home: Home) -> Iterator[None]:
+    """Runs Dagster's daemon until the block ends; one left over by a killed demo is stopped first."""
+    pid_file = home.root / "daemon.pid"
+    if pid_file.exists():
+        _stop(int(pid_file.read_text()))
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(REPOSITORY / "workspace.yaml")]
+    with (home.root / "daemon.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True)
+    pid_file.write_text(str(process.pid))
+    try:
+        yield
+    finally:
+        _stop(process.pid)
+        process.wait()
+        pid_file.unlink(missing_ok=True)
+
+
+def _stop(pid: int) -> None:
+    """Stops a daemon and everything that it started; a process that is no daemon of ours is left alone."""
+    command_line = Path(f"/proc/{pid}/cmdline")
+    if not command_line.exists() or b"dagster-daemon" not in command_line.read_bytes():
+        return
+    for sent, patience_s in ((signal.SIGTERM, DAEMON_STOP_S), (signal.SIGKILL, 1)):
+        try:
+            os.killpg(pid, sent)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and command_line.exists() and command_line.read_bytes():
+            time.sleep(0.2)
+
+
+def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequence[str] | None = None) -> None:
+    """Draws how far everything is until it is all done, or until the kinds named in `until` are.
+
+    Raises:
+        SystemExit: a run failed for good; its reason is printed.
+    """
+    while True:
+        _stop_at_failure(instance, demo.home)
+        stands = demo.standing()
+        now = _running(instance)
+        for stand in stands:
+            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], ""))
+        if all(stand.is_done for stand in stands if until is None or stand.what in until):
+            return
+        time.sleep(POLL_S)
+
+
+# first word of a standing -> assets that it waits for
+ASSETS = {
+    "plates": ("raw_plates", "plate_store", "plate_quality"),
+    "models": ("checkpoint",),
+    "embedding": ("site_embeddings",),
+    "maps,": ("perturbation_map", "benchmark"),
+    "leaderboard": ("leaderboard",),
+    "model": ("model_report",),
+}
+
+
+def _running(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Returns which partitions are being made now, by the first word of the standing."""
+    shown: dict[str, list[str]] = {}
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        names = {key.path[0] for key in run.asset_selection or ()}
+        for word, assets in ASSETS.items():
+            if names & set(assets):
+                shown.setdefault(word, []).append(run.tags.get("dagster/partition", "…"))
+    return {word: ", ".join(partitions) for word, partitions in shown.items()}
+
+
+def _stop_at_failure(instance: dg.DagsterInstance, home: Home) -> None:
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
+        if run.tags.get("dagster/will_retry") != "true" and "cellassets/seen" not in run.tags:
+            events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+            reasons = [event.dagster_event.step_failure_data.error_display_string for event in events]
+            what = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
+            text = f"run {run.run_id} of {what} failed:\n" + "\n".join(reasons)[:4000]
+            sys.exit(f"{text}\nlook at it with `make ui`, or in {home.root / 'daemon.log'}")
+
+
+def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
+    """Writes experiments into the landing zone, as the robots would."""
+    write_screen(demo.design, demo.home.landing, experiment_ids=experiment_ids, progress=bars.report)
+
+
+def run(demo: Demo) -> None:
+    """Lands the first cell type, waits for its scores; lands the others, backfills each, waits again."""
+    write_truth(demo.design, demo.home.root / "truth")
+    pairs = (demo.home.root / "truth" / "gene_pairs.csv").read_bytes()
+    write_bytes(demo.lake.annotations / "planted_complexes.csv", pairs)
+    first, *later = [cell_type.name for cell_type in demo.design.cell_types]
+    instance = dg.DagsterInstance.get()
+    bars = Bars()
+    with daemon(demo.home), bars.progress:
+        land(demo, bars, demo.experiments_of(first))
+        watch(demo, bars, instance)
+        for cell_type in later:
+            land(demo, bars, demo.experiments_of(cell_type))
+            watch(demo, bars, instance, until=["plates checked and stored"])
+            backfill(demo, cell_type, bars)
+            watch(demo, bars, instance)
+
+
+def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
+    """Starts the backfill over a new cell type, where it has no map yet, and waits until its maps are scored."""
+    if demo.lake.keys("perturbation_map", dataset_id):
+        return
+    command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
+    bars.progress.print(f"[dim]$ python scripts/backfill.py {dataset_id}")
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    bars.progress.print(f"[dim]{answer.stdout.strip()}{answer.stderr.strip()}")
+    if answer.returncode:
+        sys.exit(answer.returncode)
+    while not demo.lake.keys("perturbation_map", dataset_id):
+        _stop_at_failure(dg.DagsterInstance.get(), demo.home)
+        time.sleep(POLL_S)
+
+
+def is_complete(demo: Demo) -> bool:
+    """True where every experiment landed, every cell type is scored, and nothing is missing or out of date."""
+    landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
+    mapped = all(demo.lake.keys("perturbation_map", cell_type.name) for cell_type in demo.design.cell_types)
+    return landed and mapped and all(stand.is_done for stand in demo.standing())
+
+
+def show(demo: Demo) -> None:
+    """Prints the leaderboard, where the reports are and how to open the UI."""
+    console.print(leaderboard_table(demo.lake))
+    console.print("Reports, one page a model:")
+    for model_key in demo.lake.keys("model_report"):
+        console.print(f"  {demo.lake.model_report(model_key).path('report.html')}", soft_wrap=True)
+    console.print("Dagster UI on what was just made:  [bold]make ui")
+
+
+def main() -> None:
+    """Runs the demo, or says that it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=REPOSITORY / "demo", help="folder of the demo (default: demo)")
+    parser.add_argument("--configs", type=Path, default=REPOSITORY / "configs", help="recipes, benchmarks, policy")
+    parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
+    chosen = parser.parse_args()
+    design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
+    demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()))
+    demo.enter()
+    if is_complete(demo):
+        console.print("Everything is there already, made from what is there now: nothing to do.")
+    else:
+        started = time.monotonic()
+        run(demo)
+        console.print(f"Done in {time.monotonic() - started:.0f} s.")
+    show(demo)
+
+
+if __name__ == "__main__":
+    main()
