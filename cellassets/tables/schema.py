@@ -4,10 +4,16 @@ The tables themselves are listed in `cellassets.tables.schemas`.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from cellassets.errors import SchemaError
+
+if TYPE_CHECKING:
+    DataType = pl.DataType
+else:
+    DataType = object  # beartype, which checks signatures in the tests, refuses polars' own class as a hint
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,7 @@ class Column:
     """One column: its name, its polars type, what it means (with the unit), whether it may be null."""
 
     name: str
-    dtype: pl.DataType | type[pl.DataType]
+    dtype: DataType
     meaning: str
     is_nullable: bool = False
 

@@ -4,29 +4,29 @@ import polars as pl
 
 from cellassets.tables.schema import Column, TableSchema
 
-EXPERIMENT = Column("experiment_id", pl.String, "experiment (partition key)")
-PLATE = Column("plate_id", pl.String, "plate within the experiment, as its folder is called")
-WELL = Column("well_id", pl.String, "row letters and two-digit column, as B07")
-SITE = Column("site_index", pl.Int32, "field of view within the well, 1-based as on disk")
-BATCH = Column("batch_id", pl.String, "what is aligned against itself: the experiment unless a dataset says otherwise")
-PERTURBATION = Column("perturbation_id", pl.String, "what was done to the well, dose included")
-MODEL = Column("model_key", pl.String, "registered model version, <name>.v<version>")
-DATASET = Column("dataset_id", pl.String, "named set of wells to judge models on")
+EXPERIMENT = Column("experiment_id", pl.String(), "experiment (partition key)")
+PLATE = Column("plate_id", pl.String(), "plate within the experiment, as its folder is called")
+WELL = Column("well_id", pl.String(), "row letters and two-digit column, as B07")
+SITE = Column("site_index", pl.Int32(), "field of view within the well, 1-based as on disk")
+BATCH = Column("batch_id", pl.String(), "what is aligned against itself: the experiment unless a dataset says otherwise")
+PERTURBATION = Column("perturbation_id", pl.String(), "what was done to the well, dose included")
+MODEL = Column("model_key", pl.String(), "registered model version, <name>.v<version>")
+DATASET = Column("dataset_id", pl.String(), "named set of wells to judge models on")
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its width is the model's or the map's")
 
 PERTURBATION_COLUMNS = (
     PERTURBATION,
-    Column("perturbation_kind", pl.String, "gene, compound or control"),
-    Column("gene_symbol", pl.String, "gene that was knocked out", is_nullable=True),
-    Column("guide_id", pl.String, "guide or siRNA that did it", is_nullable=True),
-    Column("compound_id", pl.String, "compound that was added", is_nullable=True),
-    Column("concentration_um", pl.Float64, "its concentration in micromolar", is_nullable=True),
-    Column("control_kind", pl.String, "negative, positive, untreated, or null", is_nullable=True),
+    Column("perturbation_kind", pl.String(), "gene, compound or control"),
+    Column("gene_symbol", pl.String(), "gene that was knocked out", is_nullable=True),
+    Column("guide_id", pl.String(), "guide or siRNA that did it", is_nullable=True),
+    Column("compound_id", pl.String(), "compound that was added", is_nullable=True),
+    Column("concentration_um", pl.Float64(), "its concentration in micromolar", is_nullable=True),
+    Column("control_kind", pl.String(), "negative, positive, untreated, or null", is_nullable=True),
 )
 
 WELLS = TableSchema(
     "wells",
-    (EXPERIMENT, PLATE, WELL, Column("cell_type", pl.String, "cell line or type"), *PERTURBATION_COLUMNS),
+    (EXPERIMENT, PLATE, WELL, Column("cell_type", pl.String(), "cell line or type"), *PERTURBATION_COLUMNS),
 )
 
 IMAGES = TableSchema(
@@ -36,30 +36,30 @@ IMAGES = TableSchema(
         PLATE,
         WELL,
         SITE,
-        Column("channel_index", pl.Int32, "channel, 1-based as on disk"),
-        Column("channel_name", pl.String, "stain or channel name"),
-        Column("path", pl.String, "file below the experiment's landing folder"),
-        Column("n_bytes", pl.Int64, "file size in bytes"),
-        Column("crc32c", pl.UInt32, "CRC32C of the file's bytes"),
-        Column("height", pl.Int32, "image height in pixels"),
-        Column("width", pl.Int32, "image width in pixels"),
-        Column("dtype", pl.String, "numpy dtype of the pixels"),
-        Column("is_usable", pl.Boolean, "false where its site is dropped"),
+        Column("channel_index", pl.Int32(), "channel, 1-based as on disk"),
+        Column("channel_name", pl.String(), "stain or channel name"),
+        Column("path", pl.String(), "file below the experiment's landing folder"),
+        Column("n_bytes", pl.Int64(), "file size in bytes"),
+        Column("crc32c", pl.UInt32(), "CRC32C of the file's bytes"),
+        Column("height", pl.Int32(), "image height in pixels"),
+        Column("width", pl.Int32(), "image width in pixels"),
+        Column("dtype", pl.String(), "numpy dtype of the pixels"),
+        Column("is_usable", pl.Boolean(), "false where its site is dropped"),
     ),
 )
 
 FINDINGS = TableSchema(
     "findings",
     (
-        Column("finding_kind", pl.String, "what is wrong, one of cellassets.plates.findings.FINDING_KINDS"),
+        Column("finding_kind", pl.String(), "what is wrong, one of cellassets.plates.findings.FINDING_KINDS"),
         EXPERIMENT,
-        Column("plate_id", pl.String, "plate", is_nullable=True),
-        Column("well_id", pl.String, "well", is_nullable=True),
-        Column("site_index", pl.Int32, "site, 1-based", is_nullable=True),
-        Column("channel_index", pl.Int32, "channel, 1-based", is_nullable=True),
-        Column("path", pl.String, "file below the experiment's landing folder", is_nullable=True),
-        Column("message", pl.String, "what was found and what was expected"),
-        Column("consequence", pl.String, "refused, site_dropped, well_dropped, file_ignored or none"),
+        Column("plate_id", pl.String(), "plate", is_nullable=True),
+        Column("well_id", pl.String(), "well", is_nullable=True),
+        Column("site_index", pl.Int32(), "site, 1-based", is_nullable=True),
+        Column("channel_index", pl.Int32(), "channel, 1-based", is_nullable=True),
+        Column("path", pl.String(), "file below the experiment's landing folder", is_nullable=True),
+        Column("message", pl.String(), "what was found and what was expected"),
+        Column("consequence", pl.String(), "refused, site_dropped, well_dropped, file_ignored or none"),
     ),
 )
 
@@ -70,7 +70,7 @@ SITES = TableSchema(
         PLATE,
         WELL,
         SITE,
-        Column("row_index", pl.Int32, "row in the plate's Zarr array, 0-based"),
+        Column("row_index", pl.Int32(), "row in the plate's Zarr array, 0-based"),
         Column("channel_mean", pl.Array(pl.Float32, 1), "mean pixel value a channel, grey levels"),
         Column("channel_std", pl.Array(pl.Float32, 1), "standard deviation of pixel values a channel, grey levels"),
     ),
@@ -83,13 +83,13 @@ QUALITY = TableSchema(
         PLATE,
         WELL,
         SITE,
-        Column("focus", pl.Float32, "log-log slope of the nuclear channel's power spectrum; lower is blurrier"),
-        Column("saturation_frac", pl.Float32, "share of pixels at the type's largest value, worst channel"),
-        Column("background", pl.Float32, "5th percentile of pixel values, mean over channels, grey levels"),
-        Column("illumination", pl.Float32, "coefficient of variation of the smoothed background field"),
-        Column("n_nuclei", pl.Int32, "nuclei counted"),
-        Column("is_flagged", pl.Boolean, "true where the site should not be used"),
-        Column("flag_reason", pl.String, "measures that are out of line, joined by ';'", is_nullable=True),
+        Column("focus", pl.Float32(), "log-log slope of the nuclear channel's power spectrum; lower is blurrier"),
+        Column("saturation_frac", pl.Float32(), "share of pixels at the type's largest value, worst channel"),
+        Column("background", pl.Float32(), "5th percentile of pixel values, mean over channels, grey levels"),
+        Column("illumination", pl.Float32(), "coefficient of variation of the smoothed background field"),
+        Column("n_nuclei", pl.Int32(), "nuclei counted"),
+        Column("is_flagged", pl.Boolean(), "true where the site should not be used"),
+        Column("flag_reason", pl.String(), "measures that are out of line, joined by ';'", is_nullable=True),
     ),
 )
 
@@ -102,9 +102,9 @@ WELL_EMBEDDINGS = TableSchema(
         PLATE,
         WELL,
         BATCH,
-        Column("cell_type", pl.String, "cell line or type"),
+        Column("cell_type", pl.String(), "cell line or type"),
         *PERTURBATION_COLUMNS,
-        Column("n_sites", pl.Int32, "sites that the well's vector is the mean of"),
+        Column("n_sites", pl.Int32(), "sites that the well's vector is the mean of"),
         EMBEDDING,
     ),
 )
@@ -115,8 +115,8 @@ PERTURBATION_MAP = TableSchema(
         DATASET,
         MODEL,
         *PERTURBATION_COLUMNS,
-        Column("n_wells", pl.Int32, "wells that were aggregated"),
-        Column("n_batches", pl.Int32, "batches that they come from"),
+        Column("n_wells", pl.Int32(), "wells that were aggregated"),
+        Column("n_batches", pl.Int32(), "batches that they come from"),
         EMBEDDING,
     ),
 )
@@ -124,72 +124,72 @@ PERTURBATION_MAP = TableSchema(
 SCORES = TableSchema(
     "scores",
     (
-        Column("benchmark_name", pl.String, "benchmark"),
+        Column("benchmark_name", pl.String(), "benchmark"),
         DATASET,
-        Column("dataset_fingerprint", pl.String, "wells that the dataset held; only equal ones are compared"),
+        Column("dataset_fingerprint", pl.String(), "wells that the dataset held; only equal ones are compared"),
         MODEL,
-        Column("metric", pl.String, "what was measured"),
-        Column("level", pl.String, "summary, or perturbation for the rows below it"),
-        Column("perturbation_id", pl.String, "perturbation or gene of a row at that level", is_nullable=True),
-        Column("value", pl.Float64, "the score"),
-        Column("null_mean", pl.Float64, "mean of its null distribution"),
-        Column("null_low", pl.Float64, "2.5th percentile of its null distribution"),
-        Column("null_high", pl.Float64, "97.5th percentile of its null distribution"),
-        Column("p_value", pl.Float64, "one-sided permutation p-value, +1 rule"),
-        Column("q_value", pl.Float64, "p-value after correction over the rows of its level", is_nullable=True),
-        Column("correction", pl.String, "the correction used, or none"),
-        Column("interval_low", pl.Float64, "lower end of the 95% interval", is_nullable=True),
-        Column("interval_high", pl.Float64, "upper end of the 95% interval", is_nullable=True),
-        Column("n_units", pl.Int64, "units that the value is taken over (wells, pairs or perturbations)"),
-        Column("unit", pl.String, "what is counted: well, pair or perturbation"),
-        Column("is_higher_better", pl.Boolean, "direction of a better model"),
+        Column("metric", pl.String(), "what was measured"),
+        Column("level", pl.String(), "summary, or perturbation for the rows below it"),
+        Column("perturbation_id", pl.String(), "perturbation or gene of a row at that level", is_nullable=True),
+        Column("value", pl.Float64(), "the score"),
+        Column("null_mean", pl.Float64(), "mean of its null distribution"),
+        Column("null_low", pl.Float64(), "2.5th percentile of its null distribution"),
+        Column("null_high", pl.Float64(), "97.5th percentile of its null distribution"),
+        Column("p_value", pl.Float64(), "one-sided permutation p-value, +1 rule"),
+        Column("q_value", pl.Float64(), "p-value after correction over the rows of its level", is_nullable=True),
+        Column("correction", pl.String(), "the correction used, or none"),
+        Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
+        Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
+        Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
+        Column("unit", pl.String(), "what is counted: well, pair or perturbation"),
+        Column("is_higher_better", pl.Boolean(), "direction of a better model"),
     ),
 )
 
 LEADERBOARD = TableSchema(
     "leaderboard",
     (
-        Column("benchmark_name", pl.String, "benchmark"),
-        Column("metric", pl.String, "its headline metric"),
+        Column("benchmark_name", pl.String(), "benchmark"),
+        Column("metric", pl.String(), "its headline metric"),
         DATASET,
-        Column("dataset_fingerprint", pl.String, "wells that the score was taken on"),
+        Column("dataset_fingerprint", pl.String(), "wells that the score was taken on"),
         MODEL,
-        Column("rank", pl.Int32, "1 is best among models on the same wells"),
-        Column("value", pl.Float64, "the score"),
-        Column("null_mean", pl.Float64, "mean of its null distribution"),
-        Column("p_value", pl.Float64, "permutation p-value"),
-        Column("interval_low", pl.Float64, "lower end of the 95% interval", is_nullable=True),
-        Column("interval_high", pl.Float64, "upper end of the 95% interval", is_nullable=True),
-        Column("n_units", pl.Int64, "units that the value is taken over"),
-        Column("is_stale", pl.Boolean, "true where the dataset has other wells now"),
+        Column("rank", pl.Int32(), "1 is best among models on the same wells"),
+        Column("value", pl.Float64(), "the score"),
+        Column("null_mean", pl.Float64(), "mean of its null distribution"),
+        Column("p_value", pl.Float64(), "permutation p-value"),
+        Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
+        Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
+        Column("n_units", pl.Int64(), "units that the value is taken over"),
+        Column("is_stale", pl.Boolean(), "true where the dataset has other wells now"),
     ),
 )
 
 DIFFERENCES = TableSchema(
     "differences",
     (
-        Column("benchmark_name", pl.String, "benchmark"),
-        Column("metric", pl.String, "its headline metric"),
+        Column("benchmark_name", pl.String(), "benchmark"),
+        Column("metric", pl.String(), "its headline metric"),
         DATASET,
-        Column("dataset_fingerprint", pl.String, "wells that both were judged on"),
-        Column("model_key_a", pl.String, "first model"),
-        Column("model_key_b", pl.String, "second model"),
-        Column("difference", pl.Float64, "score of a minus score of b, on the same perturbations"),
-        Column("interval_low", pl.Float64, "lower end of the 95% interval of the difference"),
-        Column("interval_high", pl.Float64, "upper end of the 95% interval of the difference"),
-        Column("p_value", pl.Float64, "two-sided paired p-value"),
-        Column("q_value", pl.Float64, "p-value after correction over all comparisons in the table"),
-        Column("n_pairs", pl.Int64, "perturbations in common"),
+        Column("dataset_fingerprint", pl.String(), "wells that both were judged on"),
+        Column("model_key_a", pl.String(), "first model"),
+        Column("model_key_b", pl.String(), "second model"),
+        Column("difference", pl.Float64(), "score of a minus score of b, on the same perturbations"),
+        Column("interval_low", pl.Float64(), "lower end of the 95% interval of the difference"),
+        Column("interval_high", pl.Float64(), "upper end of the 95% interval of the difference"),
+        Column("p_value", pl.Float64(), "two-sided paired p-value"),
+        Column("q_value", pl.Float64(), "p-value after correction over all comparisons in the table"),
+        Column("n_pairs", pl.Int64(), "perturbations in common"),
     ),
 )
 
 BATCH_EFFECT = TableSchema(
     "batch_effect",
     (
-        Column("step", pl.String, "alignment step after which it was measured; raw before the first"),
-        Column("metric", pl.String, "what was measured"),
-        Column("value", pl.Float64, "its value"),
-        Column("chance", pl.Float64, "its expectation where batches do not differ"),
-        Column("n_wells", pl.Int32, "wells it was measured on"),
+        Column("step", pl.String(), "alignment step after which it was measured; raw before the first"),
+        Column("metric", pl.String(), "what was measured"),
+        Column("value", pl.Float64(), "its value"),
+        Column("chance", pl.Float64(), "its expectation where batches do not differ"),
+        Column("n_wells", pl.Int32(), "wells it was measured on"),
     ),
 )
