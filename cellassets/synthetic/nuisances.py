@@ -98,7 +98,7 @@ def _draw(rng: np.random.Generator, strength: float) -> Conditions:
         log_gain=strength * rng.normal(0.0, 0.22, N_CHANNELS),
         offset=strength * np.abs(rng.normal(0.0, 0.02, N_CHANNELS)),
         blur=strength * float(rng.normal(0.0, 0.3)),
-        bleed=strength * float(abs(rng.normal(0.0, 0.05))),
+        bleed=strength * float(abs(rng.normal(0.0, 0.03))),
         vignette=strength * float(abs(rng.normal(0.0, 0.1))),
         centre_y=strength * float(rng.normal(0.0, 0.15)),
         centre_x=strength * float(rng.normal(0.0, 0.15)),
