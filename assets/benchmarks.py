@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from assets.checks import check_of
 from assets.lookup import dataset_and_model, dataset_named
 from assets.materialise import materialised, refusals_as_failures
 from assets.perturbation_map import perturbation_map
@@ -38,14 +39,12 @@ def _build(name: str) -> dg.AssetsDefinition:
         code_version=benchmark.code_version,
         description=f"{benchmark.title}. {benchmark.description}",
         op_tags=cpu_pod(2, 4),
-        check_specs=[
-            dg.AssetCheckSpec(
-                CHECK,
-                asset=key,
-                partitions_def=DATASET_MODEL,
-                description="Every score is finite, has units to stand on and a p-value in (0, 1].",
-            )
-        ],
+        check_specs=check_of(
+            key,
+            CHECK,
+            description="Every score is finite, has units to stand on and a p-value in (0, 1].",
+            partitions=DATASET_MODEL,
+        ),
     )
     def score(context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
         from cellassets.reconcile.policy import load_benchmark_parameters

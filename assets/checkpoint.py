@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.plate_quality import plate_quality
 from cellassets.training.recipe import load_recipe
@@ -20,14 +21,12 @@ CHECK = "beats_chance_on_held_out_experiments"
     kinds={"pytorch", "mlflow"},
     pool=GPU_POOL,
     op_tags=gpu_pod(1, 8, 32),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="checkpoint",
-            partitions_def=RECIPE,
-            description="Accuracy on experiments that were not trained on is above chance.",
-        )
-    ],
+    check_specs=check_of(
+        "checkpoint",
+        CHECK,
+        description="Accuracy on experiments that were not trained on is above chance.",
+        partitions=RECIPE,
+    ),
 )
 def checkpoint(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource

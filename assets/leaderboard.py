@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.materialise import materialised, refusals_as_failures
 from cellassets.scoring.benchmark import BENCHMARKS
 from resources.places import LakeResource
@@ -18,11 +19,9 @@ CHECK = "ranks_only_equal_wells"
     owners=["team:machine-learning"],
     kinds={"polars"},
     op_tags=cpu_pod(1, 4),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK, asset="leaderboard", description="Models share a ranking only where the data set held equal wells."
-        )
-    ],
+    check_specs=check_of(
+        "leaderboard", CHECK, description="Models share a ranking only where the data set held equal wells."
+    ),
 )
 def leaderboard(lake: LakeResource) -> dg.MaterializeResult:
     """Scores of all models side by side, with paired differences and their intervals."""

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.leaderboard import leaderboard
 from assets.materialise import materialised, refusals_as_failures
 from resources.partitions import MODEL
@@ -18,11 +19,7 @@ CHECK = "needs_no_network"
     owners=["team:machine-learning"],
     kinds={"html"},
     op_tags=cpu_pod(1, 4),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK, asset="model_report", partitions_def=MODEL, description="The page loads nothing from elsewhere."
-        )
-    ],
+    check_specs=check_of("model_report", CHECK, description="The page loads nothing from elsewhere.", partitions=MODEL),
 )
 def model_report(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource

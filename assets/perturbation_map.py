@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from assets.checks import check_of
 from assets.lookup import dataset_and_model, dataset_named
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.plate_quality import plate_quality
@@ -26,14 +27,12 @@ SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("mo
     owners=["team:computational-biology"],
     kinds={"numpy", "parquet"},
     op_tags=cpu_pod(2, 8),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="perturbation_map",
-            partitions_def=DATASET_MODEL,
-            description="Batches are harder to tell apart by control wells after alignment than before.",
-        )
-    ],
+    check_specs=check_of(
+        "perturbation_map",
+        CHECK,
+        description="Batches are harder to tell apart by control wells after alignment than before.",
+        partitions=DATASET_MODEL,
+    ),
 )
 def perturbation_map(
     context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource

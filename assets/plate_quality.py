@@ -4,6 +4,7 @@ import base64
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.plate_store import plate_store
 from cellassets.artifact import Artifact, Record
@@ -23,14 +24,12 @@ MAX_FLAGGED_FRAC = 0.2
     owners=["team:data-engineering"],
     kinds={"parquet", "scikitlearn"},
     op_tags=cpu_pod(2, 4),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="plate_quality",
-            partitions_def=EXPERIMENT,
-            description=f"At most {MAX_FLAGGED_FRAC:.0%} of sites are flagged.",
-        )
-    ],
+    check_specs=check_of(
+        "plate_quality",
+        CHECK,
+        description=f"At most {MAX_FLAGGED_FRAC:.0%} of sites are flagged.",
+        partitions=EXPERIMENT,
+    ),
 )
 def plate_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Quality of every site, flagged against its own plate's distribution, with plate heat maps and contact sheets."""

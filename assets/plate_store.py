@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.raw_plates import raw_plates
 from cellassets.store.pack import pack_experiment
@@ -20,14 +21,9 @@ CHECK = "holds_every_usable_site"
     kinds={"zarr"},
     pool=LANDING_POOL,
     op_tags=cpu_pod(4, 4),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="plate_store",
-            partitions_def=EXPERIMENT,
-            description="As many sites as the manifest has usable ones.",
-        )
-    ],
+    check_specs=check_of(
+        "plate_store", CHECK, description="As many sites as the manifest has usable ones.", partitions=EXPERIMENT
+    ),
 )
 def plate_store(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource

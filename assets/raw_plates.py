@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from cellassets.errors import PlateRefused
 from cellassets.plates.ingest import ingest_plates
@@ -25,14 +26,12 @@ MAX_ROWS_SHOWN = 50
     kinds={"parquet", "polars"},
     pool=LANDING_POOL,
     op_tags=cpu_pod(2, 4),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="raw_plates",
-            partitions_def=EXPERIMENT,
-            description="Every image that the metadata names is there once, whole and of the right size.",
-        )
-    ],
+    check_specs=check_of(
+        "raw_plates",
+        CHECK,
+        description="Every image that the metadata names is there once, whole and of the right size.",
+        partitions=EXPERIMENT,
+    ),
 )
 def raw_plates(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource, configs: ConfigsResource

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.checkpoint import checkpoint
+from assets.checks import check_of
 from assets.materialise import describe, log_progress, refusals_as_failures
 from assets.plate_store import plate_store
 from resources.partitions import EXPERIMENT_MODEL
@@ -25,14 +26,9 @@ MAX_PARTITIONS_PER_RUN = 20
     kinds={"pytorch", "parquet"},
     pool=GPU_POOL,
     op_tags=gpu_pod(1, 8, 32),
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="site_embeddings",
-            partitions_def=EXPERIMENT_MODEL,
-            description="As many rows as the store has sites.",
-        )
-    ],
+    check_specs=check_of(
+        "site_embeddings", CHECK, description="As many rows as the store has sites.", partitions=EXPERIMENT_MODEL
+    ),
 )
 def site_embeddings(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource
