@@ -22,7 +22,7 @@ GUIDE_JITTER = 0.15
 GENE_STRENGTHS = (0.6, 1.4)
 GUIDE_STRENGTHS = (0.7, 1.0)
 POSITIVE_CONTROL_STRENGTH = 1.8
-UNIT_STRENGTH = 2.6  # axis units that an effect_strength of 1 means; measured against the nuisances in the tests
+UNIT_STRENGTH = 3.2  # axis units that an effect_strength of 1 means; measured against the nuisances in the tests
 
 Vector = Float64[np.ndarray, " axis"]
 

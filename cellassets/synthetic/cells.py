@@ -7,15 +7,20 @@ Cells are drawn on a field half a cell wider than the image on every side, so th
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from cellassets.synthetic.morphology import Morphology
+from cellassets.synthetic.nuisances import N_CHANNELS
 
 N_ANGLES = 512
 FOURIER_ORDERS = np.arange(2, 7)
+SITE_TO_SITE = 0.10  # deviations of logs
 CELL_TO_CELL = 0.16
 STAIN_TO_STAIN = 0.10
+MAX_RADIUS = 1.9  # diameters of the average cell; larger stamps would not fit the texture bank
+BODY_MARGIN = 1.25  # bodies are drawn larger than their share of the field, so that neighbours meet
 MITOTIC_ROUNDING = 0.66
+MITOTIC_CONDENSING = 0.34
 
 PerCell = Float64[np.ndarray, " cell"]
 Outlines = Float32[np.ndarray, "cell angle"]
@@ -28,56 +33,85 @@ class Cells:
     centre_y: PerCell
     centre_x: PerCell
     orientation: PerCell
+    is_mitotic: Bool[np.ndarray, " cell"]
     radius: PerCell
-    body_outline: Outlines
+    outline: Outlines
     nuclear_y: PerCell
     nuclear_x: PerCell
     nuclear_radius: PerCell
     nuclear_outline: Outlines
-    is_mitotic: np.ndarray
+    chromatin_contrast: PerCell
     brightness: Float64[np.ndarray, "stain cell"]
 
     def __len__(self) -> int:
         return len(self.radius)
 
 
-def draw_cells(morphology: Morphology, image_size: int, diameter_px: float, rng: np.random.Generator) -> Cells:
-    """Returns the cells of one site."""
-    diameter = diameter_px * morphology.diameter
+def draw_cells(look: Morphology, image_size: int, diameter_px: float, rng: np.random.Generator) -> Cells:
+    """Returns the cells of one site.
+
+    Args:
+        look: the well's averages.
+        image_size: height and width of the image, pixels.
+        diameter_px: of the design's average cell.
+        rng: the site's stream.
+    """
+    diameter = diameter_px * look.diameter
     span = image_size + diameter
-    # crowded cells are smaller: twice as many do not cover twice the area
-    expected = morphology.confluency * span**2 / (np.pi / 4 * diameter_px**2 * morphology.diameter)
-    n = max(1, round(expected * np.exp(rng.normal(0.0, 0.10))))
-    y, x = _places(n, span, morphology.clumping, diameter, rng)
-    is_mitotic = rng.random(n) < morphology.mitotic_odds / (1 + morphology.mitotic_odds)
-    size = np.exp(rng.normal(0.0, CELL_TO_CELL, n))
-    # 1.25: bodies are drawn larger than their share of the field and meet their neighbours
-    radius = 0.5 * 1.25 * diameter * np.where(is_mitotic, MITOTIC_ROUNDING, size)
+    # crowded cells shrink: cells that are larger by a half are not fewer by more than a half
+    expected = look.confluency * span**2 / (np.pi / 4 * diameter_px**2 * look.diameter)
+    n = max(1, round(expected * np.exp(rng.normal(0.0, SITE_TO_SITE))))
+    y, x = _places(n, span, look.clumping, diameter, rng)
+    is_mitotic = rng.random(n) < share(look.mitotic_odds)
     orientation = _orientations(y, x, span, rng)
-    elongation = morphology.elongation * np.where(is_mitotic, 0.1, np.exp(rng.normal(0.0, 0.35, n)))
-    ragged = morphology.raggedness * np.where(is_mitotic, 0.1, 1.0)
-    nuclear_radius = 0.5 * morphology.nuclear_diameter * diameter_px * size**0.5 * np.exp(rng.normal(0.0, 0.07, n))
-    nuclear_elongation = morphology.nuclear_elongation * np.exp(rng.normal(0.0, 0.35, n))
-    shift = 0.10 * radius * rng.normal(0.0, 1.0, (2, n)) * ~is_mitotic
+    size = np.exp(rng.normal(0.0, CELL_TO_CELL, n))
+    radius = 0.5 * BODY_MARGIN * diameter * np.where(is_mitotic, MITOTIC_ROUNDING, size)
+    elongation = _vary(np.full(n, look.elongation), rng) * np.where(is_mitotic, 0.1, 1.0)
+    ragged = look.raggedness * np.where(is_mitotic, 0.1, 1.0)
+    nuclear_radius, nuclear_outline = _nuclei(look, diameter_px * size**0.5, orientation, is_mitotic, rng)
+    outline = _outlines(radius, elongation, orientation, ragged, rng)
+    off_centre = 0.10 * radius * rng.normal(0.0, 1.0, (2, n)) * ~is_mitotic
+    shared = rng.normal(0.0, CELL_TO_CELL, n)
     return Cells(
         centre_y=y,
         centre_x=x,
         orientation=orientation,
-        radius=radius,
-        body_outline=_outlines(radius, elongation, orientation, ragged, rng),
-        nuclear_y=y + shift[0],
-        nuclear_x=x + shift[1],
-        nuclear_radius=np.where(is_mitotic, 0.55, 1.0) * nuclear_radius,
-        nuclear_outline=_outlines(
-            np.where(is_mitotic, 0.62, 1.0) * nuclear_radius,
-            np.where(is_mitotic, 0.75, nuclear_elongation),
-            orientation + rng.normal(0.0, 0.35, n),
-            np.full(n, 0.03) + 0.05 * is_mitotic,
-            rng,
-        ),
         is_mitotic=is_mitotic,
-        brightness=np.exp(rng.normal(0.0, CELL_TO_CELL, n) + rng.normal(0.0, STAIN_TO_STAIN, (6, n))),
+        radius=radius,
+        outline=np.maximum(outline, np.float32(1 / (MAX_RADIUS * diameter_px))),
+        nuclear_y=y + off_centre[0],
+        nuclear_x=x + off_centre[1],
+        nuclear_radius=nuclear_radius,
+        nuclear_outline=nuclear_outline,
+        chromatin_contrast=look.chromatin_clumps * np.where(is_mitotic, 0.3, 1.0),
+        brightness=np.exp(shared + rng.normal(0.0, STAIN_TO_STAIN, (N_CHANNELS, n))),
     )
+
+
+def share(odds: float) -> float:
+    """Returns the share that belongs to odds."""
+    return odds / (1 + odds)
+
+
+def _nuclei(
+    look: Morphology,
+    diameter_px: PerCell,
+    orientation: PerCell,
+    is_mitotic: Bool[np.ndarray, " cell"],
+    rng: np.random.Generator,
+) -> tuple[PerCell, Outlines]:
+    """Returns radii and outlines; the chromatin of a dividing cell is a small plate."""
+    n = len(diameter_px)
+    radius = 0.5 * look.nuclear_diameter * diameter_px * np.exp(rng.normal(0.0, 0.07, n))
+    radius *= np.where(is_mitotic, MITOTIC_CONDENSING, 1.0)
+    elongation = np.where(is_mitotic, 0.75, _vary(np.full(n, look.nuclear_elongation), rng))
+    turned = orientation + rng.normal(0.0, 0.35, n)
+    return radius, _outlines(radius, elongation, turned, np.where(is_mitotic, 0.08, 0.03), rng)
+
+
+def _vary(elongation: PerCell, rng: np.random.Generator) -> PerCell:
+    """Returns elongations that vary from cell to cell and stay below an aspect ratio of exp(1.3), 3.7."""
+    return 1.3 * np.tanh(elongation * np.exp(rng.normal(0.0, 0.35, len(elongation))) / 1.3)
 
 
 def _places(n: int, span: float, clumping: float, diameter: float, rng: np.random.Generator) -> tuple[PerCell, PerCell]:

@@ -101,10 +101,10 @@ class ScreenDesign(Parameters):
     def diameter_px(self) -> float:
         """Diameter of an average cell in pixels.
 
-        By default it grows with the square root of the image size: 72 pixels at 512 (some 40 cells in the field),
-        44 at 192 (some 15), since a small picture has to show enough cells as well as enough of each.
+        By default it grows more slowly than the image: 80 pixels at 512 (some 45 cells in the field), 44 at 192
+        (some 20), since a small picture has to show enough cells as well as enough of each.
         """
-        return self.cell_diameter_px if self.cell_diameter_px is not None else 3.2 * self.image_size**0.5
+        return self.cell_diameter_px if self.cell_diameter_px is not None else 1.78 * self.image_size**0.61
 
     @model_validator(mode="after")
     def _check(self) -> "ScreenDesign":

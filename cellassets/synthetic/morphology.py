@@ -16,7 +16,8 @@ from cellassets.synthetic.seeds import stream
 
 @dataclass(frozen=True)
 class Morphology:
-    """Averages over the cells of a well. Lengths are in diameters of the design's average cell, levels near 1.
+    """Averages over the cells of a well. Lengths are in diameters of the design's average cell
+    (nucleoli: deviation in nuclear radii), levels near 1.
 
     `elongation` is the log of the aspect ratio; `_odds` of x stand for the share x / (1 + x).
     """
@@ -29,11 +30,10 @@ class Morphology:
     nuclear_diameter: float = 0.43
     nuclear_elongation: float = 0.28
     chromatin_clumps: float = 0.12
-    dna_level: float = 1.0
     er_level: float = 1.0
     cortex_level: float = 1.0
     fibre_level: float = 0.6
-    nucleolar_diameter: float = 0.075
+    nucleolar_radius: float = 0.17
     n_nucleoli: float = 3.0
     rna_level: float = 1.0
     mito_level: float = 1.0
@@ -77,7 +77,7 @@ CELL_TYPES: dict[str, dict[str, float]] = {
         "cortex_level": 0.9,
         "fibre_level": 0.9,
         "mito_spread_odds": 1.4,
-        "nucleolar_diameter": 0.065,
+        "nucleolar_radius": 0.145,
     },
 }
 
@@ -85,14 +85,14 @@ CELL_TYPES: dict[str, dict[str, float]] = {
 AXIS_STEPS: dict[str, dict[str, float]] = {
     "cell_number": {"confluency": 0.28},
     "cell_size": {"diameter": 0.085},
-    "cell_elongation": {"elongation": 0.40},
+    "cell_elongation": {"elongation": 0.33},
     "nuclear_size": {"nuclear_diameter": 0.10},
-    "nuclear_elongation": {"nuclear_elongation": 0.40},
+    "nuclear_elongation": {"nuclear_elongation": 0.35},
     "chromatin_texture": {"chromatin_clumps": 0.45},
     "er_intensity": {"er_level": 0.22},
     "actin_intensity": {"cortex_level": 0.28},
-    "actin_fibres": {"fibre_level": 0.50},
-    "nucleolar_size": {"nucleolar_diameter": 0.17},
+    "actin_fibres": {"fibre_level": 0.36},
+    "nucleolar_size": {"nucleolar_radius": 0.17},
     "rna_intensity": {"rna_level": 0.22},
     "mito_spread": {"mito_spread_odds": 0.80},
     "mito_fragmentation": {"mito_punctate_odds": 1.00},

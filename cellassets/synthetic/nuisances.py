@@ -77,7 +77,7 @@ def position_conditions(design: ScreenDesign, experiment_id: str, plate_id: str,
 
 def well_conditions(design: ScreenDesign, experiment_id: str, plate_id: str, well_id: str) -> Conditions:
     """Returns the chance of one well: biology that no one asked for, pipetting, a little focus."""
-    return _draw(stream(design.seed, "well", experiment_id, plate_id, well_id), 0.4 * design.nuisances.well)
+    return _draw(stream(design.seed, "well", experiment_id, plate_id, well_id), 0.33 * design.nuisances.well)
 
 
 def total_conditions(

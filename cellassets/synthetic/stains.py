@@ -3,21 +3,21 @@
 Channels in RxRx1's order: nuclei (Hoechst), endoplasmic reticulum (concanavalin A), actin (phalloidin), nucleoli and
 cytoplasmic RNA (SYTO 14), mitochondria (MitoTracker), Golgi and plasma membrane (wheat germ agglutinin).
 
-Source: Bray et al. 2016, Cell Painting, Nature Protocols 11, 1757-1774, for what each stain shows.
+Source: Bray et al. 2016, Cell Painting, Nature Protocols 11, 1757-1774, for what each stain shows. How bright each
+structure is was set by eye, so that 8 bits show the faint ones and few pixels saturate.
 """
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from cellassets.synthetic.cells import Cells
+from cellassets.synthetic.cells import Cells, share
 from cellassets.synthetic.fields import Plane, draw_fields
 from cellassets.synthetic.morphology import Morphology
 from cellassets.synthetic.nuisances import N_CHANNELS
 from cellassets.synthetic.spots import add_spots
-from cellassets.synthetic.textures import N_ORIENTATIONS, TextureBank, Textures
+from cellassets.synthetic.textures import N_ORIENTATIONS, Texture, TextureBank, Textures
 
 DNA, ER, ACTIN, RNA, MITO, GOLGI = range(N_CHANNELS)
-MITOTIC_DNA = 2.0
 N_GOLGI_SPOTS = 14
 SKIN = np.float32(9.0)  # how fast light rises inside a free edge, in 1 / radius
 CORTEX = np.float32(6.5)
@@ -29,8 +29,7 @@ class Stainer:
 
     def __init__(self, morphology: Morphology, cells: Cells, bank: TextureBank, rng: np.random.Generator) -> None:
         self._look, self._cells, self._bank, self._rng = morphology, cells, bank, rng
-        dna_level = cells.brightness[DNA] * np.where(cells.is_mitotic, MITOTIC_DNA, 1.0) * morphology.dna_level
-        self._fields = draw_fields(cells, bank, dna_level, morphology.chromatin_clumps, rng)
+        self._fields = draw_fields(cells, bank, rng)
         self._place = self._offsets().ravel()
         self.light = np.zeros((N_CHANNELS, bank.image_size, bank.image_size), np.float32)
         self._body = np.minimum(self._fields.height * SKIN, np.float32(1.0))
@@ -57,7 +56,7 @@ class Stainer:
         """A value of each cell at all its pixels, 0 in the background."""
         return np.concatenate([[0.0], values]).astype(np.float32).take(self._fields.owner)
 
-    def _texture(self, texture: Float32[np.ndarray, "y x"]) -> Plane:
+    def _texture(self, texture: Texture) -> Plane:
         return texture.reshape(-1).take(self._place).reshape(self._body.shape)
 
     def _oriented(self, textures: Textures, spread: float) -> Plane:
@@ -68,11 +67,11 @@ class Stainer:
         place += self._place
         return textures.reshape(-1).take(place).reshape(self._body.shape)
 
-    def _spread(self, share: float) -> Plane:
-        """From around the nucleus (share 0) to all over the cell (share 1)."""
+    def _spread(self, periphery: float) -> Plane:
+        """From around the nucleus (0) to all over the cell (1)."""
         height = self._fields.height
-        tight = height * height
-        return np.float32(0.75 * share) * np.sqrt(height) + np.float32(1.7 * (1 - share)) * tight
+        tight = height * height * height
+        return np.float32(0.75 * periphery) * np.sqrt(height) + np.float32(2.3 * (1 - periphery)) * tight
 
     def _nucleoli(self) -> Plane:
         cells, look = self._cells, self._look
@@ -81,7 +80,7 @@ class Stainer:
         angle = self._rng.uniform(0.0, 2 * np.pi, len(host))
         reach = 0.62 * cells.nuclear_radius[host] * np.sqrt(self._rng.random(len(host)))
         size = np.exp(self._rng.normal(0.0, 0.25, len(host)))
-        sigma = np.maximum(0.5 * look.nucleolar_diameter * cells.nuclear_radius[host] / 0.2 * size * 0.9, 0.5)
+        sigma = np.maximum(look.nucleolar_radius * cells.nuclear_radius[host] * size, 0.5)
         plane = np.zeros_like(self._body)
         y, x = cells.nuclear_y[host] + reach * np.sin(angle), cells.nuclear_x[host] + reach * np.cos(angle)
         add_spots(plane, y, x, sigma, np.ones(len(host)))
@@ -112,7 +111,7 @@ class Stainer:
 
     def _paint_actin(self) -> None:
         look, cells = self._look, self._cells
-        edge = np.clip(np.float32(1.0) - CORTEX * self._fields.border, 0.0, 1.0)
+        edge = np.clip(np.float32(1.0) - CORTEX * self._fields.border_distance, 0.0, 1.0)
         edge *= edge
         patchy = self._texture(self._bank.cytoplasm)
         edge *= np.float32(0.25) + np.float32(1.1) * patchy
@@ -127,19 +126,18 @@ class Stainer:
 
     def _paint_mitochondria(self) -> None:
         look, cells = self._look, self._cells
-        punctate = look.mito_punctate_odds / (1 + look.mito_punctate_odds)
-        share = look.mito_spread_odds / (1 + look.mito_spread_odds)
+        punctate = share(look.mito_punctate_odds)
         light = self.light[MITO]
         np.multiply(self._oriented(self._bank.filaments, 0.4), np.float32(1.9 * (1 - punctate)), out=light)
         light += np.float32(2.4 * punctate) * self._texture(self._bank.puncta)
         light += np.float32(0.22)
-        light *= self._spread(share)
+        light *= self._spread(share(look.mito_spread_odds))
         light *= self._cytoplasm
         light *= self._per_pixel(look.mito_level * cells.brightness[MITO])
 
     def _paint_golgi(self) -> None:
         look, cells = self._look, self._cells
-        edge = np.clip(np.float32(1.0) - MEMBRANE * self._fields.border, 0.0, 1.0)
+        edge = np.clip(np.float32(1.0) - MEMBRANE * self._fields.border_distance, 0.0, 1.0)
         light = self.light[GOLGI]
         np.multiply(edge, np.float32(0.45), out=light)
         light += np.float32(0.42) * self._fields.height

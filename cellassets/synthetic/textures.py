@@ -18,8 +18,8 @@ from cellassets.synthetic.seeds import stream
 N_ORIENTATIONS = 8
 SLACK_DIAMETERS = 3.0
 
-Texture = Float32[np.ndarray, "y x"]
-Textures = Float32[np.ndarray, "orientation y x"]
+Texture = Float32[np.ndarray, "bank bank"]
+Textures = Float32[np.ndarray, "orientation bank bank"]
 
 
 @dataclass(frozen=True)
