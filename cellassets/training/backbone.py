@@ -4,6 +4,9 @@ Backbones are built from `transformers` configurations, with no download. Weight
 `checkpoint.py`; heads and losses are in `losses.py`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -28,12 +31,19 @@ class EmbeddingNetwork(nn.Module):
         return self.neck(self.backbone(images))
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Makes torch draw from `seed` inside the block, and leaves its own generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def build_network(
     backbone: Backbone, *, n_channels: int, embedding_dim: int, trained_px: int, seed: int
 ) -> EmbeddingNetwork:
-    """Returns a network with random weights that depend on `seed` alone; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Returns a network with random weights that depend on `seed` alone."""
+    with seeded(seed):
         return EmbeddingNetwork(backbone, n_channels=n_channels, embedding_dim=embedding_dim, trained_px=trained_px)
 
 

@@ -28,7 +28,9 @@ def channel_statistics(
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
         return mean, std
-    group = sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy() - 1
+    group = (
+        sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    )
     n_sites = np.bincount(group)[:, None]
     first, second = (_sum_by(group, moment) / n_sites for moment in (mean, std**2 + mean**2))
     spread = np.sqrt(np.maximum(second - first**2, 0))
@@ -44,6 +46,6 @@ def scale_and_shift(
 
 
 def _sum_by(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    total = np.zeros((group.max(initial=-1) + 1, values.shape[1]))
+    total = np.zeros((int(group.max()) + 1, values.shape[1]))
     np.add.at(total, group, values)
     return total

@@ -174,6 +174,17 @@ class NetworkRecipe(Parameters):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _last_epoch_is_judged(self) -> "NetworkRecipe":
+        if self.n_epochs % self.validate_every_n_epochs:
+            message = (
+                f"n_epochs {self.n_epochs} is not a multiple of validate_every_n_epochs "
+                f"{self.validate_every_n_epochs}: "
+                "the last epoch would not be validated"
+            )
+            raise ValueError(message)
+        return self
+
 
 class ClassicalParameters(Parameters):
     """Parameters of the features that CellProfiler made known, per channel and per nucleus.

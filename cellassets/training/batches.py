@@ -1,0 +1,168 @@
+"""Batches: 8-bit images out of the stores, in an order that balances classes, read ahead by threads.
+
+Which sites make a batch and how they are augmented is drawn from (seed, epoch, batch), so an epoch is the same
+whichever process runs it: a killed run goes on as if nothing had happened. Pixels stay 8-bit until they are on the
+device.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+
+from cellassets.store.reader import ExperimentStore
+from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
+from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.sites import LabelledSites
+
+MEMORY_BYTES = 4 << 30
+N_AHEAD = 4
+
+ImageReader = Callable[[Int[np.ndarray, "b"]], UInt8[np.ndarray, "b c y x"]]
+Item = TypeVar("Item")
+
+
+class Batch(NamedTuple):
+    """One batch on its way to the device. `scale` and `shift` normalise, intensity jitter included."""
+
+    images: UInt8[torch.Tensor, "b c y x"]
+    scale: Float[torch.Tensor, "b c"]
+    shift: Float[torch.Tensor, "b c"]
+    labels: Int[torch.Tensor, "b"]
+    store_index: Int[torch.Tensor, "b"]
+
+
+def image_reader(
+    stores: Sequence[ExperimentStore], sites: LabelledSites, *, memory_bytes: int = MEMORY_BYTES
+) -> ImageReader:
+    """Returns a function from positions among `sites` to their images.
+
+    Sites that fit into `memory_bytes` together are decoded once and kept; others are read from the stores each time.
+    """
+    first = stores[0]
+    n_bytes = sites.n_sites * first.n_channels * first.height * first.width
+
+    def read(positions: Int[np.ndarray, "b"]) -> UInt8[np.ndarray, "b c y x"]:
+        images = np.empty((len(positions), first.n_channels, first.height, first.width), dtype=np.uint8)
+        for index in np.unique(sites.store_index[positions]):
+            rows = np.flatnonzero(sites.store_index[positions] == index)
+            images[rows] = stores[index].read(sites.store_row[positions[rows]])
+        return images
+
+    if n_bytes > memory_bytes:
+        return read
+    kept = read(np.arange(sites.n_sites))
+    return lambda positions: kept[positions]
+
+
+def balanced_batches(
+    labels: Int[np.ndarray, "site"], batch_size: int, generator: np.random.Generator
+) -> Int[np.ndarray, "batch b"]:
+    """Returns an epoch of full batches in which every class comes up equally often.
+
+    The classes go round in rounds of random order; a class gives its sites in rounds of random order too, so none is
+    seen twice before all are seen once. An epoch draws as many sites as there are, rounded up to full batches.
+    """
+    n_draws = math.ceil(len(labels) / batch_size) * batch_size
+    present = np.unique(labels)
+    n_rounds = math.ceil(n_draws / len(present))
+    classes = np.concatenate([generator.permutation(present) for _ in range(n_rounds)])[:n_draws]
+    drawn = np.empty(n_draws, dtype=np.int64)
+    for label in present:
+        places, members = np.flatnonzero(classes == label), np.flatnonzero(labels == label)
+        n_turns = math.ceil(len(places) / len(members))
+        order = np.concatenate([generator.permutation(members) for _ in range(n_turns)])
+        drawn[places] = order[: len(places)]
+    return drawn.reshape(-1, batch_size)
+
+
+@dataclass(frozen=True)
+class TrainBatches:
+    """One epoch of augmented training batches."""
+
+    sites: LabelledSites
+    read: ImageReader
+    augmentation: AugmentationParameters
+    batch_size: int
+    seed: int
+    epoch: int
+    n_threads: int = 2
+
+    def __len__(self) -> int:
+        return math.ceil(self.sites.n_sites / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = balanced_batches(self.sites.labels, self.batch_size, np.random.default_rng([self.seed, self.epoch]))
+        return read_ahead([partial(self._batch, i, positions) for i, positions in enumerate(order)], self.n_threads)
+
+    def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
+        generator = np.random.default_rng([self.seed, self.epoch, index])
+        images = self.read(positions)
+        draws = draw(generator, len(images), parameters=self.augmentation, site_shape=images.shape[1:])
+        scale = self.sites.scale[positions] * draws.gain
+        shift = self.sites.shift[positions] * draws.gain + draws.offset
+        return _batch(self.sites, positions, crop_turn_flip(images, draws), (scale, shift))
+
+
+@dataclass(frozen=True)
+class ValidationBatches:
+    """All held-out sites, once each and as they are."""
+
+    sites: LabelledSites
+    read: ImageReader
+    centre_crop_px: int | None
+    batch_size: int
+    n_threads: int = 2
+
+    def __len__(self) -> int:
+        return math.ceil(self.sites.n_sites / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        starts = range(0, self.sites.n_sites, self.batch_size)
+        ends = [min(start + self.batch_size, self.sites.n_sites) for start in starts]
+        blocks = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+        return read_ahead([partial(self._batch, block) for block in blocks], self.n_threads)
+
+    def _batch(self, positions: Int[np.ndarray, "b"]) -> Batch:
+        images = np.ascontiguousarray(centre_crop(self.read(positions), self.centre_crop_px))
+        return _batch(self.sites, positions, images, (self.sites.scale[positions], self.sites.shift[positions]))
+
+
+def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int = N_AHEAD) -> Iterator[Item]:
+    """Yields what the tasks return, in their order, while threads work on the next few.
+
+    Decoding releases the interpreter's lock, so threads do what worker processes would do without copying images.
+    """
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
+    waiting: deque[Future[Item]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > n_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batch(
+    sites: LabelledSites,
+    positions: Int[np.ndarray, "b"],
+    images: UInt8[np.ndarray, "b c y x"],
+    scale_shift: tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b c"]],
+) -> Batch:
+    return Batch(
+        images=torch.from_numpy(images),
+        scale=torch.from_numpy(scale_shift[0]),
+        shift=torch.from_numpy(scale_shift[1]),
+        labels=torch.from_numpy(sites.labels[positions]),
+        store_index=torch.from_numpy(sites.store_index[positions]),
+    )

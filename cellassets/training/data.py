@@ -1,0 +1,76 @@
+"""Opens the stores and quality tables that a recipe names, and splits their sites.
+
+Reads exactly the versions that the plan was made for; the science of the split is in `sites.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cellassets.artifact import Plan
+from cellassets.errors import RecipeError
+from cellassets.lake import Lake
+from cellassets.store.reader import ExperimentStore
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import QUALITY
+from cellassets.training.plan import recipe_experiments
+from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.sites import Split, split_sites, usable_sites
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Opened stores, those to train on first, and the sites in them."""
+
+    stores: tuple[ExperimentStore, ...]
+    split: Split
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of every site."""
+        return self.stores[0].n_channels
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.stores[0].channel_names
+
+    @property
+    def site_px(self) -> tuple[int, int]:
+        """Height and width of every site."""
+        return self.stores[0].height, self.stores[0].width
+
+
+def open_training_data(lake: Lake, recipe: NetworkRecipe, plan: Plan) -> TrainingData:
+    """Returns what a recipe trains on and is judged on.
+
+    Raises:
+        StaleArtifact: a store or quality table was replaced since the plan was made.
+        RecipeError: the experiments do not fit together, or not to the recipe.
+    """
+    stores, tables = [], []
+    for experiment_id in recipe_experiments(recipe):
+        inputs = plan.inputs["experiments"][experiment_id]
+        store = ExperimentStore.open(lake, experiment_id, inputs["plate_store"])
+        quality = None
+        if "plate_quality" in inputs:
+            artifact = lake.plate_quality(experiment_id)
+            record = artifact.record(inputs["plate_quality"])
+            quality = read_table(artifact.path("quality.parquet", record), QUALITY)
+        stores.append(store)
+        tables.append(usable_sites(store.sites, store.wells, quality, recipe))
+    _check_alike(recipe_experiments(recipe), stores)
+    n_train = len(recipe.train_experiments)
+    return TrainingData(tuple(stores), split_sites(tables[:n_train], tables[n_train:], recipe.classes))
+
+
+def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]) -> None:
+    first = stores[0]
+    for experiment_id, store in zip(experiment_ids[1:], stores[1:], strict=True):
+        expected = (first.channel_names, first.height, first.width)
+        found = (store.channel_names, store.height, store.width)
+        if found != expected:
+            message = (
+                f"{experiment_id} has channels and size {found}, {experiment_ids[0]} has {expected}: one network "
+                "takes one kind of image; leave one of them out of the recipe"
+            )
+            raise RecipeError(message)

@@ -1,0 +1,99 @@
+"""Runs Lightning's trainer over a recipe, with a checkpoint after every epoch.
+
+The checkpoint is Lightning's own file in the work folder: it is written and read by us alone, with
+`weights_only=True`, and never leaves that folder. What is kept for others is written by `checkpoint.py`.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as lightning
+
+from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
+from cellassets.training.module import PerturbationClassifier
+from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.sites import Split
+
+LAST_CHECKPOINT = "last.ckpt"
+
+
+class Batches(lightning.LightningDataModule):
+    """Asked by the trainer for new training batches before each epoch."""
+
+    def __init__(self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe) -> None:
+        super().__init__()
+        self.split = split
+        self.readers = readers
+        self.recipe = recipe
+
+    def train_dataloader(self) -> TrainBatches:
+        """Returns the batches of the current epoch."""
+        return TrainBatches(
+            self.split.train,
+            self.readers[0],
+            self.recipe.augmentation,
+            batch_size=self.recipe.batch_size,
+            seed=self.recipe.seed,
+            epoch=self.trainer.current_epoch if self.trainer is not None else 0,
+        )
+
+    def val_dataloader(self) -> ValidationBatches:
+        """Returns the held-out sites."""
+        return ValidationBatches(
+            self.split.validation, self.readers[1], self.recipe.centre_crop_px, batch_size=self.recipe.batch_size
+        )
+
+
+class LastEpoch(lightning.callbacks.Checkpoint):
+    """Leaves one checkpoint in a folder, replaced after each epoch in one step, so that a kill never leaves half."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LAST_CHECKPOINT
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Saves everything that going on needs: weights, optimiser, schedule, epoch."""
+        unfinished = self.path.with_suffix(".unfinished")
+        trainer.save_checkpoint(unfinished)
+        unfinished.replace(self.path)
+
+
+def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkRecipe, work_dir: Path) -> None:
+    """Trains `module` to the recipe's last epoch, from the last checkpoint in `work_dir` where there is one.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    last = work_dir / LAST_CHECKPOINT
+    with _quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=recipe.n_epochs,
+            precision=recipe.precision,
+            check_val_every_n_epoch=recipe.validate_every_n_epochs,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            callbacks=[LastEpoch(work_dir)],
+            default_root_dir=work_dir,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keeps Lightning's banners off stderr and its advice on data loaders, which are not torch's, off the caller."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning\.|lightning_fabric\.")
+            yield
+    finally:
+        logger.setLevel(level)

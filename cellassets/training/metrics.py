@@ -1,0 +1,40 @@
+"""How well held-out experiments are told apart: accuracy that no frequent class can buy, and what chance gives."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def balanced_accuracy(labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"]) -> float:
+    """Returns the mean over the classes that occur in `labels` of the share of their rows predicted rightly.
+
+    Whatever is guessed without looking, and however often classes occur, its expectation is 1 / number of classes.
+
+    Source: Brodersen et al. 2010, The balanced accuracy and its posterior distribution.
+    """
+    n_rows = np.bincount(labels)
+    n_right = np.bincount(labels, weights=labels == predicted, minlength=len(n_rows))
+    occurs = n_rows > 0
+    return float(np.mean(n_right[occurs] / n_rows[occurs]))
+
+
+def validation_metrics(
+    labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], *, batches: Int[np.ndarray, "n"], names: list[str]
+) -> dict[str, float]:
+    """Returns accuracies on held-out sites, over all and per batch, each beside its chance level.
+
+    Args:
+        labels: true class.
+        predicted: predicted class.
+        batches: index into `names` of the experiment that the site is from.
+        names: held-out experiments.
+    """
+    metrics = {
+        "validation_accuracy": balanced_accuracy(labels, predicted),
+        "validation_top1": float(np.mean(labels == predicted)),
+        "chance_accuracy": 1 / len(np.unique(labels)),
+    }
+    for index in np.unique(batches):
+        rows = batches == index
+        metrics[f"validation_accuracy/{names[index]}"] = balanced_accuracy(labels[rows], predicted[rows])
+        metrics[f"chance_accuracy/{names[index]}"] = 1 / len(np.unique(labels[rows]))
+    return metrics

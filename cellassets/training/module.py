@@ -1,0 +1,121 @@
+"""The Lightning module: what happens to a batch, and what is measured on held-out experiments.
+
+Batches come from `batches.py`, networks and heads from `backbone.py` and `losses.py`. It neither prints nor logs:
+what was measured in each epoch is handed to `on_epoch`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from jaxtyping import Float
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from cellassets.errors import TrainingError
+from cellassets.training.backbone import EmbeddingNetwork
+from cellassets.training.batches import Batch
+from cellassets.training.losses import Heads
+from cellassets.training.metrics import validation_metrics
+from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.schedule import learning_rate_factor
+
+SGD_MOMENTUM = 0.9
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
+    """Returns the images of a batch as float32 by one multiply-add: a x + b, channel by channel."""
+    images = batch.images.to(torch.float32, memory_format=torch.channels_last)
+    return torch.addcmul(batch.shift[:, :, None, None], images, batch.scale[:, :, None, None])
+
+
+class PerturbationClassifier(lightning.LightningModule):
+    """A network that learns to tell perturbations apart."""
+
+    def __init__(
+        self, network: EmbeddingNetwork, heads: Heads, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.heads = heads
+        self.recipe = recipe
+        self.n_steps = n_steps
+        self.on_epoch = on_epoch
+        self.metrics: dict[str, float] = {}
+        self._losses: list[float] = []
+        self._found: list[np.ndarray] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Forgets the last epoch's metrics."""
+        self.metrics = {}
+
+    def training_step(self, batch: Batch, batch_index: int) -> Float[torch.Tensor, ""]:
+        """Returns the loss of a batch.
+
+        Raises:
+            TrainingError: it is not finite.
+        """
+        loss = self.heads.loss(self.network(normalised(batch)), batch.labels)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            message = (
+                f"{self.recipe.name}: loss is {value} in epoch {self.current_epoch + 1}, batch {batch_index + 1}: "
+                "lower optimiser.learning_rate, or raise optimiser.warmup_frac"
+            )
+            raise TrainingError(message)
+        self._losses.append(value)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
+        """Keeps label, prediction and experiment of every held-out site."""
+        scores = self.heads.scores(self.network(normalised(batch)))
+        found = torch.stack([batch.labels, scores.argmax(dim=1), batch.store_index.to(batch.labels.dtype)])
+        self._found.append(found.cpu().numpy())
+
+    def on_validation_epoch_end(self) -> None:
+        """Turns them into the epoch's metrics."""
+        labels, predicted, store_index = np.concatenate(self._found, axis=1)
+        self._found.clear()
+        self.metrics = validation_metrics(
+            labels,
+            predicted,
+            batches=store_index - len(self.recipe.train_experiments),
+            names=list(self.recipe.validation_experiments),
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Hands the epoch's numbers on; validation has run by now where it is due."""
+        self.metrics["train_loss"] = float(np.mean(self._losses))
+        self.metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self._losses.clear()
+        self.on_epoch(self.current_epoch, self.metrics)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Returns optimiser and learning-rate schedule; biases and normalisation layers do not decay."""
+        optimiser = self._optimiser()
+        schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, self.n_steps, self.recipe.optimiser))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the last metrics, so that a run killed after its last epoch can still report them."""
+        checkpoint["metrics"] = dict(self.metrics)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.metrics = dict(checkpoint["metrics"])
+
+    def _optimiser(self) -> Optimizer:
+        chosen = self.recipe.optimiser
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": chosen.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if chosen.name == "sgd":
+            return SGD(groups, lr=chosen.learning_rate, momentum=SGD_MOMENTUM, nesterov=True)
+        return AdamW(groups, lr=chosen.learning_rate)

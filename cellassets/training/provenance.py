@@ -1,0 +1,32 @@
+"""Which code trained a model: the package's version and, in a git checkout, its revision."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def code_version(checkout: Path = CHECKOUT) -> str:
+    """Returns the package's version, with `+g<revision>` where the code lies in a git checkout."""
+    try:
+        release = version("cellassets")
+    except PackageNotFoundError:
+        release = "0+unknown"
+    revision = git_revision(checkout)
+    return f"{release}+g{revision[:12]}" if revision else release
+
+
+def git_revision(checkout: Path) -> str | None:
+    """Returns the commit that HEAD of a checkout is at, read from its files; None where it is none."""
+    try:
+        head = (checkout / ".git" / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        loose = checkout / ".git" / name
+        if loose.is_file():
+            return loose.read_text().strip()
+        packed = (checkout / ".git" / "packed-refs").read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)

@@ -1,0 +1,164 @@
+"""Which sites a recipe trains on and is judged on, and their labels.
+
+Takes SITES, WELLS and QUALITY tables; gives tables with a class a row. No image is read here and nothing is drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from cellassets.errors import RecipeError
+from cellassets.training.normalisation import channel_statistics, scale_and_shift
+from cellassets.training.recipe import ClassParameters, NetworkRecipe
+
+SITE_KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
+N_NAMED = 5
+
+
+@dataclass(frozen=True)
+class LabelledSites:
+    """Sites to train on or to judge on, one entry a site in every array.
+
+    Attributes:
+        store_index: which of the stores holds the site.
+        store_row: its global index there.
+        labels: its class.
+        scale, shift: a x + b normalises its channels.
+    """
+
+    store_index: Int[np.ndarray, "site"]
+    store_row: Int[np.ndarray, "site"]
+    labels: Int[np.ndarray, "site"]
+    scale: Float[np.ndarray, "site channel"]
+    shift: Float[np.ndarray, "site channel"]
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and held-out sites with labels in common."""
+
+    train: LabelledSites
+    validation: LabelledSites
+    class_names: tuple[str, ...]
+    summary: dict[str, int]
+
+
+def usable_sites(
+    sites: pl.DataFrame, wells: pl.DataFrame, quality: pl.DataFrame | None, recipe: NetworkRecipe
+) -> pl.DataFrame:
+    """Returns an experiment's sites that may be used: `store_row`, `perturbation_id` and how to normalise them.
+
+    Statistics are those of all sites of a plate, flagged ones too, since every site is embedded in the same way later.
+
+    Args:
+        sites: SITES rows of one experiment, in the order of the store.
+        wells: its WELLS.
+        quality: its QUALITY, or None where flagged sites are used as well.
+        recipe: says which wells are classes and how many sites may be flagged.
+
+    Raises:
+        RecipeError: a site has no well or no quality row, or more sites are flagged than the recipe bears.
+    """
+    mean, std = channel_statistics(sites, recipe.normalisation)
+    scale, shift = scale_and_shift(mean, std)
+    table = sites.select(SITE_KEY).with_row_index("store_row").with_columns(scale=_array(scale), shift=_array(shift))
+    kinds = ["perturbation_id", "perturbation_kind", "control_kind"]
+    table = _joined(table, wells.select(*SITE_KEY[:3], *kinds), SITE_KEY[:3], "WELLS")
+    if quality is not None:
+        table = _joined(table, quality.select(*SITE_KEY, "is_flagged"), SITE_KEY, "QUALITY")
+        table = _without_flagged(table, recipe)
+    return table.filter(_is_class(recipe.classes))
+
+
+def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], classes: ClassParameters) -> Split:
+    """Returns training and held-out sites, labelled by the perturbations that the training experiments hold.
+
+    Args:
+        train: tables of `usable_sites`, an experiment each; the stores are numbered on through `validation`.
+        validation: those of the held-out experiments.
+        classes: says whether perturbations of only one side are an error.
+
+    Raises:
+        RecipeError: fewer than two classes, no held-out site of any of them, or perturbations of only one side.
+    """
+    trained, held_out = _stacked(train, 0), _stacked(validation, len(train))
+    names = sorted(trained["perturbation_id"].unique())
+    seen = set(held_out["perturbation_id"].unique())
+    untested, unknown = sorted(set(names) - seen), sorted(seen - set(names))
+    if (untested or unknown) and not classes.has_unmatched_classes:
+        message = (
+            f"{len(untested)} perturbations are only in training experiments ({_some(untested)}), {len(unknown)} only "
+            f"in held-out ones ({_some(unknown)}): choose experiments that share them, or set "
+            "classes.has_unmatched_classes"
+        )
+        raise RecipeError(message)
+    held_out = held_out.filter(pl.col("perturbation_id").is_in(names))
+    if len(names) < 2 or held_out.is_empty():
+        message = f"{len(names)} classes, {len(held_out)} held-out sites of them: expected 2 and 1 at least"
+        raise RecipeError(message)
+    summary = {
+        "n_classes": len(names),
+        "n_train_sites": len(trained),
+        "n_validation_sites": len(held_out),
+        "n_classes_not_held_out": len(untested),
+        "n_held_out_classes_unknown": len(unknown),
+    }
+    return Split(_labelled(trained, names), _labelled(held_out, names), tuple(names), summary)
+
+
+def _is_class(classes: ClassParameters) -> pl.Expr:
+    is_treatment = pl.col("control_kind").is_null() & pl.col("perturbation_kind").is_in(classes.perturbation_kinds)
+    return is_treatment | pl.col("control_kind").is_in(classes.control_kinds).fill_null(value=False)
+
+
+def _joined(table: pl.DataFrame, other: pl.DataFrame, key: list[str], what: str) -> pl.DataFrame:
+    joined = table.join(other.with_columns(_is_there=pl.lit(value=True)), on=key, how="left", maintain_order="left")
+    lost = joined.filter(pl.col("_is_there").is_null())
+    if not lost.is_empty() or len(joined) != len(table):
+        place = lost.row(0, named=True) if not lost.is_empty() else {}
+        names = ", ".join(f"{name} {place.get(name)}" for name in key)
+        message = f"{len(lost)} sites without exactly one {what} row (first: {names}): make that table again"
+        raise RecipeError(message)
+    return joined.drop("_is_there")
+
+
+def _without_flagged(table: pl.DataFrame, recipe: NetworkRecipe) -> pl.DataFrame:
+    flagged_frac = float(np.mean(table["is_flagged"].to_numpy()))
+    if flagged_frac > recipe.max_flagged_frac:
+        message = (
+            f"{table['experiment_id'][0]}: {flagged_frac:.0%} of {len(table)} sites are flagged by plate_quality, "
+            f"{recipe.name} bears {recipe.max_flagged_frac:.0%} (max_flagged_frac): leave the experiment out of it"
+        )
+        raise RecipeError(message)
+    return table.filter(~pl.col("is_flagged")).drop("is_flagged")
+
+
+def _stacked(tables: list[pl.DataFrame], first_index: int) -> pl.DataFrame:
+    numbered = [table.with_columns(store_index=pl.lit(first_index + i)) for i, table in enumerate(tables)]
+    return pl.concat(numbered)
+
+
+def _labelled(table: pl.DataFrame, names: list[str]) -> LabelledSites:
+    labels = table["perturbation_id"].replace_strict(names, list(range(len(names))), return_dtype=pl.Int64)
+    return LabelledSites(
+        store_index=table["store_index"].to_numpy(),
+        store_row=table["store_row"].to_numpy().astype(np.int64),
+        labels=labels.to_numpy(),
+        scale=table["scale"].to_numpy(),
+        shift=table["shift"].to_numpy(),
+    )
+
+
+def _array(values: Float[np.ndarray, "site channel"]) -> pl.Series:
+    return pl.Series(values.astype(np.float32), dtype=pl.Array(pl.Float32, values.shape[1]))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:N_NAMED]) + (", ..." if len(names) > N_NAMED else "") or "none"
