@@ -21,6 +21,7 @@ from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.nuisances import N_CHANNELS, total_conditions
 from cellassets.synthetic.plate_map import map_plate, well_place
 from cellassets.synthetic.site import Well, render_site
+from cellassets.synthetic.textures import texture_bank
 
 COMPLETE_MARKER = "_COMPLETE"
 METADATA_NAME = "metadata.csv"
@@ -112,6 +113,7 @@ def _written_wells(design: ScreenDesign, wells: Sequence[Well], folder: Path, n_
     """Yields each well after its images are on disk."""
     for plate_id in design.plate_ids:
         (folder / plate_id).mkdir(parents=True, exist_ok=True)
+    texture_bank(design)  # kept; else every thread would begin by making its own
     pool = ThreadPoolExecutor(n_threads)
     try:
         futures = [pool.submit(_write_well, design, well, folder) for well in wells]

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, Int64
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import map_coordinates
 
 from cellassets.synthetic.design import ScreenDesign
@@ -55,7 +56,7 @@ def texture_bank(design: ScreenDesign) -> TextureBank:
 @lru_cache(maxsize=2)
 def _bank(seed: int, image_size: int, diameter: float) -> TextureBank:
     size = image_size + int(SLACK_DIAMETERS * diameter)
-    size += size % 2
+    size = next_fast_len(size, real=True)
     waves = _Waves(size, stream(seed, "textures"))
     angles = np.arange(N_ORIENTATIONS) * np.pi / N_ORIENTATIONS
     fine = max(0.014 * diameter, 0.6)
@@ -83,8 +84,8 @@ class _Waves:
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._size, self._rng = size, rng
-        self._fy = np.fft.fftfreq(size)[:, None]
-        self._fx = np.fft.rfftfreq(size)[None, :]
+        self._fy = np.fft.fftfreq(size)[:, None].astype(np.float32)
+        self._fx = np.fft.rfftfreq(size)[None, :].astype(np.float32)
 
     def noise(self, grain: float, *, length: float | None = None, angle: float = 0.0) -> Texture:
         """Returns noise with mean 0 and deviation 1.
@@ -97,11 +98,13 @@ class _Waves:
         along = self._fx * np.cos(angle) + self._fy * np.sin(angle)
         across = self._fy * np.cos(angle) - self._fx * np.sin(angle)
         # Source: the Fourier transform of a Gaussian of deviation s is exp(-2 (pi s f)^2)
-        filter_ = np.exp(-2 * np.pi**2 * ((along * (length or grain)) ** 2 + (across * grain) ** 2))
+        filter_: np.ndarray = np.exp(
+            np.float32(-2 * np.pi**2) * ((along * (length or grain)) ** 2 + (across * grain) ** 2)
+        )
         filter_[0, 0] = 0.0
-        white = self._rng.standard_normal((self._size, self._size))
-        smooth = np.fft.irfft2(np.fft.rfft2(white) * filter_, s=white.shape)
-        return (smooth / smooth.std()).astype(np.float32)
+        white = self._rng.standard_normal((self._size, self._size), np.float32)
+        smooth = irfft2(rfft2(white) * filter_, s=white.shape)
+        return np.asarray(smooth / smooth.std(), np.float32)
 
 
 def _ridges(noise: Texture) -> Texture:
