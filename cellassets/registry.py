@@ -5,6 +5,7 @@ A model folder holds `encoder.json` (what kind of encoder, its preprocessing, it
 folder into an encoder. A database URL and a tracking server take the same way: MLflow's client, never its globals.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -12,15 +13,15 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
-from upath import UPath
-
-from cellassets.artifact import is_local
 from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact, PartitionKeyError, RegistryError
 from cellassets.fingerprint import check_partition_key, fingerprint
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT_NAME = "cellassets"
 MODEL_FOLDER = "model"
+SQLITE = "sqlite:///"
 PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
 PARAMETERS_PER_REQUEST = 100  # MLflow refuses more at once
 logger = logging.getLogger(__name__)
@@ -152,7 +154,7 @@ class Registry:
         client.log_artifacts(run_id, str(folder), MODEL_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
         _unless_there(client.create_registered_model, name)
-        made = int(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+        made = int(client.create_model_version(name, source, run_id, tags, await_creation_for=0).version)
         first = self._same(name, tags["fingerprint"])[0]
         if first.version != made:
             client.delete_model_version(name, str(made))
@@ -173,9 +175,9 @@ class Registry:
         """
         entry = self.find(key)
         uri = self.client().get_model_version_download_uri(entry.name, str(entry.version))
-        place = UPath(uri)
-        if is_local(place):
-            return _checked(Path(place.path), entry)
+        parsed = urlparse(uri)
+        if parsed.scheme in ("", "file"):
+            return _checked(Path(url2pathname(parsed.path)), entry)
         target = to / f"{entry.key}-{entry.fingerprint[:12]}"
         if not target.is_dir():
             self._download(uri, target)
@@ -257,15 +259,29 @@ class Registry:
 @lru_cache(maxsize=8)
 def _open_client(tracking_uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody's screens are reported to a third party
-    if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _alone_at(tracking_uri):
         warnings.simplefilter("ignore")  # MLflow's own tables use what SQLAlchemy 2.1 calls deprecated
         from mlflow import MlflowClient
 
-        log = logging.getLogger("mlflow.store.db.utils")
-        log.setLevel(logging.WARNING)  # or making the tables is told on stderr
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # or it tells stderr of making tables
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def _alone_at(tracking_uri: str) -> Iterator[None]:
+    """Keeps other processes from opening the same SQLite file meanwhile.
+
+    MLflow 3.17 has a lock of its own for making tables and still lets two processes migrate a new file at once, which
+    ends in 'duplicate column name' for one of them.
+    """
+    if not tracking_uri.startswith(SQLITE):
+        yield
+        return
+    path = Path(f"{tracking_uri.removeprefix(SQLITE)}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # given back when the file is closed, by a kill too
+        yield
 
 
 def _pages(search: Any, *arguments: Any) -> Iterator[Any]:
