@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from cellassets.errors import RecipeError
+from cellassets.training.augmentation import Draws, centre_crop, crop_size, crop_turn_flip, draw
+from cellassets.training.recipe import AugmentationParameters
+
+IMAGE = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(1, 2, 8, 8)
+
+
+def draws(crop_px=(8, 8), top_left=(0, 0), n_turns=0, is_flipped=False) -> Draws:
+    jitter = np.ones((1, 2), dtype=np.float32)
+    return Draws(crop_px, np.array([top_left]), np.array([n_turns]), np.array([is_flipped]), jitter, 0 * jitter)
+
+
+def test_turns_make_a_group_of_order_four():
+    image = IMAGE
+    for _ in range(4):
+        image = crop_turn_flip(image, draws(n_turns=1))
+    np.testing.assert_array_equal(image, IMAGE)
+    for a in range(4):
+        for b in range(4):
+            twice = crop_turn_flip(crop_turn_flip(IMAGE, draws(n_turns=a)), draws(n_turns=b))
+            np.testing.assert_array_equal(twice, crop_turn_flip(IMAGE, draws(n_turns=(a + b) % 4)))
+
+
+def test_turns_and_flips_give_eight_different_images_of_the_same_pixels():
+    seen = {crop_turn_flip(IMAGE, draws(n_turns=n, is_flipped=f)).tobytes() for n in range(4) for f in (False, True)}
+    assert len(seen) == 8
+    assert {bytes(sorted(image)) for image in seen} == {bytes(sorted(IMAGE.tobytes()))}
+
+
+def test_all_channels_turn_together():
+    turned = crop_turn_flip(IMAGE, draws(n_turns=1, is_flipped=True))
+    np.testing.assert_array_equal(turned[0, 1].astype(int) - turned[0, 0], np.full((8, 8), 64))
+
+
+def test_a_crop_is_the_window_that_was_drawn():
+    np.testing.assert_array_equal(crop_turn_flip(IMAGE, draws(crop_px=(3, 3), top_left=(2, 4))), IMAGE[:, :, 2:5, 4:7])
+
+
+def test_drawn_windows_stay_inside_and_reach_every_border():
+    found = draw(np.random.default_rng(0), 2000, parameters=AugmentationParameters(crop_px=16), site_shape=(2, 18, 20))
+    assert found.top_left.min(axis=0).tolist() == [0, 0]
+    assert found.top_left.max(axis=0).tolist() == [2, 4]
+    assert set(found.n_turns) == {0, 1, 2, 3}
+
+
+def test_the_same_seed_draws_the_same_and_switched_off_means_off():
+    off = AugmentationParameters(has_flips=False, has_turns=False)
+    first, second = (draw(np.random.default_rng(5), 20, parameters=off, site_shape=(2, 8, 8)) for _ in range(2))
+    for name in ("top_left", "n_turns", "is_flipped", "gain", "offset"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert not first.n_turns.any()
+    assert not first.is_flipped.any()
+    assert (first.gain == 1).all()
+    assert (first.offset == 0).all()
+
+
+def test_intensity_jitter_has_the_spread_that_was_asked_for():
+    found = draw(
+        np.random.default_rng(0),
+        5000,
+        parameters=AugmentationParameters(gain_jitter=0.3, offset_jitter=0.5),
+        site_shape=(3, 32, 32),
+    )
+    assert (found.gain.min(), found.gain.max()) == (pytest.approx(0.7, abs=0.01), pytest.approx(1.3, abs=0.01))
+    assert found.offset.std() == pytest.approx(0.5, rel=0.05)
+    assert abs(np.corrcoef(found.gain.T)[0, 1]) < 0.05, "each channel is varied by itself"
+
+
+def test_impossible_crops_are_refused():
+    with pytest.raises(RecipeError, match=r"crop_px is 64, the sites are 48 x 48"):
+        crop_size(AugmentationParameters(crop_px=64), 48, 48)
+    with pytest.raises(RecipeError, match="cannot be turned"):
+        crop_size(AugmentationParameters(), 48, 64)
+    assert crop_size(AugmentationParameters(has_turns=False), 48, 64) == (48, 64)
+
+
+def test_the_centre_crop_is_central_and_never_larger_than_the_image():
+    np.testing.assert_array_equal(centre_crop(IMAGE, 4), IMAGE[:, :, 2:6, 2:6])
+    assert centre_crop(IMAGE, 100).shape == IMAGE.shape
+    assert centre_crop(IMAGE, None) is IMAGE

@@ -1,0 +1,62 @@
+import numpy as np
+import polars as pl
+import torch
+
+from cellassets.training.batches import Batch
+from cellassets.training.module import normalised
+from cellassets.training.normalisation import channel_statistics, scale_and_shift
+
+PLATES = ["Plate1", "Plate2", "Plate1", "Plate2", "Plate2"]
+
+
+def pixels() -> np.ndarray:
+    levels = np.random.default_rng(0).integers(0, 200, (5, 1, 1, 1))
+    return (levels + np.random.default_rng(1).integers(0, 50, (5, 2, 9, 7))).astype(np.uint8)
+
+
+def sites_of(images: np.ndarray, experiment_ids: list[str]) -> pl.DataFrame:
+    flat = images.reshape(*images.shape[:2], -1).astype(np.float64)
+    moments = {
+        name: pl.Series(values.astype(np.float32), dtype=pl.Array(pl.Float32, images.shape[1]))
+        for name, values in (("channel_mean", flat.mean(-1)), ("channel_std", flat.std(-1)))
+    }
+    return pl.DataFrame({"experiment_id": experiment_ids, "plate_id": PLATES, **moments})
+
+
+def test_plate_statistics_are_those_of_all_its_pixels():
+    images = pixels()
+    mean, std = channel_statistics(sites_of(images, ["E"] * 5), "plate")
+    for plate in ("Plate1", "Plate2"):
+        rows = [row for row, name in enumerate(PLATES) if name == plate]
+        for row in rows:
+            np.testing.assert_allclose(mean[row], images[rows].mean(axis=(0, 2, 3)), rtol=1e-5)
+            np.testing.assert_allclose(std[row], images[rows].std(axis=(0, 2, 3)), rtol=1e-4)
+
+
+def test_plates_of_the_same_name_in_two_experiments_are_two_plates():
+    images = pixels()
+    mean, _ = channel_statistics(sites_of(images, ["E", "E", "F", "F", "F"]), "plate")
+    np.testing.assert_allclose(mean[0], images[0].mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_site_statistics_are_the_sites_own():
+    images = pixels()
+    mean, std = channel_statistics(sites_of(images, ["E"] * 5), "site")
+    np.testing.assert_allclose(mean, images.mean(axis=(2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std, images.std(axis=(2, 3)), rtol=1e-5)
+
+
+def test_the_multiply_add_is_the_z_score():
+    images = pixels()
+    mean, std = images.mean(axis=(2, 3), dtype=np.float32), images.std(axis=(2, 3), dtype=np.float32)
+    scale, shift = (torch.from_numpy(values) for values in scale_and_shift(mean, std))
+    nothing = torch.zeros(5, dtype=torch.int64)
+    found = normalised(Batch(torch.from_numpy(images), scale, shift, nothing, nothing))
+    expected = (images - mean[:, :, None, None]) / std[:, :, None, None]
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+
+
+def test_a_dead_channel_becomes_zero_and_not_noise():
+    scale, shift = scale_and_shift(np.float32([[7.0]]), np.float32([[0.0]]))
+    assert (scale * 7 + shift).item() == 0
+    assert scale.item() == 1

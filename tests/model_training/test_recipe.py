@@ -1,0 +1,93 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from upath import UPath
+
+from cellassets.errors import ConfigError, PartitionKeyError, RecipeError
+from cellassets.training.plan import recipe_experiments, recipe_fingerprint
+from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe, load_recipe
+
+RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
+SMALLEST = {"kind": "network", "train_experiments": ["A-1"], "validation_experiments": ["A-2"]}
+
+
+def written(folder: Path, values: object, name: str = "mine.yaml") -> UPath:
+    path = folder / name
+    path.write_text(yaml.safe_dump(values))
+    return UPath(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_in_the_repository_loads_and_is_called_as_its_file(path):
+    assert load_recipe(UPath(path)).name == path.stem
+
+
+def test_the_demo_has_two_networks_and_a_baseline():
+    kinds = [type(load_recipe(UPath(path))) for path in sorted(RECIPES.glob("*.yaml"))]
+    assert kinds.count(NetworkRecipe) >= 2
+    assert ClassicalRecipe in kinds
+
+
+def test_reading_recipes_and_plans_imports_neither_torch_nor_mlflow():
+    code = (
+        "import sys, cellassets.training.plan, cellassets.training.recipe, cellassets.training.spec, "
+        "cellassets.registry; print({'torch', 'mlflow', 'pytorch_lightning', 'transformers'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
+    path = written(tmp_path, {**SMALLEST, "validation_experiments": ["A-1"]})
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*A-1 both trained on and validated on"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": 3}, "epochs: Extra inputs"),
+        ({"backbone": {"family": "alexnet"}}, "backbone: .*alexnet"),
+        ({"backbone": {"family": "resnet", "widths": [8], "depths": [1, 1]}}, r"backbone\.resnet: .*as many"),
+        ({"backbone": {"family": "vit", "width": 10, "n_heads": 4}}, r"backbone\.vit: .*multiple of n_heads"),
+        ({"loss": {"cross_entropy_weight": 0}}, "loss: .*nothing to minimise"),
+        ({"optimiser": {"learning_rate": -1}}, r"optimiser\.learning_rate"),
+        ({"validation_experiments": []}, "validation_experiments"),
+        ({"train_experiments": ["A-1", "A-1"]}, "named twice"),
+        ({"n_epochs": 10, "validate_every_n_epochs": 4}, "last epoch would not be validated"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_file(tmp_path, changes, told):
+    with pytest.raises(ConfigError, match=rf"(?s)mine\.yaml.*{told}"):
+        load_recipe(written(tmp_path, {**SMALLEST, **changes}))
+
+
+def test_what_is_no_recipe_is_refused_by_file_and_key(tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*kind"):
+        load_recipe(written(tmp_path, {"kind": "forest"}))
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*mapping"):
+        load_recipe(written(tmp_path, [1, 2]))
+    with pytest.raises(ConfigError, match=r"gone\.yaml"):
+        load_recipe(UPath(tmp_path / "gone.yaml"))
+    with pytest.raises(RecipeError, match="called as its file"):
+        load_recipe(written(tmp_path, {**SMALLEST, "name": "other"}))
+    with pytest.raises(PartitionKeyError, match="two words"):
+        load_recipe(written(tmp_path, SMALLEST, "two words.yaml"))
+
+
+def test_classical_parameters_are_checked_against_each_other(tmp_path):
+    for wrong in ({"n_channels": 3, "nucleus_channel": 3}, {"families": ["texture", "texture"]}, {"families": ["x"]}):
+        with pytest.raises(ConfigError, match=r"mine\.yaml"):
+            load_recipe(written(tmp_path, {"kind": "classical", "parameters": wrong}))
+
+
+def test_a_recipes_fingerprint_changes_with_every_part_of_it(tmp_path):
+    first = load_recipe(written(tmp_path, SMALLEST))
+    other = load_recipe(written(tmp_path, {**SMALLEST, "augmentation": {"gain_jitter": 0.1}}))
+    assert recipe_fingerprint(first) == recipe_fingerprint(load_recipe(written(tmp_path, SMALLEST)))
+    assert recipe_fingerprint(first) != recipe_fingerprint(other)
+    assert recipe_experiments(first) == ["A-1", "A-2"]
+    assert recipe_experiments(ClassicalRecipe(name="c")) == []
