@@ -17,12 +17,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from cellassets.store.reader import ExperimentStore
 from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
 from cellassets.training.recipe import AugmentationParameters
 from cellassets.training.sites import LabelledSites
 
-MEMORY_BYTES = 4 << 30
 N_AHEAD = 4
 
 ImageReader = Callable[[Int[np.ndarray, "b"]], UInt8[np.ndarray, "b c y x"]]
@@ -37,29 +35,6 @@ class Batch(NamedTuple):
     shift: Float[torch.Tensor, "b c"]
     labels: Int[torch.Tensor, "b"]
     store_index: Int[torch.Tensor, "b"]
-
-
-def image_reader(
-    stores: Sequence[ExperimentStore], sites: LabelledSites, *, memory_bytes: int = MEMORY_BYTES
-) -> ImageReader:
-    """Returns a function from positions among `sites` to their images.
-
-    Sites that fit into `memory_bytes` together are decoded once and kept; others are read from the stores each time.
-    """
-    first = stores[0]
-    n_bytes = sites.n_sites * first.n_channels * first.height * first.width
-
-    def read(positions: Int[np.ndarray, "b"]) -> UInt8[np.ndarray, "b c y x"]:
-        images = np.empty((len(positions), first.n_channels, first.height, first.width), dtype=np.uint8)
-        for index in np.unique(sites.store_index[positions]):
-            rows = np.flatnonzero(sites.store_index[positions] == index)
-            images[rows] = stores[index].read(sites.store_row[positions[rows]])
-        return images
-
-    if n_bytes > memory_bytes:
-        return read
-    kept = read(np.arange(sites.n_sites))
-    return lambda positions: kept[positions]
 
 
 def balanced_batches(

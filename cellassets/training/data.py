@@ -1,4 +1,4 @@
-"""Opens the stores and quality tables that a recipe names, and splits their sites.
+"""Opens the stores and quality tables that a recipe names, splits their sites and reads their images.
 
 Reads exactly the versions that the plan was made for; the science of the split is in `sites.py`.
 """
@@ -6,15 +6,21 @@ Reads exactly the versions that the plan was made for; the science of the split 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int, UInt8
+
 from cellassets.artifact import Plan
 from cellassets.errors import RecipeError
 from cellassets.lake import Lake
 from cellassets.store.reader import ExperimentStore
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import QUALITY
+from cellassets.training.batches import ImageReader
 from cellassets.training.plan import recipe_experiments
 from cellassets.training.recipe import NetworkRecipe
-from cellassets.training.sites import Split, split_sites, usable_sites
+from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
+
+MEMORY_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,29 @@ def open_training_data(lake: Lake, recipe: NetworkRecipe, plan: Plan) -> Trainin
     _check_alike(recipe_experiments(recipe), stores)
     n_train = len(recipe.train_experiments)
     return TrainingData(tuple(stores), split_sites(tables[:n_train], tables[n_train:], recipe.classes))
+
+
+def image_reader(
+    stores: Sequence[ExperimentStore], sites: LabelledSites, *, memory_bytes: int = MEMORY_BYTES
+) -> ImageReader:
+    """Returns a function from positions among `sites` to their images.
+
+    Sites that fit into `memory_bytes` together are decoded once and kept; others are read from the stores each time.
+    """
+    first = stores[0]
+    n_bytes = sites.n_sites * first.n_channels * first.height * first.width
+
+    def read(positions: Int[np.ndarray, "b"]) -> UInt8[np.ndarray, "b c y x"]:
+        images = np.empty((len(positions), first.n_channels, first.height, first.width), dtype=np.uint8)
+        for index in np.unique(sites.store_index[positions]):
+            rows = np.flatnonzero(sites.store_index[positions] == index)
+            images[rows] = stores[index].read(sites.store_row[positions[rows]])
+        return images
+
+    if n_bytes > memory_bytes:
+        return read
+    kept = read(np.arange(sites.n_sites))
+    return lambda positions: kept[positions]
 
 
 def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]) -> None:

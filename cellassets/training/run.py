@@ -22,9 +22,8 @@ from cellassets.progress import Progress, no_progress
 from cellassets.registry import ModelEntry, Registry
 from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import build_network, seeded
-from cellassets.training.batches import image_reader
 from cellassets.training.checkpoint import save_model_folder
-from cellassets.training.data import TrainingData, open_training_data
+from cellassets.training.data import TrainingData, image_reader, open_training_data
 from cellassets.training.fit import Batches, fit
 from cellassets.training.losses import Heads
 from cellassets.training.module import OnEpoch, PerturbationClassifier
