@@ -131,16 +131,18 @@ class Artifact:
             raise ArtifactMissing(message)
         return self.folder(record.fingerprint) / name
 
-    def publish(self, plan: Plan, names: Sequence[str], summary: dict[str, Any]) -> Record:
+    def publish(self, plan: Plan, names: Sequence[str | FileEntry], summary: dict[str, Any]) -> Record:
         """Returns the commit record of files that lie in the plan's folder, after making it visible.
 
         Args:
             plan: what the files were made from.
-            names: files below `folder(plan.fingerprint)`, all of them there already.
+            names: files below `folder(plan.fingerprint)`, all of them there already; a name is read once more for its
+                checksum, an entry stands for itself.
             summary: JSON-like values for people and for cheap decisions by the sensors.
         """
         folder = self.folder(plan.fingerprint)
-        files = tuple(describe_file(folder / name, name) for name in sorted(names))
+        entries = [name if isinstance(name, FileEntry) else describe_file(folder / name, name) for name in names]
+        files = tuple(sorted(entries, key=lambda entry: entry.name))
         before = self.find_record()
         record = Record(
             kind=plan.kind,

@@ -67,8 +67,8 @@ def simulate_screen(
 @nouns["experiment"].command("check")
 def check_experiment(landing: Path, experiment_id: str, as_json: JsonOption = False) -> None:
     """Checks one experiment's folder below LANDING and names what is wrong; publishes nothing."""
-    from cellassets.plates.ingest import IngestPolicy
     from cellassets.plates.manifest import build_manifest
+    from cellassets.plates.policy import IngestPolicy
 
     with _bar() as report:
         manifest = build_manifest(UPath(landing), experiment_id, policy=IngestPolicy(), progress=report)

@@ -23,6 +23,8 @@ Each class is also the built-in error that a caller without cellassets in mind w
 experiment, plate, well or file, what was found, what was expected and what to do.
 """
 
+from typing import Any
+
 
 class CellAssetsError(Exception):
     """Base of every error that cellassets raises on purpose."""
@@ -45,7 +47,15 @@ class ImageError(CellAssetsError, OSError):
 
 
 class PlateRefused(CellAssetsError, ValueError):
-    """Policy refuses an experiment because of what was found in it."""
+    """Policy refuses an experiment because of what was found in it.
+
+    Attributes:
+        findings: all that was found, a FINDINGS table.
+    """
+
+    def __init__(self, message: str, findings: Any) -> None:
+        super().__init__(message)
+        self.findings = findings
 
 
 class SchemaError(CellAssetsError, ValueError):

@@ -7,7 +7,7 @@ from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.mapping.build import MapParameters
-from cellassets.plates.ingest import IngestPolicy
+from cellassets.plates.policy import IngestPolicy
 from cellassets.scoring.benchmark import BENCHMARKS
 
 

@@ -1,0 +1,161 @@
+"""Aggregation: from sites to a well and from wells to a perturbation.
+
+Means, the coordinate-wise median and the geometric median of vectors by group. Which wells belong together is decided
+by `unit_labels`. Alignment happens before, in `cellassets.mapping.align`.
+"""
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+
+from cellassets.errors import AlignmentError
+from cellassets.mapping.controls import is_treatment
+from cellassets.tables.schemas import PERTURBATION_COLUMNS
+
+AggregateBy = Literal["perturbation", "gene"]
+Aggregation = Literal["mean", "median", "geometric_median"]
+
+
+def unit_labels(wells: pl.DataFrame, aggregate_by: AggregateBy) -> list[str]:
+    """Returns what each well counts as: a name that replicates share.
+
+    Args:
+        wells: rows with the perturbation columns.
+        aggregate_by: "perturbation": the perturbation_id (guide, or compound at a dose). "gene": the gene symbol
+            where a gene was perturbed and is known, so that all guides of a gene count together.
+    """
+    if aggregate_by == "perturbation":
+        return wells["perturbation_id"].to_list()
+    is_gene = (
+        pl.Series(is_treatment(wells)) & (wells["perturbation_kind"] == "gene") & wells["gene_symbol"].is_not_null()
+    )
+    return wells.select(pl.when(is_gene).then("gene_symbol").otherwise("perturbation_id")).to_series().to_list()
+
+
+def group_mean(
+    values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
+) -> Float[np.ndarray, "group feature"]:
+    """Returns the mean of the rows of each group, by one sparse product (20 times a loop over the groups).
+
+    Args:
+        values: one row a site or well.
+        group_index: group of each row, 0 to n_groups - 1; every group has a row.
+        n_groups: number of groups.
+    """
+    counts = np.bincount(group_index, minlength=n_groups)
+    rows = np.arange(len(values))
+    weights = csr_array((1.0 / counts[group_index], (group_index, rows)), shape=(n_groups, len(values)))
+    return weights @ values.astype(np.float64)
+
+
+def group_median(
+    values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
+) -> Float[np.ndarray, "group feature"]:
+    """Returns the coordinate-wise median of each group: the Tukey median of every coordinate by itself.
+
+    Source: `aggregate(method="median")` of EFAAR_benchmarking (Celik et al. 2024, PLOS Comput Biol 20:e1012463). In
+    one dimension the half-space median of Tukey (1975) is the median. In d dimensions with n <= d + 1 wells in
+    general position every well has depth 1/n and the deepest region's centroid is the mean, so the half-space median
+    of a few wells in a hundred dimensions protects from nothing; the geometric median does.
+    """
+    return np.stack([np.median(values[rows], axis=0) for rows in group_rows(group_index, n_groups)])
+
+
+def group_geometric_median(
+    values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
+) -> Float[np.ndarray, "group feature"]:
+    """Returns the point of least summed distance to each group's rows; it does not depend on the axes."""
+    return np.stack([geometric_median(values[rows]) for rows in group_rows(group_index, n_groups)])
+
+
+def geometric_median(
+    values: Float[np.ndarray, "row feature"], *, n_iterations: int = 200, tolerance: float = 1e-9
+) -> Float[np.ndarray, "feature"]:
+    """Returns the geometric (spatial) median of the rows.
+
+    Args:
+        values: one row a well.
+        n_iterations: most steps.
+        tolerance: a step shorter than this share of the rows' spread ends the iteration.
+
+    Source: Weiszfeld's iteration as mended by Vardi and Zhang (2000), PNAS 97:1423, equations 2.5 to 2.7, which also
+    stops rightly where the median is one of the rows.
+    """
+    points = values.astype(np.float64)
+    median = points.mean(axis=0)
+    spread = float(np.linalg.norm(points - median, axis=1).max())
+    for _ in range(n_iterations):
+        offsets = points - median
+        distances = np.linalg.norm(offsets, axis=1)
+        is_apart = distances > 1e-12 * spread
+        if not is_apart.any():
+            break
+        weights = 1.0 / distances[is_apart]
+        pull = weights @ offsets[is_apart]
+        n_here, strength = int((~is_apart).sum()), float(np.linalg.norm(pull))
+        if strength <= n_here:
+            break
+        step = (1.0 - n_here / strength) * pull / weights.sum()
+        median = median + step
+        if np.linalg.norm(step) <= tolerance * spread:
+            break
+    return median
+
+
+def group_rows(group_index: Int[np.ndarray, "row"], n_groups: int) -> list[Int[np.ndarray, "member"]]:
+    """Returns the rows of each group."""
+    order = np.argsort(group_index, kind="stable")
+    bounds = np.searchsorted(group_index[order], np.arange(1, n_groups))
+    return np.split(order, bounds)
+
+
+AGGREGATIONS = {"mean": group_mean, "median": group_median, "geometric_median": group_geometric_median}
+
+
+def aggregate_wells(
+    wells: pl.DataFrame,
+    embeddings: Float[np.ndarray, "well feature"],
+    *,
+    aggregate_by: AggregateBy,
+    method: Aggregation,
+) -> tuple[pl.DataFrame, Float[np.ndarray, "unit feature"]]:
+    """Returns a row a perturbation (controls too), sorted by its name, and its vector.
+
+    Args:
+        wells: WELL_EMBEDDINGS rows (their own embedding column is not read).
+        embeddings: aligned vectors of these wells.
+        aggregate_by: what counts as one perturbation.
+        method: how wells become one vector.
+
+    Returns:
+        The perturbation columns (null where a perturbation's wells differ, as the guides of a gene do), n_wells,
+        n_batches; and the vectors in the same order.
+
+    Raises:
+        AlignmentError: one name stands for two kinds of perturbation or control.
+    """
+    labels = pl.Series("unit", unit_labels(wells, aggregate_by))
+    names, index = np.unique(labels.to_numpy(), return_inverse=True)
+    vectors = AGGREGATIONS[method](embeddings, index, len(names))
+    columns = [column.name for column in PERTURBATION_COLUMNS if column.name != "perturbation_id"]
+    table = (
+        wells.with_columns(labels)
+        .group_by("unit")
+        .agg(
+            *(pl.when(pl.col(c).n_unique() == 1).then(pl.col(c).first()).alias(c) for c in columns),
+            pl.col("control_kind").n_unique().alias("n_control_kinds"),
+            pl.len().cast(pl.Int32).alias("n_wells"),
+            pl.col("batch_id").n_unique().cast(pl.Int32).alias("n_batches"),
+        )
+    )
+    mixed = table.filter(pl.col("perturbation_kind").is_null() | (pl.col("n_control_kinds") > 1))["unit"].to_list()
+    if mixed:
+        message = (
+            f"{sorted(mixed)[:5]}: one name for several kinds of perturbation or control; rename one in metadata.csv"
+        )
+        raise AlignmentError(message)
+    table = table.drop("n_control_kinds").sort("unit").rename({"unit": "perturbation_id"})
+    return table, vectors

@@ -1,0 +1,165 @@
+"""Datasets: which wells models are judged on, and the fingerprint of those wells.
+
+Each cell type is a dataset by itself as soon as an experiment with it has landed; curated ones are YAML files in
+`configs/datasets/`. Wells come from the `raw_plates` manifests; nothing here reads an image or an embedding.
+"""
+
+from functools import lru_cache
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import model_validator
+from upath import UPath
+
+from cellassets.artifact import Artifact
+from cellassets.configuration import Parameters, load_yaml
+from cellassets.errors import DatasetError
+from cellassets.fingerprint import check_partition_key, fingerprint, frame_fingerprint
+from cellassets.lake import Lake
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import WELLS
+
+# What makes a well the same well to a benchmark. Its image files and their checksums do not.
+FINGERPRINT_COLUMNS = (
+    "experiment_id",
+    "plate_id",
+    "well_id",
+    "cell_type",
+    "perturbation_id",
+    "perturbation_kind",
+    "gene_symbol",
+    "concentration_um",
+    "control_kind",
+)
+
+
+class Dataset(Parameters):
+    """A named set of wells.
+
+    `cell_types`, `experiment_ids` and `perturbation_kinds` narrow it down (None: all). Controls always belong to it.
+    `batch_by` says what is aligned against itself. A frozen dataset lists its experiments; with `frozen_fingerprint`
+    it also refuses wells that are not the ones it was frozen with.
+    """
+
+    dataset_id: str
+    cell_types: tuple[str, ...] | None = None
+    experiment_ids: tuple[str, ...] | None = None
+    perturbation_kinds: tuple[Literal["gene", "compound"], ...] | None = None
+    batch_by: Literal["experiment", "plate"] = "experiment"
+    is_frozen: bool = False
+    frozen_fingerprint: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_partition_key(self.dataset_id, "dataset_id")
+        if self.is_frozen and not self.experiment_ids:
+            message = "a frozen dataset must list its experiment_ids, or the next experiment would change it"
+            raise ValueError(message)
+        if self.frozen_fingerprint is not None and not self.is_frozen:
+            message = "frozen_fingerprint is for a dataset with is_frozen: true"
+            raise ValueError(message)
+        return self
+
+
+def cell_type_datasets(lake: Lake) -> list[Dataset]:
+    """Returns one dataset a cell type that has landed, named like it, in order of the names.
+
+    Raises:
+        PartitionKeyError: a cell type's name cannot be a partition key.
+    """
+    cell_types = {name for experiment_id in _landed(lake) for name in _cell_types(lake, experiment_id)}
+    return [Dataset(dataset_id=name, cell_types=(name,)) for name in sorted(cell_types)]
+
+
+def load_datasets(folder: UPath) -> list[Dataset]:
+    """Returns the curated datasets of a folder of YAML files, in order of their names (a file's stem is its id).
+
+    Raises:
+        ConfigError: a file is not a valid dataset.
+    """
+    if not folder.is_dir():
+        return []
+    paths = sorted((path for path in folder.iterdir() if path.suffix == ".yaml"), key=lambda path: path.name)
+    return [load_yaml(path, Dataset, dataset_id=path.stem) for path in paths]
+
+
+def dataset_experiments(lake: Lake, dataset: Dataset) -> list[str]:
+    """Returns the experiments that the dataset's wells come from, sorted.
+
+    Raises:
+        DatasetError: the dataset names an experiment that has not landed, or no landed experiment fits it.
+    """
+    landed = _landed(lake)
+    missing = sorted(set(dataset.experiment_ids or ()) - set(landed))
+    if missing:
+        message = f"dataset {dataset.dataset_id}: experiments {missing} have not landed; landed are {landed[:20]}"
+        raise DatasetError(message)
+    candidates = landed if dataset.experiment_ids is None else sorted(set(dataset.experiment_ids))
+    wanted = None if dataset.cell_types is None else set(dataset.cell_types)
+    found = [e for e in candidates if wanted is None or wanted & set(_cell_types(lake, e))]
+    if not found:
+        message = (
+            f"dataset {dataset.dataset_id}: no experiment of cell types {dataset.cell_types} among {candidates[:20]}; "
+            "land one, or correct cell_types"
+        )
+        raise DatasetError(message)
+    return found
+
+
+def dataset_wells(lake: Lake, dataset: Dataset) -> pl.DataFrame:
+    """Returns the dataset's wells as a WELLS table, sorted by experiment, plate and well.
+
+    Raises:
+        DatasetError: as `dataset_experiments`, or nothing is left of the wells.
+    """
+    wells = pl.concat([_experiment_wells(lake.raw_plates(e), dataset) for e in dataset_experiments(lake, dataset)])
+    if wells.is_empty():
+        message = f"dataset {dataset.dataset_id}: no well fits cell_types and perturbation_kinds; correct its YAML"
+        raise DatasetError(message)
+    return wells.sort("experiment_id", "plate_id", "well_id")
+
+
+def dataset_fingerprint(lake: Lake, dataset: Dataset) -> str:
+    """Returns the fingerprint of the wells in the dataset, whatever their order.
+
+    Raises:
+        DatasetError: as `dataset_experiments`, or a frozen dataset holds other wells than it was frozen with.
+    """
+    parts = {}
+    for experiment_id in dataset_experiments(lake, dataset):
+        artifact = lake.raw_plates(experiment_id)
+        filters = dataset.model_copy(update={"dataset_id": "any", "experiment_ids": None, "is_frozen": False})
+        filters = filters.model_copy(update={"frozen_fingerprint": None})
+        parts[experiment_id] = _wells_fingerprint(artifact, artifact.record().fingerprint, filters)
+    found = fingerprint({"wells": parts})
+    if dataset.frozen_fingerprint not in (None, found):
+        message = (
+            f"dataset {dataset.dataset_id} is frozen with wells {dataset.frozen_fingerprint} and now holds {found}: "
+            "restore the experiments it was frozen with, or give the new wells a new dataset_id"
+        )
+        raise DatasetError(message)
+    return found
+
+
+@lru_cache(maxsize=8192)
+def _wells_fingerprint(artifact: Artifact, _record_fingerprint: str, filters: Dataset) -> str:
+    """Fingerprint of one experiment's wells; read once a process and manifest, since sensors ask at every tick."""
+    return frame_fingerprint(_experiment_wells(artifact, filters).select(FINGERPRINT_COLUMNS))
+
+
+def _experiment_wells(artifact: Artifact, dataset: Dataset) -> pl.DataFrame:
+    wells = read_table(artifact.path("wells.parquet"), WELLS)
+    if dataset.cell_types is not None:
+        wells = wells.filter(pl.col("cell_type").is_in(dataset.cell_types))
+    if dataset.perturbation_kinds is not None:
+        is_wanted = pl.col("perturbation_kind").is_in(dataset.perturbation_kinds)
+        wells = wells.filter(is_wanted | pl.col("control_kind").is_not_null())
+    return wells
+
+
+def _landed(lake: Lake) -> list[str]:
+    return [key for key in lake.keys("raw_plates") if lake.raw_plates(key).find_record() is not None]
+
+
+def _cell_types(lake: Lake, experiment_id: str) -> list[str]:
+    return list(lake.raw_plates(experiment_id).record().summary["cell_types"])

@@ -1,0 +1,46 @@
+"""Relations read off a map: cosine similarities and nearest neighbours of perturbations.
+
+Takes vectors or a PERTURBATION_MAP table; makes no judgement about significance (that is `cellassets.scoring`).
+"""
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from cellassets.errors import DatasetError
+from cellassets.tables.parquet import vectors
+
+
+def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
+    """Returns the rows scaled to length 1; a row of zeros stays one."""
+    values = values.astype(np.float64)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+
+
+def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row row"]:
+    """Returns the cosine of every pair of rows, in [-1, 1]: rows x rows, so for perturbations, not for wells."""
+    unit = unit_rows(values)
+    return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def nearest_perturbations(map_table: pl.DataFrame, perturbation_id: str, n_neighbours: int = 10) -> pl.DataFrame:
+    """Returns the perturbations most similar to one, nearest first: perturbation_id and cosine.
+
+    Args:
+        map_table: a PERTURBATION_MAP table.
+        perturbation_id: a row of it.
+        n_neighbours: most rows to return.
+
+    Raises:
+        DatasetError: the map has no such perturbation.
+    """
+    names = map_table["perturbation_id"].to_list()
+    if perturbation_id not in names:
+        message = f"no perturbation {perturbation_id!r} in this map of {len(names)}; it has {names[:10]} and more"
+        raise DatasetError(message)
+    unit = unit_rows(vectors(map_table))
+    cosines = unit @ unit[names.index(perturbation_id)]
+    neighbours = pl.DataFrame({"perturbation_id": names, "cosine": np.clip(cosines, -1.0, 1.0)})
+    neighbours = neighbours.filter(pl.col("perturbation_id") != perturbation_id)
+    return neighbours.sort("cosine", "perturbation_id", descending=[True, False]).head(n_neighbours)

@@ -1,0 +1,47 @@
+"""Well names: row letters and column number, from A01 of any plate to AF48 of 1,536 wells."""
+
+import re
+
+from cellassets.errors import LayoutError
+
+PATTERN = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]?)")
+GEOMETRIES = ((8, 12), (16, 24), (32, 48))
+
+
+def normalise_well(name: str) -> str:
+    """Returns a well name as B07, whatever way it was written (b7, B7, B07, B007).
+
+    Raises:
+        LayoutError: it is not row letters and a column number.
+    """
+    match = PATTERN.fullmatch(name.strip())
+    if match is None:
+        message = f"well {name!r}: expected row letters and a column number, such as B07"
+        raise LayoutError(message)
+    return f"{match[1].upper()}{int(match[2]):02d}"
+
+
+def well_place(well_id: str) -> tuple[int, int]:
+    """Returns row and column of a normalised well name, both 0-based."""
+    letters = well_id.rstrip("0123456789")
+    row = 0
+    for letter in letters:
+        row = 26 * row + ord(letter) - ord("A") + 1
+    return row - 1, int(well_id[len(letters) :]) - 1
+
+
+def infer_geometry(well_ids: list[str]) -> tuple[int, int]:
+    """Returns rows and columns of the smallest standard plate (96, 384, 1,536 wells) that holds these wells.
+
+    Raises:
+        LayoutError: no standard plate does; names a well.
+    """
+    places = {well_place(well_id): well_id for well_id in well_ids}
+    n_rows = 1 + max((row for row, _ in places), default=0)
+    n_columns = 1 + max((column for _, column in places), default=0)
+    for rows, columns in GEOMETRIES:
+        if n_rows <= rows and n_columns <= columns:
+            return rows, columns
+    outside = next(w for (row, column), w in places.items() if row >= 32 or column >= 48)
+    message = f"well {outside}: outside every standard plate; expected at most AF48 (1,536 wells)"
+    raise LayoutError(message)

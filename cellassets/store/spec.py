@@ -1,0 +1,126 @@
+"""What a plate's array is on disk: sharded Zarr v3, `[site, channel, y, x]`, one site a chunk.
+
+Written by hand so that a shard can be streamed and read without holding more than a few sites; any Zarr v3 reader opens
+it. Source: Zarr core specification v3; sharding codec specification v1.0.
+"""
+
+import json
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from jaxtyping import Integer, Shaped, UInt64
+from pydantic import Field
+
+from cellassets.configuration import Parameters
+from cellassets.errors import CorruptArtifact
+
+MISSING = np.uint64(0xFFFFFFFFFFFFFFFF)
+CRC_BYTES = 4
+
+
+class StoreSpec(Parameters):
+    """How sites are packed.
+
+    lz4 with bit shuffling decodes at about 2 GB/s a core; the level trades size against packing time.
+    """
+
+    shard_sites: int = Field(default=64, ge=1)
+    blosc_level: int = Field(default=5, ge=1, le=9)
+
+
+class PlateSpec(Parameters):
+    """Shape of one plate's array; enough to read and to describe it."""
+
+    plate_id: str
+    n_sites: int
+    n_channels: int
+    height: int
+    width: int
+    dtype: str
+    shard_sites: int
+
+    @property
+    def n_shards(self) -> int:
+        """Shard files of the plate."""
+        return -(-self.n_sites // self.shard_sites)
+
+    @property
+    def index_bytes(self) -> int:
+        """Size of a shard's index at its end: offset and length a chunk, and a CRC32C."""
+        return 16 * self.shard_sites + CRC_BYTES
+
+    @property
+    def site_shape(self) -> tuple[int, int, int]:
+        """Channel, y, x."""
+        return self.n_channels, self.height, self.width
+
+    def shard_name(self, shard: int) -> str:
+        """File of a shard below the experiment's folder."""
+        return f"{self.plate_id}.zarr/c/{shard}/0/0/0"
+
+
+def encode_site(images: Shaped[np.ndarray, "channel y x"], level: int) -> bytes:
+    """Returns one site as a Blosc frame (lz4, bit shuffle)."""
+    return bytes(
+        imagecodecs.blosc_encode(
+            images, level=level, compressor="lz4", shuffle="bitshuffle", typesize=images.itemsize, numthreads=1
+        )
+    )
+
+
+def decode_site(content: bytes | memoryview, out: Shaped[np.ndarray, "channel y x"], *, source: str) -> None:
+    """Writes one site's pixels into `out`.
+
+    Raises:
+        CorruptArtifact: it is no Blosc frame of that many bytes.
+    """
+    flat = out.reshape(-1).view(np.uint8)
+    try:
+        imagecodecs.blosc_decode(content, numthreads=1, out=flat)
+    except (imagecodecs.BloscError, ValueError, RuntimeError) as error:
+        message = f"{source}: damaged chunk of {len(content)} bytes ({error}); delete the record and pack again"
+        raise CorruptArtifact(message) from error
+
+
+def zarr_metadata(plate: PlateSpec, level: int, attributes: dict[str, Any]) -> bytes:
+    """Returns the `zarr.json` of a plate's array."""
+    chunk = [1, *plate.site_shape]
+    blosc = {
+        "typesize": np.dtype(plate.dtype).itemsize,
+        "cname": "lz4",
+        "clevel": level,
+        "shuffle": "bitshuffle",
+        "blocksize": 0,
+    }
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    sharding = {
+        "chunk_shape": chunk,
+        "codecs": [little, {"name": "blosc", "configuration": blosc}],
+        "index_codecs": [little, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    metadata = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [plate.n_sites, *plate.site_shape],
+        "data_type": plate.dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [plate.shard_sites, *plate.site_shape]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "attributes": attributes,
+        "dimension_names": ["site", "channel", "y", "x"],
+        "storage_transformers": [],
+    }
+    return json.dumps(metadata, indent=1).encode()
+
+
+def empty_index(shard_sites: int) -> UInt64[np.ndarray, "site 2"]:
+    """Returns the index of a shard without chunks: offset and length a site, all missing."""
+    return np.full((shard_sites, 2), MISSING, dtype="<u8")
+
+
+def as_positions(index: UInt64[np.ndarray, "site 2"]) -> Integer[np.ndarray, "site 2"]:
+    """Returns offsets and lengths as signed numbers; a missing chunk has length -1."""
+    return index.astype(np.int64)

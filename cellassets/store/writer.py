@@ -1,0 +1,185 @@
+"""One shard after the other: images decoded, checked against the manifest, compressed, appended, published.
+
+Memory holds a few sites, whatever the plate's size. A shard becomes visible whole; beside it lies a note of its checksum
+and its sites' statistics, by which a run that was cut off finds it again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+import google_crc32c
+import numpy as np
+from jaxtyping import Float32, Shaped
+from pydantic import ValidationError
+from upath import UPath
+
+from cellassets.artifact import FileEntry, atomic_write, write_bytes
+from cellassets.configuration import Parameters
+from cellassets.errors import ImageError
+from cellassets.plates.image import decode_png
+from cellassets.plates.layout import image_path
+from cellassets.store.spec import PlateSpec, empty_index, encode_site
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image to pack, as the manifest has it."""
+
+    path: str
+    n_bytes: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class SourceSite:
+    """One site to pack: where it is from, and its images in the order of the channels."""
+
+    well_id: str
+    site_index: int
+    images: tuple[SourceImage, ...]
+
+
+class SiteNote(Parameters):
+    """One packed site: mean and standard deviation a channel, in grey levels."""
+
+    well_id: str
+    site_index: int
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+
+
+class ShardNote(Parameters):
+    """One published shard: its file and its sites, in their order."""
+
+    file: FileEntry
+    sites: tuple[SiteNote, ...]
+
+
+def find_shard(folder: UPath, plate: PlateSpec, shard: int) -> ShardNote | None:
+    """Returns the note of a shard that an earlier run finished, None where there is none to go by."""
+    try:
+        note = ShardNote.model_validate_json(_note_path(folder, plate, shard).read_bytes())
+        n_bytes = (folder / note.file.name).stat().st_size
+    except (FileNotFoundError, ValidationError):
+        return None
+    return note if n_bytes == note.file.n_bytes else None
+
+
+def write_shard(
+    folder: UPath,
+    plate: PlateSpec,
+    shard: int,
+    *,
+    sites: Iterable[tuple[SourceSite, "PackedSite"]],
+) -> ShardNote:
+    """Returns the note of a shard after publishing it.
+
+    Args:
+        folder: the experiment's folder in the store.
+        plate: shape of the plate's array.
+        shard: its number.
+        sites: its sites in their order, packed as they are asked for.
+    """
+    name = plate.shard_name(shard)
+    index = empty_index(plate.shard_sites)
+    notes, offset, checksum = [], 0, google_crc32c.Checksum()
+    with atomic_write(folder / name) as stream:
+        for row, (site, packed) in enumerate(sites):
+            _append(stream, checksum, packed.content)
+            index[row] = offset, len(packed.content)
+            offset += len(packed.content)
+            notes.append(
+                SiteNote(
+                    well_id=site.well_id,
+                    site_index=site.site_index,
+                    channel_mean=tuple(packed.channel_mean.tolist()),
+                    channel_std=tuple(packed.channel_std.tolist()),
+                )
+            )
+        table = index.tobytes()
+        _append(stream, checksum, table + google_crc32c.value(table).to_bytes(4, "little"))
+    entry = FileEntry(
+        name=name, n_bytes=offset + plate.index_bytes, crc32c=int.from_bytes(checksum.digest(), "big")
+    )
+    note = ShardNote(file=entry, sites=tuple(notes))
+    write_bytes(_note_path(folder, plate, shard), note.model_dump_json().encode())
+    return note
+
+
+@dataclass(frozen=True)
+class PackedSite:
+    """One site compressed, with its statistics in grey levels."""
+
+    content: bytes
+    channel_mean: Float32[np.ndarray, "channel"]
+    channel_std: Float32[np.ndarray, "channel"]
+
+
+def pack_site(source: UPath, site: SourceSite, plate: PlateSpec, level: int) -> PackedSite:
+    """Returns one site, read from its image files and compressed.
+
+    Raises:
+        ImageError: a file is not the one that the manifest was made from, or cannot be decoded.
+    """
+    images = np.empty(plate.site_shape, dtype=plate.dtype)
+    for channel, image in enumerate(site.images):
+        images[channel] = read_image(source, image)
+    mean, std = channel_statistics(images)
+    return PackedSite(encode_site(images, level), mean, std)
+
+
+def read_image(source: UPath, image: SourceImage) -> Shaped[np.ndarray, "y x"]:
+    """Returns the pixels of one image, checked against size and checksum of the manifest."""
+    path = image_path(source, image.path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: in the manifest and cannot be read now ({error}); land the experiment again"
+        raise ImageError(message) from error
+    if len(content) != image.n_bytes or google_crc32c.value(content) != image.crc32c:
+        message = (
+            f"{path}: {len(content)} bytes, changed since it was checked with {image.n_bytes}; materialise raw_plates "
+            "again"
+        )
+        raise ImageError(message)
+    return decode_png(content, source=str(path))
+
+
+def channel_statistics(
+    images: Shaped[np.ndarray, "channel y x"],
+) -> tuple[Float32[np.ndarray, "channel"], Float32[np.ndarray, "channel"]]:
+    """Returns mean and standard deviation of the pixels of each channel, in grey levels."""
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    mean = pixels.mean(axis=1)
+    pixels -= mean[:, None]
+    return mean, np.sqrt(np.einsum("cp,cp->c", pixels, pixels) / pixels.shape[1], dtype=np.float32)
+
+
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, n_ahead: int
+) -> Iterator[tuple[ItemT, ResultT]]:
+    """Yields each item with its result, in order, with at most `n_ahead` results waiting."""
+    waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(work, item)))
+        if len(waiting) > n_ahead:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    while waiting:
+        done, future = waiting.popleft()
+        yield done, future.result()
+
+
+def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes) -> None:
+    stream.write(content)
+    checksum.update(content)
+
+
+def _note_path(folder: UPath, plate: PlateSpec, shard: int) -> UPath:
+    return folder / f"{plate.plate_id}.shards" / f"{shard:05d}.json"
