@@ -18,13 +18,13 @@ from cellassets.errors import StaleArtifact
 from cellassets.lake import Lake
 from cellassets.plates.landing import signature_of
 from cellassets.progress import Progress, no_progress
+from cellassets.store.pipeline import in_order
 from cellassets.store.spec import PlateSpec, StoreSpec, zarr_metadata
 from cellassets.store.writer import (
     ShardNote,
     SourceImage,
     SourceSite,
     find_shard,
-    in_order,
     pack_site,
     write_shard,
 )

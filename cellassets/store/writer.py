@@ -4,11 +4,9 @@ Memory holds a few sites, whatever the plate's size. A shard becomes visible who
 and its sites' statistics, by which a run that was cut off finds it again.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -22,9 +20,6 @@ from cellassets.errors import ImageError
 from cellassets.plates.image import decode_png
 from cellassets.plates.layout import image_path
 from cellassets.store.spec import PlateSpec, empty_index, encode_site
-
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -104,9 +99,7 @@ def write_shard(
             )
         table = index.tobytes()
         _append(stream, checksum, table + google_crc32c.value(table).to_bytes(4, "little"))
-    entry = FileEntry(
-        name=name, n_bytes=offset + plate.index_bytes, crc32c=int.from_bytes(checksum.digest(), "big")
-    )
+    entry = FileEntry(name=name, n_bytes=offset + plate.index_bytes, crc32c=int.from_bytes(checksum.digest(), "big"))
     note = ShardNote(file=entry, sites=tuple(notes))
     write_bytes(_note_path(folder, plate, shard), note.model_dump_json().encode())
     return note
@@ -159,21 +152,6 @@ def channel_statistics(
     mean = pixels.mean(axis=1)
     pixels -= mean[:, None]
     return mean, np.sqrt(np.einsum("cp,cp->c", pixels, pixels) / pixels.shape[1], dtype=np.float32)
-
-
-def in_order(
-    pool: ThreadPoolExecutor, work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, n_ahead: int
-) -> Iterator[tuple[ItemT, ResultT]]:
-    """Yields each item with its result, in order, with at most `n_ahead` results waiting."""
-    waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
-    for item in items:
-        waiting.append((item, pool.submit(work, item)))
-        if len(waiting) > n_ahead:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    while waiting:
-        done, future = waiting.popleft()
-        yield done, future.result()
 
 
 def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes) -> None:

@@ -8,7 +8,9 @@ EXPERIMENT = Column("experiment_id", pl.String(), "experiment (partition key)")
 PLATE = Column("plate_id", pl.String(), "plate within the experiment, as its folder is called")
 WELL = Column("well_id", pl.String(), "row letters and two-digit column, as B07")
 SITE = Column("site_index", pl.Int32(), "field of view within the well, 1-based as on disk")
-BATCH = Column("batch_id", pl.String(), "what is aligned against itself: the experiment unless a dataset says otherwise")
+BATCH = Column(
+    "batch_id", pl.String(), "what is aligned against itself: the experiment unless a dataset says otherwise"
+)
 PERTURBATION = Column("perturbation_id", pl.String(), "what was done to the well, dose included")
 MODEL = Column("model_key", pl.String(), "registered model version, <name>.v<version>")
 DATASET = Column("dataset_id", pl.String(), "named set of wells to judge models on")

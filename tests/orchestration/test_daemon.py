@@ -55,7 +55,9 @@ def asked(instance, *, after: float = 0.0) -> list[tuple[str, str | None]]:
     )
 
 
-SCORED = "benchmark/known_relationships+benchmark/perturbation_consistency+benchmark/perturbation_magnitude+perturbation_map"
+SCORED = (
+    "benchmark/known_relationships+benchmark/perturbation_consistency+benchmark/perturbation_magnitude+perturbation_map"
+)
 TAKEN_IN = "plate_quality+plate_store+raw_plates"
 
 
