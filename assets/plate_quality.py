@@ -50,7 +50,7 @@ def pictures(artifact: Artifact, record: Record) -> dict[str, dg.MarkdownMetadat
     """Returns every PNG of an artefact as metadata that the Dagster UI shows inline."""
     shown = {}
     for entry in record.files:
-        if entry.name.endswith(".png"):
+        if entry.name.endswith((".png", ".jpg")):
             content = base64.b64encode(artifact.path(entry.name, record).read_bytes()).decode()
             title = entry.name.removesuffix(".png")
             shown[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{content})")

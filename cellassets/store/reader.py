@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -196,7 +197,7 @@ def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list
     """Returns the bytes at (offset, length) pairs of a file."""
     try:
         if is_local(path):
-            with open(path.path, "rb", buffering=0) as stream:
+            with Path(path.path).open("rb", buffering=0) as stream:
                 return [os.pread(stream.fileno(), int(length), int(offset)) for offset, length in positions]
         ends = positions.sum(axis=1).tolist()
         return list(path.fs.cat_ranges([path.path] * len(ends), positions[:, 0].tolist(), ends, on_error="raise"))

@@ -1,7 +1,7 @@
 """One shard after the other: images decoded, checked against the manifest, compressed, appended, published.
 
-Memory holds a few sites, whatever the plate's size. A shard becomes visible whole; beside it lies a note of its checksum
-and its sites' statistics, by which a run that was cut off finds it again.
+Memory holds a few sites, whatever the plate's size. A shard becomes visible whole; beside it lies a note of its
+checksum and its sites' statistics, by which a run that was cut off finds it again.
 """
 
 from collections.abc import Iterable
