@@ -5,7 +5,7 @@ Results go to stdout, logs and bars to stderr. Exit status: 0 fine, 1 the data w
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -207,7 +207,7 @@ def _lake(home: Path) -> Lake:
     return Lake(UPath(Home(home.resolve()).lake))
 
 
-def _show(rows: list[dict[str, object]], as_json: bool) -> None:
+def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, default=str))
         return

@@ -103,7 +103,7 @@ def _draw_panel(
 ) -> None:
     draw = ImageDraw.Draw(page)
     left, top = corner
-    draw.text((left + LABEL_PX, top), title, fill=INK, font=_font(15))
+    draw.text((left + LABEL_PX, top), title, fill=INK, font=_font(15.0))
     _draw_labels(draw, (left, top + TITLE_PX), cell, grid)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -120,7 +120,7 @@ def _draw_panel(
 def _draw_labels(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, grid: PlateGrid) -> None:
     """Row letters and column numbers; every second one where they would touch."""
     left, top = corner
-    font = _font(min(11, max(7, cell - 4)))
+    font = _font(float(min(11, max(7, cell - 4))))
     step = 1 if cell >= 14 else 2
     for row in range(0, grid.n_rows, step):
         draw.text((left + LABEL_PX - 5, top + LABEL_PX + cell * (row + 0.5)), _letters(row), INK, font, anchor="rm")
@@ -132,7 +132,7 @@ def _draw_labels(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, low: float, high: float) -> None:
     left, top = corner
-    font = _font(11)
+    font = _font(11.0)
     bar = width // 3
     for x in range(bar):
         draw.line((left + x, top, left + x, top + 7), fill=_colour(x / max(bar - 1, 1)))

@@ -1,8 +1,8 @@
 """Reading sites back: any sites of an experiment, in any order, or block after block with threads ahead.
 
-What is read is checked against the commit record: sizes of the shards, the checksum of each shard's index, the size of
-each decoded site. Bytes come by ranges, so a store in a bucket is read like one on disk. A reader holds no open file,
-can be used by many threads and be sent to worker processes.
+Every index and every site is checked against the checksum that was stored with it. Bytes come by ranges, so a store
+in a bucket is read like one on disk. A reader holds no open file, can be used by many threads and be sent to worker
+processes.
 """
 
 import json
@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import polars as pl
 from jaxtyping import Integer, UInt8
@@ -22,7 +21,7 @@ from cellassets.artifact import Record, is_local
 from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.lake import Lake
 from cellassets.store.pipeline import in_order
-from cellassets.store.spec import CRC_BYTES, PlateSpec, as_positions, decode_site
+from cellassets.store.spec import CRC_BYTES, PlateSpec, as_positions, checksum_of, decode_site
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
 
@@ -174,7 +173,7 @@ class ExperimentStore:
         span = np.array([[end - plate.index_bytes, plate.index_bytes]])
         (content,) = _read_ranges(path, span)
         table, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
-        if len(content) != plate.index_bytes or google_crc32c.value(table) != int.from_bytes(checksum, "little"):
+        if len(content) != plate.index_bytes or checksum_of(table) != checksum:
             message = f"{path}: damaged index at byte {end - plate.index_bytes}; delete its record.json and pack again"
             raise CorruptArtifact(message)
         positions = as_positions(np.frombuffer(table, dtype="<u8").reshape(plate.shard_sites, 2))

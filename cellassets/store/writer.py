@@ -19,7 +19,7 @@ from cellassets.configuration import Parameters
 from cellassets.errors import ImageError
 from cellassets.plates.image import decode_png
 from cellassets.plates.layout import image_path
-from cellassets.store.spec import PlateSpec, empty_index, encode_site
+from cellassets.store.spec import PlateSpec, checksum_of, empty_index, encode_site
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def write_shard(
                 )
             )
         table = index.tobytes()
-        _append(stream, checksum, table + google_crc32c.value(table).to_bytes(4, "little"))
+        _append(stream, checksum, table + checksum_of(table))
     entry = FileEntry(name=name, n_bytes=offset + plate.index_bytes, crc32c=int.from_bytes(checksum.digest(), "big"))
     note = ShardNote(file=entry, sites=tuple(notes))
     write_bytes(_note_path(folder, plate, shard), note.model_dump_json().encode())
