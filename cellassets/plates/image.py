@@ -13,12 +13,15 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
 
 
-def decode_png(content: bytes, *, source: str) -> Shaped[np.ndarray, "y x"]:
+def decode_png(
+    content: bytes, *, source: str, out: Shaped[np.ndarray, "y x"] | None = None
+) -> Shaped[np.ndarray, "y x"]:
     """Returns the pixels of a greyscale PNG, 8 or 16 bit.
 
     Args:
         content: the file's bytes.
         source: what to call it in an error.
+        out: where to write them; a new array by default.
 
     Raises:
         ImageError: it is empty, cut off, no PNG, or not greyscale.
@@ -33,7 +36,7 @@ def decode_png(content: bytes, *, source: str) -> Shaped[np.ndarray, "y x"]:
         message = f"{source}: cut off after {len(content)} bytes: a PNG ends with IEND; copy it again"
         raise ImageError(message)
     try:
-        pixels = imagecodecs.png_decode(content)
+        pixels = imagecodecs.png_decode(content, out=out)
     except (imagecodecs.PngError, ValueError) as error:
         message = f"{source}: damaged PNG of {len(content)} bytes ({error}); copy it again"
         raise ImageError(message) from error

@@ -25,14 +25,14 @@ from cellassets.store.writer import (
     SourceImage,
     SourceSite,
     find_shard,
-    pack_site,
+    pack_sites,
     write_shard,
 )
 from cellassets.tables.parquet import read_table, with_vectors, write_table
 from cellassets.tables.schemas import IMAGES, SITES, WELLS
 
 CODE_VERSION = "1"
-SITES_AHEAD_PER_THREAD = 2
+THREADS_PER_CORE = 2  # some always wait for a disk or a bucket
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def pack_experiment(
         experiment_id: the experiment.
         landing: folder or URL that holds its folder.
         spec: how sites are packed.
-        n_threads: threads that decode and compress; the machine's cores by default.
+        n_threads: threads that read, decode, compress and write; two a core by default.
         progress: told how many sites are packed.
 
     Raises:
@@ -85,21 +85,15 @@ def pack_experiment(
     images, wells = _manifest(lake, experiment_id)
     plates = list(_plates(images, spec))
     folder = artifact.folder(plan.fingerprint)
-    n_total = sum(plate.spec.n_sites for plate in plates)
+    packing = _Packing(landing / experiment_id, folder, spec)
+    notes, n_resumed = _pack_shards(packing, plates, n_threads or THREADS_PER_CORE * (cpu_count() or 1), progress)
     entries: list[FileEntry | str] = ["sites.parquet", "wells.parquet", "store.json"]
-    tables, n_done, n_resumed = [], 0, 0
-    with ThreadPoolExecutor(n_threads or cpu_count()) as pool:
-        packing = _Packing(pool, n_threads or cpu_count() or 1, landing / experiment_id, folder, spec)
-        for plate in plates:
-            notes = []
-            for note, is_resumed in packing.shards(plate):
-                notes.append(note)
-                n_done += len(note.sites)
-                n_resumed += is_resumed
-                progress(n_done, n_total, "sites packed")
-            entries += [note.file for note in notes]
-            entries.append(_describe_array(folder, plate.spec, spec, experiment_id))
-            tables.append(_sites_table(experiment_id, plate.spec, notes))
+    tables = []
+    for plate in plates:
+        plate_notes = notes[plate.spec.plate_id]
+        entries += [note.file for note in plate_notes]
+        entries.append(_describe_array(folder, plate.spec, spec, experiment_id))
+        tables.append(_sites_table(experiment_id, plate.spec, plate_notes))
     write_table(pl.concat(tables), folder / "sites.parquet", SITES)
     write_table(wells, folder / "wells.parquet", WELLS)
     names = _channel_names(images)
@@ -109,29 +103,39 @@ def pack_experiment(
 
 @dataclass(frozen=True)
 class _Packing:
-    pool: ThreadPoolExecutor
-    n_threads: int
     source: UPath
     folder: UPath
     spec: StoreSpec
 
-    def shards(self, plate: _Plate) -> Iterator[tuple[ShardNote, bool]]:
-        """Yields every shard's note, and whether an earlier run had made it."""
-        for shard in range(plate.spec.n_shards):
-            note = find_shard(self.folder, plate.spec, shard)
-            yield (self._pack(plate, shard), False) if note is None else (note, True)
-
-    def _pack(self, plate: _Plate, shard: int) -> ShardNote:
+    def shard(self, plate: _Plate, shard: int) -> tuple[ShardNote, bool]:
+        """Returns the shard's note, and whether an earlier run had packed it."""
+        note = find_shard(self.folder, plate.spec, shard)
+        if note is not None:
+            return note, True
         start = shard * plate.spec.shard_sites
         sites = plate.sites[start : start + plate.spec.shard_sites]
+        packed = pack_sites(self.source, sites, plate.spec, self.spec.blosc_level)
+        return write_shard(self.folder, plate.spec, shard, sites=packed), False
 
-        packed = in_order(
-            self.pool,
-            lambda site: pack_site(self.source, site, plate.spec, self.spec.blosc_level),
-            sites,
-            n_ahead=SITES_AHEAD_PER_THREAD * self.n_threads,
-        )
-        return write_shard(self.folder, plate.spec, shard, sites=packed)
+
+def _pack_shards(
+    packing: _Packing, plates: list[_Plate], n_threads: int, progress: Progress
+) -> tuple[dict[str, list[ShardNote]], int]:
+    """Returns the notes of every plate's shards, and how many of them an earlier run had packed.
+
+    A thread packs a shard at a time, site after site, so memory holds one site a thread.
+    """
+    shards = [(plate, shard) for plate in plates for shard in range(plate.spec.n_shards)]
+    notes: dict[str, list[ShardNote]] = {plate.spec.plate_id: [] for plate in plates}
+    n_total, n_done, n_resumed = sum(plate.spec.n_sites for plate in plates), 0, 0
+    with ThreadPoolExecutor(n_threads) as pool:
+        packed = in_order(pool, lambda place: packing.shard(*place), shards, n_ahead=n_threads)
+        for (plate, _), (note, is_resumed) in packed:
+            notes[plate.spec.plate_id].append(note)
+            n_done += len(note.sites)
+            n_resumed += is_resumed
+            progress(n_done, n_total, "sites packed")
+    return notes, n_resumed
 
 
 def _refuse_changed_folder(lake: Lake, landing: UPath, experiment_id: str) -> None:

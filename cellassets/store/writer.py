@@ -4,7 +4,7 @@ Memory holds a few sites, whatever the plate's size. A shard becomes visible who
 checksum and its sites' statistics, by which a run that was cut off finds it again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -71,7 +71,7 @@ def write_shard(
     plate: PlateSpec,
     shard: int,
     *,
-    sites: Iterable[tuple[SourceSite, "PackedSite"]],
+    sites: Iterable["PackedSite"],
 ) -> ShardNote:
     """Returns the note of a shard after publishing it.
 
@@ -85,14 +85,14 @@ def write_shard(
     index = empty_index(plate.shard_sites)
     notes, offset, checksum = [], 0, google_crc32c.Checksum()
     with atomic_write(folder / name) as stream:
-        for row, (site, packed) in enumerate(sites):
+        for row, packed in enumerate(sites):
             _append(stream, checksum, packed.content)
             index[row] = offset, len(packed.content)
             offset += len(packed.content)
             notes.append(
                 SiteNote(
-                    well_id=site.well_id,
-                    site_index=site.site_index,
+                    well_id=packed.site.well_id,
+                    site_index=packed.site.site_index,
                     channel_mean=tuple(packed.channel_mean.tolist()),
                     channel_std=tuple(packed.channel_std.tolist()),
                 )
@@ -109,26 +109,28 @@ def write_shard(
 class PackedSite:
     """One site compressed, with its statistics in grey levels."""
 
+    site: SourceSite
     content: bytes
     channel_mean: Float32[np.ndarray, "channel"]
     channel_std: Float32[np.ndarray, "channel"]
 
 
-def pack_site(source: UPath, site: SourceSite, plate: PlateSpec, level: int) -> PackedSite:
-    """Returns one site, read from its image files and compressed.
+def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int) -> Iterator[PackedSite]:
+    """Yields sites, read from their image files and compressed, through one buffer.
 
     Raises:
         ImageError: a file is not the one that the manifest was made from, or cannot be decoded.
     """
     images = np.empty(plate.site_shape, dtype=plate.dtype)
-    for channel, image in enumerate(site.images):
-        images[channel] = read_image(source, image)
-    mean, std = channel_statistics(images)
-    return PackedSite(encode_site(images, level), mean, std)
+    for site in sites:
+        for channel, image in enumerate(site.images):
+            read_image(source, image, out=images[channel])
+        mean, std = channel_statistics(images)
+        yield PackedSite(site, encode_site(images, level), mean, std)
 
 
-def read_image(source: UPath, image: SourceImage) -> Shaped[np.ndarray, "y x"]:
-    """Returns the pixels of one image, checked against size and checksum of the manifest."""
+def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
+    """Writes the pixels of one image into `out`, after checking its file against size and checksum of the manifest."""
     path = image_path(source, image.path)
     try:
         content = path.read_bytes()
@@ -141,17 +143,20 @@ def read_image(source: UPath, image: SourceImage) -> Shaped[np.ndarray, "y x"]:
             "again"
         )
         raise ImageError(message)
-    return decode_png(content, source=str(path))
+    decode_png(content, source=str(path), out=out)
 
 
 def channel_statistics(
     images: Shaped[np.ndarray, "channel y x"],
 ) -> tuple[Float32[np.ndarray, "channel"], Float32[np.ndarray, "channel"]]:
     """Returns mean and standard deviation of the pixels of each channel, in grey levels."""
-    pixels = images.reshape(len(images), -1).astype(np.float32)
-    mean = pixels.mean(axis=1)
-    pixels -= mean[:, None]
-    return mean, np.sqrt(np.einsum("cp,cp->c", pixels, pixels) / pixels.shape[1], dtype=np.float32)
+    mean = images.sum(axis=2, dtype=np.uint32).mean(axis=1) / images.shape[2]
+    std = np.empty(len(images), np.float32)
+    centred = np.empty(images[0].size, np.float32)
+    for channel, image in enumerate(images):
+        np.subtract(image.ravel(), np.float32(mean[channel]), out=centred)
+        std[channel] = np.sqrt(np.dot(centred, centred) / centred.size)
+    return mean.astype(np.float32), std
 
 
 def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes) -> None:

@@ -1,0 +1,102 @@
+"""The store against PNG files, on the same two threads, in one run.
+
+Repacking (`pack_experiment`: read, check, decode, statistics, compress, write, fsync) against the bare loop that reads
+and decodes the same PNG files; goal at least 0.8. Reading all sites from the store against reading and decoding the
+PNG files; goal at least 4. Rounds alternate; medians are compared. Prints JSON and keeps it in bench/results/store.json.
+"""
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from upath import UPath
+
+from cellassets.lake import Lake
+from cellassets.plates.ingest import ingest_plates
+from cellassets.plates.policy import IngestPolicy
+from cellassets.store.pack import pack_experiment
+from cellassets.store.reader import ExperimentStore
+from cellassets.synthetic.presets import demo_design
+from cellassets.synthetic.screen import write_screen
+
+RESULT = Path(__file__).parent / "results" / "store.json"
+EXPERIMENT = "HUVEC-1"
+N_THREADS = 2
+N_ROUNDS = 7
+BLOCK_SITES = 16
+
+
+def decode_all(paths: list[Path]) -> None:
+    """Reads and decodes every file with two threads and keeps nothing."""
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for _ in pool.map(lambda path: imagecodecs.png_decode(path.read_bytes()), paths):
+            pass
+
+
+def read_all(store: ExperimentStore) -> int:
+    """Returns how many sites came out of the store, with two threads."""
+    return sum(len(images) for _, images in store.blocks(BLOCK_SITES, n_threads=N_THREADS))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Returns the wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure(root: Path, image_size: int) -> dict[str, float]:
+    """Returns both ratios on one simulated experiment."""
+    landing, lake = root / f"landing-{image_size}", Lake(UPath(root / f"lake-{image_size}"))
+    write_screen(demo_design(image_size=image_size), landing, experiment_ids=[EXPERIMENT], n_threads=N_THREADS)
+    ingest_plates(lake, UPath(landing), EXPERIMENT, policy=IngestPolicy())
+    paths = sorted((landing / EXPERIMENT).rglob("*.png"))
+    times: dict[str, list[float]] = {"decode": [], "pack": [], "read": []}
+
+    def pack() -> None:
+        pack_experiment(lake, EXPERIMENT, landing=UPath(landing))
+
+    for n_round in range(N_ROUNDS + 1):
+        shutil.rmtree(lake.root / "plate_store", ignore_errors=True)
+        taken = {"decode": seconds(lambda: decode_all(paths)), "pack": seconds(pack)}
+        store = ExperimentStore.open(lake, EXPERIMENT)
+        taken["read"] = seconds(lambda: read_all(store))
+        if n_round:  # the first round fills the file cache
+            for name, value in taken.items():
+                times[name].append(value)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    png_bytes = sum(path.stat().st_size for path in paths)
+    stored = lake.plate_store(EXPERIMENT).record().summary["n_bytes"]
+    return {
+        "image_size": image_size,
+        "n_sites": store.n_sites,
+        "png_decode_sites_per_s": round(store.n_sites / median["decode"], 1),
+        "repack_sites_per_s": round(store.n_sites / median["pack"], 1),
+        "store_read_sites_per_s": round(store.n_sites / median["read"], 1),
+        "repack_to_decode": round(median["decode"] / median["pack"], 2),
+        "read_to_png_decode": round(median["decode"] / median["read"], 2),
+        "store_to_png_bytes": round(stored / png_bytes, 2),
+        "mean_grey_level": round(float(np.mean(store.read([0]))), 1),
+    }
+
+
+def main() -> None:
+    """Measures RxRx1's size and the demo's, prints and keeps both."""
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {name: measure(Path(folder), size) for name, size in (("full", 512), ("demo", 192))}
+    result = {"n_threads": N_THREADS, "goals": {"repack_to_decode": 0.8, "read_to_png_decode": 4.0}, **sizes}
+    text = json.dumps(result, indent=1)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
