@@ -10,6 +10,7 @@ from upath import UPath
 from cellassets.errors import ArtifactMissing, RecipeError, TrainingError
 from cellassets.lake import Lake
 from cellassets.plates.ingest import ingest_plates
+from cellassets.plates.policy import IngestPolicy
 from cellassets.registry import Registry, folder_fingerprint
 from cellassets.store.inspect import inspect_experiment
 from cellassets.store.pack import pack_experiment
@@ -30,7 +31,7 @@ def lake(tmp_path_factory) -> Lake:
     )
     lake, landing = Lake(UPath(folder / "lake")), UPath(folder / "landing")
     for experiment_id in ("HUVEC-1", "HUVEC-2"):
-        ingest_plates(lake, landing, experiment_id)
+        ingest_plates(lake, landing, experiment_id, policy=IngestPolicy())
         pack_experiment(lake, experiment_id, landing=landing)
         inspect_experiment(lake, experiment_id)
     return lake
