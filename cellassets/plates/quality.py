@@ -13,12 +13,12 @@ from jaxtyping import Float, Integer, UInt
 from pydantic import Field
 
 from cellassets.configuration import Parameters
+from cellassets.plates.nuclei import find_nuclei, usual_diameter
 
 N_SPECTRUM_BINS = 16
 SPECTRUM_RANGE = (0.02, 0.4)
 BACKGROUND_PERCENTILE = 5
 N_TILES = 8
-NUCLEUS_SIGMA_FRAC = 0.2
 NORMAL_MAD = 1.4826
 
 
@@ -54,7 +54,7 @@ class SiteQuality:
 def measure_site(images: UInt[np.ndarray, "channel y x"], parameters: QualityParameters) -> SiteQuality:
     """Returns the quality measures of one site."""
     nuclei = images[parameters.nucleus_channel]
-    diameter = parameters.nucleus_diameter_px or min(nuclei.shape) / 12
+    diameter = parameters.nucleus_diameter_px or usual_diameter(nuclei)
     top = np.iinfo(images.dtype).max
     pixels = images.reshape(len(images), -1)
     return SiteQuality(
@@ -62,7 +62,7 @@ def measure_site(images: UInt[np.ndarray, "channel y x"], parameters: QualityPar
         saturation_frac=float((pixels == top).mean(axis=1).max()),
         background=float(np.percentile(pixels, BACKGROUND_PERCENTILE, axis=1).mean()),
         illumination=float(np.mean([illumination_cv(image) for image in images])),
-        n_nuclei=count_nuclei(nuclei, diameter),
+        n_nuclei=len(find_nuclei(nuclei, diameter).centres),
     )
 
 
@@ -95,28 +95,6 @@ def illumination_cv(image: UInt[np.ndarray, "y x"]) -> float:
     tiles = image[:height, :width].reshape(N_TILES, height // N_TILES, N_TILES, width // N_TILES)
     field = np.percentile(tiles.transpose(0, 2, 1, 3).reshape(N_TILES, N_TILES, -1), 20, axis=2)
     return float(field.std() / max(field.mean(), 1.0))
-
-
-def count_nuclei(image: UInt[np.ndarray, "y x"], diameter_px: float) -> int:
-    """Returns how many nuclei are in an image of a DNA stain.
-
-    Maxima of the image, smoothed by a fifth of a nucleus, that are at least half a nucleus apart and above Otsu's
-    threshold. An image whose threshold does not stand out of the noise has none.
-
-    Source: Otsu (1979), IEEE Trans. Syst. Man Cybern. 9:62.
-    """
-    from skimage.feature import peak_local_max
-    from skimage.filters import gaussian, threshold_otsu
-
-    smooth = gaussian(image, NUCLEUS_SIGMA_FRAC * diameter_px, preserve_range=True)
-    if smooth.max() - smooth.min() < 1:
-        return 0
-    threshold = threshold_otsu(smooth)
-    dark, bright = smooth[smooth <= threshold], smooth[smooth > threshold]
-    if bright.mean() - dark.mean() < 3 * dark.std():
-        return 0
-    distance = max(1, round(diameter_px / 2))
-    return len(peak_local_max(smooth, min_distance=distance, threshold_abs=threshold, exclude_border=False))
 
 
 def flag_sites(measures: pl.DataFrame, parameters: QualityParameters) -> pl.DataFrame:

@@ -189,20 +189,22 @@ class NetworkRecipe(Parameters):
 class ClassicalParameters(Parameters):
     """Parameters of the features that CellProfiler made known, per channel and per nucleus.
 
-    `nucleus_channel` is 0-based; `texture_scale_px` is the distance of grey-level co-occurrence; granularity opens the
-    image `granularity_spectrum_length` times; areas and distances are in pixels of the site after `image_downsample`.
+    `nucleus_channel` is 0-based. Lengths are in pixels of the site after `image_downsample` (a mean over squares of
+    that side). A cell is a nucleus grown by `cell_growth_px`. `texture_scale_px` is the distance of grey-level
+    co-occurrence, over `texture_grey_levels`; granularity opens the image `granularity_spectrum_length` times.
     """
 
     n_channels: int = Field(default=6, ge=1)
     nucleus_channel: int = Field(default=0, ge=0)
     families: tuple[FeatureFamily, ...] = Field(
-        default=("intensity", "texture", "granularity", "sizeshape", "radial_distribution"), min_length=1
+        default=("intensity", "texture", "granularity", "sizeshape"), min_length=1
     )
     image_downsample: int = Field(default=1, ge=1)
+    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="null: a twelfth of the image's side")
+    cell_growth_px: int = Field(default=12, ge=1)
     texture_scale_px: int = Field(default=3, ge=1)
+    texture_grey_levels: int = Field(default=32, ge=4, le=256)
     granularity_spectrum_length: int = Field(default=8, ge=1)
-    nucleus_min_area_px: int = Field(default=30, ge=1)
-    nucleus_min_distance_px: int = Field(default=5, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassicalParameters":

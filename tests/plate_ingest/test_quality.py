@@ -6,9 +6,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cellassets.plates.composite import channel_limits, composite
+from cellassets.plates.nuclei import find_nuclei, segment_nuclei
 from cellassets.plates.quality import (
     QualityParameters,
-    count_nuclei,
     flag_sites,
     illumination_cv,
     measure_site,
@@ -36,13 +36,21 @@ def as_uint8(image):
 
 @pytest.mark.parametrize("n", [1, 5, 12, 25])
 def test_as_many_nuclei_are_counted_as_were_drawn(n):
-    assert count_nuclei(as_uint8(discs(n, np.random.default_rng(n))), 14.0) == n
+    assert len(find_nuclei(as_uint8(discs(n, np.random.default_rng(n))), 14.0).centres) == n
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0, 8.0])
 def test_an_empty_field_has_no_nuclei(noise):
     image = as_uint8(discs(0, np.random.default_rng(0), noise=noise))
-    assert count_nuclei(image, 14.0) == 0
+    assert len(find_nuclei(image, 14.0).centres) == 0
+
+
+def test_segments_cover_the_discs_and_are_one_each():
+    image = discs(16, np.random.default_rng(5), radius=8)
+    labels = segment_nuclei(as_uint8(image), 14.0)
+    areas = np.bincount(labels.ravel())[1:]
+    assert len(areas) == 16
+    np.testing.assert_allclose(areas, np.pi * 8**2, rtol=0.25)
 
 
 def test_blur_lowers_focus_steadily():

@@ -1,0 +1,86 @@
+"""A trained network as an encoder: normalised as in training, on the best device there is, in bf16 where that pays."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from cellassets.training.augmentation import centre_crop
+from cellassets.training.checkpoint import load_network
+from cellassets.training.normalisation import scale_and_shift
+
+MIN_COSINE = 0.99
+BATCH_SIZE = {"cpu": 32, "cuda": 512}
+
+
+class NetworkEncoder:
+    """A network from a model folder.
+
+    bf16 is used on devices that compute faster in it, and only after a first batch on which every site's vector, with
+    the batch's mean taken out, has a cosine of at least 0.99 with its float32 one. The decision depends on the machine
+    and on that batch alone, never on timing, so the same sites give the same vectors.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        network, self.spec = load_network(folder)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.n_channels = self.spec.n_channels
+        self.normalisation = self.spec.preprocessing.normalisation
+        self.batch_size = BATCH_SIZE[self.device]
+        self.precision = "fp32"
+        self._is_judged = not gains_by_bf16(self.device)
+
+    def embed(
+        self,
+        images: UInt8[np.ndarray, "site channel y x"],
+        mean: Float32[np.ndarray, "site channel"],
+        std: Float32[np.ndarray, "site channel"],
+    ) -> Float32[np.ndarray, "site feature"]:
+        """Returns a vector a site."""
+        normalised = self._normalised(images, mean, std)
+        if not self._is_judged:
+            self._judge_bf16(normalised)
+        return self._forward(normalised, self.precision).cpu().numpy()
+
+    def close(self) -> None:
+        """Does nothing: memory goes with the object."""
+
+    def _normalised(
+        self,
+        images: UInt8[np.ndarray, "site channel y x"],
+        mean: Float32[np.ndarray, "site channel"],
+        std: Float32[np.ndarray, "site channel"],
+    ) -> Float[torch.Tensor, "site channel h w"]:
+        pixels = np.ascontiguousarray(centre_crop(images, self.spec.preprocessing.centre_crop_px))
+        scale, shift = (torch.from_numpy(values).to(self.device) for values in scale_and_shift(mean, std))
+        on_device = torch.from_numpy(pixels).to(self.device)
+        as_float = on_device.to(torch.float32, memory_format=torch.channels_last)
+        return torch.addcmul(shift[:, :, None, None], as_float, scale[:, :, None, None])
+
+    def _forward(self, normalised: Float[torch.Tensor, "site channel h w"], precision: str) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=precision == "bf16"):
+            return self.network(normalised).float()
+
+    def _judge_bf16(self, normalised: Float[torch.Tensor, "site channel h w"]) -> None:
+        exact, fast = (self._forward(normalised, precision) for precision in ("fp32", "bf16"))
+        if min_centred_cosine(exact.cpu().numpy(), fast.cpu().numpy()) >= MIN_COSINE:
+            self.precision = "bf16"
+        self._is_judged = True
+
+
+def gains_by_bf16(device: str) -> bool:
+    """Returns whether a device has units for bf16: tensor cores from Ampere on, AMX tiles of a CPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    return bool(torch.cpu._is_amx_tile_supported())  # noqa: SLF001  torch has no public name for it
+
+
+def min_centred_cosine(a: Float[np.ndarray, "site feature"], b: Float[np.ndarray, "site feature"]) -> float:
+    """Returns the smallest cosine between corresponding rows, after taking out `a`'s mean; 1 for a single row."""
+    if len(a) < 2:
+        return 1.0
+    left, right = a - a.mean(axis=0), b - a.mean(axis=0)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(np.min(np.sum(left * right, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)))
