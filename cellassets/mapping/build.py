@@ -59,7 +59,7 @@ def plan_map(lake: Lake, dataset: Dataset, *, model_key: str, parameters: MapPar
     inputs: dict[str, Any] = {
         "dataset_id": dataset.dataset_id,
         "dataset_fingerprint": dataset_fingerprint(lake, dataset),
-        "batch_by": dataset.batch_by,
+        "dataset": dataset.model_dump(mode="json"),
         "model_key": model_key,
         "site_embeddings": embeddings,
         "plate_quality": quality,

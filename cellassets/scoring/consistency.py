@@ -1,7 +1,5 @@
 """Perturbation consistency: do replicates of a perturbation look more alike than random wells of the same plates?"""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -10,8 +8,8 @@ from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
-from cellassets.scoring.rows import summary_scores, unit_scores
-from cellassets.scoring.statistics import permuted_within
+from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.statistics import null_percentiles, permuted_within, settled_ties
 
 
 class ConsistencyParameters(Parameters):
@@ -37,7 +35,7 @@ def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameter
 
     The statistic is the mean cosine over all pairs of a perturbation's wells, whatever plate they are on. Shuffling the
     labels of treated wells within each plate keeps for every perturbation how many wells it has on which plate, so
-    plate, batch and position effects that alignment left are in the null as they are in the statistic.
+    plate and batch effects that alignment left are in the null as they are in the statistic.
 
     Raises:
         BenchmarkError: no perturbation has two wells.
@@ -45,26 +43,40 @@ def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameter
     Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
     """
     treated = np.flatnonzero(judged.is_treatment)
-    names, index = np.unique(np.array(judged.units)[treated], return_inverse=True)
-    counts = np.bincount(index)
-    kept = np.flatnonzero(counts >= 2)
-    if kept.size == 0:
+    names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    counts = np.bincount(group)
+    is_kept = counts >= 2
+    if not is_kept.any():
         message = f"perturbation_consistency: none of {len(names)} perturbations has two wells; it needs replicates"
         raise BenchmarkError(message)
     wells = unit_rows(judged.vectors[treated])
-    plates = judged.plate_index[treated]
+    draws = _draws(wells, group, judged.plate_index[treated], parameters)[:, is_kept]
+    n_wells = counts[is_kept]
+    rows = []
+    for metric, values in (("consistency_percentile", null_percentiles(draws)), ("consistency", draws)):
+        rows.append(summary_score(metric, values[0], values, n_resamples=parameters.n_resamples, seed=parameters.seed))
+        rows += unit_scores(metric, names[is_kept].tolist(), values, n_wells=n_wells)
+    return rows
+
+
+def _draws(
+    wells: Float[np.ndarray, "well feature"],
+    group: Int[np.ndarray, "well"],
+    plate: Int[np.ndarray, "well"],
+    parameters: ConsistencyParameters,
+) -> Float[np.ndarray, "draw group"]:
+    """Mean cosines as observed (row 0) and under each permutation."""
     rng = np.random.default_rng(parameters.seed)
-    null = np.stack(
-        [mean_cosines(wells[permuted_within(plates, rng)], index)[kept] for _ in range(parameters.n_permutations)]
-    )
-    observed = mean_cosines(wells, index)[kept]
-    units: Sequence[str] = names[kept].tolist()
-    summary = summary_scores("consistency", observed, null, n_resamples=parameters.n_resamples, seed=parameters.seed)
-    return [*summary, *unit_scores("consistency", units, observed, null, n_wells=counts[kept])]
+    order = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
+    draws = [mean_cosines(wells[order], counts)]
+    for _ in range(parameters.n_permutations):
+        draws.append(mean_cosines(wells[permuted_within(plate, rng)[order]], counts))
+    return settled_ties(np.stack(draws))
 
 
 def mean_cosines(
-    wells: Float[np.ndarray, "well feature"], group: Int[np.ndarray, "well"]
+    wells: Float[np.ndarray, "well feature"], counts: Int[np.ndarray, "group"]
 ) -> Float[np.ndarray, "group"]:
     """Returns the mean cosine over the pairs of each group's wells; 0 for a single well.
 
@@ -72,14 +84,12 @@ def mean_cosines(
     length 0 count as cosine 0.
 
     Args:
-        wells: rows of length 1 or 0.
-        group: number of each well's group, from 0 on, every group with a well.
+        wells: rows of length 1 or 0, group after group.
+        counts: wells of each group, at least 1.
     """
-    order = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    sums = np.add.reduceat(wells[order], starts, axis=0)
-    lengths = np.add.reduceat(np.einsum("wf,wf->w", wells, wells)[order], starts)
+    sums = np.add.reduceat(wells, starts, axis=0)
+    lengths = np.add.reduceat(np.einsum("wf,wf->w", wells, wells), starts)
     pairs = counts * (counts - 1)
     total = np.einsum("gf,gf->g", sums, sums) - lengths
     return np.divide(total, pairs, out=np.zeros(len(counts)), where=pairs > 0)

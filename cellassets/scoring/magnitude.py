@@ -9,21 +9,23 @@ from pydantic import Field
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
-from cellassets.scoring.rows import summary_scores, unit_scores
-from cellassets.scoring.statistics import permuted_within
+from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.statistics import null_percentiles, permuted_within
 
 
 class MagnitudeParameters(Parameters):
-    """How many permutations and resamples; how many wells are compared with each other at once.
+    """How many permutations and resamples the scores stand on.
 
-    `max_controls` bounds the controls that one perturbation is compared with, `max_joint_wells` the wells of the
-    summary's joint permutations; where there are more, they are drawn at random, whole perturbations at a time.
+    `n_permutations` of a perturbation's own labels; `n_joint_permutations` of all labels at once for the summary, each
+    judged by `n_inner_permutations`. `max_controls` bounds the controls that one perturbation is compared with; where
+    there are more, they are drawn at random.
     """
 
     n_permutations: int = Field(default=1000, ge=99)
+    n_joint_permutations: int = Field(default=199, ge=19)
+    n_inner_permutations: int = Field(default=99, ge=19)
     n_resamples: int = Field(default=2000, ge=100)
     max_controls: int = Field(default=400, ge=4)
-    max_joint_wells: int = Field(default=1200, ge=20)
     seed: int = 0
 
 
@@ -50,71 +52,95 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     Source: Szekely and Rizzo (2013), J. Stat. Plan. Inference 143:1249, for the statistic; magnitude of Celik et al.
     (2024), PLOS Comput Biol 20:e1012463, for the benchmark.
     """
-    usable = _usable_wells(judged)
+    wells, plates, pools = _pools(judged, parameters)
     rng = np.random.default_rng(parameters.seed)
-    nulls, observed = [], []
-    for number in range(len(usable.names)):
-        distances, is_treated, plates = _pool(usable, number, parameters.max_controls, rng)
-        draws = np.stack([is_treated[permuted_within(plates, rng)] for _ in range(parameters.n_permutations)])
-        energy = energy_distances(distances, np.vstack([is_treated, draws]))
-        observed.append(energy[0])
-        nulls.append(energy[1:])
-    units = usable.names
-    rows = unit_scores(
-        "magnitude", units, np.array(observed), np.stack(nulls, axis=1), n_wells=np.bincount(usable.unit)
+    draws = np.stack(
+        [
+            energy_distances(pairwise_distances(wells[p.rows]), p.marks(plates, parameters.n_permutations, rng))
+            for p in pools
+        ],
+        axis=1,
     )
-    joint = _joint_permutations(usable, parameters, rng)
-    summary = summary_scores("magnitude", joint[0], joint[1:], n_resamples=parameters.n_resamples, seed=parameters.seed)
-    return [*summary, *rows]
+    percentiles = null_percentiles(draws)
+    joint = _joint_means(wells, plates, pools, parameters, rng)
+    names, n_wells = [pool.name for pool in pools], np.array([pool.n_treated for pool in pools])
+    return [
+        summary_score(
+            "magnitude_percentile",
+            percentiles[0],
+            joint[:, None],
+            n_resamples=parameters.n_resamples,
+            seed=parameters.seed,
+        ),
+        *unit_scores("magnitude_percentile", names, percentiles, n_wells=n_wells),
+        *unit_scores("magnitude", names, draws, n_wells=n_wells),
+    ]
 
 
 @dataclass(frozen=True)
-class _Usable:
-    """Treated wells and the controls that they can be compared with.
+class _Pool:
+    """One perturbation: the places of its wells among all usable ones, followed by those of its plates' controls."""
 
-    `unit` is a number a treated well; `plate` and `control_plate` number the plates of both kinds.
-    """
+    name: str
+    rows: Int[np.ndarray, "well"]
+    n_treated: int
 
-    names: list[str]
-    treated: Float[np.ndarray, "well feature"]
-    unit: Int[np.ndarray, "well"]
-    plate: Int[np.ndarray, "well"]
-    controls: Float[np.ndarray, "control feature"]
-    control_plate: Int[np.ndarray, "control"]
+    def marks(
+        self, plates: Int[np.ndarray, "usable"], n_draws: int, rng: np.random.Generator
+    ) -> Bool[np.ndarray, "draw well"]:
+        """Which of the wells count as treated: as they are (row 0), and with labels permuted within plates."""
+        is_treated = np.arange(len(self.rows)) < self.n_treated
+        own_plates = plates[self.rows]
+        return np.stack([is_treated, *(is_treated[permuted_within(own_plates, rng)] for _ in range(n_draws))])
 
 
-def _usable_wells(judged: JudgedMap) -> _Usable:
-    control_plate = judged.plate_index[judged.is_held_out_control]
-    is_usable = judged.is_treatment & np.isin(judged.plate_index, control_plate)
-    if not is_usable.any():
+def _pools(
+    judged: JudgedMap, parameters: MagnitudeParameters
+) -> tuple[Float[np.ndarray, "usable feature"], Int[np.ndarray, "usable"], list[_Pool]]:
+    """Vectors and plates of all wells that are compared, and what each perturbation is compared with."""
+    has_controls = np.isin(judged.plate_index, judged.plate_index[judged.is_held_out_control])
+    is_treated = judged.is_treatment & has_controls
+    if not is_treated.any():
         message = (
             "perturbation_magnitude: no plate with a treated well has a negative control that alignment did not see; "
             "raise held_out_controls_frac in mapping.yaml, or add control wells"
         )
         raise BenchmarkError(message)
-    names, unit = np.unique(np.array(judged.units)[is_usable], return_inverse=True)
-    return _Usable(
-        names=names.tolist(),
-        treated=judged.vectors[is_usable].astype(np.float64),
-        unit=unit,
-        plate=judged.plate_index[is_usable],
-        controls=judged.vectors[judged.is_held_out_control].astype(np.float64),
-        control_plate=control_plate,
-    )
+    usable = np.flatnonzero(is_treated | judged.is_held_out_control)
+    plates, is_control = judged.plate_index[usable], judged.is_held_out_control[usable]
+    units = np.array(judged.units)[usable]
+    rng = np.random.default_rng(parameters.seed)
+    pools = []
+    for name in np.unique(units[~is_control]):
+        own = np.flatnonzero((units == name) & ~is_control)
+        controls = np.flatnonzero(is_control & np.isin(plates, plates[own]))
+        if len(controls) > parameters.max_controls:
+            controls = np.sort(rng.choice(controls, parameters.max_controls, replace=False))
+        pools.append(_Pool(str(name), np.concatenate([own, controls]), len(own)))
+    return judged.vectors[usable].astype(np.float64), plates, pools
 
 
-def _pool(
-    usable: _Usable, number: int, max_controls: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "well well"], Bool[np.ndarray, "well"], Int[np.ndarray, "well"]]:
-    """Distances between one perturbation's wells and the controls of its plates, which is which, and their plates."""
-    is_own = usable.unit == number
-    controls = np.flatnonzero(np.isin(usable.control_plate, usable.plate[is_own]))
-    if len(controls) > max_controls:
-        controls = rng.choice(controls, max_controls, replace=False)
-    wells = np.concatenate([usable.treated[is_own], usable.controls[controls]])
-    plates = np.concatenate([usable.plate[is_own], usable.control_plate[controls]])
-    is_treated = np.arange(len(wells)) < is_own.sum()
-    return pairwise_distances(wells), is_treated, plates
+def _joint_means(
+    wells: Float[np.ndarray, "usable feature"],
+    plates: Int[np.ndarray, "usable"],
+    pools: list[_Pool],
+    parameters: MagnitudeParameters,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "draw"]:
+    """Mean percentile over perturbations: as observed (row 0), and with all labels permuted within plates at once."""
+    marks = [pool.marks(plates, parameters.n_inner_permutations, rng) for pool in pools]
+    orders = [np.arange(len(wells)), *(permuted_within(plates, rng) for _ in range(parameters.n_joint_permutations))]
+    return np.array([_mean_percentile(wells[order], pools, marks) for order in orders])
+
+
+def _mean_percentile(
+    wells: Float[np.ndarray, "usable feature"], pools: list[_Pool], marks: list[Bool[np.ndarray, "draw well"]]
+) -> float:
+    places = []
+    for pool, drawn in zip(pools, marks, strict=True):
+        energy = energy_distances(pairwise_distances(wells[pool.rows]), drawn)
+        places.append(((energy < energy[0]).sum() + 0.5 * (energy == energy[0]).sum()) / len(energy))
+    return float(np.mean(places))
 
 
 def energy_distances(
@@ -141,62 +167,3 @@ def pairwise_distances(wells: Float[np.ndarray, "well feature"]) -> Float[np.nda
     squared = squares[:, None] + squares[None] - 2 * wells @ wells.T
     np.fill_diagonal(squared, 0.0)
     return np.sqrt(np.maximum(squared, 0.0))
-
-
-def _joint_permutations(
-    usable: _Usable, parameters: MagnitudeParameters, rng: np.random.Generator
-) -> Float[np.ndarray, "draw unit"]:
-    """Energy distances of the perturbations, as observed (row 0) and with all labels permuted within plates."""
-    units, is_kept = _joint_units(usable, parameters.max_joint_wells, rng)
-    n_controls = min(len(usable.controls), parameters.max_joint_wells)
-    controls = np.sort(rng.choice(len(usable.controls), n_controls, replace=False))
-    wells = np.concatenate([usable.treated[is_kept], usable.controls[controls]])
-    plates = np.concatenate([usable.plate[is_kept], usable.control_plate[controls]])
-    n_plates = plates.max() + 1
-    groups = np.concatenate([units, len(np.unique(units)) + usable.control_plate[controls]])
-    n_units = len(np.unique(units))
-    judge = _JointEnergy(pairwise_distances(wells), n_units, n_plates, plates)
-    draws = [groups, *(groups[permuted_within(plates, rng)] for _ in range(parameters.n_permutations))]
-    return np.stack([judge.energies(draw) for draw in draws])
-
-
-def _joint_units(
-    usable: _Usable, max_wells: int, rng: np.random.Generator
-) -> tuple[Int[np.ndarray, "well"], Bool[np.ndarray, "all"]]:
-    """Numbers of the units of the wells that are kept, from 0 on, and which wells those are."""
-    counts = np.bincount(usable.unit)
-    order = rng.permutation(len(counts))
-    n_kept = max(1, int((np.cumsum(counts[order]) <= max_wells).sum()))
-    is_kept = np.isin(usable.unit, order[:n_kept])
-    return np.unique(usable.unit[is_kept], return_inverse=True)[1], is_kept
-
-
-@dataclass(frozen=True)
-class _JointEnergy:
-    """Energy distances of all units from one matrix of distances, for any assignment of labels."""
-
-    distances: Float[np.ndarray, "well well"]
-    n_units: int
-    n_plates: int
-    plates: Int[np.ndarray, "well"]
-
-    def energies(self, groups: Int[np.ndarray, "well"]) -> Float[np.ndarray, "unit"]:
-        """Returns a value a unit: its distance to the controls of the plates that it has wells on.
-
-        Args:
-            groups: below `n_units`: a unit; from there on: a control of plate `group - n_units`.
-        """
-        n_groups = self.n_units + self.n_plates
-        marks = np.zeros((len(groups), n_groups))
-        marks[np.arange(len(groups)), groups] = 1.0
-        sums = marks.T @ (self.distances @ marks)
-        counts = marks.sum(axis=0)
-        is_on = np.zeros((self.n_units, self.n_plates))
-        is_unit = groups < self.n_units
-        is_on[groups[is_unit], self.plates[is_unit]] = 1.0
-        n_x = counts[: self.n_units]
-        n_y = is_on @ counts[self.n_units :]
-        between = np.einsum("up,up->u", sums[: self.n_units, self.n_units :], is_on)
-        within_x = np.diagonal(sums)[: self.n_units]
-        within_y = np.einsum("up,pq,uq->u", is_on, sums[self.n_units :, self.n_units :], is_on)
-        return 2 * between / (n_x * n_y) - within_x / n_x**2 - within_y / n_y**2

@@ -1,13 +1,16 @@
-"""Non-parametric statistics that benchmarks share: ranks within a null, corrections, intervals.
+"""Non-parametric statistics that benchmarks share: permutations, ranks within a null, corrections, intervals.
 
-Pure functions of arrays. A null is a matrix of draws x units: the statistic of every unit under every permutation.
+Pure functions of arrays. Draws are a matrix of draws x units: the statistic of every unit under every permutation.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Nodes = Int[np.ndarray, "row node"]
-BOOTSTRAP_BLOCK = 1 << 22
+BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
+N_DIGITS = 10
 
 
 def upper_p_values(
@@ -20,7 +23,17 @@ def upper_p_values(
     return (1 + (null >= observed).sum(axis=0)) / (1 + len(null))
 
 
-def null_percentiles(values: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
+def settled_ties(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
+    """Returns the draws rounded to 10 digits of the largest.
+
+    A permutation that gives back the observed labels must tie with what was observed. Sums in another order differ in
+    the last bits, and would count it as smaller half the time.
+    """
+    scale = float(np.abs(draws).max(initial=0.0))
+    return np.round(draws / scale, N_DIGITS) * scale if scale > 0 else draws
+
+
+def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
     """Returns where each value lies among all draws of its unit: mean rank / number of draws, in (0, 1), ties shared.
 
     With the observed statistics as one of the draws, every row is the same kind of thing, so that a mean over units
@@ -28,7 +41,7 @@ def null_percentiles(values: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray
     """
     from scipy.stats import rankdata
 
-    return (rankdata(values, axis=0) - 0.5) / len(values)
+    return (rankdata(draws, axis=0) - 0.5) / len(draws)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "unit"]:
@@ -63,10 +76,11 @@ def bootstrap_means(
     names, index = np.unique(nodes, return_inverse=True)
     index = index.reshape(nodes.shape)
     means = []
-    block = max(1, BOOTSTRAP_BLOCK // max(len(values), len(names)))
-    for start in range(0, n_resamples, block):
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(block, n_resamples - start))
-        weights = counts[:, index].prod(axis=2)
+    for n_draws in blocks(n_resamples, max(len(values), len(names))):
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws).astype(np.float64)
+        weights = counts[:, index[:, 0]]
+        for column in index.T[1:]:
+            weights *= counts[:, column]
         totals = weights.sum(axis=1)
         is_drawn = totals > 0
         means.append(weights[is_drawn] @ values / totals[is_drawn])
@@ -86,3 +100,15 @@ def permuted_within(groups: Int[np.ndarray, "row"], rng: np.random.Generator) ->
     permutation = np.empty(len(groups), dtype=np.int64)
     permutation[order] = shuffled
     return permutation
+
+
+def blocks(n_draws: int, n_values: int) -> Iterator[int]:
+    """Yields numbers of draws that sum to `n_draws`, each with at most `BLOCK_VALUES` values in all.
+
+    Args:
+        n_draws: draws to make.
+        n_values: values that one draw holds.
+    """
+    n_block = max(1, BLOCK_VALUES // max(n_values, 1))
+    for start in range(0, n_draws, n_block):
+        yield min(n_block, n_draws - start)

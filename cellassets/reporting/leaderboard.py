@@ -1,0 +1,163 @@
+"""The stage `leaderboard`: all models side by side, ranked where they were judged on equal wells.
+
+Reads every published `scores`; publishes `leaderboard.parquet` and `differences.parquet`.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cellassets.artifact import Artifact, Plan, Record
+from cellassets.errors import DatasetError
+from cellassets.lake import Lake
+from cellassets.mapping.dataset import Dataset, dataset_fingerprint
+from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.tables.parquet import read_table, write_table
+from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CODE_VERSION = "1"
+SEED = 0
+AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
+
+
+def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
+    """Yields a name, the artefact and the record of every published score, in order of the names."""
+    for benchmark_name in lake.keys("scores"):
+        for dataset_id in lake.keys("scores", benchmark_name):
+            for model_key in lake.keys("scores", benchmark_name, dataset_id):
+                artifact = lake.scores(benchmark_name, dataset_id, model_key)
+                record = artifact.find_record()
+                if record is not None and benchmark_name in BENCHMARKS:
+                    yield f"{benchmark_name}/{dataset_id}/{model_key}", artifact, record
+
+
+def plan_leaderboard(lake: Lake) -> Plan:
+    """Returns what the leaderboard would be made from now; its `scores` are empty where nothing is scored yet."""
+    found = {name: (artifact, record) for name, artifact, record in published_scores(lake)}
+    datasets = {record.inputs["dataset_id"]: record.inputs["model_key"] for _, record in found.values()}
+    inputs: dict[str, Any] = {
+        "scores": {name: record.fingerprint for name, (_, record) in found.items()},
+        "datasets": {name: _newest_wells(lake, name, model_key) for name, model_key in sorted(datasets.items())},
+        "code_version": CODE_VERSION,
+    }
+    return Plan("leaderboard", inputs)
+
+
+def build_leaderboard(lake: Lake) -> Record:
+    """Returns the record of the leaderboard, after making it where scores were published that it does not show.
+
+    Raises:
+        SchemaError: a score's file is not a SCORES table.
+    """
+    from cellassets.scoring.compare import compare_models
+
+    artifact, plan = lake.leaderboard(), plan_leaderboard(lake)
+    if artifact.is_done(plan):
+        return artifact.record()
+    tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published_scores(lake)]
+    scores = pl.concat(tables) if tables else SCORES.empty()
+    rows = rank_models(scores, plan.inputs["datasets"])
+    differences = compare_models(scores, seed=SEED)
+    folder = artifact.folder(plan.fingerprint)
+    write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
+    write_table(differences, folder / "differences.parquet", DIFFERENCES)
+    summary = {
+        "n_models": rows["model_key"].n_unique(),
+        "n_datasets": rows["dataset_id"].n_unique(),
+        "n_stale": int(rows["is_stale"].sum()),
+        "n_comparisons": differences.height,
+        "n_differences": differences.filter(pl.col("q_value") <= 0.05).height,
+    }
+    return artifact.publish(plan, ["leaderboard.parquet", "differences.parquet"], summary)
+
+
+def rank_models(scores: pl.DataFrame, newest_wells: dict[str, str | None]) -> pl.DataFrame:
+    """Returns a LEADERBOARD row for every benchmark, dataset and model, best first.
+
+    Args:
+        scores: SCORES rows.
+        newest_wells: dataset to the fingerprint of the wells that it holds now; scores on others are stale.
+    """
+    headlines = pl.DataFrame(
+        {"benchmark_name": list(BENCHMARKS), "metric": [b.headline_metric for b in BENCHMARKS.values()]}
+    )
+    rows = scores.filter(pl.col("level") == "summary").join(headlines, on=["benchmark_name", "metric"])
+    signed = pl.when("is_higher_better").then(-pl.col("value")).otherwise("value")
+    newest = pl.DataFrame(
+        {"dataset_id": list(newest_wells), "newest": list(newest_wells.values())},
+        schema={"dataset_id": pl.String, "newest": pl.String},
+    )
+    ranked = rows.with_columns(signed.rank("min").over(AXES).cast(pl.Int32).alias("rank")).join(
+        newest, on="dataset_id", how="left"
+    )
+    is_stale = (pl.col("dataset_fingerprint") != pl.col("newest")).fill_null(value=True)
+    return LEADERBOARD.conform(ranked.with_columns(is_stale.alias("is_stale")), source="leaderboard").sort(
+        "benchmark_name", "dataset_id", "is_stale", "dataset_fingerprint", "rank", "model_key"
+    )
+
+
+def leaderboard_table(lake: Lake) -> "Table":
+    """Returns the leaderboard as a table for a terminal.
+
+    Raises:
+        ArtifactMissing: there is no leaderboard yet.
+    """
+    from rich.table import Table
+
+    table = Table(title="Leaderboard", title_justify="left")
+    for name in ("dataset", "benchmark"):
+        table.add_column(name)
+    table.add_column("rank", justify="right")
+    table.add_column("model")
+    for name in ("score", "95% interval", "by chance", "p"):
+        table.add_column(name, justify="right")
+    before: tuple[str, str] | None = None
+    for row in _rows(lake):
+        axes = row["dataset_id"], row["benchmark_name"]
+        if before is not None and axes != before:
+            table.add_section()
+        named = axes if axes != before else ("", "")
+        before = axes
+        table.add_row(*named, *_cells(row), style="dim" if row["is_stale"] else "bold" if row["rank"] == 1 else "")
+    return table
+
+
+def leaderboard_markdown(lake: Lake) -> str:
+    """Returns the leaderboard as a Markdown table, as the Dagster UI shows it.
+
+    Raises:
+        ArtifactMissing: there is no leaderboard yet.
+    """
+    lines = [
+        "| dataset | benchmark | rank | model | score | 95% interval | by chance | p |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    rows = [f"| {' | '.join((row['dataset_id'], row['benchmark_name'], *_cells(row)))} |" for row in _rows(lake)]
+    return "\n".join([*lines, *rows])
+
+
+def _rows(lake: Lake) -> list[dict[str, Any]]:
+    rows = read_table(lake.leaderboard().path("leaderboard.parquet"), LEADERBOARD)
+    return rows.sort("dataset_id", "benchmark_name", "is_stale", "rank", "model_key").to_dicts()
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    interval = "" if row["interval_low"] is None else f"{row['interval_low']:.2f} to {row['interval_high']:.2f}"
+    model = row["model_key"] + (" (other wells)" if row["is_stale"] else "")
+    numbers = f"{row['value']:.3f}", interval, f"{row['null_mean']:.2f}", f"{row['p_value']:.2g}"
+    return str(row["rank"]), model, *numbers
+
+
+def _newest_wells(lake: Lake, dataset_id: str, model_key: str) -> str | None:
+    """Fingerprint of the wells that a dataset holds now; None where it cannot be made any more."""
+    record = lake.perturbation_map(dataset_id, model_key).find_record()
+    if record is None:
+        return None
+    try:
+        return dataset_fingerprint(lake, Dataset.model_validate(record.inputs["dataset"]))
+    except DatasetError:
+        return None

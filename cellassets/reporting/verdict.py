@@ -1,0 +1,77 @@
+"""The verdict on a model in words: what it scores, what chance would, and which other models it differs from.
+
+A difference is called one only where its q-value is at most 0.05; otherwise the two are not distinguishable. Nothing is
+rounded into a claim.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+ALPHA = 0.05
+
+
+def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
+    """Returns the rows of a DIFFERENCES table that a model is part of, seen from that model.
+
+    Adds `other` (model_key of the other one); difference and interval are this model's score minus the other's.
+    """
+    columns = ["benchmark_name", "metric", "dataset_id", "dataset_fingerprint", "p_value", "q_value", "n_pairs"]
+    ahead = differences.filter(pl.col("model_key_a") == model_key).select(
+        *columns, pl.col("model_key_b").alias("other"), "difference", "interval_low", "interval_high"
+    )
+    behind = differences.filter(pl.col("model_key_b") == model_key).select(
+        *columns,
+        pl.col("model_key_a").alias("other"),
+        -pl.col("difference"),
+        (-pl.col("interval_high")).alias("interval_low"),
+        (-pl.col("interval_low")).alias("interval_high"),
+    )
+    return pl.concat([ahead, behind]).sort("dataset_id", "benchmark_name", "other")
+
+
+def standing_of(difference: float, q_value: float, *, is_higher_better: bool) -> str:
+    """Returns `better`, `worse` or `not distinguishable`, for a model seen from itself."""
+    if q_value > ALPHA or difference == 0:
+        return "not distinguishable"
+    return "better" if (difference > 0) == is_higher_better else "worse"
+
+
+def verdict(headline: dict[str, object], comparisons: Sequence[dict[str, object]], *, is_higher_better: bool) -> str:
+    """Returns one sentence on a model, one dataset and one benchmark.
+
+    Args:
+        headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `rank`.
+        comparisons: rows of `versus` for this benchmark and dataset.
+        is_higher_better: direction of a better score.
+    """
+    value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
+    beats = "clearly more than" if p_value <= ALPHA else "not distinguishable from"
+    start = (
+        f"{headline['model_key']} scores {value:.2f} in {str(headline['title']).lower()} on {headline['dataset_id']}, "
+        f"{beats} the {chance:.2f} of chance (p = {p_value:.2g})"
+    )
+    by_standing: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
+    for row in comparisons:
+        difference, q_value = float(str(row["difference"])), float(str(row["q_value"]))
+        how = standing_of(difference, q_value, is_higher_better=is_higher_better)
+        detail = f" by {abs(difference):.2f}, q = {q_value:.2g}" if how != "not distinguishable" else ""
+        by_standing[how].append(f"{row['other']}{detail}")
+    phrases = [
+        f"{phrase} {_listed(by_standing[how])}"
+        for how, phrase in (
+            ("better", "better than"),
+            ("worse", "worse than"),
+            ("not distinguishable", "not distinguishable from"),
+        )
+        if by_standing[how]
+    ]
+    if not phrases:
+        return f"{start}; no other model was judged on the same wells."
+    return f"{start}; it is {_listed(phrases)}."
+
+
+def _listed(items: Sequence[str]) -> str:
+    if len(items) == 1:
+        return items[0]
+    return f"{', '.join(items[:-1])} and {items[-1]}"
