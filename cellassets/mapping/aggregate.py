@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.controls import is_treatment
@@ -45,6 +44,8 @@ def group_mean(
         group_index: group of each row, 0 to n_groups - 1; every group has a row.
         n_groups: number of groups.
     """
+    from scipy.sparse import csr_array
+
     counts = np.bincount(group_index, minlength=n_groups)
     rows = np.arange(len(values))
     weights = csr_array((1.0 / counts[group_index], (group_index, rows)), shape=(n_groups, len(values)))

@@ -69,10 +69,9 @@ def _draws(
     rng = np.random.default_rng(parameters.seed)
     order = np.argsort(group, kind="stable")
     counts = np.bincount(group)
-    draws = [mean_cosines(wells[order], counts)]
-    for _ in range(parameters.n_permutations):
-        draws.append(mean_cosines(wells[permuted_within(plate, rng)[order]], counts))
-    return settled_ties(np.stack(draws))
+    observed = mean_cosines(wells[order], counts)
+    null = (mean_cosines(wells[permuted_within(plate, rng)[order]], counts) for _ in range(parameters.n_permutations))
+    return settled_ties(np.stack([observed, *null]))
 
 
 def mean_cosines(

@@ -3,41 +3,41 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
+from cellassets.scoring.energy import MEASURES, ManyGroups, pairwise_distances, two_group_measures
 from cellassets.scoring.rows import summary_score, unit_scores
-from cellassets.scoring.statistics import null_percentiles, permuted_within
+from cellassets.scoring.statistics import permuted_within
 
 
 class MagnitudeParameters(Parameters):
-    """How many permutations and resamples the scores stand on.
+    """How many permutations and resamples; how many wells are compared with each other at once.
 
-    `n_permutations` of a perturbation's own labels; `n_joint_permutations` of all labels at once for the summary, each
-    judged by `n_inner_permutations`. `max_controls` bounds the controls that one perturbation is compared with; where
-    there are more, they are drawn at random.
+    `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
+    wells, and the controls, of the joint permutations behind the summary's null; where there are more, some are drawn
+    at random, perturbations as a whole.
     """
 
     n_permutations: int = Field(default=1000, ge=99)
-    n_joint_permutations: int = Field(default=199, ge=19)
-    n_inner_permutations: int = Field(default=99, ge=19)
     n_resamples: int = Field(default=2000, ge=100)
-    max_controls: int = Field(default=400, ge=4)
+    max_controls_per_plate: int = Field(default=32, ge=2)
+    max_joint_wells: int = Field(default=800, ge=20)
     seed: int = 0
 
 
 @benchmark(
     title="Perturbation magnitude",
     description=(
-        "Share of label permutations among a perturbation's wells and the controls of its plates that lie less far "
-        "apart than the two do; 0.5 by chance, 1 at best."
+        "How far a perturbation's wells lie from the negative controls of their plates, as a share of the mean "
+        "distance between the two: 0 by chance, 1 where they lie apart and do not vary at all."
     ),
     code_version="1",
     parameters=MagnitudeParameters,
-    ranked_by=RankedBy("magnitude_percentile", "magnitude_percentile"),
+    ranked_by=RankedBy("magnitude", "magnitude"),
 )
 def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Score]:
     """Returns the energy distance of each perturbation's wells to the negative controls of the same plates.
@@ -47,123 +47,103 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     of all these wells at once, since perturbations share their controls.
 
     Raises:
-        BenchmarkError: no plate with a treated well has a held-out negative control.
+        BenchmarkError: no perturbation has two wells on plates with two held-out negative controls.
 
-    Source: Szekely and Rizzo (2013), J. Stat. Plan. Inference 143:1249, for the statistic; magnitude of Celik et al.
-    (2024), PLOS Comput Biol 20:e1012463, for the benchmark.
+    Source: magnitude of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
     """
-    wells, plates, pools = _pools(judged, parameters)
     rng = np.random.default_rng(parameters.seed)
-    draws = np.stack(
-        [
-            energy_distances(pairwise_distances(wells[p.rows]), p.marks(plates, parameters.n_permutations, rng))
-            for p in pools
-        ],
-        axis=1,
-    )
-    percentiles = null_percentiles(draws)
-    joint = _joint_means(wells, plates, pools, parameters, rng)
-    names, n_wells = [pool.name for pool in pools], np.array([pool.n_treated for pool in pools])
-    return [
-        summary_score(
-            "magnitude_percentile",
-            percentiles[0],
-            joint[:, None],
-            n_resamples=parameters.n_resamples,
-            seed=parameters.seed,
-        ),
-        *unit_scores("magnitude_percentile", names, percentiles, n_wells=n_wells),
-        *unit_scores("magnitude", names, draws, n_wells=n_wells),
-    ]
+    compared = _compared_wells(judged, parameters, rng)
+    own = np.stack([_own_draws(compared, number, parameters, rng) for number in range(len(compared.names))], axis=2)
+    joint = _joint_draws(compared, parameters, rng)
+    n_wells = np.bincount(compared.unit)
+    rows = []
+    for metric, draws, together in zip(MEASURES, own, joint, strict=True):
+        rows.append(summary_score(metric, draws[0], together, n_resamples=parameters.n_resamples, seed=parameters.seed))
+        rows += unit_scores(metric, compared.names, draws, n_wells=n_wells)
+    return rows
 
 
 @dataclass(frozen=True)
-class _Pool:
-    """One perturbation: the places of its wells among all usable ones, followed by those of its plates' controls."""
+class _Compared:
+    """Treated wells, unit after unit, and the controls that they can be compared with."""
 
-    name: str
-    rows: Int[np.ndarray, "well"]
-    n_treated: int
-
-    def marks(
-        self, plates: Int[np.ndarray, "usable"], n_draws: int, rng: np.random.Generator
-    ) -> Bool[np.ndarray, "draw well"]:
-        """Which of the wells count as treated: as they are (row 0), and with labels permuted within plates."""
-        is_treated = np.arange(len(self.rows)) < self.n_treated
-        own_plates = plates[self.rows]
-        return np.stack([is_treated, *(is_treated[permuted_within(own_plates, rng)] for _ in range(n_draws))])
+    names: list[str]
+    treated: Float[np.ndarray, "well feature"]
+    unit: Int[np.ndarray, "well"]
+    plate: Int[np.ndarray, "well"]
+    controls: Float[np.ndarray, "control feature"]
+    control_plate: Int[np.ndarray, "control"]
 
 
-def _pools(
-    judged: JudgedMap, parameters: MagnitudeParameters
-) -> tuple[Float[np.ndarray, "usable feature"], Int[np.ndarray, "usable"], list[_Pool]]:
-    """Vectors and plates of all wells that are compared, and what each perturbation is compared with."""
-    has_controls = np.isin(judged.plate_index, judged.plate_index[judged.is_held_out_control])
-    is_treated = judged.is_treatment & has_controls
-    if not is_treated.any():
+def _compared_wells(judged: JudgedMap, parameters: MagnitudeParameters, rng: np.random.Generator) -> _Compared:
+    units = np.array(judged.units)
+    held_out = np.flatnonzero(judged.is_held_out_control)
+    controls = held_out[_at_most(judged.plate_index[held_out], parameters.max_controls_per_plate, rng)]
+    n_controls = np.bincount(judged.plate_index[controls], minlength=judged.plate_index.max() + 1)
+    rows = np.flatnonzero(judged.is_treatment & (n_controls[judged.plate_index] > 0))
+    names, unit = np.unique(units[rows], return_inverse=True)
+    on_plate = np.unique(np.stack([unit, judged.plate_index[rows]]), axis=1)
+    n_compared = np.bincount(on_plate[0], weights=n_controls[on_plate[1]], minlength=len(names))
+    is_kept = (np.bincount(unit, minlength=len(names)) >= 2) & (n_compared >= 2)
+    if not is_kept.any():
         message = (
-            "perturbation_magnitude: no plate with a treated well has a negative control that alignment did not see; "
+            f"perturbation_magnitude: of {len(np.unique(units[judged.is_treatment]))} perturbations none has two wells "
+            f"on plates with two negative controls that alignment did not see ({len(held_out)} such controls in all); "
             "raise held_out_controls_frac in mapping.yaml, or add control wells"
         )
         raise BenchmarkError(message)
-    usable = np.flatnonzero(is_treated | judged.is_held_out_control)
-    plates, is_control = judged.plate_index[usable], judged.is_held_out_control[usable]
-    units = np.array(judged.units)[usable]
-    rng = np.random.default_rng(parameters.seed)
-    pools = []
-    for name in np.unique(units[~is_control]):
-        own = np.flatnonzero((units == name) & ~is_control)
-        controls = np.flatnonzero(is_control & np.isin(plates, plates[own]))
-        if len(controls) > parameters.max_controls:
-            controls = np.sort(rng.choice(controls, parameters.max_controls, replace=False))
-        pools.append(_Pool(str(name), np.concatenate([own, controls]), len(own)))
-    return judged.vectors[usable].astype(np.float64), plates, pools
+    rows, unit = rows[is_kept[unit]], unit[is_kept[unit]]
+    rows = rows[np.argsort(unit, kind="stable")]
+    return _Compared(
+        names=names[is_kept].tolist(),
+        treated=judged.vectors[rows].astype(np.float64),
+        unit=np.unique(units[rows], return_inverse=True)[1],
+        plate=judged.plate_index[rows],
+        controls=judged.vectors[controls].astype(np.float64),
+        control_plate=judged.plate_index[controls],
+    )
 
 
-def _joint_means(
-    wells: Float[np.ndarray, "usable feature"],
-    plates: Int[np.ndarray, "usable"],
-    pools: list[_Pool],
-    parameters: MagnitudeParameters,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "draw"]:
-    """Mean percentile over perturbations: as observed (row 0), and with all labels permuted within plates at once."""
-    marks = [pool.marks(plates, parameters.n_inner_permutations, rng) for pool in pools]
-    orders = [np.arange(len(wells)), *(permuted_within(plates, rng) for _ in range(parameters.n_joint_permutations))]
-    return np.array([_mean_percentile(wells[order], pools, marks) for order in orders])
+def _at_most(plate: Int[np.ndarray, "well"], n_most: int, rng: np.random.Generator) -> Int[np.ndarray, "kept"]:
+    """Places of at most `n_most` wells a plate, drawn at random."""
+    order = np.lexsort((rng.random(len(plate)), plate))
+    starts = np.searchsorted(plate[order], plate[order], side="left")
+    return np.sort(order[np.arange(len(plate)) - starts < n_most])
 
 
-def _mean_percentile(
-    wells: Float[np.ndarray, "usable feature"], pools: list[_Pool], marks: list[Bool[np.ndarray, "draw well"]]
-) -> float:
-    places = []
-    for pool, drawn in zip(pools, marks, strict=True):
-        energy = energy_distances(pairwise_distances(wells[pool.rows]), drawn)
-        places.append(((energy < energy[0]).sum() + 0.5 * (energy == energy[0]).sum()) / len(energy))
-    return float(np.mean(places))
+def _own_draws(
+    compared: _Compared, number: int, parameters: MagnitudeParameters, rng: np.random.Generator
+) -> Float[np.ndarray, "measure draw"]:
+    """One perturbation against the controls of its plates: as observed, and with their labels permuted."""
+    own = np.flatnonzero(compared.unit == number)
+    controls = np.flatnonzero(np.isin(compared.control_plate, compared.plate[own]))
+    wells = np.concatenate([compared.treated[own], compared.controls[controls]])
+    plates = np.concatenate([compared.plate[own], compared.control_plate[controls]])
+    chosen = []
+    for plate, n_chosen in zip(*np.unique(compared.plate[own], return_counts=True), strict=True):
+        candidates = np.flatnonzero(plates == plate)
+        keys = rng.random((parameters.n_permutations, len(candidates)))
+        chosen.append(candidates[np.argpartition(keys, n_chosen - 1, axis=1)[:, :n_chosen]])
+    draws = np.concatenate([np.arange(len(own))[None], np.concatenate(chosen, axis=1)])
+    return two_group_measures(pairwise_distances(wells), draws)
 
 
-def energy_distances(
-    distances: Float[np.ndarray, "well well"], is_treated: Bool[np.ndarray, "draw well"]
-) -> Float[np.ndarray, "draw"]:
-    """Returns 2 E|x - y| - E|x - x'| - E|y - y'| between the marked wells x and the others y, a value a draw.
-
-    Means are over all ordered pairs, each well with itself included, which makes the distance at least 0.
-    """
-    marks = is_treated.astype(np.float64)
-    n_x = marks.sum(axis=1)
-    n_y = len(distances) - n_x
-    row_sums = distances.sum(axis=1)
-    within_x = np.einsum("dw,dw->d", marks @ distances, marks)
-    from_x = marks @ row_sums
-    between = from_x - within_x
-    within_y = row_sums.sum() - 2 * from_x + within_x
-    return 2 * between / (n_x * n_y) - within_x / n_x**2 - within_y / n_y**2
-
-
-def pairwise_distances(wells: Float[np.ndarray, "well feature"]) -> Float[np.ndarray, "well well"]:
-    """Returns the Euclidean distance between every two wells."""
-    squares = np.einsum("wf,wf->w", wells, wells)
-    squared = squares[:, None] + squares[None] - 2 * wells @ wells.T
-    np.fill_diagonal(squared, 0.0)
-    return np.sqrt(np.maximum(squared, 0.0))
+def _joint_draws(
+    compared: _Compared, parameters: MagnitudeParameters, rng: np.random.Generator
+) -> Float[np.ndarray, "measure draw unit"]:
+    """All perturbations: as observed, and with the labels of all wells permuted within plates."""
+    order = rng.permutation(len(compared.names))
+    sizes = np.cumsum(np.bincount(compared.unit)[order])
+    kept_units = order[: max(1, int((sizes <= parameters.max_joint_wells).sum()))]
+    treated = np.flatnonzero(np.isin(compared.unit, kept_units))
+    n_plates = len(np.unique(compared.plate[treated]))
+    on_plates = np.flatnonzero(np.isin(compared.control_plate, compared.plate[treated]))
+    n_most = max(2, parameters.max_joint_wells // n_plates)
+    controls = on_plates[_at_most(compared.control_plate[on_plates], n_most, rng)]
+    distances = pairwise_distances(np.concatenate([compared.treated[treated], compared.controls[controls]]))
+    plates = np.concatenate([compared.plate[treated], compared.control_plate[controls]])
+    unit = np.unique(compared.unit[treated], return_inverse=True)[1]
+    groups = ManyGroups(unit, compared.plate[treated], compared.control_plate[controls])
+    observed = groups.measures(distances, np.arange(len(plates)))
+    null = (groups.measures(distances, permuted_within(plates, rng)) for _ in range(parameters.n_permutations))
+    return np.stack([observed, *null], axis=1)

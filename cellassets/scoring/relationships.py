@@ -1,6 +1,7 @@
 """Recall of known relationships: are genes that are known to belong together among the most extreme of all pairs?"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,18 @@ from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
-from cellassets.scoring.statistics import benjamini_hochberg, bootstrap_means, interval, upper_p_values
+from cellassets.scoring.statistics import (
+    benjamini_hochberg,
+    blocks,
+    bootstrap_means,
+    interval,
+    permuted_within,
+    settled_ties,
+    upper_p_values,
+)
 from cellassets.tables.parquet import vectors
 
+Pairs = Int[np.ndarray, "pair 2"]
 PAIR_SEPARATOR = "|"
 TIE_BREAK = 1e-6
 
@@ -35,10 +45,11 @@ class RelationshipParameters(Parameters):
 class _Tails:
     """Which pairs of the map's genes lie in the upper and in the lower tail, and the rank of each pair's cosine.
 
-    `rank` is the share of all pairs with a cosine at most as large.
+    `rank` is the share of all pairs with a cosine at most as large. Genes with one `stratum` share their plates.
     """
 
     genes: list[str]
+    stratum: Int[np.ndarray, "gene"]
     is_upper: Bool[np.ndarray, "gene gene"]
     is_lower: Bool[np.ndarray, "gene gene"]
     rank: Float[np.ndarray, "gene gene"]
@@ -59,9 +70,10 @@ class _Tails:
 def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -> list[Score]:
     """Returns the recall of annotated pairs in both tails of the cosines between genes, over all sources and by source.
 
-    The null gives the map's genes each other's names: the same pairs, sharing genes as they do, between random genes.
-    Intervals resample genes, not pairs, for the same reason. The p-value's statistic is the recall; equal recalls are
-    told apart by the mean rank of the pairs, or p-values on few pairs would be coarse.
+    The null gives genes of the same plates each other's names: the same pairs, sharing genes as they do, between random
+    genes, and whatever makes plates alike is in the null too. Intervals resample genes, not pairs, since pairs share
+    genes. The p-value's statistic is the recall; equal recalls are told apart by the mean rank of the pairs, or
+    p-values on few pairs would be coarse.
 
     Raises:
         BenchmarkError: there is no annotation source, or fewer annotated pairs in the map than `min_pairs`.
@@ -75,7 +87,7 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
             "annotation add`, or put it into the lake's folder annotations/"
         )
         raise BenchmarkError(message)
-    tails = _tails(judged.map_table, parameters.tail_frac)
+    tails = _tails(judged, parameters.tail_frac)
     by_source = {name: _pair_index(pairs, tails.genes) for name, pairs in judged.known_pairs.items()}
     pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)
     if len(pooled) < parameters.min_pairs:
@@ -93,10 +105,19 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     return [*rows, *_pair_scores(pooled, tails, parameters)]
 
 
-def _tails(map_table: pl.DataFrame, tail_frac: float) -> _Tails:
+def pairs_in_map(judged: JudgedMap) -> dict[str, int]:
+    """Returns how many pairs of each annotation source have both genes in the map."""
+    genes = _genes(judged.map_table)["name"].to_list()
+    return {name: len(_pair_index(pairs, genes)) for name, pairs in judged.known_pairs.items()}
+
+
+def _genes(map_table: pl.DataFrame) -> pl.DataFrame:
     genes = map_table.filter((pl.col("perturbation_kind") == "gene") & pl.col("control_kind").is_null())
-    name = pl.coalesce("gene_symbol", "perturbation_id")
-    genes = genes.with_columns(name.alias("name")).sort("name")
+    return genes.with_columns(pl.coalesce("gene_symbol", "perturbation_id").alias("name")).sort("name")
+
+
+def _tails(judged: JudgedMap, tail_frac: float) -> _Tails:
+    genes = _genes(judged.map_table)
     names = genes["name"].to_list()
     if len(set(names)) < len(names):
         message = "known_relationships: the map has several rows a gene; set aggregate_by: gene in mapping.yaml"
@@ -105,14 +126,26 @@ def _tails(map_table: pl.DataFrame, tail_frac: float) -> _Tails:
         message = f"known_relationships: {len(names)} genes in the map; relations need at least 3"
         raise BenchmarkError(message)
     cosines = cosine_similarities(vectors(genes))
-    upper = np.triu_indices(len(names), 1)
-    low, high = np.quantile(cosines[upper], [tail_frac, 1 - tail_frac])
-    ordered = np.sort(cosines[upper])
+    ordered = np.sort(cosines[np.triu_indices(len(names), 1)])
+    low, high = np.quantile(ordered, [tail_frac, 1 - tail_frac])
     rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
-    return _Tails(names, cosines > high, cosines < low, rank, len(ordered))
+    stratum = _strata(judged, genes["perturbation_id"].to_list())
+    return _Tails(names, stratum, cosines > high, cosines < low, rank, len(ordered))
 
 
-def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Int[np.ndarray, "pair 2"]:
+def _strata(judged: JudgedMap, units: list[str]) -> Int[np.ndarray, "gene"]:
+    """The plate that most wells of each gene are on, the first where several are.
+
+    Genes of one library plate have one stratum, genes that are on all plates another. A well that the quality filter
+    dropped moves its gene to another stratum at most, where whole compositions would leave the gene alone in its own.
+    """
+    names, index = np.unique(np.array(judged.units), return_inverse=True)
+    counts = np.zeros((len(names), judged.plate_index.max() + 1), dtype=np.int64)
+    np.add.at(counts, (index, judged.plate_index), judged.is_treatment)
+    return counts.argmax(axis=1)[np.searchsorted(names, units)]
+
+
+def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:
     """Places in `genes` of the pairs that are both there."""
     place = {gene: number for number, gene in enumerate(genes)}
     found = [
@@ -123,49 +156,63 @@ def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Int[np.ndarray, "pair 
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _source_scores(
-    suffix: str, pairs: Int[np.ndarray, "pair 2"], tails: _Tails, parameters: RelationshipParameters
-) -> list[Score]:
+def _source_scores(suffix: str, pairs: Pairs, tails: _Tails, parameters: RelationshipParameters) -> list[Score]:
+    """Rows of one source: recall in both tails, and in each."""
+    return [
+        _tail_score(f"recall{suffix}", pairs, tails, parameters, "both"),
+        _tail_score(f"recall_similar{suffix}", pairs, tails, parameters, "similar"),
+        _tail_score(f"recall_opposite{suffix}", pairs, tails, parameters, "opposite"),
+    ]
+
+
+def _tail_score(
+    metric: str,
+    pairs: Pairs,
+    tails: _Tails,
+    parameters: RelationshipParameters,
+    tail: Literal["both", "similar", "opposite"],
+) -> Score:
+    is_extreme = {"both": tails.is_upper | tails.is_lower, "similar": tails.is_upper, "opposite": tails.is_lower}[tail]
+    extremeness = {"both": np.abs(2 * tails.rank - 1), "similar": tails.rank, "opposite": 1 - tails.rank}[tail]
+    weighted = is_extreme + TIE_BREAK * extremeness  # settles ties between equal recalls, and is never a pair's worth
+    hits = is_extreme[pairs[:, 0], pairs[:, 1]].astype(np.float64)
+    observed = weighted[pairs[:, 0], pairs[:, 1]].mean()
+    null, null_weighted = _permuted_means(np.stack([is_extreme, weighted]), pairs, tails.stratum, parameters)
+    low, high = interval(bootstrap_means(hits, pairs, n_resamples=parameters.n_resamples, seed=parameters.seed))
+    null_low, null_high = interval(null)
+    settled = settled_ties(np.concatenate([[observed], null_weighted])[:, None])
+    return Score(
+        metric,
+        level="summary",
+        value=float(hits.mean()),
+        null_mean=float(null.mean()),
+        null_low=null_low,
+        null_high=null_high,
+        p_value=float(upper_p_values(settled[0], settled[1:])[0]),
+        interval_low=low,
+        interval_high=high,
+        n_units=len(pairs),
+        unit="pair",
+    )
+
+
+def _permuted_means(
+    tables: Float[np.ndarray, "table gene gene"],
+    pairs: Pairs,
+    stratum: Int[np.ndarray, "gene"],
+    parameters: RelationshipParameters,
+) -> Float[np.ndarray, "table draw"]:
+    """Means of the tables over the pairs, with the genes' names permuted within strata."""
     rng = np.random.default_rng(parameters.seed)
-    n_genes = len(tails.genes)
-    nodes = np.stack([rng.permutation(n_genes) for _ in range(parameters.n_permutations)])
-    tables = {
-        "recall": (tails.is_upper | tails.is_lower, np.abs(2 * tails.rank - 1)),
-        "recall_similar": (tails.is_upper, tails.rank),
-        "recall_opposite": (tails.is_lower, 1 - tails.rank),
-    }
-    rows = []
-    for metric, (is_extreme, extremeness) in tables.items():
-        hits = is_extreme[pairs[:, 0], pairs[:, 1]].astype(np.float64)
-        places = nodes[:, pairs[:, 0]], nodes[:, pairs[:, 1]]
-        null = is_extreme[places].mean(axis=1)
-        tie_break = (
-            TIE_BREAK * extremeness[pairs[:, 0], pairs[:, 1]].mean(),
-            TIE_BREAK * extremeness[places].mean(axis=1),
-        )
-        low, high = interval(bootstrap_means(hits, pairs, n_resamples=parameters.n_resamples, seed=parameters.seed))
-        null_low, null_high = interval(null)
-        rows.append(
-            Score(
-                f"{metric}{suffix}",
-                level="summary",
-                value=float(hits.mean()),
-                null_mean=float(null.mean()),
-                null_low=null_low,
-                null_high=null_high,
-                p_value=float(
-                    upper_p_values(hits.mean(keepdims=True) + tie_break[0], (null + tie_break[1])[:, None])[0]
-                ),
-                interval_low=low,
-                interval_high=high,
-                n_units=len(pairs),
-                unit="pair",
-            )
-        )
-    return rows
+    parts = []
+    for n_draws in blocks(parameters.n_permutations, len(pairs)):
+        genes = np.stack([permuted_within(stratum, rng) for _ in range(n_draws)])
+        first, second = genes[:, pairs[:, 0]], genes[:, pairs[:, 1]]
+        parts.append(np.stack([table[first, second].mean(axis=1) for table in tables]))
+    return np.concatenate(parts, axis=1)
 
 
-def _pair_scores(pairs: Int[np.ndarray, "pair 2"], tails: _Tails, parameters: RelationshipParameters) -> list[Score]:
+def _pair_scores(pairs: Pairs, tails: _Tails, parameters: RelationshipParameters) -> list[Score]:
     """A row a pair: recalled or not. Its p-value is its rank among all pairs of the map, both tails."""
     rank = tails.rank[pairs[:, 0], pairs[:, 1]]
     p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / tails.n_pairs))

@@ -10,7 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.scoring.definition import Score
-from cellassets.scoring.statistics import benjamini_hochberg, bootstrap_means, interval, upper_p_values
+from cellassets.scoring.statistics import (
+    benjamini_hochberg,
+    bootstrap_means,
+    interval,
+    settled_ties,
+    upper_p_values,
+)
 
 Draws = Float[np.ndarray, "draw unit"]
 
@@ -24,6 +30,7 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
         draws: row 0 as observed, the others under permutations.
         n_wells: wells of each unit.
     """
+    draws = settled_ties(draws)
     observed, null = draws[0], draws[1:]
     p_values = upper_p_values(observed, null)
     q_values = benjamini_hochberg(p_values)
@@ -58,7 +65,7 @@ def summary_score(metric: str, values: Float[np.ndarray, "all"], draws: Draws, *
         n_resamples: resamples of units for the interval.
         seed: decides them.
     """
-    means = draws.mean(axis=1)
+    means = settled_ties(draws.mean(axis=1)[:, None])[:, 0]
     nodes = np.arange(len(values))[:, None]
     low, high = interval(bootstrap_means(values, nodes, n_resamples=n_resamples, seed=seed))
     null_low, null_high = interval(means[1:])
