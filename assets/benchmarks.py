@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from assets.checks import check_of
 from assets.lookup import dataset_and_model, dataset_named
@@ -15,6 +14,8 @@ from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from cellassets.artifact import Artifact, Record
 
 CHECK = "scores_have_a_null"
@@ -66,12 +67,17 @@ def _build(name: str) -> dg.AssetsDefinition:
     return score
 
 
-def read_scores(artifact: "Artifact", record: "Record") -> pl.DataFrame:
+def read_scores(artifact: "Artifact", record: "Record") -> "pl.DataFrame":
     """Returns the published scores."""
-    return pl.read_parquet(artifact.path("scores.parquet", record).read_bytes())
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import SCORES
+
+    return read_table(artifact.path("scores.parquet", record), SCORES)
 
 
-def _check(scores: pl.DataFrame) -> dg.AssetCheckResult:
+def _check(scores: "pl.DataFrame") -> dg.AssetCheckResult:
+    import polars as pl
+
     is_sound = (
         pl.col("value").is_finite()
         & pl.col("null_mean").is_finite()
@@ -86,8 +92,8 @@ def _check(scores: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def _table(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    summary = scores.filter(pl.col("level") == "summary")
+def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
+    summary = scores.filter(scores["level"] == "summary")
     lines = ["| metric | value | 95% interval | null | p | n |", "| --- | --- | --- | --- | --- | --- |"]
     for row in summary.iter_rows(named=True):
         low, high = row["interval_low"], row["interval_high"]

@@ -5,7 +5,6 @@ import dagster as dg
 from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.plate_quality import plate_quality
-from cellassets.training.recipe import load_recipe
 from resources.partitions import RECIPE
 from resources.places import ConfigsResource, LakeResource, RegistryResource
 from resources.pods import GPU_POOL, gpu_pod
@@ -32,6 +31,7 @@ def checkpoint(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
 ) -> dg.MaterializeResult:
     """An encoder trained by weak supervision (or a classical one set up) and registered in MLflow."""
+    from cellassets.training.recipe import load_recipe
     from cellassets.training.run import train_recipe
 
     name = context.partition_key

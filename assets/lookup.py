@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from upath import UPath
-
 from cellassets.errors import DatasetError
-from cellassets.lake import Lake
 from resources.partitions import DATASET_MODEL
 
 if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.lake import Lake
     from cellassets.mapping.dataset import Dataset
 
 
@@ -18,7 +18,7 @@ def dataset_and_model(key: str) -> tuple[str, str]:
     return by_axis["dataset"], by_axis["model"]
 
 
-def dataset_named(lake: Lake, configs: UPath, dataset_id: str) -> "Dataset":
+def dataset_named(lake: "Lake", configs: "UPath", dataset_id: str) -> "Dataset":
     """Returns one data set.
 
     Raises:

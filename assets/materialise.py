@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cellassets.artifact import Artifact, Record
 from cellassets.errors import CellAssetsError
-from cellassets.progress import Progress
+
+if TYPE_CHECKING:
+    from cellassets.artifact import Artifact, Record
+    from cellassets.progress import Progress
 
 PROGRESS_STEPS = 10
 
 
-def describe(artifact: Artifact, record: Record, **more: Any) -> dict[str, Any]:
+def describe(artifact: "Artifact", record: "Record", **more: Any) -> dict[str, Any]:
     """Returns what the Dagster UI shows beside a materialisation: the record's summary and where it lies."""
     shown = {name: value for name, value in record.summary.items() if value is not None}
     place = artifact.folder(record.fingerprint)
@@ -21,8 +23,8 @@ def describe(artifact: Artifact, record: Record, **more: Any) -> dict[str, Any]:
 
 
 def materialised(
-    artifact: Artifact,
-    record: Record,
+    artifact: "Artifact",
+    record: "Record",
     *,
     metadata: Mapping[str, Any] | None = None,
     checks: list[dg.AssetCheckResult] | None = None,
@@ -48,7 +50,7 @@ def refusals_as_failures() -> Iterator[None]:
         ) from error
 
 
-def log_progress(context: dg.AssetExecutionContext) -> Progress:
+def log_progress(context: dg.AssetExecutionContext) -> "Progress":
     """Returns a progress callback that logs every tenth of the way."""
     last: dict[str, int] = {}
 

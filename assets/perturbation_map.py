@@ -1,7 +1,8 @@
 """`perturbation_map`: wells filtered, aligned over batches and aggregated, a row a perturbation."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
-import polars as pl
 
 from assets.checks import check_of
 from assets.lookup import dataset_and_model, dataset_named
@@ -11,6 +12,9 @@ from assets.site_embeddings import site_embeddings
 from resources.partitions import DATASET_MODEL
 from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CHECK = "alignment_lowers_the_batch_effect"
 
@@ -40,6 +44,8 @@ def perturbation_map(
     """Map of one data set by one model: vectors of perturbations, and the aligned wells that they come from."""
     from cellassets.mapping.build import build_map
     from cellassets.reconcile.policy import load_map_parameters
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import BATCH_EFFECT
 
     dataset_id, model_key = dataset_and_model(context.partition_key)
     with refusals_as_failures():
@@ -51,11 +57,11 @@ def perturbation_map(
             progress=log_progress(context),
         )
     artifact = lake.open().perturbation_map(dataset_id, model_key)
-    steps = pl.read_parquet(artifact.path("batch_effect.parquet", record).read_bytes())
+    steps = read_table(artifact.path("batch_effect.parquet", record), BATCH_EFFECT)
     return materialised(artifact, record, checks=[_check(steps)])
 
 
-def _check(steps: pl.DataFrame) -> dg.AssetCheckResult:
+def _check(steps: "pl.DataFrame") -> dg.AssetCheckResult:
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)

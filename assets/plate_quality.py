@@ -1,17 +1,19 @@
 """`plate_quality`: focus, saturation, background, illumination and cell count of every site, and pictures of them."""
 
 import base64
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.plate_store import plate_store
-from cellassets.artifact import Artifact, Record
-from cellassets.store.inspect import inspect_experiment
 from resources.partitions import EXPERIMENT
 from resources.places import LakeResource
 from resources.pods import cpu_pod
+
+if TYPE_CHECKING:
+    from cellassets.artifact import Artifact, Record
 
 CHECK = "most_sites_are_in_line"
 MAX_FLAGGED_FRAC = 0.2
@@ -33,6 +35,8 @@ MAX_FLAGGED_FRAC = 0.2
 )
 def plate_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Quality of every site, flagged against its own plate's distribution, with plate heat maps and contact sheets."""
+    from cellassets.store.inspect import inspect_experiment
+
     with refusals_as_failures():
         record = inspect_experiment(lake.open(), context.partition_key, progress=log_progress(context))
     artifact = lake.open().plate_quality(context.partition_key)
@@ -46,7 +50,7 @@ def plate_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
     return materialised(artifact, record, metadata=pictures(artifact, record), checks=[check])
 
 
-def pictures(artifact: Artifact, record: Record) -> dict[str, dg.MarkdownMetadataValue]:
+def pictures(artifact: "Artifact", record: "Record") -> dict[str, dg.MarkdownMetadataValue]:
     """Returns every PNG of an artefact as metadata that the Dagster UI shows inline."""
     shown = {}
     for entry in record.files:

@@ -5,7 +5,6 @@ import dagster as dg
 from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from assets.raw_plates import raw_plates
-from cellassets.store.pack import pack_experiment
 from resources.partitions import EXPERIMENT
 from resources.places import LakeResource, LandingResource
 from resources.pods import LANDING_POOL, cpu_pod
@@ -29,6 +28,8 @@ def plate_store(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource
 ) -> dg.MaterializeResult:
     """Images of an experiment as one sharded Zarr v3 array a plate, with its wells and per-site statistics."""
+    from cellassets.store.pack import pack_experiment
+
     with refusals_as_failures():
         record = pack_experiment(
             lake.open(), context.partition_key, landing=landing.path(), progress=log_progress(context)

@@ -8,9 +8,6 @@ import dagster as dg
 from assets.checks import check_of
 from assets.materialise import log_progress, materialised, refusals_as_failures
 from cellassets.errors import PlateRefused
-from cellassets.plates.ingest import ingest_plates
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import FINDINGS
 from resources.partitions import EXPERIMENT
 from resources.places import ConfigsResource, LakeResource, LandingResource
 from resources.pods import LANDING_POOL, cpu_pod
@@ -37,6 +34,10 @@ def raw_plates(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource, configs: ConfigsResource
 ) -> Iterator[Any]:
     """Manifest of a landed experiment: a row an image with size, CRC32C, shape and dtype, a row a well."""
+    from cellassets.plates.ingest import ingest_plates
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import FINDINGS
+
     artifact = lake.open().raw_plates(context.partition_key)
     try:
         with refusals_as_failures():

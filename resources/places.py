@@ -1,13 +1,16 @@
 """Where things are: lake, landing zone, model registry, configuration files. Thin: each hands back a library object."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from upath import UPath
 
-from cellassets.lake import Lake
-from cellassets.reconcile.policy import Policy, load_policy
-from cellassets.registry import Registry
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.lake import Lake
+    from cellassets.reconcile.policy import Policy
+    from cellassets.registry import Registry
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -16,8 +19,12 @@ class LakeResource(dg.ConfigurableResource):
     root: str
     work: str
 
-    def open(self) -> Lake:
+    def open(self) -> "Lake":
         """Returns the lake."""
+        from upath import UPath
+
+        from cellassets.lake import Lake
+
         return Lake(UPath(self.root))
 
     def work_folder(self, *names: str) -> Path:
@@ -32,8 +39,10 @@ class LandingResource(dg.ConfigurableResource):
 
     root: str
 
-    def path(self) -> UPath:
+    def path(self) -> "UPath":
         """Returns its path."""
+        from upath import UPath
+
         return UPath(self.root)
 
 
@@ -43,8 +52,10 @@ class RegistryResource(dg.ConfigurableResource):
     tracking_uri: str
     artifact_root: str
 
-    def open(self) -> Registry:
+    def open(self) -> "Registry":
         """Returns the registry; nothing is contacted before it is used."""
+        from cellassets.registry import Registry
+
         return Registry(self.tracking_uri, self.artifact_root)
 
 
@@ -53,10 +64,14 @@ class ConfigsResource(dg.ConfigurableResource):
 
     root: str
 
-    def path(self) -> UPath:
+    def path(self) -> "UPath":
         """Returns the folder."""
+        from upath import UPath
+
         return UPath(self.root)
 
-    def policy(self) -> Policy:
+    def policy(self) -> "Policy":
         """Returns `policy.yaml`."""
+        from cellassets.reconcile.policy import load_policy
+
         return load_policy(self.path())

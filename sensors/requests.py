@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cellassets.errors import PartitionKeyError
 from cellassets.fingerprint import check_partition_key
-from cellassets.reconcile.work import Waiting, Work
 from resources.partitions import AXES, partition_key
+
+if TYPE_CHECKING:
+    from cellassets.reconcile.work import Waiting, Work
 
 INTERVAL_S = 10
 MAX_LISTED = 5
@@ -29,7 +32,7 @@ class InFlight:
     partitions: frozenset[tuple[str, str | None]]
     backfilled_assets: frozenset[str]
 
-    def covers(self, work: Work) -> bool:
+    def covers(self, work: "Work") -> bool:
         """True where a run for one of these assets and this partition, or a backfill of the asset, is under way."""
         key = partition_key(work.keys)
         return any((asset, key) in self.partitions or asset in self.backfilled_assets for asset in work.assets)
@@ -51,7 +54,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled))
 
 
-def run_requests(work: Iterable[Work], in_flight: InFlight) -> list[dg.RunRequest]:
+def run_requests(work: Iterable["Work"], in_flight: InFlight) -> list[dg.RunRequest]:
     """Returns one run request for each piece of work that is not under way."""
     return [
         dg.RunRequest(
@@ -74,7 +77,7 @@ def additions(
         try:
             new.append(check_partition_key(key, axis))
         except PartitionKeyError as error:
-            context.log.error(str(error))
+            context.log.warning("left out: %s", error)
     return [AXES[axis].build_add_request(new)] if new else []
 
 
@@ -82,7 +85,7 @@ def answer(
     requests: Sequence[dg.RunRequest],
     added: Sequence[dg.AddDynamicPartitionsRequest],
     *,
-    waiting: Sequence[Waiting] = (),
+    waiting: Sequence["Waiting"] = (),
     cursor: str | None = None,
 ) -> dg.SensorResult:
     """Returns a tick's answer; one that asks for nothing says what it waits for."""

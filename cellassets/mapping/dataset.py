@@ -5,7 +5,7 @@ Each cell type is a dataset by itself as soon as an experiment with it has lande
 """
 
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Literal
 
 import polars as pl
 from pydantic import model_validator
@@ -50,7 +50,7 @@ class Dataset(Parameters):
     frozen_fingerprint: str | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Dataset":
         check_partition_key(self.dataset_id, "dataset_id")
         if self.is_frozen and not self.experiment_ids:
             message = "a frozen dataset must list its experiment_ids, or the next experiment would change it"

@@ -142,7 +142,7 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
     ]
     spread = [v for e in estimates for v in (e.value, e.low, e.high) if v is not None]
     reach = min(0.0, *spread), max(1.0, *spread)
-    band = Band(row["null_mean"], row["null_mean"], row["null_mean"])
+    band = Band(row["null_low"], row["null_mean"], row["null_high"])
     told = {**row, "title": described.title}
     return {
         **told,

@@ -159,6 +159,8 @@ LEADERBOARD = TableSchema(
         Column("rank", pl.Int32(), "1 is best among models on the same wells"),
         Column("value", pl.Float64(), "the score"),
         Column("null_mean", pl.Float64(), "mean of its null distribution"),
+        Column("null_low", pl.Float64(), "2.5th percentile of its null distribution"),
+        Column("null_high", pl.Float64(), "97.5th percentile of its null distribution"),
         Column("p_value", pl.Float64(), "permutation p-value"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
