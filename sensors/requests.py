@@ -54,10 +54,17 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled))
 
 
-def run_requests(work: Iterable["Work"], in_flight: InFlight) -> list[dg.RunRequest]:
-    """Returns one run request for each piece of work that is not under way."""
+def run_requests(work: Iterable["Work"], in_flight: InFlight, *, job_name: str | None = None) -> list[dg.RunRequest]:
+    """Returns one run request for each piece of work that is not under way.
+
+    Args:
+        work: what is missing.
+        in_flight: what is queued or running.
+        job_name: which of a sensor's jobs does it, where it has several.
+    """
     return [
         dg.RunRequest(
+            job_name=job_name,
             run_key=item.run_key,
             partition_key=partition_key(item.keys),
             asset_selection=[dg.AssetKey(name.split("/")) for name in item.assets],

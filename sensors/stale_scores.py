@@ -2,17 +2,13 @@
 
 import dagster as dg
 
-from cellassets.scoring.benchmark import BENCHMARKS
 from resources.places import ConfigsResource, LakeResource, RegistryResource
+from sensors.jobs import rank_models, score_maps, write_reports
 from sensors.requests import INTERVAL_S, answer, read_in_flight, run_requests
-
-TARGET = dg.AssetSelection.assets(
-    "perturbation_map", "leaderboard", "model_report", *(["benchmark", name] for name in sorted(BENCHMARKS))
-)
 
 
 @dg.sensor(
-    target=TARGET,
+    jobs=[score_maps, rank_models, write_reports],
     minimum_interval_seconds=INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for exactly the maps and scores that new experiments, models or settings made stale.",
@@ -28,9 +24,11 @@ def stale_scores(
     models = active_models(registry.open().list_models(), configs.policy().models)
     datasets = all_datasets(lake.open(), configs.path())
     work = scores.stale_scores(lake.open(), registry.open(), models=models, datasets=datasets, configs=configs.path())
-    requests = run_requests(work, in_flight)
+    requests = run_requests(work, in_flight, job_name=score_maps.name)
     if not requests and not in_flight.touches("benchmark/"):
-        boards = scores.stale_leaderboard(lake.open())
-        work = boards or scores.stale_reports(lake.open(), registry.open(), models)
-        requests = run_requests(work, in_flight)
+        board = scores.stale_leaderboard(lake.open())
+        requests = run_requests(board, in_flight, job_name=rank_models.name)
+        if not board:
+            reports = scores.stale_reports(lake.open(), registry.open(), models)
+            requests = run_requests(reports, in_flight, job_name=write_reports.name)
     return answer(requests, [])

@@ -46,6 +46,7 @@ def test_an_asset_says_what_it_is_and_whose(name):
 
 def test_definitions_are_valid():
     dg.Definitions.validate_loadable(DEFINITIONS)
+    DEFINITIONS.get_repository_def().load_all_definitions()
 
 
 def test_loading_the_definitions_imports_no_torch_and_no_mlflow():
