@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CODE_VERSION = "1"
-SEED = 0
 AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
 
 
@@ -61,7 +60,7 @@ def build_leaderboard(lake: Lake) -> Record:
     tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published_scores(lake)]
     scores = pl.concat(tables) if tables else SCORES.empty()
     rows = rank_models(scores, plan.inputs["datasets"])
-    differences = compare_models(scores, seed=SEED)
+    differences = compare_models(scores)
     folder = artifact.folder(plan.fingerprint)
     write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
     write_table(differences, folder / "differences.parquet", DIFFERENCES)

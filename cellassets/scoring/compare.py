@@ -7,45 +7,35 @@ import polars as pl
 
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.relationships import PAIR_SEPARATOR
-from cellassets.scoring.statistics import benjamini_hochberg, bootstrap_means, interval
+from cellassets.scoring.statistics import Mean, benjamini_hochberg, mean_over_nodes
 from cellassets.tables.schemas import DIFFERENCES
 
 AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
 
 
-def compare_models(scores: pl.DataFrame, *, seed: int, n_resamples: int = 4000) -> pl.DataFrame:
+def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
     """Returns a DIFFERENCES row for every two models that a benchmark scored on the same wells.
+
+    The difference is the mean, over the perturbations (or pairs) that both models have, of what the benchmark's unit
+    metric says of each. Its standard error is that of paired differences which may share genes, plus what the shared
+    control wells add (rows of level `control`); interval and p-value are Student's. q-values are corrected over the
+    whole table (Benjamini and Hochberg).
 
     Args:
         scores: SCORES rows of any number of benchmarks, datasets and models.
-        seed: decides the resamples; the same for all comparisons.
-        n_resamples: resamples of perturbations (of genes, where pairs are scored).
-
-    The difference is the mean, over the perturbations that both models have, of what the benchmark's unit metric says
-    of each. Interval and p-value come from resampling perturbations: p = 2 min(share of resamples at or below 0, share
-    at or above 0), with the +1 rule. q-values are corrected over the whole table (Benjamini and Hochberg).
-
-    Source: paired bootstrap, Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 13 and 16.
     """
     rows = []
-    for axes, group in scores.filter(pl.col("level") == "perturbation").group_by(AXES, maintain_order=True):
+    for axes, group in scores.group_by(AXES, maintain_order=True):
         labels = dict(zip(AXES, axes, strict=True))
         chosen = BENCHMARKS.get(str(labels["benchmark_name"]))
         if chosen is None:  # of a benchmark that was taken out since
             continue
         units = group.filter(pl.col("metric") == chosen.unit_metric)
         for first, second in combinations(sorted(units["model_key"].unique().to_list()), 2):
-            compared = _compare(units, first, second, seed=seed, n_resamples=n_resamples)
-            if compared is not None:
-                rows.append(
-                    {
-                        **labels,
-                        "metric": chosen.headline_metric,
-                        "model_key_a": first,
-                        "model_key_b": second,
-                        **compared,
-                    }
-                )
+            difference = paired_difference(units, first, second)
+            if difference is not None:
+                keys = {"metric": chosen.headline_metric, "model_key_a": first, "model_key_b": second}
+                rows.append({**labels, **keys, **_columns(difference)})
     if not rows:
         return DIFFERENCES.empty()
     table = pl.DataFrame(rows)
@@ -55,27 +45,39 @@ def compare_models(scores: pl.DataFrame, *, seed: int, n_resamples: int = 4000) 
     )
 
 
-def _compare(
-    units: pl.DataFrame, first: str, second: str, *, seed: int, n_resamples: int
-) -> dict[str, float | int] | None:
-    columns = ("perturbation_id", "value")
-    both = (
-        units.filter(pl.col("model_key") == first)
-        .select(columns)
-        .join(units.filter(pl.col("model_key") == second).select(columns), on="perturbation_id", suffix="_b")
-        .sort("perturbation_id")
-    )
+def paired_difference(units: pl.DataFrame, first: str, second: str) -> Mean | None:
+    """Returns the mean difference of two models over the units that both have; None where there are none.
+
+    Args:
+        units: SCORES rows of one benchmark's unit metric on one dataset.
+        first: a model_key.
+        second: the model_key that is subtracted.
+    """
+    both = _side_by_side(units.filter(pl.col("level") == "perturbation"), first, second).drop_nulls()
     if both.is_empty():
         return None
-    differences = (both["value"] - both["value_b"]).to_numpy()
+    shared = _side_by_side(units.filter(pl.col("level") == "control"), first, second).fill_null(0.0)
     nodes = np.array([name.split(PAIR_SEPARATOR) for name in both["perturbation_id"].to_list()])
-    draws = bootstrap_means(differences, nodes, n_resamples=n_resamples, seed=seed)
-    low, high = interval(draws)
-    n_below, n_above = int((draws <= 0).sum()), int((draws >= 0).sum())
+    return mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
+
+
+def _side_by_side(rows: pl.DataFrame, first: str, second: str) -> pl.DataFrame:
+    """Columns perturbation_id, value, value_b, sorted; null where a model lacks the row."""
+    columns = ("perturbation_id", "value")
+    ours, theirs = (rows.filter(pl.col("model_key") == key).select(columns) for key in (first, second))
+    return ours.join(theirs, on="perturbation_id", how="full", suffix="_b", coalesce=True).sort("perturbation_id")
+
+
+def _difference(rows: pl.DataFrame) -> np.ndarray:
+    return (rows["value"] - rows["value_b"]).to_numpy()
+
+
+def _columns(difference: Mean) -> dict[str, float | int]:
+    low, high = difference.interval()
     return {
-        "difference": float(differences.mean()),
+        "difference": difference.value,
         "interval_low": low,
         "interval_high": high,
-        "p_value": min(1.0, 2 * (1 + min(n_below, n_above)) / (1 + len(draws))),
-        "n_pairs": both.height,
+        "p_value": difference.two_sided_p_value(),
+        "n_pairs": difference.n_units,
     }

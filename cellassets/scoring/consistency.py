@@ -9,14 +9,13 @@ from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
 from cellassets.scoring.rows import summary_score, unit_scores
-from cellassets.scoring.statistics import null_percentiles, permuted_within, settled_ties
+from cellassets.scoring.statistics import mean_over_nodes, null_percentiles, permuted_within, settled_ties
 
 
 class ConsistencyParameters(Parameters):
-    """How many permutations the null is made of, and how many resamples the intervals."""
+    """How many permutations the null is made of."""
 
     n_permutations: int = Field(default=1000, ge=99)
-    n_resamples: int = Field(default=2000, ge=100)
     seed: int = 0
 
 
@@ -53,8 +52,12 @@ def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameter
     draws = _draws(wells, group, judged.plate_index[treated], parameters)[:, is_kept]
     n_wells = counts[is_kept]
     rows = []
-    for metric, values in (("consistency_percentile", null_percentiles(draws)), ("consistency", draws)):
-        rows.append(summary_score(metric, values[0], values, n_resamples=parameters.n_resamples, seed=parameters.seed))
+    for metric, values, within in (
+        ("consistency_percentile", null_percentiles(draws), (0.0, 1.0)),
+        ("consistency", draws, (-1.0, 1.0)),
+    ):
+        mean = mean_over_nodes(values[0], np.arange(len(n_wells))[:, None])
+        rows.append(summary_score(metric, mean, values, within=within))
         rows += unit_scores(metric, names[is_kept].tolist(), values, n_wells=n_wells)
     return rows
 

@@ -47,10 +47,14 @@ class JudgedMap:
 
 @dataclass(frozen=True)
 class Score:
-    """One row of a SCORES table, without what all rows of a run share."""
+    """One row of a SCORES table, without what all rows of a run share.
+
+    Rows of level `perturbation` are what the summary is the mean of. Rows of level `control` say how much it hangs on
+    a control well that all perturbations share (`cellassets.scoring.rows.influence_scores`).
+    """
 
     metric: str
-    level: Literal["summary", "perturbation"]
+    level: Literal["summary", "perturbation", "control"]
     value: float
     null_mean: float
     null_low: float

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from cellassets.scoring.statistics import blocks
 
 Distances = Float[np.ndarray, "well well"]
-MEASURES = ("magnitude", "energy_distance")
 
 
 def pairwise_distances(wells: Float[np.ndarray, "well feature"]) -> Distances:
@@ -34,7 +33,7 @@ class GroupSums:
     def measures(
         self, n_x: Int[np.ndarray, "..."] | int, n_y: Int[np.ndarray, "..."] | int
     ) -> Float[np.ndarray, "measure n"]:
-        """Returns two rows: magnitude, and energy distance (`MEASURES`).
+        """Returns two rows: magnitude, and energy distance.
 
         The energy distance is 2 E|x - y| - E|x - x'| - E|y - y'| with means over pairs of different wells, so that it
         is 0 on average where x and y come from one distribution, however many wells there are. The magnitude is its
@@ -69,6 +68,22 @@ def two_group_measures(distances: Distances, chosen: Int[np.ndarray, "draw x"]) 
     from_x = row_sums[chosen].sum(axis=1)
     sums = GroupSums(within_x, from_x - within_x, row_sums.sum() - 2 * from_x + within_x)
     return sums.measures(n_x, len(distances) - n_x)
+
+
+def influences_of_others(distances: Distances, n_x: int) -> Float[np.ndarray, "y"]:
+    """Returns by how much the magnitude of the first `n_x` wells would fall without each of the others.
+
+    Args:
+        distances: between all wells, group x first.
+        n_x: wells of x, at least 2; there are at least 3 others.
+    """
+    n_y = len(distances) - n_x
+    within_x = np.full(n_y, distances[:n_x, :n_x].sum())
+    to_each, among = distances[:n_x, n_x:].sum(axis=0), distances[n_x:, n_x:]
+    between, within_y = np.full(n_y, to_each.sum()), np.full(n_y, among.sum())
+    whole = GroupSums(within_x, between, within_y).measures(n_x, n_y)[0]
+    without = GroupSums(within_x, between - to_each, within_y - 2 * among.sum(axis=0)).measures(n_x, n_y - 1)[0]
+    return whole - without
 
 
 class ManyGroups:

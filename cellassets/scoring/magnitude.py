@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 from pydantic import Field
 
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
-from cellassets.scoring.energy import MEASURES, ManyGroups, pairwise_distances, two_group_measures
-from cellassets.scoring.rows import summary_score, unit_scores
-from cellassets.scoring.statistics import permuted_within
+from cellassets.scoring.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
+from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
+from cellassets.scoring.statistics import mean_over_nodes, permuted_within
 
 
 class MagnitudeParameters(Parameters):
-    """How many permutations and resamples; how many wells are compared with each other at once.
+    """How many permutations; how many wells are compared with each other at once.
 
     `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
     wells, and the controls, of the joint permutations behind the summary's null; where there are more, some are drawn
@@ -23,8 +24,7 @@ class MagnitudeParameters(Parameters):
     """
 
     n_permutations: int = Field(default=1000, ge=99)
-    n_resamples: int = Field(default=2000, ge=100)
-    max_controls_per_plate: int = Field(default=32, ge=2)
+    max_controls_per_plate: int = Field(default=32, ge=3)
     max_joint_wells: int = Field(default=800, ge=20)
     seed: int = 0
 
@@ -47,20 +47,23 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     of all these wells at once, since perturbations share their controls.
 
     Raises:
-        BenchmarkError: no perturbation has two wells on plates with two held-out negative controls.
+        BenchmarkError: no perturbation has two wells on plates with three held-out negative controls.
 
     Source: magnitude of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
     """
     rng = np.random.default_rng(parameters.seed)
     compared = _compared_wells(judged, parameters, rng)
-    own = np.stack([_own_draws(compared, number, parameters, rng) for number in range(len(compared.names))], axis=2)
+    own, influences = _own_draws(compared, parameters, rng)
     joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
-    rows = []
-    for metric, draws, together in zip(MEASURES, own, joint, strict=True):
-        rows.append(summary_score(metric, draws[0], together, n_resamples=parameters.n_resamples, seed=parameters.seed))
-        rows += unit_scores(metric, compared.names, draws, n_wells=n_wells)
-    return rows
+    nodes = np.arange(len(n_wells))[:, None]
+    magnitude = mean_over_nodes(own[0, 0], nodes, influences=influences)
+    return [
+        summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0)),
+        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells),
+        *unit_scores("energy_distance", compared.names, own[1], n_wells=n_wells),
+        *influence_scores("magnitude", compared.control_names, influences),
+    ]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class _Compared:
     plate: Int[np.ndarray, "well"]
     controls: Float[np.ndarray, "control feature"]
     control_plate: Int[np.ndarray, "control"]
+    control_names: list[str]
 
 
 def _compared_wells(judged: JudgedMap, parameters: MagnitudeParameters, rng: np.random.Generator) -> _Compared:
@@ -84,12 +88,12 @@ def _compared_wells(judged: JudgedMap, parameters: MagnitudeParameters, rng: np.
     names, unit = np.unique(units[rows], return_inverse=True)
     on_plate = np.unique(np.stack([unit, judged.plate_index[rows]]), axis=1)
     n_compared = np.bincount(on_plate[0], weights=n_controls[on_plate[1]], minlength=len(names))
-    is_kept = (np.bincount(unit, minlength=len(names)) >= 2) & (n_compared >= 2)
+    is_kept = (np.bincount(unit, minlength=len(names)) >= 2) & (n_compared >= 3)
     if not is_kept.any():
         message = (
             f"perturbation_magnitude: of {len(np.unique(units[judged.is_treatment]))} perturbations none has two wells "
-            f"on plates with two negative controls that alignment did not see ({len(held_out)} such controls in all); "
-            "raise held_out_controls_frac in mapping.yaml, or add control wells"
+            f"on plates with three negative controls that alignment did not see ({len(held_out)} such controls in "
+            "all); raise held_out_controls_frac in mapping.yaml, or add control wells"
         )
         raise BenchmarkError(message)
     rows, unit = rows[is_kept[unit]], unit[is_kept[unit]]
@@ -101,6 +105,10 @@ def _compared_wells(judged: JudgedMap, parameters: MagnitudeParameters, rng: np.
         plate=judged.plate_index[rows],
         controls=judged.vectors[controls].astype(np.float64),
         control_plate=judged.plate_index[controls],
+        control_names=judged.wells[controls]
+        .select(pl.concat_str("experiment_id", "plate_id", "well_id", separator="/"))
+        .to_series()
+        .to_list(),
     )
 
 
@@ -112,20 +120,35 @@ def _at_most(plate: Int[np.ndarray, "well"], n_most: int, rng: np.random.Generat
 
 
 def _own_draws(
-    compared: _Compared, number: int, parameters: MagnitudeParameters, rng: np.random.Generator
-) -> Float[np.ndarray, "measure draw"]:
-    """One perturbation against the controls of its plates: as observed, and with their labels permuted."""
-    own = np.flatnonzero(compared.unit == number)
-    controls = np.flatnonzero(np.isin(compared.control_plate, compared.plate[own]))
-    wells = np.concatenate([compared.treated[own], compared.controls[controls]])
-    plates = np.concatenate([compared.plate[own], compared.control_plate[controls]])
+    compared: _Compared, parameters: MagnitudeParameters, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "measure draw unit"], Float[np.ndarray, "control"]]:
+    """Each perturbation against the controls of its plates, as observed (row 0) and with their labels permuted.
+
+    Also what the mean magnitude would lose without each control.
+    """
+    draws = []
+    influences = np.zeros(len(compared.controls))
+    for number in range(len(compared.names)):
+        own = np.flatnonzero(compared.unit == number)
+        controls = np.flatnonzero(np.isin(compared.control_plate, compared.plate[own]))
+        distances = pairwise_distances(np.concatenate([compared.treated[own], compared.controls[controls]]))
+        plates = np.concatenate([compared.plate[own], compared.control_plate[controls]])
+        permuted = _chosen_within(plates, len(own), parameters.n_permutations, rng)
+        draws.append(two_group_measures(distances, np.concatenate([np.arange(len(own))[None], permuted])))
+        influences[controls] += influences_of_others(distances, len(own)) / len(compared.names)
+    return np.stack(draws, axis=2), influences
+
+
+def _chosen_within(
+    plates: Int[np.ndarray, "well"], n_own: int, n_draws: int, rng: np.random.Generator
+) -> Int[np.ndarray, "draw own"]:
+    """As many wells of each plate as the first `n_own` wells have there, drawn at random from all of them."""
     chosen = []
-    for plate, n_chosen in zip(*np.unique(compared.plate[own], return_counts=True), strict=True):
+    for plate, n_chosen in zip(*np.unique(plates[:n_own], return_counts=True), strict=True):
         candidates = np.flatnonzero(plates == plate)
-        keys = rng.random((parameters.n_permutations, len(candidates)))
+        keys = rng.random((n_draws, len(candidates)))
         chosen.append(candidates[np.argpartition(keys, n_chosen - 1, axis=1)[:, :n_chosen]])
-    draws = np.concatenate([np.arange(len(own))[None], np.concatenate(chosen, axis=1)])
-    return two_group_measures(pairwise_distances(wells), draws)
+    return np.concatenate(chosen, axis=1)
 
 
 def _joint_draws(
@@ -138,7 +161,7 @@ def _joint_draws(
     treated = np.flatnonzero(np.isin(compared.unit, kept_units))
     n_plates = len(np.unique(compared.plate[treated]))
     on_plates = np.flatnonzero(np.isin(compared.control_plate, compared.plate[treated]))
-    n_most = max(2, parameters.max_joint_wells // n_plates)
+    n_most = max(3, parameters.max_joint_wells // n_plates)
     controls = on_plates[_at_most(compared.control_plate[on_plates], n_most, rng)]
     distances = pairwise_distances(np.concatenate([compared.treated[treated], compared.controls[controls]]))
     plates = np.concatenate([compared.plate[treated], compared.control_plate[controls]])

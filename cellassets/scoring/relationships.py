@@ -15,8 +15,8 @@ from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
 from cellassets.scoring.statistics import (
     benjamini_hochberg,
     blocks,
-    bootstrap_means,
-    interval,
+    central,
+    mean_over_nodes,
     permuted_within,
     settled_ties,
     upper_p_values,
@@ -29,7 +29,7 @@ TIE_BREAK = 1e-6
 
 
 class RelationshipParameters(Parameters):
-    """Which pairs count as extreme, and how many permutations and resamples.
+    """Which pairs count as extreme, and how many permutations the null is made of.
 
     `tail_frac` of all pairs of the map lie in each tail. `min_pairs` annotated pairs must have both genes in the map.
     """
@@ -37,7 +37,6 @@ class RelationshipParameters(Parameters):
     tail_frac: float = Field(default=0.05, gt=0, lt=0.5)
     min_pairs: int = Field(default=5, ge=1)
     n_permutations: int = Field(default=2000, ge=99)
-    n_resamples: int = Field(default=2000, ge=100)
     seed: int = 0
 
 
@@ -71,9 +70,9 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     """Returns the recall of annotated pairs in both tails of the cosines between genes, over all sources and by source.
 
     The null gives genes of the same plates each other's names: the same pairs, sharing genes as they do, between random
-    genes, and whatever makes plates alike is in the null too. Intervals resample genes, not pairs, since pairs share
-    genes. The p-value's statistic is the recall; equal recalls are told apart by the mean rank of the pairs, or
-    p-values on few pairs would be coarse.
+    genes, and whatever makes plates alike is in the null too. Intervals allow for pairs that share a gene. The
+    p-value's statistic is the recall; equal recalls are told apart by the mean rank of the pairs, or p-values on few
+    pairs would be coarse.
 
     Raises:
         BenchmarkError: there is no annotation source, or fewer annotated pairs in the map than `min_pairs`.
@@ -178,13 +177,14 @@ def _tail_score(
     hits = is_extreme[pairs[:, 0], pairs[:, 1]].astype(np.float64)
     observed = weighted[pairs[:, 0], pairs[:, 1]].mean()
     null, null_weighted = _permuted_means(np.stack([is_extreme, weighted]), pairs, tails.stratum, parameters)
-    low, high = interval(bootstrap_means(hits, pairs, n_resamples=parameters.n_resamples, seed=parameters.seed))
-    null_low, null_high = interval(null)
+    mean = mean_over_nodes(hits, pairs)
+    low, high = mean.interval(within=(0.0, 1.0))
+    null_low, null_high = central(null)
     settled = settled_ties(np.concatenate([[observed], null_weighted])[:, None])
     return Score(
         metric,
         level="summary",
-        value=float(hits.mean()),
+        value=mean.value,
         null_mean=float(null.mean()),
         null_low=null_low,
         null_high=null_high,

@@ -10,13 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.scoring.definition import Score
-from cellassets.scoring.statistics import (
-    benjamini_hochberg,
-    bootstrap_means,
-    interval,
-    settled_ties,
-    upper_p_values,
-)
+from cellassets.scoring.statistics import Mean, benjamini_hochberg, central, settled_ties, upper_p_values
 
 Draws = Float[np.ndarray, "draw unit"]
 
@@ -54,31 +48,52 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
     ]
 
 
-def summary_score(metric: str, values: Float[np.ndarray, "all"], draws: Draws, *, n_resamples: int, seed: int) -> Score:
+def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float]) -> Score:
     """Returns the row of a mean over units, judged by permutations of all labels at once.
 
     Args:
         metric: name of the statistic.
-        values: a value a unit; the score is their mean, its interval the bootstrap over units.
+        mean: of the statistic over units.
         draws: row 0 as observed, the others under joint permutations, so that what units share (wells, controls,
             plates) is shared in the null too. Its units may be a random part of all, where all would be too many.
-        n_resamples: resamples of units for the interval.
-        seed: decides them.
+        within: what the statistic can be.
     """
     means = settled_ties(draws.mean(axis=1)[:, None])[:, 0]
-    nodes = np.arange(len(values))[:, None]
-    low, high = interval(bootstrap_means(values, nodes, n_resamples=n_resamples, seed=seed))
-    null_low, null_high = interval(means[1:])
+    low, high = mean.interval(within=within)
+    null_low, null_high = central(means[1:])
     return Score(
         metric,
         level="summary",
-        value=float(values.mean()),
+        value=mean.value,
         null_mean=float(means[1:].mean()),
         null_low=null_low,
         null_high=null_high,
         p_value=float(upper_p_values(means[:1], means[1:, None])[0]),
         interval_low=low,
         interval_high=high,
-        n_units=len(values),
+        n_units=mean.n_units,
         unit="perturbation",
     )
+
+
+def influence_scores(metric: str, wells: Sequence[str], influences: Float[np.ndarray, "well"]) -> list[Score]:
+    """Returns a row a control well that units share: by how much the summary would fall without it.
+
+    They are no scores of their own and have no null; comparisons of models take them for the noise that all units of
+    one model have in common.
+    """
+    return [
+        Score(
+            metric,
+            level="control",
+            perturbation_id=well,
+            value=float(influence),
+            null_mean=0.0,
+            null_low=0.0,
+            null_high=0.0,
+            p_value=1.0,
+            n_units=1,
+            unit="well",
+        )
+        for well, influence in zip(wells, influences, strict=True)
+    ]

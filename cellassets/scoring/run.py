@@ -20,6 +20,7 @@ from cellassets.mapping.dataset import Dataset
 from cellassets.scoring.annotations import annotation_fingerprints, annotation_sources, read_pairs
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.definition import Benchmark, JudgedMap, Score
+from cellassets.scoring.relationships import pairs_in_map
 from cellassets.tables.parquet import read_table, vectors, write_table
 from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
 
@@ -67,7 +68,8 @@ def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: s
     labels = {name: plan.inputs[name] for name in ("benchmark_name", "dataset_id", "dataset_fingerprint", "model_key")}
     table = scores_table(rows, is_higher_better=chosen.is_higher_better, **labels)
     write_table(table, artifact.folder(plan.fingerprint) / "scores.parquet", SCORES)
-    return artifact.publish(plan, ["scores.parquet"], _summary(chosen, rows))
+    summary = _summary(chosen, rows) | (_coverage(judged) if chosen.uses_annotations else {})
+    return artifact.publish(plan, ["scores.parquet"], summary)
 
 
 def open_map(lake: Lake, dataset_id: str, model_key: str, *, with_annotations: bool) -> JudgedMap:
@@ -132,6 +134,16 @@ def _find(benchmark_name: str) -> Benchmark:
         message = f"no benchmark {benchmark_name!r}; there are {', '.join(sorted(BENCHMARKS))}"
         raise BenchmarkError(message)
     return BENCHMARKS[benchmark_name]
+
+
+def _coverage(judged: JudgedMap) -> dict[str, Any]:
+    """How many known pairs each source has, and how many of them have both genes in the map."""
+    in_map = pairs_in_map(judged)
+    return {
+        "known_pairs": {name: pairs.height for name, pairs in judged.known_pairs.items()},
+        "known_pairs_in_map": in_map,
+        "sources_without_pairs": sorted(name for name, n in in_map.items() if n == 0),
+    }
 
 
 def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Pure functions of arrays. Draws are a matrix of draws x units: the statistic of 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -57,39 +58,66 @@ def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray,
     return q_values
 
 
-def bootstrap_means(
-    values: Float[np.ndarray, "row"], nodes: Nodes, *, n_resamples: int, seed: int
-) -> Float[np.ndarray, "resample"]:
-    """Returns the mean of the values in resamples of their nodes.
+@dataclass(frozen=True)
+class Mean:
+    """A mean over units with its standard error and the degrees of freedom that this stands on."""
+
+    value: float
+    standard_error: float
+    n_free: int
+    n_units: int
+
+    def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
+        """Returns the 95% interval by Student's t, cut to what the statistic can be."""
+        from scipy.stats import t
+
+        half = float(t.ppf(0.975, self.n_free)) * self.standard_error if self.standard_error > 0 else 0.0
+        return max(self.value - half, within[0]), min(self.value + half, within[1])
+
+    def two_sided_p_value(self) -> float:
+        """Returns the p-value of a mean of 0, by Student's t.
+
+        It is never below 2^-n_free, the least that turning the signs of n_free + 1 values could give: values that are
+        all the same have no spread to judge them by.
+        """
+        from scipy.stats import t
+
+        least = 2.0**-self.n_free
+        if self.standard_error == 0:
+            return 1.0 if self.value == 0 else least
+        return float(min(1.0, max(least, 2 * t.sf(abs(self.value) / self.standard_error, self.n_free))))
+
+
+def mean_over_nodes(
+    values: Float[np.ndarray, "row"], nodes: Nodes, *, influences: Float[np.ndarray, "shared"] | None = None
+) -> Mean:
+    """Returns the mean of values that depend on each other where they share a node or a well.
 
     Args:
         values: one a row.
-        nodes: what each row depends on: a perturbation, or the two genes of a pair. A row counts as often as the
-            product of how often its nodes were drawn. Resamples in which no row counts are left out.
-        n_resamples: resamples to draw.
-        seed: decides them.
+        nodes: what each row depends on: its perturbation, or the two genes of a pair. Residuals of rows that share a
+            node may be correlated; the products of all such residuals are in the variance.
+        influences: what the mean would lose without each well that all rows share (a control), where there are such.
 
-    Source: Efron (1979) for one node a row; the vertex bootstrap of Snijders and Borgatti (1999), Connections 22:161,
-    for pairs, which share genes and are not independent.
+    Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Efron and Stein (1981),
+    Ann. Stat. 9:586, the jackknife, for the influences.
     """
-    rng = np.random.default_rng(seed)
+    residuals = values - values.mean()
     names, index = np.unique(nodes, return_inverse=True)
-    index = index.reshape(nodes.shape)
-    means = []
-    for n_draws in blocks(n_resamples, max(len(values), len(names))):
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws).astype(np.float64)
-        weights = counts[:, index[:, 0]]
-        for column in index.T[1:]:
-            weights *= counts[:, column]
-        totals = weights.sum(axis=1)
-        is_drawn = totals > 0
-        means.append(weights[is_drawn] @ values / totals[is_drawn])
-    return np.concatenate(means)
+    columns = index.reshape(nodes.shape).T
+    totals = np.stack([np.bincount(column, residuals, len(names)) for column in columns]).sum(axis=0)
+    own = float((residuals**2).sum())
+    # the pairs of one node make up its square; a row is in the squares of all its nodes and counts once
+    dependent = float((totals**2).sum()) - (len(columns) - 1) * own
+    n_free = max(len(names) - 1, 1)
+    variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
+    shared = 0.0 if influences is None else float((influences**2).sum())
+    return Mean(float(values.mean()), float(np.sqrt(variance + shared)), n_free, len(values))
 
 
-def interval(draws: Float[np.ndarray, "draw"], coverage: float = 0.95) -> tuple[float, float]:
-    """Returns the central interval of draws (the percentile interval of a bootstrap)."""
-    low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
+def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+    """Returns the 2.5th and the 97.5th percentile of a null."""
+    low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
 
