@@ -32,7 +32,9 @@ def scale_by_batch(embeddings: Wells, design: BatchDesign) -> Wells:
     return scaled
 
 
-def principal_components(embeddings: Wells, is_fitted_on: Bool[np.ndarray, "well"], n_components: int) -> Wells:
+def principal_components(
+    embeddings: Wells, is_fitted_on: Bool[np.ndarray, "well"], n_components: int
+) -> Float[np.ndarray, "well component"]:
     """Returns the wells' coordinates on the leading principal components.
 
     Args:
@@ -141,7 +143,7 @@ def pooled_control_covariance(embeddings: Wells, design: BatchDesign) -> Square:
     return residuals.T @ residuals / max(len(residuals) - len(design.batch_names), 1)
 
 
-def shrunk_covariance(residuals: Wells) -> Square:
+def shrunk_covariance(residuals: Float[np.ndarray, "control feature"]) -> Square:
     """Returns the covariance of centred rows, shrunk towards a multiple of the identity as far as the rows are few.
 
     Source: Ledoit and Wolf (2004), J Multivar Anal 88:365, section 3.3 (their m, d^2, b^2).
@@ -164,7 +166,7 @@ def symmetric_power(matrix: Square, exponent: float) -> Square:
     return (axes * np.maximum(values, 1e-12) ** exponent) @ axes.T
 
 
-def _control_residuals(embeddings: Wells, design: BatchDesign) -> Wells:
+def _control_residuals(embeddings: Wells, design: BatchDesign) -> Float[np.ndarray, "control feature"]:
     residuals = embeddings[design.is_control].astype(np.float64)
     index = design.batch_index[design.is_control]
     for batch in range(len(design.batch_names)):

@@ -23,7 +23,7 @@ class PrincipalComponents(Parameters):
     n_components: int = Field(default=128, ge=1)
     fit_on: Literal["all", "controls"] = "all"
 
-    def apply(self, embeddings: Wells, design: BatchDesign) -> Wells:
+    def apply(self, embeddings: Wells, design: BatchDesign) -> Float[np.ndarray, "well component"]:
         """Returns the wells on the components."""
         is_fitted_on = design.is_control if self.fit_on == "controls" else np.ones(len(embeddings), dtype=bool)
         return align.principal_components(align.scale_by_batch(embeddings, design), is_fitted_on, self.n_components)

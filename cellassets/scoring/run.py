@@ -150,7 +150,7 @@ def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:
     headline = next(row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric)
     units = [row for row in rows if row.level == "perturbation" and row.metric == chosen.unit_metric]
     n_significant = sum(row.q_value is not None and row.q_value <= ALPHA for row in units)
-    return {
+    summary = {
         "metric": chosen.headline_metric,
         "value": headline.value,
         "null_mean": headline.null_mean,
@@ -158,5 +158,6 @@ def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:
         "interval_low": headline.interval_low,
         "interval_high": headline.interval_high,
         "n_units": headline.n_units,
-        "significant_frac": n_significant / len(units) if units else None,
     }
+    # a pair's q-value only says whether it is at the very end of the tail that recall already counts
+    return summary if headline.unit == "pair" else summary | {"significant_frac": n_significant / len(units)}
