@@ -2,7 +2,8 @@
 
 Repacking (`pack_experiment`: read, check, decode, statistics, compress, write, fsync) against the bare loop that reads
 and decodes the same PNG files; goal at least 0.8. Reading all sites from the store against reading and decoding the
-PNG files; goal at least 4. Rounds alternate; medians are compared. Prints JSON and keeps it in bench/results/store.json.
+PNG files; goal at least 4. Rounds alternate; medians are compared. Prints JSON, keeps it in
+bench/results/store.json.
 """
 
 import json
@@ -66,11 +67,11 @@ def measure(root: Path, image_size: int) -> dict[str, float]:
     for n_round in range(N_ROUNDS + 1):
         shutil.rmtree(lake.root / "plate_store", ignore_errors=True)
         taken = {"decode": seconds(lambda: decode_all(paths)), "pack": seconds(pack)}
-        store = ExperimentStore.open(lake, EXPERIMENT)
-        taken["read"] = seconds(lambda: read_all(store))
+        taken["read"] = seconds(lambda: read_all(ExperimentStore.open(lake, EXPERIMENT)))
         if n_round:  # the first round fills the file cache
             for name, value in taken.items():
                 times[name].append(value)
+    store = ExperimentStore.open(lake, EXPERIMENT)
     median = {name: statistics.median(values) for name, values in times.items()}
     png_bytes = sum(path.stat().st_size for path in paths)
     stored = lake.plate_store(EXPERIMENT).record().summary["n_bytes"]

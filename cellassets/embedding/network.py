@@ -71,10 +71,11 @@ class NetworkEncoder:
 
 
 def gains_by_bf16(device: str) -> bool:
-    """Returns whether a device has units for bf16: tensor cores from Ampere on, AMX tiles of a CPU."""
+    """Returns whether a device has units for bf16: tensor cores from Ampere on, AMX or AVX-512 BF16 of a CPU."""
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    return bool(torch.cpu._is_amx_tile_supported())  # noqa: SLF001  torch has no public name for it
+    # torch has no public names for these
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001
 
 
 def min_centred_cosine(a: Float[np.ndarray, "site feature"], b: Float[np.ndarray, "site feature"]) -> float:

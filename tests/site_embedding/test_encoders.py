@@ -59,7 +59,8 @@ def test_bf16_is_refused_where_the_vectors_disagree(encoder, monkeypatch):
 
 
 def test_a_machine_without_units_for_bf16_stays_with_fp32(models, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     encoder = NetworkEncoder(models.fetch("random.v1", tmp_path))
     encoder.embed(*batch())

@@ -1,0 +1,119 @@
+"""The embedding stage against the network's bare forward pass, on the same device, batches and threads, in one run.
+
+Pipeline: `embed_experiment` on a stored experiment: reading, decoding, checking, normalising, forward, Parquet. Bare:
+the same network on one prepared batch in memory, again and again. Goal: at least 0.9 of its sites a second. Beside it
+the share that bf16 would give. Prints JSON and keeps it in bench/results/embedding.json.
+"""
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from upath import UPath
+
+from cellassets.embedding.network import NetworkEncoder
+from cellassets.embedding.run import embed_experiment
+from cellassets.lake import Lake
+from cellassets.plates.ingest import ingest_plates
+from cellassets.plates.policy import IngestPolicy
+from cellassets.registry import Registry
+from cellassets.store.pack import pack_experiment
+from cellassets.store.reader import ExperimentStore
+from cellassets.synthetic.presets import demo_design
+from cellassets.synthetic.screen import write_screen
+from cellassets.training.backbone import build_network
+from cellassets.training.checkpoint import save_model_folder
+from cellassets.training.normalisation import channel_statistics
+from cellassets.training.recipe import ResNetBackbone
+from cellassets.training.spec import NetworkSpec, Preprocessing
+
+RESULT = Path(__file__).parent / "results" / "embedding.json"
+EXPERIMENT, MODEL = "HUVEC-1", "resnet18"
+N_ROUNDS = 3
+
+
+def prepare(root: Path) -> tuple[Lake, Registry]:
+    """Returns a lake with a stored experiment of the demo's size and a registry with a ResNet-18 of random weights."""
+    write_screen(demo_design(), root / "landing", experiment_ids=[EXPERIMENT])
+    lake = Lake(UPath(root / "lake"))
+    ingest_plates(lake, UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
+    pack_experiment(lake, EXPERIMENT, landing=UPath(root / "landing"))
+    registry = Registry(f"sqlite:///{root / 'mlflow.db'}", (root / "models").as_uri())
+    spec = NetworkSpec(
+        n_channels=6,
+        channel_names=IngestPolicy().channel_names,
+        embedding_dim=128,
+        backbone=ResNetBackbone(),
+        trained_px=128,
+        preprocessing=Preprocessing(normalisation="plate"),
+        recipe_name=MODEL,
+        recipe_fingerprint="none",
+    )
+    network = build_network(spec.backbone, n_channels=6, embedding_dim=128, trained_px=128, seed=0)
+    folder = save_model_folder(root / "model", network, spec)
+    registry.register(folder, name=MODEL, run_id=None, tags={"kind": "network"})
+    return lake, registry
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Returns the wall time of one call, the device's work included."""
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measures in alternating rounds, prints and keeps the medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        lake, registry = prepare(Path(folder))
+        store = ExperimentStore.open(lake, EXPERIMENT)
+        encoder = NetworkEncoder(registry.fetch(f"{MODEL}.v1", Path(folder) / "fetched"))
+        rows = np.arange(encoder.batch_size) % store.n_sites
+        mean, std = channel_statistics(store.sites, encoder.normalisation)
+        encoder.embed(store.read(rows), mean[rows], std[rows])  # warms up, and decides the precision
+        prepared = encoder._normalised(store.read(rows), mean[rows], std[rows])  # noqa: SLF001  the bare side
+        n_batches = max(1, store.n_sites // len(rows))
+
+        def bare(precision: str) -> None:
+            for _ in range(n_batches):
+                encoder._forward(prepared, precision).cpu()  # noqa: SLF001
+
+        def pipeline() -> None:
+            shutil.rmtree(lake.root / "site_embeddings", ignore_errors=True)
+            embed_experiment(lake, registry, EXPERIMENT, model_key=f"{MODEL}.v1")
+
+        times: dict[str, list[float]] = {"bare": [], "pipeline": [], "other_precision": []}
+        other = "fp32" if encoder.precision == "bf16" else "bf16"
+        for _ in range(N_ROUNDS):
+            times["bare"].append(seconds(lambda: bare(encoder.precision)) / (n_batches * len(rows)))
+            times["pipeline"].append(seconds(pipeline) / store.n_sites)
+            times["other_precision"].append(seconds(lambda: bare(other)) / (n_batches * len(rows)))
+    median = {name: statistics.median(values) for name, values in times.items()}
+    result = {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "n_threads": torch.get_num_threads(),
+        "precision": encoder.precision,
+        "batch_size": encoder.batch_size,
+        "n_sites": store.n_sites,
+        "bare_sites_per_s": round(1 / median["bare"], 1),
+        "pipeline_sites_per_s": round(1 / median["pipeline"], 1),
+        f"bare_{other}_sites_per_s": round(1 / median["other_precision"], 1),
+        "ratio": round(median["bare"] / median["pipeline"], 3),
+        "goal_at_least": 0.9,
+    }
+    text = json.dumps(result, indent=1)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
