@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
-Nodes = Int[np.ndarray, "row node"]
+Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
 BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
 N_DIGITS = 10
 

@@ -22,9 +22,7 @@ def judge():
         if is_aligned:
             aligned, _ = align_wells(wells, map_held_out_controls(wells, PARAMETERS), PARAMETERS)
             wells = with_vectors(wells, aligned)
-        units, unit_vectors = aggregate_wells(
-            wells, wells["embedding"].to_numpy(), aggregate_by="gene", method="mean"
-        )
+        units, unit_vectors = aggregate_wells(wells, wells["embedding"].to_numpy(), aggregate_by="gene", method="mean")
         labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
         known = {"planted": pairs} if known_pairs is None else known_pairs
         return judged_map(wells, with_vectors(labels, unit_vectors), parameters=PARAMETERS, known_pairs=known)

@@ -79,9 +79,7 @@ def test_the_error_of_pairs_is_the_sum_over_pairs_that_share_a_gene():
     nodes = np.array([(0, 1), (0, 2), (1, 2), (3, 4), (4, 5), (0, 5)])
     values = rng.standard_normal(6)
     residuals = values - values.mean()
-    naive = sum(
-        residuals[i] * residuals[j] for i in range(6) for j in range(6) if set(nodes[i]) & set(nodes[j])
-    )
+    naive = sum(residuals[i] * residuals[j] for i in range(6) for j in range(6) if set(nodes[i]) & set(nodes[j]))
     naive = max(naive, (residuals**2).sum())
     mean = mean_over_nodes(values, nodes)
     assert mean.standard_error == pytest.approx(np.sqrt(naive / 36 * 6 / 5))

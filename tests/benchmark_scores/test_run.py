@@ -1,0 +1,180 @@
+"""The stage: plans, published scores, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from upath import UPath
+
+from cellassets.artifact import Plan
+from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError
+from cellassets.lake import Lake
+from cellassets.mapping.build import MapParameters
+from cellassets.mapping.dataset import Dataset
+from cellassets.scoring.annotations import read_pairs
+from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.run import plan_scores, score_map
+from cellassets.tables.parquet import read_table, write_table
+from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
+
+DATASET = Dataset(dataset_id="SIM")
+MODEL = "m.v1"
+PARAMETERS = MapParameters.model_validate(
+    {"steps": ({"kind": "pca", "n_components": 16}, {"kind": "centre_scale"}, {"kind": "tvn"})}
+)
+
+
+@pytest.fixture
+def lake(tmp_path, judge):
+    """A lake with one published map and one annotation source."""
+    lake = Lake(UPath(tmp_path))
+    judged = judge(seed=1)
+    artifact = lake.perturbation_map("SIM", MODEL)
+    plan = Plan("perturbation_map", {"dataset_fingerprint": "wells", "parameters": PARAMETERS.model_dump(mode="json")})
+    write_table(judged.map_table, artifact.folder(plan.fingerprint) / "map.parquet", PERTURBATION_MAP)
+    write_table(judged.wells, artifact.folder(plan.fingerprint) / "wells.parquet", WELL_EMBEDDINGS)
+    artifact.publish(plan, ["map.parquet", "wells.parquet"], {})
+    lake.annotations.mkdir()
+    judged.known_pairs["planted"].write_csv(str(lake.annotations / "planted.csv"))
+    return lake
+
+
+def quick(name):
+    return BENCHMARKS[name].parameters(n_permutations=99)
+
+
+def run(lake, name):
+    return score_map(lake, name, DATASET, model_key=MODEL, parameters=quick(name))
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_scores_are_published_once_and_found_again(lake, name):
+    record = run(lake, name)
+    assert record == run(lake, name)
+    assert record.generation == 1
+    json.dumps(record.summary, allow_nan=False)
+    table = read_table(lake.scores(name, "SIM", MODEL).path("scores.parquet"), SCORES)
+    headline = table.filter((pl.col("level") == "summary") & (pl.col("metric") == BENCHMARKS[name].headline_metric))
+    assert headline["value"].to_list() == [record.summary["value"]]
+    assert headline["p_value"][0] == 0.01
+    for column in ("value", "null_mean", "null_low", "null_high"):
+        assert table[column].is_finite().all()
+    assert table["p_value"].is_between(0, 1, closed="right").all()
+    assert (table["n_units"] > 0).all()
+    assert table["dataset_fingerprint"].unique().to_list() == ["wells"]
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_other_parameters_and_other_maps_are_scored_anew(lake, name):
+    planned = plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name))
+    other = BENCHMARKS[name].parameters(n_permutations=100)
+    assert plan_scores(lake, name, DATASET, model_key=MODEL, parameters=other).fingerprint != planned.fingerprint
+    artifact = lake.perturbation_map("SIM", MODEL)
+    record = artifact.record()
+    plan = Plan("perturbation_map", {**record.inputs, "code_version": "2"})
+    for entry in record.files:
+        target = artifact.folder(plan.fingerprint) / entry.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(artifact.path(entry.name, record).read_bytes())
+    artifact.publish(plan, [entry.name for entry in record.files], {})
+    again = plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name))
+    assert again.fingerprint != planned.fingerprint
+
+
+def test_only_the_benchmark_that_uses_annotations_goes_stale_with_them(lake):
+    before = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
+    (lake.annotations / "more.csv").write_text("entity1,entity2\nGENE000,GENE020\n")
+    after = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
+    assert {name for name in BENCHMARKS if before[name].fingerprint != after[name].fingerprint} == {
+        "known_relationships"
+    }
+
+
+def test_each_source_has_its_own_recall_and_is_counted(lake):
+    lines = ["entity1,entity2", *(f"GENE{a:03d},GENE{a + 1:03d}" for a in range(24, 34)), "GENE000,NOWHERE"]
+    (lake.annotations / "chance.csv").write_text("\n".join(lines))
+    (lake.annotations / "strangers.csv").write_text("entity1,entity2\nTP53,MDM2\n")
+    record = run(lake, "known_relationships")
+    assert record.summary["known_pairs"] == {"chance": 11, "planted": 24, "strangers": 1}
+    assert record.summary["known_pairs_in_map"] == {"chance": 10, "planted": 24, "strangers": 0}
+    assert record.summary["sources_without_pairs"] == ["strangers"]
+    table = read_table(lake.scores("known_relationships", "SIM", MODEL).path("scores.parquet"), SCORES)
+    recall = dict(table.filter(pl.col("level") == "summary").select("metric", "p_value").rows())
+    assert recall["recall[planted]"] == 0.01 < recall["recall[chance]"]
+    assert "recall[strangers]" not in recall
+
+
+def test_no_annotation_source_is_refused_with_what_to_do(lake):
+    (lake.annotations / "planted.csv").unlink()
+    with pytest.raises(BenchmarkError, match=r"no annotation source; .*annotation\s+add"):
+        run(lake, "known_relationships")
+    assert run(lake, "perturbation_consistency").summary["value"] > 0.5
+
+
+def test_strange_genes_are_refused_with_their_number(lake):
+    (lake.annotations / "planted.csv").write_text("entity1,entity2\nTP53,MDM2\nGENE000,GENE001\n")
+    with pytest.raises(BenchmarkError, match="of 2 annotated pairs 1 have both genes among the map's 36"):
+        run(lake, "known_relationships")
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones(lake):
+    with pytest.raises(BenchmarkError, match="no benchmark 'x'; there are known_relationships, perturbation_con"):
+        plan_scores(lake, "x", DATASET, model_key=MODEL, parameters=quick("known_relationships"))
+
+
+def test_a_missing_map_is_refused(lake):
+    with pytest.raises(ArtifactMissing):
+        plan_scores(lake, "known_relationships", DATASET, model_key="n.v1", parameters=quick("known_relationships"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\nx,y\n", r"lacks the columns \['entity1', 'entity2'\]"),
+        ("", "not a CSV table"),
+        ("entity1,entity2\nA,B\n ,C\n", "line 3: a pair with one gene missing"),
+        ("entity1,entity2\nA,A\n", "no pair of two different genes in 1 rows"),
+        ("entity1,entity2\nA,B,C,D\n", "not a CSV table"),
+    ],
+)
+def test_a_table_that_is_no_list_of_pairs_is_refused_by_name(tmp_path, text, message):
+    path = UPath(tmp_path / "pairs.csv")
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        read_pairs(path)
+    assert "pairs.csv" in str(caught.value)
+
+
+def test_pairs_are_read_once_whatever_their_order(tmp_path):
+    path = UPath(tmp_path / "pairs.csv")
+    path.write_text("entity2,entity1,source\nB,A,x\nA, B,y\nC,C,x\nA,C,x\n")
+    assert read_pairs(path).rows() == [("A", "B"), ("A", "C")]
+
+
+def without_replicates(judged):
+    return type(judged)(**{**vars(judged), "units": tuple(f"u{n}" for n in range(len(judged.units)))})
+
+
+@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude"])
+def test_a_screen_without_replicates_is_refused(judge, name):
+    chosen = BENCHMARKS[name]
+    with pytest.raises(BenchmarkError, match="two wells"):
+        chosen.score(without_replicates(judge(seed=1)), chosen.parameters())
+
+
+def test_a_screen_without_held_out_controls_is_refused(judge):
+    judged = judge(seed=1)
+    judged = type(judged)(**{**vars(judged), "is_held_out_control": np.zeros(len(judged.units), dtype=bool)})
+    with pytest.raises(BenchmarkError, match="held_out_controls_frac in mapping.yaml"):
+        BENCHMARKS["perturbation_magnitude"].score(judged, BENCHMARKS["perturbation_magnitude"].parameters())
+
+
+def test_the_catalogue_loads_neither_scipy_nor_torch():
+    code = "import sys; from cellassets.scoring.benchmark import BENCHMARKS; import cellassets.scoring.run; "
+    code += "print(sorted(BENCHMARKS), sorted({'scipy', 'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = ["known_relationships", "perturbation_consistency", "perturbation_magnitude"]
+    assert found.stdout.strip() == f"{names} []"

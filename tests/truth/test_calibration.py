@@ -1,0 +1,132 @@
+"""P-values are uniform where there is nothing to find, and small where something is planted.
+
+Simulated wells with batch and plate effects go through the real alignment and aggregation into every benchmark. In the
+null, labels (the controls' too) are shuffled within plates. Seeds are fixed, so a test that passes always passes; the
+thresholds are those of a one-in-a-hundred Kolmogorov-Smirnov test, and nothing was picked.
+"""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import binom, kstest
+
+from cellassets.mapping.aggregate import aggregate_wells
+from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
+from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.compare import compare_models
+from cellassets.scoring.run import judged_map, scores_table
+from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
+from cellassets.tables.parquet import vectors, with_vectors
+
+N_SEEDS = 250
+N_COMPARISONS = 80
+N_PERMUTATIONS = 199
+NUISANCES = {"batch_effect": 6.0, "plate_effect": 3.0}
+STEPS = ({"kind": "pca", "n_components": 16}, {"kind": "centre_scale"}, {"kind": "tvn"})
+PARAMETERS = MapParameters.model_validate({"steps": STEPS, "n_judged_wells": 10})
+SUMMARIES = {
+    "perturbation_consistency": ("consistency", "consistency_percentile"),
+    "perturbation_magnitude": ("magnitude",),
+    "known_relationships": ("recall", "recall_similar", "recall_opposite"),
+}
+
+
+def judge(wells, pairs):
+    """A JudgedMap after the real alignment and aggregation."""
+    aligned, _ = align_wells(wells, map_held_out_controls(wells, PARAMETERS), PARAMETERS)
+    units, unit_vectors = aggregate_wells(wells, aligned, aggregate_by="gene", method="mean")
+    labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
+    map_table = with_vectors(labels, unit_vectors)
+    return judged_map(with_vectors(wells, aligned), map_table, parameters=PARAMETERS, known_pairs={"planted": pairs})
+
+
+def score(name, judged, seed, n_permutations=N_PERMUTATIONS):
+    chosen = BENCHMARKS[name]
+    # not the simulation's own seed: both would draw the same random numbers
+    return chosen.score(judged, chosen.parameters(n_permutations=n_permutations, seed=seed + 10_000))
+
+
+@pytest.fixture(scope="module")
+def null_p_values():
+    """P-values by benchmark and metric; `unit` is that of one unit a seed, another unit each time."""
+    found = {}
+    for seed in range(N_SEEDS):
+        judged = judge(*simulate_wells(SimulatedWells(seed=seed, is_shuffled=True, **NUISANCES)))
+        for name, chosen in BENCHMARKS.items():
+            rows = score(name, judged, seed)
+            for row in rows:
+                if row.level == "summary":
+                    found.setdefault((name, row.metric), []).append(row.p_value)
+            units = [r for r in rows if r.level == "perturbation" and r.metric == chosen.unit_metric]
+            found.setdefault((name, "unit"), []).append(units[seed % len(units)].p_value)
+            found.setdefault((name, "n_called"), []).append(sum(r.q_value <= 0.05 for r in units))
+    return {key: np.array(values) for key, values in found.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "metric"), [(n, m) for n, metrics in SUMMARIES.items() for m in metrics])
+def test_summary_p_values_are_uniform_when_labels_are_shuffled_within_plates(null_p_values, name, metric):
+    p_values = null_p_values[name, metric]
+    assert kstest(p_values, "uniform").pvalue > 0.01
+    assert (p_values <= 0.05).sum() <= binom.ppf(0.99, N_SEEDS, 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SUMMARIES))
+def test_p_values_of_single_units_are_uniform_too(null_p_values, name):
+    assert kstest(null_p_values[name, "unit"], "uniform").pvalue > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude"])
+def test_a_screen_of_nothing_seldom_has_a_discovery(null_p_values, name):
+    has_discovery = null_p_values[name, "n_called"] > 0
+    assert has_discovery.sum() <= binom.ppf(0.99, N_SEEDS, 0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", sorted(SUMMARIES))
+def test_planted_effects_are_found_under_the_same_nuisances(name, seed):
+    judged = judge(*simulate_wells(SimulatedWells(seed=seed, gene_effect=3.0, **NUISANCES)))
+    headline = BENCHMARKS[name].headline_metric
+    row = next(r for r in score(name, judged, seed) if r.level == "summary" and r.metric == headline)
+    assert row.p_value == 1 / (1 + N_PERMUTATIONS)
+    assert row.interval_low > row.null_high
+
+
+def two_equal_models(seed):
+    """Scores of two models that see the same biology, each with noise of its own."""
+    wells, pairs = simulate_wells(SimulatedWells(seed=seed, n_complexes=12, genes_per_complex=4, gene_effect=3.0))
+    rng = np.random.default_rng(seed + 20_000)
+    tables = []
+    for model_key in ("a.v1", "b.v1"):
+        values = vectors(wells)
+        judged = judge(with_vectors(wells, values + rng.standard_normal(values.shape)), pairs)
+        labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "model_key": model_key}
+        tables += [
+            scores_table(score(name, judged, 0, 99), is_higher_better=True, benchmark_name=name, **labels)
+            for name in BENCHMARKS
+        ]
+    return pl.concat(tables)
+
+
+@pytest.fixture(scope="module")
+def scores_of_equal_models():
+    return [two_equal_models(seed) for seed in range(N_COMPARISONS)]
+
+
+@pytest.mark.slow
+def test_equal_models_are_seldom_told_apart(scores_of_equal_models):
+    found = pl.concat([compare_models(scores) for scores in scores_of_equal_models])
+    for _, rows in found.group_by("benchmark_name"):
+        assert rows.height == N_COMPARISONS
+        assert (rows["p_value"] <= 0.05).sum() <= binom.ppf(0.99, N_COMPARISONS, 0.05)
+        is_outside = (rows["interval_low"] > 0) | (rows["interval_high"] < 0)
+        assert is_outside.sum() <= binom.ppf(0.99, N_COMPARISONS, 0.05)
+
+
+@pytest.mark.slow
+def test_without_the_shared_controls_equal_models_would_be_told_apart_too_often(scores_of_equal_models):
+    is_judged = (pl.col("benchmark_name") == "perturbation_magnitude") & (pl.col("level") != "control")
+    found = pl.concat([compare_models(scores.filter(is_judged)) for scores in scores_of_equal_models])
+    assert (found["p_value"] <= 0.05).sum() > binom.ppf(0.99, N_COMPARISONS, 0.05)
