@@ -168,7 +168,7 @@ def test_a_screen_without_replicates_is_refused(judge, name):
 def test_a_screen_without_held_out_controls_is_refused(judge):
     judged = judge(seed=1)
     judged = type(judged)(**{**vars(judged), "is_held_out_control": np.zeros(len(judged.units), dtype=bool)})
-    with pytest.raises(BenchmarkError, match="held_out_controls_frac in mapping.yaml"):
+    with pytest.raises(BenchmarkError, match=r"held_out_controls_frac in mapping\.yaml"):
         BENCHMARKS["perturbation_magnitude"].score(judged, BENCHMARKS["perturbation_magnitude"].parameters())
 
 
