@@ -63,8 +63,9 @@ def launch(partitions: list[str]) -> str:
         [*command, "-v", json.dumps({"params": params})], capture_output=True, text=True, check=False
     )
     try:
-        result = json.loads(answer.stdout)["data"]["launchPartitionBackfill"]
-    except (ValueError, KeyError, TypeError):
+        answered = next(line for line in answer.stdout.splitlines() if line.startswith('{"'))  # among lines of its log
+        result = json.loads(answered)["data"]["launchPartitionBackfill"]
+    except (StopIteration, ValueError, KeyError, TypeError):
         sys.exit(f"the backfill was not queued: {answer.stdout[-2000:]}{answer.stderr[-2000:]}")
     if result["__typename"] != "LaunchBackfillSuccess":
         sys.exit(f"the backfill was not queued: {result['__typename']}: {result.get('message', '')}")

@@ -108,20 +108,18 @@ def leaderboard_table(lake: Lake) -> "Table":
     from rich.table import Table
 
     table = Table(title="Leaderboard", title_justify="left")
-    for name in ("dataset", "benchmark"):
-        table.add_column(name)
-    table.add_column("rank", justify="right")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for name in ("score", "95% interval", "by chance", "p"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     before: tuple[str, str] | None = None
     for row in _rows(lake):
         axes = row["dataset_id"], row["benchmark_name"]
-        if before is not None and axes != before:
+        if axes != before:
             table.add_section()
-        named = axes if axes != before else ("", "")
+            table.add_row(f"[bold]{axes[0]}[/bold]  {axes[1].replace('_', ' ')}")
         before = axes
-        table.add_row(*named, *_cells(row), style="dim" if row["is_stale"] else "bold" if row["rank"] == 1 else "")
+        rank, model, *numbers = _cells(row)
+        table.add_row(f"  {rank}  {model}", *numbers, style="dim" if row["is_stale"] else "")
     return table
 
 

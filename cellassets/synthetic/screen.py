@@ -60,7 +60,7 @@ def write_screen(
     for experiment_id, some in wells.items():
         for _ in _written_wells(design, some, landing / experiment_id, n_threads):
             n_done += 1
-            progress(n_done, n_total, experiment_id)
+            progress(n_done, n_total, "wells in the landing zone")
         _finish(design, some, landing / experiment_id)
     return [landing / experiment_id for experiment_id in chosen]
 
