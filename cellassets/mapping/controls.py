@@ -68,7 +68,8 @@ def hold_out_controls(
         pl.col("turn").rank("ordinal").over("experiment_id", "plate_id").alias("turn_on_plate")
     )
     rank = pl.struct("turn_on_plate", "turn").rank("ordinal").over("batch_id")
-    n_held = pl.min_horizontal((pl.len() * held_out_frac).floor(), pl.len() - min_controls).over("batch_id")
+    n_controls = pl.len().cast(pl.Int64)  # signed: a batch may have fewer than min_controls
+    n_held = pl.min_horizontal((n_controls * held_out_frac).floor(), n_controls - min_controls).over("batch_id")
     rows = controls.filter(rank <= n_held)["row"].to_numpy()
     is_held_out = np.zeros(wells.height, dtype=bool)
     is_held_out[rows] = True

@@ -97,7 +97,7 @@ def test_one_name_for_a_gene_and_a_control_is_refused(wells):
         .otherwise("perturbation_id")
         .alias("perturbation_id")
     )
-    with pytest.raises(AlignmentError, match="GENE003.*one name for several kinds"):
+    with pytest.raises(AlignmentError, match=r"GENE003.*one name for several kinds"):
         aggregate_wells(wells, vectors(wells), aggregate_by="gene", method="mean")
 
 
