@@ -137,7 +137,7 @@ def heat_map(
     return _svg(title, told, (left + side + 8, top + side + 44), parts)
 
 
-def _heat_legend(left: float, top: float) -> list[str]:
+def _heat_legend(left: int, top: int) -> list[str]:
     ramp = base64.b64encode(_png(_diverging(np.linspace(-1, 1, 128)[None]))).decode()
     return [
         (
@@ -178,7 +178,7 @@ def _estimate(estimate: Estimate, scale: _Scale, y: float) -> list[str]:
     return parts
 
 
-def _axis(scale: _Scale, y: float, axis: str) -> list[str]:
+def _axis(scale: _Scale, y: int, axis: str) -> list[str]:
     parts = [f'<line class="base" x1="{LABEL_WIDTH}" x2="{WIDTH - 70}" y1="{y:.1f}" y2="{y:.1f}"/>']
     parts += [
         f'<text class="tick" x="{scale.x(float(tick)):.1f}" y="{y + 15:.1f}" text-anchor="middle">{tick:.2f}</text>'
@@ -189,11 +189,11 @@ def _axis(scale: _Scale, y: float, axis: str) -> list[str]:
     return parts
 
 
-def _svg(title: str, description: str, size: tuple[float, float], parts: Sequence[str]) -> str:
+def _svg(title: str, description: str, size: tuple[int, int], parts: Sequence[str]) -> str:
     width, height = size
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'style="max-width:{width:.0f}px"><title>{escape(title)}</title><desc>{escape(description)}</desc>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'style="max-width:{width}px"><title>{escape(title)}</title><desc>{escape(description)}</desc>'
     )
     return head + "".join(parts) + "</svg>"
 

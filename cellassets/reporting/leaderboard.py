@@ -143,9 +143,9 @@ def _rows(lake: Lake) -> list[dict[str, Any]]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    interval = "" if row["interval_low"] is None else f"{row['interval_low']:.2f} to {row['interval_high']:.2f}"
+    interval = "" if row["interval_low"] is None else f"{row['interval_low']:z.2f} to {row['interval_high']:z.2f}"
     model = row["model_key"] + (" (other wells)" if row["is_stale"] else "")
-    numbers = f"{row['value']:.3f}", interval, f"{row['null_mean']:.2f}", f"{row['p_value']:.2g}"
+    numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}"
     return str(row["rank"]), model, *numbers
 
 

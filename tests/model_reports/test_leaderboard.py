@@ -1,0 +1,106 @@
+"""Models are ranked on equal wells only; what is out of date says so; nothing is made twice."""
+
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+from upath import UPath
+
+from cellassets.errors import ArtifactMissing
+from cellassets.lake import Lake
+from cellassets.mapping.dataset import dataset_fingerprint
+from cellassets.reporting.leaderboard import (
+    build_leaderboard,
+    leaderboard_markdown,
+    leaderboard_table,
+    plan_leaderboard,
+    rank_models,
+)
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
+
+
+def board(lake):
+    return read_table(lake.leaderboard().path("leaderboard.parquet"), LEADERBOARD)
+
+
+def scores_of(lake):
+    paths = lake.root.glob("scores/*/*/*/*/scores.parquet")
+    return pl.concat([read_table(path, SCORES) for path in sorted(paths, key=str)])
+
+
+def test_the_model_that_sees_the_biology_is_first_everywhere_and_the_blind_one_last(scored_lake):
+    for (_,), rows in board(scored_lake).group_by("benchmark_name"):
+        assert rows.sort("rank")["model_key"].to_list() == ["good.v1", "fair.v1", "blind.v1"]
+
+
+def test_the_difference_to_the_blind_model_is_found(scored_lake):
+    differences = read_table(scored_lake.leaderboard().path("differences.parquet"), DIFFERENCES)
+    found = differences.filter((pl.col("model_key_a") == "blind.v1") & (pl.col("model_key_b") == "good.v1"))
+    assert found.height == 3
+    assert (found["difference"] < 0).all()
+    assert (found["q_value"] < 0.05).all()
+
+
+def test_ranks_are_among_equal_wells_and_others_are_stale(scored_lake):
+    scores = scores_of(scored_lake)
+    moved = scores.with_columns(
+        pl.when(pl.col("model_key") == "good.v1")
+        .then(pl.lit("wells-0"))
+        .otherwise("dataset_fingerprint")
+        .alias("dataset_fingerprint")
+    )
+    ranked = rank_models(moved, {"SIM": "wells-1"})
+    good, fair = (ranked.filter(pl.col("model_key") == key) for key in ("good.v1", "fair.v1"))
+    assert good["rank"].to_list() == fair["rank"].to_list() == [1, 1, 1]
+    assert good["is_stale"].all()
+    assert not fair["is_stale"].any()
+
+
+def test_equal_scores_share_a_rank(scored_lake):
+    scores = scores_of(scored_lake)
+    twin = scores.filter(pl.col("model_key") == "good.v1").with_columns(pl.lit("twin.v1").alias("model_key"))
+    ranked = rank_models(pl.concat([scores, twin]), {"SIM": "wells-1"}).filter(
+        pl.col("benchmark_name") == "known_relationships"
+    )
+    assert ranked["rank"].to_list() == [1, 1, 3, 4]
+
+
+def test_wells_that_landed_since_make_every_score_stale(scored_lake, dataset):
+    newest = dataset_fingerprint(scored_lake, dataset)
+    assert plan_leaderboard(scored_lake).inputs["datasets"] == {"SIM": newest}
+    assert board(scored_lake)["is_stale"].all(), "the simulated maps were made of wells-1"
+
+
+def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, add_model):
+    first = build_leaderboard(scored_lake)
+    assert build_leaderboard(scored_lake) == first
+    before = plan_leaderboard(scored_lake).fingerprint
+    add_model(scored_lake, "new.v1", benchmarks=[])
+    assert plan_leaderboard(scored_lake).fingerprint == before
+    add_model(scored_lake, "new.v1", benchmarks=["known_relationships"])
+    assert plan_leaderboard(scored_lake).fingerprint != before
+    (scored_lake.scores("known_relationships", "SIM", "new.v1").root / "record.json").unlink()
+
+
+def test_a_terminal_of_eighty_columns_shows_it_whole(scored_lake):
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(leaderboard_table(scored_lake))
+    text = stream.getvalue()
+    assert "…" not in text
+    assert text.count("good.v1") == 3
+    assert "SIM  known relationships" in text
+
+
+def test_markdown_has_a_row_a_score(scored_lake):
+    lines = leaderboard_markdown(scored_lake).splitlines()
+    assert len(lines) == 2 + board(scored_lake).height
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_an_empty_lake_has_no_leaderboard_to_make_or_to_show(tmp_path):
+    lake = Lake(UPath(tmp_path))
+    assert plan_leaderboard(lake).inputs["scores"] == {}
+    with pytest.raises(ArtifactMissing):
+        leaderboard_table(lake)
