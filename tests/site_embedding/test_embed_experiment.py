@@ -45,7 +45,9 @@ def test_every_site_has_the_networks_vector_in_the_stores_order(lake, models, tm
     encoder._is_judged, encoder.precision = True, record.summary["precision"]
     mean, std = channel_statistics(store.sites, "plate")
     alone = np.concatenate([encoder.embed(store.read([i]), mean[[i]], std[[i]]) for i in range(store.n_sites)])
-    np.testing.assert_allclose(vectors(table), alone, rtol=1e-4, atol=1e-5 if record.summary["precision"] == "fp32" else 3e-2)
+    np.testing.assert_allclose(
+        vectors(table), alone, rtol=1e-4, atol=1e-5 if record.summary["precision"] == "fp32" else 3e-2
+    )
     assert record.summary["n_sites"] == store.n_sites
     assert record.summary["embedding_dim"] == 12
     assert record.summary["sites_per_s"] > 0
