@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TaskID
@@ -29,6 +30,7 @@ nouns = {
     for name, text in {
         "screen": "Simulated screens with planted biology.",
         "experiment": "Experiments that landed.",
+        "recipe": "What models are trained by.",
         "dataset": "Named sets of wells to judge models on.",
         "model": "Registered models.",
         "leaderboard": "All models compared.",
@@ -88,6 +90,18 @@ def list_experiments(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = Fals
             shown = ("n_plates", "n_wells", "n_sites", "n_findings")
             rows.append({"experiment_id": name, **{key: record.summary[key] for key in shown}})
     _show(rows, as_json)
+
+
+@nouns["recipe"].command("check")
+def check_recipe(path: Path, as_json: JsonOption = False) -> None:
+    """Reads a recipe file and shows it with its defaults; a wrong key is refused."""
+    from cellassets.training.recipe import load_recipe
+
+    values = load_recipe(UPath(path)).model_dump(mode="json")
+    if as_json:
+        _show([values], as_json)
+    else:
+        typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
 
 
 @nouns["dataset"].command("list")

@@ -5,16 +5,18 @@ and once the first cell type is done it lands a second one and starts its backfi
 """
 
 import argparse
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import dagster as dg
 from rich.console import Console
@@ -34,7 +36,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 
 REPOSITORY = Path(__file__).parents[1]
-POLL_S = 2.0
+POLL_S = 3.0
 DAEMON_STOP_S = 20
 console = Console()
 
@@ -77,7 +79,7 @@ class Bars:
     """The progress bars, and what is running below them."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description:<40}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description:<30}"), BarColumn(14), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TextColumn("[dim]{task.fields[now]}"), console=console)
         self._tasks: dict[str, TaskID] = {}
 
@@ -93,36 +95,55 @@ class Bars:
 
 
 @contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """Holds the demo's folder until the block ends.
+
+    Raises:
+        SystemExit: another demo runs in it.
+    """
+    with (home.root / "demo.lock").open("w") as lock:
+        if not _is_locked(lock):
+            sys.exit(f"{home.root}: another demo runs here; wait for it, or give another folder with --home")
+        yield
+
+
+@contextmanager
 def daemon(home: Home) -> Iterator[None]:
     """Runs Dagster's daemon until the block ends; one left over by a killed demo is stopped first."""
-    pid_file = home.root / "daemon.pid"
-    if pid_file.exists():
-        _stop(int(pid_file.read_text()))
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(REPOSITORY / "workspace.yaml")]
-    with (home.root / "daemon.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True)
-    pid_file.write_text(str(process.pid))
+    with (home.root / "daemon.pid").open("a+") as pid_file, (home.root / "daemon.log").open("ab") as log:
+        pid_file.seek(0)
+        _end(lambda: _is_locked(pid_file), pid_file.read())
+        # the daemon inherits the locked file, so the lock is there for as long as the daemon is
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True, pass_fds=[pid_file.fileno()]
+        )
+        pid_file.truncate(0)
+        pid_file.write(str(process.pid))
     try:
         yield
     finally:
-        _stop(process.pid)
-        process.wait()
-        pid_file.unlink(missing_ok=True)
+        _end(lambda: process.poll() is not None, str(process.pid))
 
 
-def _stop(pid: int) -> None:
-    """Stops a daemon and everything that it started; a process that is no daemon of ours is left alone."""
-    command_line = Path(f"/proc/{pid}/cmdline")
-    if not command_line.exists() or b"dagster-daemon" not in command_line.read_bytes():
-        return
-    for sent, patience_s in ((signal.SIGTERM, DAEMON_STOP_S), (signal.SIGKILL, 1)):
-        try:
-            os.killpg(pid, sent)
-        except ProcessLookupError:
+def _end(is_ended: Callable[[], bool], group: str) -> None:
+    """Stops a process group, first gently."""
+    for sent, patience_s in ((signal.SIGTERM, DAEMON_STOP_S), (signal.SIGKILL, DAEMON_STOP_S)):
+        if is_ended():
             return
+        os.killpg(int(group), sent)
         deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and command_line.exists() and command_line.read_bytes():
+        while time.monotonic() < deadline and not is_ended():
             time.sleep(0.2)
+
+
+def _is_locked(file: IO[str]) -> bool:
+    """True where this process has the lock on a file now, False where another has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequence[str] | None = None) -> None:
@@ -238,13 +259,14 @@ def main() -> None:
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
     demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()))
     demo.enter()
-    if is_complete(demo):
-        console.print("Everything is there already, made from what is there now: nothing to do.")
-    else:
-        started = time.monotonic()
-        run(demo)
-        console.print(f"Done in {time.monotonic() - started:.0f} s.")
-    show(demo)
+    with alone(demo.home):
+        if is_complete(demo):
+            console.print("Everything is there already, made from what is there now: nothing to do.")
+        else:
+            started = time.monotonic()
+            run(demo)
+            console.print(f"Done in {time.monotonic() - started:.0f} s.")
+        show(demo)
 
 
 if __name__ == "__main__":

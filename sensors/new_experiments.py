@@ -1,6 +1,5 @@
 """`new_experiments`: a complete folder in the landing zone."""
 
-import json
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -30,7 +29,7 @@ def new_experiments(
         lake.open(),
         landing.path(),
         configs.policy().landing,
-        first_seen=FirstSeen(json.loads(context.cursor or "{}")),
+        first_seen=FirstSeen.from_json(context.cursor or "{}"),
         now=datetime.now(UTC),
     )
     datasets = [dataset.dataset_id for dataset in all_datasets(lake.open(), configs.path())]
@@ -38,5 +37,4 @@ def new_experiments(
         *additions(context, "experiment", [item.keys["experiment"] for item in state.work]),
         *additions(context, "dataset", datasets),
     ]
-    cursor = json.dumps(state.first_seen.seen)
-    return answer(run_requests(state.work, in_flight), added, waiting=state.waiting, cursor=cursor)
+    return answer(run_requests(state.work, in_flight), added, waiting=state.waiting, cursor=state.first_seen.to_json())

@@ -1,5 +1,6 @@
 """Experiments that landed and are not checked and stored as they lie now."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,15 @@ class FirstSeen:
     """When each landing folder was first seen with the content that it has: `{experiment_id: (signature, time)}`."""
 
     seen: dict[str, tuple[str, str]]
+
+    @classmethod
+    def from_json(cls, text: str) -> "FirstSeen":
+        """Returns what `to_json` wrote."""
+        return cls({name: (signature, since) for name, (signature, since) in json.loads(text).items()})
+
+    def to_json(self) -> str:
+        """Returns it as text, for a sensor's cursor."""
+        return json.dumps(self.seen)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,209 @@
+"""Sensor ticks as the daemon evaluates them: what they add, what they ask for, and what they leave alone."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from upath import UPath
+
+from assets.plate_quality import plate_quality
+from assets.plate_store import plate_store
+from assets.raw_plates import raw_plates
+from cellassets.lake import Lake
+from cellassets.plates.policy import IngestPolicy
+from cellassets.reconcile.experiments import FirstSeen, landing_state
+from cellassets.reconcile.policy import LandingPolicy
+from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
+from sensors.new_experiments import new_experiments
+from sensors.new_recipes import new_recipes
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+QUIET = LandingPolicy(quiet_minutes=10)
+TAKE_IN = [raw_plates, plate_store, plate_quality]
+
+
+@pytest.fixture
+def places(tmp_path, policy):
+    """Resources of an empty deployment."""
+    configs = tmp_path / "configs"
+    (configs / "recipes").mkdir(parents=True)
+    write_policy(configs, policy)
+    return {
+        "lake": LakeResource(root=str(tmp_path / "lake"), work=str(tmp_path / "work")),
+        "landing": LandingResource(root=str(tmp_path / "landing")),
+        "registry": RegistryResource(
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=str(tmp_path / "models")
+        ),
+        "configs": ConfigsResource(root=str(configs)),
+    }
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+def write_policy(configs: Path, policy: IngestPolicy) -> None:
+    (configs / "policy.yaml").write_text(yaml.safe_dump({"ingest": policy.model_dump(mode="json")}))
+
+
+def tick(sensor, instance, places, cursor=None) -> dg.SensorResult:
+    """One evaluation; the partitions that it asks for are added, as the daemon does it."""
+    wanted = {name: places[name] for name in sensor.required_resource_keys}
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources=wanted) as context:
+        answer = sensor(context)
+    for request in answer.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+    return answer
+
+
+def asked(answer) -> list[tuple[str | None, list[str]]]:
+    return [
+        (request.partition_key, sorted(key.to_user_string() for key in request.asset_selection))
+        for request in answer.run_requests or []
+    ]
+
+
+def take_in(instance, places, experiment_id, **options) -> dg.ExecuteInProcessResult:
+    return dg.materialize(TAKE_IN, instance=instance, partition_key=experiment_id, resources=places, **options)
+
+
+def state_of(zone, lake, first_seen, now):
+    return landing_state(lake, UPath(zone.root), QUIET, first_seen=first_seen, now=now)
+
+
+def test_a_folder_that_is_still_written_is_left_alone_until_it_is_quiet(zone, tmp_path):
+    lake = Lake(UPath(tmp_path / "lake"))
+    folder = zone.land(is_complete=False)
+    first = state_of(zone, lake, FirstSeen({}), NOON)
+    assert not first.work
+    assert [item.what for item in first.waiting] == ["E-1"]
+
+    zone.write_image(folder, "Plate2/D04_s1_w1.png")  # nine minutes on, the robot writes one more
+    second = state_of(zone, lake, first.first_seen, NOON + timedelta(minutes=9))
+    assert not second.work
+
+    third = state_of(zone, lake, second.first_seen, NOON + timedelta(minutes=18))
+    assert "changed 540 s ago" in third.waiting[0].reason
+
+    fourth = state_of(zone, lake, third.first_seen, NOON + timedelta(minutes=20))
+    assert [work.keys for work in fourth.work] == [{"experiment": "E-1"}]
+    assert not fourth.waiting
+
+
+def test_a_tick_says_what_it_waits_for_and_remembers_since_when(zone, instance, places):
+    zone.land(is_complete=False)
+    answer = tick(new_experiments, instance, places)
+    assert not answer.run_requests
+    assert "E-1: no _COMPLETE in it" in answer.skip_reason.skip_message
+    again = tick(new_experiments, instance, places, cursor=answer.cursor)
+    assert json.loads(again.cursor) == json.loads(answer.cursor)
+    assert instance.get_dynamic_partitions("experiment") == []
+
+
+def test_a_complete_folder_becomes_a_partition_and_one_run(zone, instance, places):
+    zone.land("E-1")
+    zone.land("E-2", is_complete=False)
+    answer = tick(new_experiments, instance, places)
+    assert asked(answer) == [("E-1", ["plate_quality", "plate_store", "raw_plates"])]
+    assert instance.get_dynamic_partitions("experiment") == ["E-1"]
+
+
+def test_repeated_ticks_ask_for_the_same_run_key_and_for_nothing_once_it_is_done(zone, instance, places):
+    zone.land()
+    first, second = tick(new_experiments, instance, places), tick(new_experiments, instance, places)
+    # the daemon launches a run key once
+    assert [request.run_key for request in first.run_requests] == [request.run_key for request in second.run_requests]
+    assert not second.dynamic_partitions_requests
+    assert take_in(instance, places, "E-1").success
+    third = tick(new_experiments, instance, places)
+    assert not third.run_requests
+    assert third.skip_reason.skip_message == "everything is there"
+
+
+def test_what_is_queued_or_running_is_not_asked_for_again(zone, instance, places):
+    zone.land()
+    tick(new_experiments, instance, places)
+    job = dg.Definitions(assets=TAKE_IN, resources=places).resolve_implicit_global_asset_job_def()
+    instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "E-1"},
+        asset_selection=frozenset({dg.AssetKey("raw_plates")}),
+    )
+    assert not tick(new_experiments, instance, places).run_requests
+
+
+def test_a_folder_that_changed_is_asked_for_again_under_another_key(zone, instance, places):
+    folder = zone.land()
+    first = tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    rows = [row for row in zone.read_metadata(folder) if row["well"] != "C03"]
+    zone.write_metadata(folder, rows)
+    again = tick(new_experiments, instance, places)
+    assert asked(again) == [("E-1", ["plate_quality", "plate_store", "raw_plates"])]
+    assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instance, places):
+    folder = zone.land()
+    (folder / "Plate1/B02_s1_w2.png").write_bytes(b"not an image")
+    (folder / "Plate2/C03_s2_w1.png").unlink()
+    strict = IngestPolicy(channel_names=("Hoechst", "ConA", "Phalloidin"), on_bad_site="refuse")
+    write_policy(Path(places["configs"].root), strict)
+    tick(new_experiments, instance, places)
+    result = take_in(instance, places, "E-1", raise_on_error=False)
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    shown = check.metadata["findings"].value
+    assert "Plate1/B02_s1_w2.png" in shown
+    assert "C03" in shown
+    assert places["lake"].open().raw_plates("E-1").find_record() is None
+
+
+def test_a_dropped_site_is_a_warning_and_the_rest_goes_on(zone, instance, places):
+    folder = zone.land()
+    (folder / "Plate1/B02_s1_w2.png").write_bytes(b"not an image")
+    tick(new_experiments, instance, places)
+    result = take_in(instance, places, "E-1")
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["images_are_whole"].passed
+    assert checks["images_are_whole"].severity == dg.AssetCheckSeverity.WARN
+    assert checks["holds_every_usable_site"].passed
+    assert places["lake"].open().plate_store("E-1").record().summary["n_sites"] == 11
+
+
+def test_a_recipe_waits_for_its_experiments_and_is_asked_for_once_they_are_stored(zone, instance, places):
+    recipe = {"kind": "network", "train_experiments": ["E-1"], "validation_experiments": ["E-2"]}
+    (Path(places["configs"].root) / "recipes/small.yaml").write_text(yaml.safe_dump(recipe))
+    zone.land("E-1")
+    zone.land("E-2")
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    waiting = tick(new_recipes, instance, places)
+    assert not waiting.run_requests
+    assert "small: waits for E-2 to land and be stored" in waiting.skip_reason.skip_message
+    assert instance.get_dynamic_partitions("recipe") == ["small"]
+    assert take_in(instance, places, "E-2").success
+    assert asked(tick(new_recipes, instance, places)) == [("small", ["checkpoint"])]
+
+
+def test_one_wrong_recipe_holds_up_itself_alone(zone, instance, places):
+    recipes = Path(places["configs"].root) / "recipes"
+    (recipes / "broken.yaml").write_text("kind: network\nn_epoch: 3\n")
+    (recipes / "classical.yaml").write_text("kind: classical\nparameters: {n_channels: 3}\n")
+    answer = tick(new_recipes, instance, places)
+    assert asked(answer) == [("classical", ["checkpoint"])]
+    assert instance.get_dynamic_partitions("recipe") == ["classical"]
+
+
+def test_a_folder_whose_name_cannot_be_a_key_is_passed_over(zone, instance, places):
+    zone.land("E-1")
+    zone.land("bad name|x")
+    assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
