@@ -46,7 +46,7 @@ def test_a_simulated_screen_lands_complete_and_checks_clean(landing):
     assert json.loads(run("experiment", "check", landing, "HUVEC-1", "--json")) == []
 
 
-def test_a_damaged_image_is_named_and_the_status_is_1(landing, tmp_path):
+def test_a_damaged_image_is_named_and_the_status_is_1(landing):
     image = next((landing / "HUVEC-1/Plate1").glob("*.png"))
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])

@@ -1,4 +1,4 @@
-"""The whole line under Dagster's real daemon: land, ingest, train, embed, score, and exactly what a new plate makes stale."""
+"""The whole line under Dagster's real daemon, from landing to scores, and exactly what a new experiment makes stale."""
 
 import os
 import subprocess
@@ -70,7 +70,7 @@ def test_scores_of_every_model_on_every_cell_type_come_out(home):
     assert lake.model_report("tiny_network.v1").path("report.html").exists()
 
 
-def test_the_second_cell_type_came_by_one_backfill(home, instance):
+def test_the_second_cell_type_came_by_one_backfill(instance):
     backfilled = [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
     assert {key.to_user_string() for run in backfilled for key in run.asset_selection} == {"site_embeddings"}
     assert len({run.tags["dagster/backfill"] for run in backfilled}) == 1

@@ -194,7 +194,7 @@ def test_a_recipe_waits_for_its_experiments_and_is_asked_for_once_they_are_store
     assert asked(tick(new_recipes, instance, places)) == [("small", ["checkpoint"])]
 
 
-def test_one_wrong_recipe_holds_up_itself_alone(zone, instance, places):
+def test_one_wrong_recipe_holds_up_itself_alone(instance, places):
     recipes = Path(places["configs"].root) / "recipes"
     (recipes / "broken.yaml").write_text("kind: network\nn_epoch: 3\n")
     (recipes / "classical.yaml").write_text("kind: classical\nparameters: {n_channels: 3}\n")
