@@ -2,33 +2,16 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field
 
-from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
-from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
+from cellassets.scoring.benchmark import ConsistencyParameters
+from cellassets.scoring.definition import Score
+from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes, null_percentiles, permuted_within, settled_ties
 
 
-class ConsistencyParameters(Parameters):
-    """How many permutations the null is made of."""
-
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
-
-
-@benchmark(
-    title="Perturbation consistency",
-    description=(
-        "Share of random groups of wells from the same plates that agree less with each other than the replicates of a "
-        "perturbation do; 0.5 by chance, 1 at best."
-    ),
-    code_version="1",
-    parameters=ConsistencyParameters,
-    ranked_by=RankedBy("consistency_percentile", "consistency_percentile"),
-)
 def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameters) -> list[Score]:
     """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates.
 

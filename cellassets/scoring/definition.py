@@ -1,4 +1,4 @@
-"""What a benchmark is: one function with a decorator. This module is free of heavy imports.
+"""What a benchmark is: one function with a decorator. Dagster loads this module: neither numpy nor polars here.
 
     @benchmark(title=..., description=..., code_version="1", parameters=MyParameters, ranked_by=...)
     def my_benchmark(judged: JudgedMap, parameters: MyParameters) -> list[Score]: ...
@@ -10,39 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import polars as pl
-from jaxtyping import Bool, Float, Int
-
 from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
 
 BENCHMARKS: dict[str, "Benchmark"] = {}
-
-
-@dataclass(frozen=True)
-class JudgedMap:
-    """All that a benchmark may look at: one map, its wells, and what is known of biology.
-
-    Attributes:
-        wells: WELL_EMBEDDINGS rows after alignment, controls included.
-        vectors: their vectors.
-        units: what each well counts as (gene, or perturbation), a name that replicates share.
-        is_treatment: wells that are no controls.
-        is_held_out_control: negative controls that alignment never saw; only these are exchangeable with treatments.
-        plate_index: number of the plate of each well; labels are exchangeable within it.
-        map_table: PERTURBATION_MAP rows.
-        known_pairs: annotation source to its pairs (entity1, entity2).
-    """
-
-    wells: pl.DataFrame
-    vectors: Float[np.ndarray, "well feature"]
-    units: tuple[str, ...]
-    is_treatment: Bool[np.ndarray, "well"]
-    is_held_out_control: Bool[np.ndarray, "well"]
-    plate_index: Int[np.ndarray, "well"]
-    map_table: pl.DataFrame
-    known_pairs: dict[str, pl.DataFrame]
+ScoreFunction = Callable[[Any, Any], list["Score"]]  # of a JudgedMap and the benchmark's parameters
 
 
 @dataclass(frozen=True)
@@ -95,7 +67,7 @@ class Benchmark:
     unit_metric: str
     is_higher_better: bool
     uses_annotations: bool
-    score: Callable[[JudgedMap, Any], list[Score]]
+    score: ScoreFunction
 
 
 def benchmark(
@@ -106,7 +78,7 @@ def benchmark(
     parameters: type[Parameters],
     ranked_by: RankedBy,
     uses_annotations: bool = False,
-) -> Callable[[Callable[[JudgedMap, Any], list[Score]]], Callable[[JudgedMap, Any], list[Score]]]:
+) -> Callable[[ScoreFunction], ScoreFunction]:
     """Registers a function as a benchmark under its own name.
 
     Args:
@@ -121,7 +93,7 @@ def benchmark(
         ConfigError: another benchmark has this name.
     """
 
-    def register(score: Callable[[JudgedMap, Any], list[Score]]) -> Callable[[JudgedMap, Any], list[Score]]:
+    def register(score: ScoreFunction) -> ScoreFunction:
         name = score.__name__
         if name in BENCHMARKS and BENCHMARKS[name].score.__module__ != score.__module__:
             message = f"benchmark {name} is there already, in {BENCHMARKS[name].score.__module__}; call yours otherwise"

@@ -5,40 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
-from pydantic import Field
 
-from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
-from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
+from cellassets.scoring.benchmark import MagnitudeParameters
+from cellassets.scoring.definition import Score
 from cellassets.scoring.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
+from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes, permuted_within
 
 
-class MagnitudeParameters(Parameters):
-    """How many permutations; how many wells are compared with each other at once.
-
-    `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
-    wells, and the controls, of the joint permutations behind the summary's null; where there are more, some are drawn
-    at random, perturbations as a whole.
-    """
-
-    n_permutations: int = Field(default=1000, ge=99)
-    max_controls_per_plate: int = Field(default=32, ge=3)
-    max_joint_wells: int = Field(default=800, ge=20)
-    seed: int = 0
-
-
-@benchmark(
-    title="Perturbation magnitude",
-    description=(
-        "How far a perturbation's wells lie from the negative controls of their plates, as a share of the mean "
-        "distance between the two: 0 by chance, 1 where they lie apart and do not vary at all."
-    ),
-    code_version="1",
-    parameters=MagnitudeParameters,
-    ranked_by=RankedBy("magnitude", "magnitude"),
-)
 def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Score]:
     """Returns the energy distance of each perturbation's wells to the negative controls of the same plates.
 

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 
-from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import cosine_similarities
-from cellassets.scoring.definition import JudgedMap, RankedBy, Score, benchmark
+from cellassets.scoring.benchmark import RelationshipParameters
+from cellassets.scoring.definition import Score
+from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import (
     benjamini_hochberg,
     blocks,
@@ -26,18 +26,6 @@ from cellassets.tables.parquet import vectors
 Pairs = Int[np.ndarray, "pair 2"]
 PAIR_SEPARATOR = "|"
 TIE_BREAK = 1e-6
-
-
-class RelationshipParameters(Parameters):
-    """Which pairs count as extreme, and how many permutations the null is made of.
-
-    `tail_frac` of all pairs of the map lie in each tail. `min_pairs` annotated pairs must have both genes in the map.
-    """
-
-    tail_frac: float = Field(default=0.05, gt=0, lt=0.5)
-    min_pairs: int = Field(default=5, ge=1)
-    n_permutations: int = Field(default=2000, ge=99)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,17 +43,6 @@ class _Tails:
     n_pairs: int
 
 
-@benchmark(
-    title="Recall of known relationships",
-    description=(
-        "Share of known gene pairs that lie among the 5% most similar or the 5% most opposite pairs of the map; 0.1 by "
-        "chance, 1 at best."
-    ),
-    code_version="1",
-    parameters=RelationshipParameters,
-    ranked_by=RankedBy("recall", "pair_recalled"),
-    uses_annotations=True,
-)
 def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -> list[Score]:
     """Returns the recall of annotated pairs in both tails of the cosines between genes, over all sources and by source.
 

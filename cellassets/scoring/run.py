@@ -19,7 +19,8 @@ from cellassets.mapping.controls import is_treatment
 from cellassets.mapping.dataset import Dataset
 from cellassets.scoring.annotations import annotation_fingerprints, annotation_sources, read_pairs
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.definition import Benchmark, JudgedMap, Score
+from cellassets.scoring.definition import Benchmark, Score
+from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.relationships import pairs_in_map
 from cellassets.tables.parquet import read_table, vectors, write_table
 from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS

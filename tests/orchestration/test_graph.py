@@ -49,10 +49,10 @@ def test_definitions_are_valid():
     DEFINITIONS.get_repository_def().load_all_definitions()
 
 
-def test_loading_the_definitions_imports_no_torch_and_no_mlflow():
+def test_loading_the_definitions_imports_nothing_heavy():
     code = (
         "import sys, cellassets.definitions; "
-        "print([m for m in ('torch', 'pytorch_lightning', 'transformers', 'mlflow', 'matplotlib', 'kubernetes') "
+        "print([m for m in ('torch', 'mlflow', 'numpy', 'polars', 'scipy', 'matplotlib', 'kubernetes') "
         "if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
