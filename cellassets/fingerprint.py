@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
 from pydantic import BaseModel
 
 from cellassets.errors import PartitionKeyError
@@ -29,15 +28,6 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def frame_fingerprint(frame: pl.DataFrame) -> str:
-    """Returns the fingerprint of a table's column names, types and rows, whatever the order of its rows."""
-    ordered = frame.select(sorted(frame.columns))
-    ordered = ordered.sort(ordered.columns, nulls_last=True)
-    digest = hashlib.sha256(json.dumps({k: str(v) for k, v in ordered.schema.items()}).encode())
-    digest.update(ordered.write_csv(float_precision=9).encode())
-    return digest.hexdigest()[:32]
 
 
 def check_partition_key(key: str, what: str) -> str:

@@ -5,12 +5,12 @@ from upath import UPath
 
 from cellassets.artifact import Plan, Record
 from cellassets.errors import PlateRefused
-from cellassets.fingerprint import frame_fingerprint
 from cellassets.lake import Lake
 from cellassets.plates.landing import signature_of
 from cellassets.plates.manifest import Manifest, build_manifest
 from cellassets.plates.policy import IngestPolicy
 from cellassets.progress import Progress, no_progress
+from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import write_table
 from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 

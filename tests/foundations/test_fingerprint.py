@@ -5,7 +5,8 @@ import pytest
 
 from cellassets.configuration import Parameters
 from cellassets.errors import PartitionKeyError
-from cellassets.fingerprint import check_partition_key, fingerprint, frame_fingerprint
+from cellassets.fingerprint import check_partition_key, fingerprint
+from cellassets.tables.content import frame_fingerprint
 
 
 class Settings(Parameters):

@@ -13,7 +13,7 @@ NETWORK = {
     "validation_experiments": ["HUVEC-2"],
     "backbone": {"family": "resnet", "stem_width": 8, "widths": [8, 16], "depths": [1, 1]},
     "embedding_dim": 16,
-    "uses_flagged_sites": True,  # there is one well a perturbation: none may be missing
+    "uses_flagged_sites": True,  # two wells a perturbation: none may be missing
     "augmentation": {"crop_px": 48},
     "n_epochs": 2,
     "batch_size": 16,
@@ -23,6 +23,10 @@ POLICY = {"datasets": {"active": ["HUVEC"]}}
 DESIGN = {
     "cell_types": [{"name": "HUVEC", "n_experiments": 2}, {"name": "U2OS", "n_experiments": 1}],
     "image_size": 80,
+    "n_rows": 8,
+    "n_columns": 10,
+    "n_wells_per_perturbation": 2,
+    "n_negative_controls": 16,
 }
 
 
