@@ -42,13 +42,13 @@ def instance(home, monkeypatch):
         yield opened
 
 
-def asked(instance, *, after: float = 0.0) -> list[tuple[str, str | None]]:
+def asked(instance, *, after: float = 0.0) -> list[tuple[str, str]]:
     """The (assets, partition) of every run that was asked for since a time."""
     records = instance.get_run_records()
     return sorted(
         (
             "+".join(sorted(key.to_user_string() for key in record.dagster_run.asset_selection)),
-            record.dagster_run.tags.get("dagster/partition"),
+            record.dagster_run.tags.get("dagster/partition", ""),
         )
         for record in records
         if record.create_timestamp.timestamp() > after
