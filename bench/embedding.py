@@ -2,7 +2,8 @@
 
 Pipeline: `embed_experiment` on a stored experiment: reading, decoding, checking, normalising, forward, Parquet. Bare:
 the same network on one prepared batch in memory, again and again. Goal: at least 0.9 of its sites a second. Beside it
-the share that bf16 would give. Prints JSON and keeps it in bench/results/embedding.json.
+what the other precision gives, and what keeping freed memory gains (the same pass before that is set, in the same
+precision). Prints JSON and keeps it in bench/results/embedding.json.
 """
 
 import json
@@ -39,8 +40,8 @@ N_ROUNDS = 3
 
 
 def prepare(root: Path) -> tuple[Lake, Registry]:
-    """Returns a lake with a stored experiment of the demo's size and a registry with a ResNet-18 of random weights."""
-    write_screen(demo_design(), root / "landing", experiment_ids=[EXPERIMENT])
+    """Returns a lake with an experiment of RxRx1's image size and a registry with a ResNet-18 of random weights."""
+    write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
     lake = Lake(UPath(root / "lake"))
     ingest_plates(lake, UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
     pack_experiment(lake, EXPERIMENT, landing=UPath(root / "landing"))
@@ -70,12 +71,23 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def fresh_forward_s() -> float:
+    """Returns the seconds that a float32 forward pass over 16 sites takes, with memory handled as it is set now."""
+    network = build_network(ResNetBackbone(), n_channels=6, embedding_dim=128, trained_px=128, seed=0).eval()
+    images = torch.zeros(16, 6, 512, 512).contiguous(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return statistics.median(seconds(lambda: network(images)) for _ in range(5))
+
+
 def main() -> None:
     """Measures in alternating rounds, prints and keeps the medians."""
     with tempfile.TemporaryDirectory() as folder:
         lake, registry = prepare(Path(folder))
         store = ExperimentStore.open(lake, EXPERIMENT)
+        as_it_was = fresh_forward_s()
         encoder = NetworkEncoder(registry.fetch(f"{MODEL}.v1", Path(folder) / "fetched"))
+        with_kept_memory = fresh_forward_s()
         rows = np.arange(encoder.batch_size) % store.n_sites
         mean, std = channel_statistics(store.sites, encoder.normalisation)
         encoder.embed(store.read(rows), mean[rows], std[rows])  # warms up, and decides the precision
@@ -90,12 +102,12 @@ def main() -> None:
             shutil.rmtree(lake.root / "site_embeddings", ignore_errors=True)
             embed_experiment(lake, registry, EXPERIMENT, model_key=f"{MODEL}.v1")
 
-        times: dict[str, list[float]] = {"bare": [], "pipeline": [], "other_precision": []}
+        times: dict[str, list[float]] = {"bare": [], "pipeline": []}
         other = "fp32" if encoder.precision == "bf16" else "bf16"
         for _ in range(N_ROUNDS):
             times["bare"].append(seconds(lambda: bare(encoder.precision)) / (n_batches * len(rows)))
             times["pipeline"].append(seconds(pipeline) / store.n_sites)
-            times["other_precision"].append(seconds(lambda: bare(other)) / (n_batches * len(rows)))
+        times["other_precision"] = [seconds(lambda: bare(other)) / (n_batches * len(rows))]
     median = {name: statistics.median(values) for name, values in times.items()}
     result = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -108,6 +120,7 @@ def main() -> None:
         f"bare_{other}_sites_per_s": round(1 / median["other_precision"], 1),
         "ratio": round(median["bare"] / median["pipeline"], 3),
         "goal_at_least": 0.9,
+        "gain_by_kept_memory_on_cpu": round(as_it_was / with_kept_memory, 2),
     }
     text = json.dumps(result, indent=1)
     RESULT.parent.mkdir(exist_ok=True)

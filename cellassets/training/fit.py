@@ -13,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as lightning
 
 from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
+from cellassets.training.memory import keep_freed_memory
 from cellassets.training.module import PerturbationClassifier
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sites import Split
@@ -67,6 +68,7 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
         TrainingError: the loss is not finite.
     """
     last = work_dir / LAST_CHECKPOINT
+    keep_freed_memory()
     with _quiet_lightning():
         trainer = lightning.Trainer(
             accelerator="auto",

@@ -137,7 +137,7 @@ def test_complete_experiments_are_left_alone(design, landing):
 def test_incomplete_experiment_is_finished_and_progress_is_told(design, tmp_path):
     reports = []
     write_screen(design, tmp_path, experiment_ids=["HUVEC-1"], progress=lambda *report: reports.append(report))
-    assert reports[-1] == (42, 42, "HUVEC-1")
+    assert reports[-1] == (42, 42, "wells in the landing zone")
     before = digests(tmp_path)
     (tmp_path / "HUVEC-1" / "_COMPLETE").unlink()
     next((tmp_path / "HUVEC-1" / "Plate1").iterdir()).unlink()
