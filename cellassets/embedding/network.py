@@ -19,9 +19,9 @@ BATCH_SIZE = {"cpu": 16, "cuda": 512}
 class NetworkEncoder:
     """A network from a model folder.
 
-    bf16 is used on devices that compute faster in it, and only where every vector of the first 16 sites, with their mean
-    taken out, has a cosine of at least 0.99 with its float32 one. The decision depends on the machine and on these sites
-    alone, never on timing, so the same sites give the same vectors.
+    bf16 is used on devices that compute faster in it, and only where every vector of the first 16 sites, with their
+    mean taken out, has a cosine of at least 0.99 with its float32 one. The decision depends on the machine and on these
+    sites alone, never on timing, so the same sites give the same vectors.
     """
 
     def __init__(self, folder: Path) -> None:
