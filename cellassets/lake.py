@@ -27,7 +27,7 @@ class Lake:
         return self._artifact("plate_store", experiment_id)
 
     def plate_quality(self, experiment_id: str) -> Artifact:
-        """Quality of one experiment: `quality.parquet`, plate heat maps and a contact sheet as PNG."""
+        """Quality of one experiment: `quality.parquet`, plate heat maps (PNG) and contact sheets (JPEG)."""
         return self._artifact("plate_quality", experiment_id)
 
     def checkpoint(self, recipe_name: str) -> Artifact:

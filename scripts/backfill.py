@@ -1,23 +1,26 @@
 """Embeds one data set's experiments with the active models: one Dagster backfill, as a person would start it in the UI.
 
-    python scripts/backfill.py U2OS
+    .venv/bin/python scripts/backfill.py U2OS
 
-The backfill is queued in the instance that DAGSTER_HOME names; a running daemon does the work, and the sensor
-`stale_scores` asks for maps and scores when it is done.
+The backfill is queued in the instance that DAGSTER_HOME names, the demo's by default; a running daemon (`make ui` has
+one) does the work, and the sensor `stale_scores` asks for maps and scores when it is done.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from cellassets.home import Home
 from cellassets.mapping.dataset import dataset_experiments
 from cellassets.reconcile.models import active_models, all_datasets
 from resources.environment import build_resources
 from resources.partitions import partition_key
 
-WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
+REPOSITORY = Path(__file__).parents[1]
+WORKSPACE = REPOSITORY / "workspace.yaml"
 MUTATION = """
 mutation backfill($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -76,7 +79,14 @@ def main() -> None:
     """Queues the backfill and says how to follow it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset_id")
-    partitions = partitions_of(parser.parse_args().dataset_id)
+    parser.add_argument("--home", type=Path, default=REPOSITORY / "demo", help="local deployment (default: demo)")
+    chosen = parser.parse_args()
+    home = Home(chosen.home.resolve())
+    os.environ.setdefault("CELLASSETS_HOME", str(home.root))
+    os.environ.setdefault("DAGSTER_HOME", str(home.dagster_home))
+    if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
+        sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
+    partitions = partitions_of(chosen.dataset_id)
     print(f"backfill {launch(partitions)} of {len(partitions)} partitions of site_embeddings is queued")
 
 
