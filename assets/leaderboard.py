@@ -7,10 +7,10 @@ import dagster as dg
 from assets.checks import check_of
 from assets.materialise import materialised, refusals_as_failures
 from cellassets.scoring.benchmark import BENCHMARKS
-from resources.places import LakeResource
+from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
 
-CHECK = "ranks_only_equal_wells"
+CHECK = "scores_are_of_the_newest_wells"
 
 
 @dg.asset(
@@ -19,18 +19,17 @@ CHECK = "ranks_only_equal_wells"
     owners=["team:machine-learning"],
     kinds={"polars"},
     op_tags=cpu_pod(1, 4),
-    check_specs=check_of(
-        "leaderboard", CHECK, description="Models share a ranking only where the data set held equal wells."
-    ),
+    check_specs=check_of("leaderboard", CHECK, description="No score is of wells that the data set has no longer."),
 )
-def leaderboard(lake: LakeResource) -> dg.MaterializeResult:
+def leaderboard(lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
     """Scores of all models side by side, with paired differences and their intervals."""
+    from cellassets.reconcile.models import dataset_state
     from cellassets.reporting.leaderboard import build_leaderboard, leaderboard_markdown
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import LEADERBOARD
 
     with refusals_as_failures():
-        record = build_leaderboard(lake.open())
+        record = build_leaderboard(lake.open(), dataset_state(lake.open(), configs.path()).datasets)
     artifact = lake.open().leaderboard()
     rows = read_table(artifact.path("leaderboard.parquet", record), LEADERBOARD)
     table = dg.MetadataValue.md(leaderboard_markdown(lake.open()))
@@ -38,9 +37,11 @@ def leaderboard(lake: LakeResource) -> dg.MaterializeResult:
 
 
 def _check(rows: Any) -> dg.AssetCheckResult:
-    axes = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
-    first = rows.filter(rows["rank"] == 1).group_by(axes).len()
-    groups = rows.group_by(axes).len()
+    stale = rows.filter("is_stale")
+    shown = [f"{row['benchmark_name']}/{row['dataset_id']}/{row['model_key']}" for row in stale.to_dicts()]
     return dg.AssetCheckResult(
-        check_name=CHECK, passed=first.height == groups.height, metadata={"n_rankings": groups.height}
+        check_name=CHECK,
+        passed=stale.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"n_stale": stale.height, "stale": ", ".join(shown[:20])},
     )

@@ -24,10 +24,12 @@ def dataset_named(lake: "Lake", configs: "UPath", dataset_id: str) -> "Dataset":
     Raises:
         DatasetError: no cell type that landed and no YAML file has this name.
     """
-    from cellassets.reconcile.models import all_datasets
+    from cellassets.reconcile.models import dataset_state
 
-    datasets = {dataset.dataset_id: dataset for dataset in all_datasets(lake, configs)}
+    state = dataset_state(lake, configs)
+    datasets = {dataset.dataset_id: dataset for dataset in state.datasets}
     if dataset_id not in datasets:
+        reasons = [f"{item.what}: {item.reason}" for item in state.waiting]
         message = f"data set {dataset_id!r} is neither a cell type that landed nor in {configs / 'datasets'}; known: "
-        raise DatasetError(message + ", ".join(sorted(datasets)))
+        raise DatasetError("; ".join([message + ", ".join(sorted(datasets)), *reasons]))
     return datasets[dataset_id]

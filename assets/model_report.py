@@ -34,5 +34,5 @@ def model_report(
     text = page.read_text()
     outside = [mark for mark in ('src="http', "src='http", "<link ", "@import", "url(http") if mark in text]
     check = dg.AssetCheckResult(check_name=CHECK, passed=not outside, metadata={"found": ", ".join(outside)})
-    link = dg.MetadataValue.url(page.path if "://" in str(page) else f"file://{page}")
+    link = dg.MetadataValue.url(page.as_uri())
     return materialised(artifact, record, metadata={"page": link}, checks=[check])

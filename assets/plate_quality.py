@@ -51,11 +51,12 @@ def plate_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
 
 
 def pictures(artifact: "Artifact", record: "Record") -> dict[str, dg.MarkdownMetadataValue]:
-    """Returns every PNG of an artefact as metadata that the Dagster UI shows inline."""
+    """Returns every picture of an artefact as metadata that the Dagster UI shows inline."""
     shown = {}
     for entry in record.files:
         if entry.name.endswith((".png", ".jpg")):
             content = base64.b64encode(artifact.path(entry.name, record).read_bytes()).decode()
-            title = entry.name.removesuffix(".png")
-            shown[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{content})")
+            title, suffix = entry.name.rsplit(".", 1)
+            kind = {"png": "image/png", "jpg": "image/jpeg"}[suffix]
+            shown[title] = dg.MetadataValue.md(f"![{title}](data:{kind};base64,{content})")
     return shown

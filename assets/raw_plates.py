@@ -57,7 +57,9 @@ def raw_plates(
 
 
 def _check(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
-    harmful = findings.filter(findings["consequence"] != "none")
+    from cellassets.plates.ingest import HARMFUL
+
+    harmful = findings.filter(findings["consequence"].is_in(HARMFUL))
     rows = harmful.head(MAX_ROWS_SHOWN).select("finding_kind", "plate_id", "well_id", "site_index", "path", "message")
     lines = ["| " + " | ".join(rows.columns) + " |", "|" + " --- |" * rows.width]
     lines += ["| " + " | ".join("" if value is None else str(value) for value in row) + " |" for row in rows.rows()]

@@ -4,8 +4,10 @@ import dagster as dg
 
 from assets.checkpoint import checkpoint
 from assets.checks import check_of
-from assets.materialise import describe, log_progress, refusals_as_failures
+from assets.materialise import describe, log_progress
 from assets.plate_store import plate_store
+from cellassets.errors import CellAssetsError
+from cellassets.fingerprint import fingerprint
 from resources.partitions import EXPERIMENT_MODEL
 from resources.places import LakeResource, RegistryResource
 from resources.pods import GPU_POOL, gpu_pod
@@ -36,21 +38,28 @@ def site_embeddings(
     """Embedding table of one experiment by one model: Parquet, a row a site."""
     from cellassets.embedding.run import embed_experiment
 
-    fingerprints, counts = [], {}
+    fingerprints, counts, refused = [], {}, {}
     for key in context.partition_keys:
         experiment_id, model_key = axes(key)
-        with refusals_as_failures():
+        try:
             record = embed_experiment(
                 lake.open(), registry.open(), experiment_id, model_key=model_key, progress=log_progress(context)
             )
+        except CellAssetsError as error:  # the run's other partitions go on
+            refused[key] = error
+            continue
         artifact = lake.open().site_embeddings(experiment_id, model_key)
         context.add_asset_metadata(describe(artifact, record), partition_key=key)
         n_stored = lake.open().plate_store(experiment_id).record().summary["n_sites"]
         counts[key] = (record.summary["n_sites"], n_stored)
         fingerprints.append(record.fingerprint)
+    if refused:
+        message = "; ".join(f"{key}: {error}" for key, error in refused.items())
+        raise dg.Failure(f"{len(refused)} of {len(context.partition_keys)} refused: {message}", allow_retries=False)
     wrong = {key: f"{found} rows, {stored} sites" for key, (found, stored) in counts.items() if found != stored}
     check = dg.AssetCheckResult(check_name=CHECK, passed=not wrong, metadata=wrong)
-    return dg.MaterializeResult(data_version=dg.DataVersion("+".join(fingerprints)[:200]), check_results=[check])
+    version = fingerprints[0] if len(fingerprints) == 1 else fingerprint({"of": fingerprints})
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=[check])
 
 
 def axes(key: str) -> tuple[str, str]:

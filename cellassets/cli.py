@@ -67,13 +67,16 @@ def simulate_screen(
 
 
 @nouns["experiment"].command("check")
-def check_experiment(landing: Path, experiment_id: str, as_json: JsonOption = False) -> None:
+def check_experiment(
+    landing: Path, experiment_id: str, configs: Path = Path("configs"), as_json: JsonOption = False
+) -> None:
     """Checks one experiment's folder below LANDING and names what is wrong; publishes nothing."""
     from cellassets.plates.manifest import build_manifest
-    from cellassets.plates.policy import IngestPolicy
+    from cellassets.reconcile.policy import load_policy
 
+    policy = load_policy(UPath(configs)).ingest
     with _bar() as report:
-        manifest = build_manifest(UPath(landing), experiment_id, policy=IngestPolicy(), progress=report)
+        manifest = build_manifest(UPath(landing), experiment_id, policy=policy, progress=report)
     _show(manifest.findings.to_dicts(), as_json)
     if manifest.findings.height:
         raise typer.Exit(1)
@@ -110,7 +113,7 @@ def list_datasets(
 ) -> None:
     """Lists data sets with their fingerprints."""
     from cellassets.mapping.dataset import dataset_experiments, dataset_fingerprint
-    from cellassets.reconcile.models import all_datasets
+    from cellassets.reconcile.models import dataset_state
 
     lake = _lake(home)
     rows = [
@@ -119,7 +122,7 @@ def list_datasets(
             "experiments": ", ".join(dataset_experiments(lake, dataset)),
             "fingerprint": dataset_fingerprint(lake, dataset),
         }
-        for dataset in all_datasets(lake, UPath(configs))
+        for dataset in dataset_state(lake, UPath(configs)).datasets
     ]
     _show(rows, as_json)
 

@@ -102,7 +102,8 @@ class Registry:
         aliases = {model.name: model.aliases for model in _pages(self.client().search_registered_models)}
         entries = []
         for version in _pages(self.client().search_model_versions):
-            own = [alias for alias, number in aliases.get(version.name, {}).items() if int(number) == version.version]
+            number = int(version.version)  # a server gives text, a database a number
+            own = [alias for alias, its_number in aliases.get(version.name, {}).items() if int(its_number) == number]
             try:
                 entries.append(_entry(version, own))
             except PartitionKeyError as error:

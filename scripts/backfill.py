@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from cellassets.home import Home
-from cellassets.mapping.dataset import dataset_experiments
-from cellassets.reconcile.models import active_models, all_datasets
+from cellassets.reconcile.models import active_models, dataset_state, missing_embeddings
 from resources.environment import build_resources
 from resources.partitions import partition_key
 
@@ -35,21 +34,22 @@ mutation backfill($params: LaunchBackfillParams!) {
 
 
 def partitions_of(dataset_id: str) -> list[str]:
-    """Returns the (experiment, model) partition keys of a data set and the active models.
+    """Returns the (experiment, model) partition keys that a data set and the active models are missing.
 
     Raises:
         SystemExit: there is no such data set, or no active model.
     """
     resources = build_resources()
     lake, configs = resources["lake"].open(), resources["configs"]
-    datasets = {dataset.dataset_id: dataset for dataset in all_datasets(lake, configs.path())}
+    datasets = {dataset.dataset_id: dataset for dataset in dataset_state(lake, configs.path()).datasets}
     if dataset_id not in datasets:
         sys.exit(f"no data set {dataset_id!r}; there are: {', '.join(sorted(datasets)) or 'none'}")
-    models = active_models(resources["registry"].open().list_models(), configs.policy().models)
+    registry = resources["registry"].open()
+    models = active_models(registry.list_models(), configs.policy().models)
     if not models:
         sys.exit("no active model is registered")
-    experiments = dataset_experiments(lake, datasets[dataset_id])
-    keys = [partition_key({"experiment": name, "model": entry.key}) for entry in models for name in experiments]
+    missing = missing_embeddings(lake, registry, models=models, datasets=[datasets[dataset_id]])
+    keys = [partition_key(work.keys) for work in missing]
     return [key for key in keys if key is not None]
 
 
@@ -79,14 +79,17 @@ def main() -> None:
     """Queues the backfill and says how to follow it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset_id")
-    parser.add_argument("--home", type=Path, default=REPOSITORY / "demo", help="local deployment (default: demo)")
+    parser.add_argument("--home", type=Path, help="a local deployment, instead of what the environment names")
     chosen = parser.parse_args()
-    home = Home(chosen.home.resolve())
-    os.environ.setdefault("CELLASSETS_HOME", str(home.root))
-    os.environ.setdefault("DAGSTER_HOME", str(home.dagster_home))
+    if chosen.home is not None or "DAGSTER_HOME" not in os.environ:
+        home = Home((chosen.home or REPOSITORY / "demo").resolve())
+        os.environ.update(CELLASSETS_HOME=str(home.root), DAGSTER_HOME=str(home.dagster_home))
     if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
         sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
     partitions = partitions_of(chosen.dataset_id)
+    if not partitions:
+        print(f"everything of {chosen.dataset_id} that is stored is embedded: nothing to do")
+        return
     print(f"backfill {launch(partitions)} of {len(partitions)} partitions of site_embeddings is queued")
 
 

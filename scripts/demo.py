@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,7 @@ from cellassets.artifact import write_bytes
 from cellassets.configuration import load_yaml
 from cellassets.home import Home
 from cellassets.lake import Lake
+from cellassets.reconcile.checkpoints import recipe_state
 from cellassets.reconcile.standing import Standing, standing
 from cellassets.registry import Registry
 from cellassets.reporting.leaderboard import leaderboard_table
@@ -43,11 +45,12 @@ console = Console()
 
 @dataclass(frozen=True)
 class Demo:
-    """One demo: its folder, its screen, its configuration files."""
+    """One demo: its folder, its screen, its configuration files; runs that failed before it started are not its own."""
 
     home: Home
     design: ScreenDesign
     configs: UPath
+    started: datetime
 
     @property
     def lake(self) -> Lake:
@@ -153,9 +156,9 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
         SystemExit: a run failed for good; its reason is printed.
     """
     while True:
-        _stop_at_failure(instance, demo.home)
+        _stop_at_failure(instance, demo)
         stands = demo.standing()
-        now = _running(instance)
+        now = _waiting(demo) | _running(instance)
         for stand in stands:
             bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], ""))
         if all(stand.is_done for stand in stands if until is None or stand.what in until):
@@ -174,6 +177,12 @@ ASSETS = {
 }
 
 
+def _waiting(demo: Demo) -> dict[str, str]:
+    """Returns why recipes wait, as what the bar of the models shows."""
+    waiting = recipe_state(demo.lake, demo.configs / "recipes").waiting
+    return {"models": "; ".join(f"{item.what} {item.reason}" for item in waiting)} if waiting else {}
+
+
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
     """Returns which partitions are being made now, by the first word of the standing."""
     shown: dict[str, list[str]] = {}
@@ -185,14 +194,15 @@ def _running(instance: dg.DagsterInstance) -> dict[str, str]:
     return {word: ", ".join(partitions) for word, partitions in shown.items()}
 
 
-def _stop_at_failure(instance: dg.DagsterInstance, home: Home) -> None:
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
-        if run.tags.get("dagster/will_retry") != "true" and "cellassets/seen" not in run.tags:
+def _stop_at_failure(instance: dg.DagsterInstance, demo: Demo) -> None:
+    failures = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=demo.started)
+    for run in instance.get_runs(filters=failures):
+        if run.tags.get("dagster/will_retry") != "true":
             events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
             reasons = [event.dagster_event.step_failure_data.error_display_string for event in events]
             what = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
             text = f"run {run.run_id} of {what} failed:\n" + "\n".join(reasons)[:4000]
-            sys.exit(f"{text}\nlook at it with `make ui`, or in {home.root / 'daemon.log'}")
+            sys.exit(f"{text}\nlook at it with `make ui`, or in {demo.home.root / 'daemon.log'}")
 
 
 def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
@@ -229,7 +239,7 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     if answer.returncode:
         sys.exit(answer.returncode)
     while not demo.lake.keys("perturbation_map", dataset_id):
-        _stop_at_failure(dg.DagsterInstance.get(), demo.home)
+        _stop_at_failure(dg.DagsterInstance.get(), demo)
         time.sleep(POLL_S)
 
 
@@ -257,7 +267,7 @@ def main() -> None:
     parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
     chosen = parser.parse_args()
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
-    demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()))
+    demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()), datetime.now(UTC))
     demo.enter()
     with alone(demo.home):
         if is_complete(demo):

@@ -22,19 +22,20 @@ def new_experiments(
 ) -> dg.SensorResult:
     """Asks for manifest, store and quality of each experiment that is complete and not taken in as it lies."""
     from cellassets.reconcile.experiments import FirstSeen, landing_state
-    from cellassets.reconcile.models import all_datasets
+    from cellassets.reconcile.models import dataset_state
 
     in_flight = read_in_flight(context.instance)
     state = landing_state(
         lake.open(),
         landing.path(),
-        configs.policy().landing,
+        configs.policy(),
         first_seen=FirstSeen.from_json(context.cursor or "{}"),
         now=datetime.now(UTC),
     )
-    datasets = [dataset.dataset_id for dataset in all_datasets(lake.open(), configs.path())]
+    known = dataset_state(lake.open(), configs.path())
     added = [
         *additions(context, "experiment", [item.keys["experiment"] for item in state.work]),
-        *additions(context, "dataset", datasets),
+        *additions(context, "dataset", [dataset.dataset_id for dataset in known.datasets]),
     ]
-    return answer(run_requests(state.work, in_flight), added, waiting=state.waiting, cursor=state.first_seen.to_json())
+    waiting = [*state.waiting, *known.waiting]
+    return answer(run_requests(state.work, in_flight), added, waiting=waiting, cursor=state.first_seen.to_json())

@@ -17,12 +17,13 @@ def new_models(
     context: dg.SensorEvaluationContext, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
 ) -> dg.SensorResult:
     """Asks for each missing (experiment, active model) pair of the active data sets."""
-    from cellassets.reconcile.models import active_datasets, active_models, all_datasets, missing_embeddings
+    from cellassets.reconcile.models import active_datasets, active_models, dataset_state, missing_embeddings
 
     in_flight = read_in_flight(context.instance)
     policy = configs.policy()
     models = active_models(registry.open().list_models(), policy.models)
-    datasets = active_datasets(lake.open(), all_datasets(lake.open(), configs.path()), policy.datasets)
+    state = dataset_state(lake.open(), configs.path())
+    datasets = active_datasets(lake.open(), state.datasets, policy.datasets)
     work = missing_embeddings(lake.open(), registry.open(), models=models, datasets=datasets)
     added = additions(context, "model", [entry.key for entry in models])
-    return answer(run_requests(work, in_flight), added)
+    return answer(run_requests(work, in_flight), added, waiting=state.waiting)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 10
 MAX_LISTED = 5
+RUN_KEY_TAG = "dagster/run_key"
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -31,11 +32,16 @@ class InFlight:
 
     partitions: frozenset[tuple[str, str | None]]
     backfilled_assets: frozenset[str]
+    instance: dg.DagsterInstance
 
     def covers(self, work: "Work") -> bool:
         """True where a run for one of these assets and this partition, or a backfill of the asset, is under way."""
         key = partition_key(work.keys)
         return any((asset, key) in self.partitions or asset in self.backfilled_assets for asset in work.assets)
+
+    def was_asked(self, work: "Work") -> bool:
+        """True where a run was made for exactly this work before, whatever came of it."""
+        return self.instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: work.run_key})) > 0
 
     def touches(self, asset_prefix: str) -> bool:
         """True where a run of an asset with this prefix is under way, whatever the partition."""
@@ -51,11 +57,11 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
         partitions.update((name, run.tags.get("dagster/partition")) for name in names)
         if "dagster/backfill" in run.tags:
             backfilled.update(names)
-    return InFlight(frozenset(partitions), frozenset(backfilled))
+    return InFlight(frozenset(partitions), frozenset(backfilled), instance)
 
 
 def run_requests(work: Iterable["Work"], in_flight: InFlight, *, job_name: str | None = None) -> list[dg.RunRequest]:
-    """Returns one run request for each piece of work that is not under way.
+    """Returns one run request for each piece of work that is not under way and was not asked for before.
 
     Args:
         work: what is missing.
@@ -70,7 +76,7 @@ def run_requests(work: Iterable["Work"], in_flight: InFlight, *, job_name: str |
             asset_selection=[dg.AssetKey(name.split("/")) for name in item.assets],
         )
         for item in work
-        if not in_flight.covers(item)
+        if not in_flight.covers(item) and not in_flight.was_asked(item)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from cellassets.errors import EncoderError
+from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
 
@@ -53,7 +53,11 @@ def load_encoder(folder: Path) -> Encoder:
         EncoderError: its kind is not one of those that are known here.
         RegistryError: a file of it is missing or damaged.
     """
-    kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
+    try:
+        kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
+    except (FileNotFoundError, ValueError, AttributeError) as error:
+        message = f"{folder / SPEC_NAME}: not there or not the description of an encoder ({error})"
+        raise RegistryError(message) from error
     if kind == "network":
         from cellassets.embedding.network import NetworkEncoder
 

@@ -21,7 +21,7 @@ class NetworkEncoder:
 
     bf16 is used on devices that compute faster in it, and only where every vector of the first 16 sites, with their
     mean taken out, has a cosine of at least 0.99 with its float32 one. The decision depends on the machine and on these
-    sites alone, never on timing, so the same sites give the same vectors.
+    sites alone, never on timing.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -5,6 +5,7 @@ from cellassets.lake import Lake
 from cellassets.registry import Registry
 
 CODE_VERSION = "1"
+ENCODER_KINDS = ("network", "classical")
 
 
 def plan_embeddings(lake: Lake, registry: Registry, experiment_id: str, model_key: str) -> Plan:

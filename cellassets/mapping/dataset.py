@@ -13,7 +13,7 @@ from upath import UPath
 
 from cellassets.artifact import Artifact
 from cellassets.configuration import Parameters, load_yaml
-from cellassets.errors import DatasetError
+from cellassets.errors import ConfigError, DatasetError
 from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.lake import Lake
 from cellassets.tables.content import frame_fingerprint
@@ -63,25 +63,22 @@ class Dataset(Parameters):
 
 
 def cell_type_datasets(lake: Lake) -> list[Dataset]:
-    """Returns one dataset a cell type that has landed, named like it, in order of the names.
-
-    Raises:
-        PartitionKeyError: a cell type's name cannot be a partition key.
-    """
+    """Returns one dataset a cell type that has landed, named like it, in order of the names."""
     cell_types = {name for experiment_id in _landed(lake) for name in _cell_types(lake, experiment_id)}
     return [Dataset(dataset_id=name, cell_types=(name,)) for name in sorted(cell_types)]
 
 
-def load_datasets(folder: UPath) -> list[Dataset]:
-    """Returns the curated datasets of a folder of YAML files, in order of their names (a file's stem is its id).
+def load_dataset(path: UPath) -> Dataset:
+    """Returns the curated dataset in a YAML file; its id is the file's stem.
 
     Raises:
-        ConfigError: a file is not a valid dataset.
+        ConfigError: the file is not a valid dataset, or gives itself another id.
     """
-    if not folder.is_dir():
-        return []
-    paths = sorted((path for path in folder.iterdir() if path.suffix == ".yaml"), key=lambda path: path.name)
-    return [load_yaml(path, Dataset, dataset_id=path.stem) for path in paths]
+    dataset = load_yaml(path, Dataset, dataset_id=path.stem)
+    if dataset.dataset_id != path.stem:
+        message = f"{path}: dataset_id: found {dataset.dataset_id!r}; it is called as its file: leave the key out"
+        raise ConfigError(message)
+    return dataset
 
 
 def dataset_experiments(lake: Lake, dataset: Dataset) -> list[str]:

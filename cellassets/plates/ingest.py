@@ -1,5 +1,7 @@
 """The stage `raw_plates`: an experiment's manifest, published or refused as a whole. Images stay where they landed."""
 
+from typing import Any
+
 import polars as pl
 from upath import UPath
 
@@ -16,6 +18,11 @@ from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
 CODE_VERSION = "1"
 HARMFUL = ("site_dropped", "well_dropped", "refused")
+
+
+def ingest_settings(policy: IngestPolicy) -> dict[str, Any]:
+    """Returns what a manifest hangs on beside the folder: inputs that its record carries."""
+    return {"policy": policy.model_dump(mode="json"), "code_version": CODE_VERSION}
 
 
 def ingest_plates(
@@ -37,7 +44,7 @@ def ingest_plates(
     """
     artifact = lake.raw_plates(experiment_id)
     signature = signature_of(landing, experiment_id)
-    settings = {"policy": policy.model_dump(mode="json"), "code_version": CODE_VERSION}
+    settings = ingest_settings(policy)
     record = artifact.find_record()
     is_same_folder = record is not None and record.summary["landing_signature"] == signature
     if record is not None and is_same_folder and settings.items() <= record.inputs.items():
@@ -59,9 +66,10 @@ def ingest_plates(
 
 def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPolicy) -> None:
     harmful = manifest.findings.filter(pl.col("consequence").is_in(HARMFUL))
-    dropped_frac = manifest.n_dropped / max(manifest.n_sites, 1)
+    n_kept = manifest.n_sites - manifest.n_dropped
+    dropped_frac = 1 - n_kept / max(manifest.n_sites_named, 1)
     reason = None
-    if manifest.n_sites == manifest.n_dropped:
+    if n_kept == 0:
         reason = "no site is left"
     elif policy.on_bad_site == "refuse" and harmful.height:
         reason = f"policy on_bad_site is refuse and {harmful.height} findings cost sites or wells"

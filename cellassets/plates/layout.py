@@ -11,6 +11,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.errors import LayoutError
+from cellassets.fingerprint import KEY_PATTERN
 from cellassets.lake import resolve_below
 from cellassets.plates.landing import MARKER, METADATA
 from cellassets.plates.well import normalise_well
@@ -26,6 +27,7 @@ CONTROL_KINDS = {
     "untreated": "untreated",
 }
 KINDS = ("gene", "compound", "control")
+PAIR_SEPARATOR = "|"  # in the names of pairs of genes that scores carry
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
     if missing:
         message = f"{path}: lacks the columns {missing}, has {table.columns}"
         raise LayoutError(message)
-    rows = table.with_row_index("line", offset=2).filter(pl.col("experiment") == experiment_id)
+    lines = table.with_row_index("line", offset=2)
+    _refuse(lines, pl.col("experiment").fill_null("").str.strip_chars() == "", str(path), "experiment: an empty cell")
+    rows = lines.filter(pl.col("experiment") == experiment_id)
     if rows.is_empty():
         found = sorted(table["experiment"].unique().drop_nulls().to_list())[:5]
         message = f"{path}: no row of experiment {experiment_id}; it has {found}"
@@ -141,6 +145,12 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     _refuse(rows, ~pl.col("site").str.contains(r"^[1-9][0-9]*$"), source, "site: expected a number from 1")
     _refuse(rows, ~pl.col("well_type").is_in(list(CONTROL_KINDS)), source, f"well_type: expected {list(CONTROL_KINDS)}")
     _refuse(rows, ~pl.col("perturbation_kind").is_in(KINDS), source, f"perturbation_kind: expected {list(KINDS)}")
+    cell_type = pl.col("cell_type").str
+    is_key = cell_type.contains(f"^(?:{KEY_PATTERN.pattern})$") & ~cell_type.contains("..", literal=True)
+    _refuse(rows, ~is_key, source, "cell_type: names a data set, so letters, digits, '_', '-' and single '.' only")
+    for name in ("sirna", "gene_symbol"):
+        is_bad = pl.col(name).str.contains(PAIR_SEPARATOR, literal=True)
+        _refuse(rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another sign")
     concentration = pl.col("concentration_um").cast(pl.Float64, strict=False)
     is_bad = pl.col("concentration_um").is_not_null() & (concentration.is_null() | (concentration < 0))
     _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0")

@@ -25,13 +25,18 @@ WELL_COLUMNS = [name for name in WELLS.names if name not in ("experiment_id", "p
 
 @dataclass(frozen=True)
 class Manifest:
-    """Images, wells and findings of one experiment, and how many sites its metadata names and it loses."""
+    """Images, wells and findings of one experiment, and what it loses.
+
+    `n_sites` are the sites of the wells that are kept, `n_dropped` those of them that are lost; `n_sites_named` counts
+    the metadata's sites, those of dropped wells too.
+    """
 
     images: pl.DataFrame
     wells: pl.DataFrame
     findings: pl.DataFrame
     n_sites: int
     n_dropped: int
+    n_sites_named: int
 
 
 def build_manifest(
@@ -49,7 +54,8 @@ def build_manifest(
         LayoutError: the folder or its metadata is not in RxRx1's layout.
     """
     check = _Check(experiment_id, policy)
-    rows = check.wells_of(read_metadata(landing, experiment_id))
+    named = read_metadata(landing, experiment_id)
+    rows = check.wells_of(named)
     listing = list_images(landing / experiment_id)
     for path, reason in listing.others:
         check.add("unexpected_file", f"{path}: {reason}", "file_ignored", path=path)
@@ -63,6 +69,7 @@ def build_manifest(
         findings=findings_table(check.findings),
         n_sites=rows.height,
         n_dropped=len(dropped),
+        n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
     )
 
 
@@ -138,7 +145,8 @@ class _Check:
             self.add("images_without_row", message, "file_ignored", site=site)
         for site in sorted(self.sites):
             self._expect_channels(site, by_site.get(site, []))
-        return [image for site in sorted(self.sites) for image in by_site.get(site, [])]
+        known = range(1, self.policy.n_channels + 1)
+        return [image for site in sorted(self.sites) for image in by_site.get(site, []) if image.channel_index in known]
 
     def _expect_channels(self, site: Site, images: list[ImageFile]) -> None:
         if not images:
@@ -154,13 +162,13 @@ class _Check:
                 absent = ImageFile(*site, channel, f"{site[0]}/{site[1]}_s{site[2]}_w{channel}.png")
                 self.add("missing_image", message, "site_dropped", at=absent)
         for channel, same in sorted(by_channel.items()):
-            if len(same) > 1:
+            if not 1 <= channel <= self.policy.n_channels:
+                message = f"{same[0].path}: channel {channel}; expected 1 to {self.policy.n_channels}"
+                self.add("unexpected_file", message, "file_ignored", at=same[0])
+            elif len(same) > 1:
                 names = ", ".join(image.path for image in same)
                 message = f"{_called(site)} channel {channel}: {len(same)} files ({names}); which one counts?"
                 self.add("duplicate_image", message, "site_dropped", at=same[0])
-            elif channel > self.policy.n_channels:
-                message = f"{same[0].path}: channel {channel}; expected 1 to {self.policy.n_channels}"
-                self.add("unexpected_file", message, "file_ignored", at=same[0])
 
     def images(self, scanned: list[ScannedImage]) -> None:
         """Notes images that are not whole, not of the usual form, or a copy of another."""
@@ -215,7 +223,6 @@ class _Check:
                 "is_usable": (image.file.plate_id, image.file.well_id, image.file.site_index) not in dropped,
             }
             for image in scanned
-            if 1 <= image.file.channel_index <= len(channels)
         ]
         table = pl.DataFrame(rows) if rows else IMAGES.empty()
         return IMAGES.conform(table, source=self.experiment_id)

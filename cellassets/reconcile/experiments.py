@@ -6,10 +6,18 @@ from datetime import datetime, timedelta
 
 from upath import UPath
 
+from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
+from cellassets.plates.ingest import ingest_settings
 from cellassets.plates.landing import LandedExperiment, find_experiments
-from cellassets.reconcile.policy import LandingPolicy
+from cellassets.plates.policy import IngestPolicy
+from cellassets.plates.quality import QualityParameters
+from cellassets.reconcile.policy import Policy
 from cellassets.reconcile.work import Waiting, Work, run_key
+from cellassets.store import inspect, pack
+from cellassets.store.inspect import plan_quality
+from cellassets.store.pack import plan_store
+from cellassets.store.spec import StoreSpec
 
 ASSETS = ("raw_plates", "plate_store", "plate_quality")
 
@@ -39,15 +47,13 @@ class LandingState:
     first_seen: FirstSeen
 
 
-def landing_state(
-    lake: Lake, landing: UPath, policy: LandingPolicy, *, first_seen: FirstSeen, now: datetime
-) -> LandingState:
+def landing_state(lake: Lake, landing: UPath, policy: Policy, *, first_seen: FirstSeen, now: datetime) -> LandingState:
     """Returns which landed experiments to take in, and which to leave alone for now.
 
     Args:
         lake: where their artefacts are.
         landing: folder that holds a folder an experiment.
-        policy: when a folder without a marker counts as complete.
+        policy: when a folder without a marker counts as complete, and what an experiment has to be.
         first_seen: what the previous call returned (empty at the first).
         now: the time of this call, with a time zone.
     """
@@ -60,33 +66,38 @@ def landing_state(
             since = now.isoformat()
         seen[landed.experiment_id] = (landed.signature, since)
         quiet = now - datetime.fromisoformat(since)
-        if not landed.is_marked_complete and quiet < timedelta(minutes=policy.quiet_minutes):
+        if not landed.is_marked_complete and quiet < timedelta(minutes=policy.landing.quiet_minutes):
             reason = f"no _COMPLETE in it and changed {quiet.total_seconds():.0f} s ago"
             waiting.append(Waiting(landed.experiment_id, reason))
-        elif not is_taken_in(lake, landed):
-            work.append(_work(lake, landed))
+        elif not is_taken_in(lake, landed, policy.ingest):
+            work.append(_work(lake, landed, policy.ingest))
     return LandingState(work, waiting, FirstSeen(seen))
 
 
-def is_taken_in(lake: Lake, landed: LandedExperiment) -> bool:
-    """True where manifest, store and quality are all made from the folder as it lies now."""
+def is_taken_in(lake: Lake, landed: LandedExperiment, policy: IngestPolicy) -> bool:
+    """True where manifest, store and quality are all made from the folder as it lies now, by this policy."""
     manifest = lake.raw_plates(landed.experiment_id).find_record()
     if manifest is None or manifest.summary["landing_signature"] != landed.signature:
         return False
-    return is_stored(lake, landed.experiment_id)
+    return ingest_settings(policy).items() <= manifest.inputs.items() and is_stored(lake, landed.experiment_id)
 
 
 def is_stored(lake: Lake, experiment_id: str) -> bool:
-    """True where store and quality are made from the published manifest."""
-    manifest = lake.raw_plates(experiment_id).find_record()
-    store = lake.plate_store(experiment_id).find_record()
-    quality = lake.plate_quality(experiment_id).find_record()
-    if manifest is None or store is None or quality is None:
+    """True where store and quality are made from the published manifest, as they would be made now."""
+    if lake.raw_plates(experiment_id).find_record() is None:
         return False
-    return store.inputs["raw_plates"] == manifest.fingerprint and quality.inputs["plate_store"] == store.fingerprint
+    if not lake.plate_store(experiment_id).is_done(plan_store(lake, experiment_id, spec=StoreSpec())):
+        return False
+    wanted = plan_quality(lake, experiment_id, parameters=QualityParameters())
+    return lake.plate_quality(experiment_id).is_done(wanted)
 
 
-def _work(lake: Lake, landed: LandedExperiment) -> Work:
+def _work(lake: Lake, landed: LandedExperiment, policy: IngestPolicy) -> Work:
     experiment_id = landed.experiment_id
-    key = run_key((lake.raw_plates(experiment_id), landed.signature))
+    wanted = {
+        "signature": landed.signature,
+        "settings": ingest_settings(policy),
+        "code_versions": [pack.CODE_VERSION, inspect.CODE_VERSION],
+    }
+    key = run_key((lake.raw_plates(experiment_id), fingerprint(wanted)))
     return Work({"experiment": experiment_id}, ASSETS, key)

@@ -1,18 +1,31 @@
 """Active models, active datasets, and the embeddings that they are missing."""
 
+from dataclasses import dataclass
+
 from upath import UPath
 
-from cellassets.embedding.plan import plan_embeddings
+from cellassets.embedding.plan import ENCODER_KINDS, plan_embeddings
+from cellassets.errors import CellAssetsError, ConfigError
 from cellassets.lake import Lake
-from cellassets.mapping.dataset import Dataset, cell_type_datasets, dataset_experiments, load_datasets
+from cellassets.mapping.dataset import (
+    Dataset,
+    cell_type_datasets,
+    dataset_experiments,
+    dataset_fingerprint,
+    load_dataset,
+)
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import DatasetPolicy, ModelPolicy
-from cellassets.reconcile.work import Work, is_missing, run_key
+from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
 from cellassets.registry import ModelEntry, Registry
 
 
 def active_models(entries: list[ModelEntry], policy: ModelPolicy) -> list[ModelEntry]:
-    """Returns the models that are embedded and benchmarked on everything new, sorted by key."""
+    """Returns the models that are embedded and benchmarked on everything new, sorted by key.
+
+    What else is in the registry, of a kind that is no encoder here, does not count.
+    """
+    entries = [entry for entry in entries if entry.kind in ENCODER_KINDS]
     by_age = sorted(entries, key=lambda entry: (entry.created_at_ms, entry.key), reverse=True)
     newest = {entry.key for entry in by_age[: policy.newest]}
     return [
@@ -22,9 +35,35 @@ def active_models(entries: list[ModelEntry], policy: ModelPolicy) -> list[ModelE
     ]
 
 
-def all_datasets(lake: Lake, configs: UPath) -> list[Dataset]:
-    """Returns one dataset a cell type that landed, and the curated ones."""
-    return [*cell_type_datasets(lake), *load_datasets(configs / "datasets")]
+@dataclass(frozen=True)
+class DatasetState:
+    """The datasets that can be judged on now, and why the others cannot."""
+
+    datasets: list[Dataset]
+    waiting: list[Waiting]
+
+
+def dataset_state(lake: Lake, configs: UPath) -> DatasetState:
+    """Returns one dataset a cell type that landed, and the curated ones; a wrong one holds up itself alone."""
+    state = DatasetState([], [])
+    for dataset in cell_type_datasets(lake):
+        state.datasets.append(dataset)
+    folder = configs / "datasets"
+    for path in sorted(folder.glob("*.yaml"), key=lambda path: path.name) if folder.is_dir() else []:
+        try:
+            state.datasets.append(_usable(lake, path, known={dataset.dataset_id for dataset in state.datasets}))
+        except CellAssetsError as error:
+            state.waiting.append(Waiting(f"data set {path.stem}", str(error)))
+    return state
+
+
+def _usable(lake: Lake, path: UPath, *, known: set[str]) -> Dataset:
+    dataset = load_dataset(path)
+    if dataset.dataset_id in known:
+        message = f"{path}: the cell type {dataset.dataset_id} is a data set of this name already; rename the file"
+        raise ConfigError(message)
+    dataset_fingerprint(lake, dataset)  # its experiments are there, its wells are those that it was frozen with
+    return dataset
 
 
 def active_datasets(lake: Lake, datasets: list[Dataset], policy: DatasetPolicy) -> list[Dataset]:

@@ -66,9 +66,9 @@ def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: 
     return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
 
 
-def stale_leaderboard(lake: Lake) -> list[Work]:
+def stale_leaderboard(lake: Lake, datasets: list[Dataset]) -> list[Work]:
     """Returns the leaderboard where scores were published that it does not show."""
-    plan = plan_leaderboard(lake)
+    plan = plan_leaderboard(lake, datasets)
     artifact = lake.leaderboard()
     if not plan.inputs["scores"] or not is_missing(artifact, plan):
         return []

@@ -9,7 +9,7 @@ from cellassets.mapping.dataset import dataset_experiments
 from cellassets.plates.landing import find_experiments
 from cellassets.reconcile.checkpoints import recipe_state
 from cellassets.reconcile.experiments import is_taken_in
-from cellassets.reconcile.models import active_datasets, active_models, all_datasets, missing_embeddings
+from cellassets.reconcile.models import active_datasets, active_models, dataset_state, missing_embeddings
 from cellassets.reconcile.policy import load_policy
 from cellassets.reconcile.scores import stale_leaderboard, stale_reports, stale_scores
 from cellassets.registry import Registry
@@ -37,13 +37,14 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
     """
     policy = load_policy(configs)
     landed = find_experiments(landing)
-    n_taken_in = sum(is_taken_in(lake, experiment) for experiment in landed)
+    n_taken_in = sum(is_taken_in(lake, experiment, policy.ingest) for experiment in landed)
     recipes = recipe_state(lake, configs / "recipes")
     n_untrained = len(recipes.work) + len(recipes.waiting)
     n_recipes = len(recipes.names) + sum(item.what not in recipes.names for item in recipes.waiting)
     models = active_models(registry.list_models(), policy.models)
     n_models = max(len(models), n_recipes)
-    datasets = active_datasets(lake, all_datasets(lake, configs), policy.datasets)
+    defined = dataset_state(lake, configs).datasets
+    datasets = active_datasets(lake, defined, policy.datasets)
 
     experiments = {name for dataset in datasets for name in dataset_experiments(lake, dataset)}
     unembedded = missing_embeddings(lake, registry, models=models, datasets=datasets)
@@ -60,7 +61,7 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
     ]
     stale = stale_scores(lake, registry, models=models, datasets=datasets, configs=configs)
     n_scored = len(ready) - len(stale)
-    is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake)
+    is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined)
     n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
     return [
         Standing("plates checked and stored", n_taken_in, len(landed)),

@@ -3,13 +3,12 @@
 Reads every published `scores`; publishes `leaderboard.parquet` and `differences.parquet`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cellassets.artifact import Artifact, Plan, Record
-from cellassets.errors import DatasetError
 from cellassets.lake import Lake
 from cellassets.mapping.dataset import Dataset, dataset_fingerprint
 from cellassets.scoring.benchmark import BENCHMARKS
@@ -34,19 +33,25 @@ def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
                     yield f"{benchmark_name}/{dataset_id}/{model_key}", artifact, record
 
 
-def plan_leaderboard(lake: Lake) -> Plan:
-    """Returns what the leaderboard would be made from now; its `scores` are empty where nothing is scored yet."""
-    found = {name: (artifact, record) for name, artifact, record in published_scores(lake)}
-    datasets = {record.inputs["dataset_id"]: record.inputs["model_key"] for _, record in found.values()}
+def plan_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Plan:
+    """Returns what the leaderboard would be made from now; its `scores` are empty where nothing is scored yet.
+
+    Args:
+        lake: where the scores are.
+        datasets: the data sets as they are defined now; scores on other wells, or of another data set, are stale.
+    """
+    found = {name: record for name, _, record in published_scores(lake)}
+    scored = {record.inputs["dataset_id"] for record in found.values()}
+    wells = {d.dataset_id: dataset_fingerprint(lake, d) for d in datasets if d.dataset_id in scored}
     inputs: dict[str, Any] = {
-        "scores": {name: record.fingerprint for name, (_, record) in found.items()},
-        "datasets": {name: _newest_wells(lake, name, model_key) for name, model_key in sorted(datasets.items())},
+        "scores": {name: record.fingerprint for name, record in found.items()},
+        "datasets": {name: wells.get(name) for name in sorted(scored)},
         "code_version": CODE_VERSION,
     }
     return Plan("leaderboard", inputs)
 
 
-def build_leaderboard(lake: Lake) -> Record:
+def build_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Record:
     """Returns the record of the leaderboard, after making it where scores were published that it does not show.
 
     Raises:
@@ -54,7 +59,7 @@ def build_leaderboard(lake: Lake) -> Record:
     """
     from cellassets.scoring.compare import compare_models
 
-    artifact, plan = lake.leaderboard(), plan_leaderboard(lake)
+    artifact, plan = lake.leaderboard(), plan_leaderboard(lake, datasets)
     if artifact.is_done(plan):
         return artifact.record()
     tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published_scores(lake)]
@@ -147,14 +152,3 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     model = row["model_key"] + (" (other wells)" if row["is_stale"] else "")
     numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}"
     return str(row["rank"]), model, *numbers
-
-
-def _newest_wells(lake: Lake, dataset_id: str, model_key: str) -> str | None:
-    """Fingerprint of the wells that a dataset holds now; None where it cannot be made any more."""
-    record = lake.perturbation_map(dataset_id, model_key).find_record()
-    if record is None:
-        return None
-    try:
-        return dataset_fingerprint(lake, Dataset.model_validate(record.inputs["dataset"]))
-    except DatasetError:
-        return None

@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.relationships import PAIR_SEPARATOR
 from cellassets.scoring.statistics import Mean, benjamini_hochberg, mean_over_nodes
 from cellassets.tables.schemas import DIFFERENCES
 
@@ -57,7 +57,9 @@ def paired_difference(units: pl.DataFrame, first: str, second: str) -> Mean | No
     if both.is_empty():
         return None
     shared = _side_by_side(units.filter(pl.col("level") == "control"), first, second).fill_null(0.0)
-    nodes = np.array([name.split(PAIR_SEPARATOR) for name in both["perturbation_id"].to_list()])
+    names = both["perturbation_id"].to_list()
+    is_pair = units["unit"][0] == "pair"
+    nodes = np.array([name.split(PAIR_SEPARATOR) for name in names] if is_pair else names).reshape(len(names), -1)
     return mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import cosine_similarities
+from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.benchmark import RelationshipParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
@@ -24,7 +25,6 @@ from cellassets.scoring.statistics import (
 from cellassets.tables.parquet import vectors
 
 Pairs = Int[np.ndarray, "pair 2"]
-PAIR_SEPARATOR = "|"
 TIE_BREAK = 1e-6
 
 

@@ -14,9 +14,9 @@ from jaxtyping import Float32, Shaped
 from pydantic import ValidationError
 from upath import UPath
 
-from cellassets.artifact import FileEntry, atomic_write, write_bytes
+from cellassets.artifact import FileEntry, atomic_write, describe_file, write_bytes
 from cellassets.configuration import Parameters
-from cellassets.errors import ImageError
+from cellassets.errors import CorruptArtifact, ImageError
 from cellassets.plates.image import decode_png
 from cellassets.plates.layout import image_path
 from cellassets.store.spec import PlateSpec, checksum_of, empty_index, encode_site
@@ -57,13 +57,13 @@ class ShardNote(Parameters):
 
 
 def find_shard(folder: UPath, plate: PlateSpec, shard: int) -> ShardNote | None:
-    """Returns the note of a shard that an earlier run finished, None where there is none to go by."""
+    """Returns the note of a shard that an earlier run finished and that is still whole; None where there is none."""
     try:
         note = ShardNote.model_validate_json(_note_path(folder, plate, shard).read_bytes())
-        n_bytes = (folder / note.file.name).stat().st_size
-    except (FileNotFoundError, ValidationError):
+        found = describe_file(folder / note.file.name, note.file.name)
+    except (FileNotFoundError, ValidationError, CorruptArtifact):
         return None
-    return note if n_bytes == note.file.n_bytes else None
+    return note if found == note.file else None
 
 
 def write_shard(

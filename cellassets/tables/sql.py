@@ -68,8 +68,9 @@ def published_tables(lake: Lake) -> dict[str, list[UPath]]:
 
 
 def published(lake: Lake) -> Iterator[Artifact]:
-    """Yields every published artefact that holds tables, in the order of kinds and keys."""
-    for kind in dict.fromkeys(kind for kind, _ in VIEWS):
-        folder = lake.root / kind
-        paths = folder.glob(f"**/{RECORD_NAME}") if folder.is_dir() else []
+    """Yields every published artefact, in the order of kinds and keys."""
+    kinds = lake.root.iterdir() if lake.root.is_dir() else []
+    folders = sorted((folder for folder in kinds if folder.is_dir()), key=lambda folder: folder.name)
+    for folder in folders:
+        paths = folder.glob(f"**/{RECORD_NAME}")
         yield from (Artifact(path.parent) for path in sorted(paths, key=str))

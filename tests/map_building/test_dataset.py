@@ -12,7 +12,7 @@ from cellassets.mapping.dataset import (
     dataset_experiments,
     dataset_fingerprint,
     dataset_wells,
-    load_datasets,
+    load_dataset,
 )
 
 EVERY = Dataset(dataset_id="SIM", cell_types=("SIM",))
@@ -93,14 +93,15 @@ def test_missing_experiments_and_cell_types_are_named(landed):
 
 def test_curated_datasets_are_named_by_their_file(tmp_path):
     folder = UPath(tmp_path)
-    assert load_datasets(folder / "nowhere") == []
     (folder / "b.yaml").write_text("cell_types: [HUVEC]\nbatch_by: plate\n")
-    (folder / "a.yaml").write_text("perturbation_kinds: [gene]\n")
-    first, second = load_datasets(folder)
-    assert (first.dataset_id, second.dataset_id, second.batch_by) == ("a", "b", "plate")
+    dataset = load_dataset(folder / "b.yaml")
+    assert (dataset.dataset_id, dataset.batch_by) == ("b", "plate")
     (folder / "c.yaml").write_text("cell_type: HUVEC\n")
     with pytest.raises(ConfigError, match=r"c\.yaml: .*cell_type: Extra inputs"):
-        load_datasets(folder)
+        load_dataset(folder / "c.yaml")
+    (folder / "d.yaml").write_text("dataset_id: b\n")
+    with pytest.raises(ConfigError, match=r"d\.yaml: dataset_id: found 'b'"):
+        load_dataset(folder / "d.yaml")
 
 
 @pytest.mark.parametrize(

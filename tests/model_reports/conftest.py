@@ -94,7 +94,7 @@ def scored_lake(tmp_path_factory):
         map_wells(lake, model_key, wells)
         score(lake, model_key)
     land(lake, wells)
-    build_leaderboard(lake)
+    build_leaderboard(lake, [DATASET])
     return lake
 
 

@@ -69,18 +69,25 @@ def test_equal_scores_share_a_rank(scored_lake):
 
 def test_wells_that_landed_since_make_every_score_stale(scored_lake, dataset):
     newest = dataset_fingerprint(scored_lake, dataset)
-    assert plan_leaderboard(scored_lake).inputs["datasets"] == {"SIM": newest}
+    assert plan_leaderboard(scored_lake, [dataset]).inputs["datasets"] == {"SIM": newest}
     assert board(scored_lake)["is_stale"].all(), "the simulated maps were made of wells-1"
 
 
-def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, add_model):
-    first = build_leaderboard(scored_lake)
-    assert build_leaderboard(scored_lake) == first
-    before = plan_leaderboard(scored_lake).fingerprint
+def test_scores_of_a_data_set_that_is_defined_otherwise_now_are_stale(scored_lake, dataset):
+    narrower = dataset.model_copy(update={"perturbation_kinds": ("compound",)})
+    before, now = (plan_leaderboard(scored_lake, [one]).inputs["datasets"]["SIM"] for one in (dataset, narrower))
+    assert before != now
+    assert plan_leaderboard(scored_lake, []).inputs["datasets"] == {"SIM": None}
+
+
+def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, dataset, add_model):
+    first = build_leaderboard(scored_lake, [dataset])
+    assert build_leaderboard(scored_lake, [dataset]) == first
+    before = plan_leaderboard(scored_lake, [dataset]).fingerprint
     add_model(scored_lake, "new.v1", benchmarks=[])
-    assert plan_leaderboard(scored_lake).fingerprint == before
+    assert plan_leaderboard(scored_lake, [dataset]).fingerprint == before
     add_model(scored_lake, "new.v1", benchmarks=["known_relationships"])
-    assert plan_leaderboard(scored_lake).fingerprint != before
+    assert plan_leaderboard(scored_lake, [dataset]).fingerprint != before
     (scored_lake.scores("known_relationships", "SIM", "new.v1").root / "record.json").unlink()
 
 
@@ -101,6 +108,6 @@ def test_markdown_has_a_row_a_score(scored_lake):
 
 def test_an_empty_lake_has_no_leaderboard_to_make_or_to_show(tmp_path):
     lake = Lake(UPath(tmp_path))
-    assert plan_leaderboard(lake).inputs["scores"] == {}
+    assert plan_leaderboard(lake, []).inputs["scores"] == {}
     with pytest.raises(ArtifactMissing):
         leaderboard_table(lake)

@@ -15,13 +15,13 @@ from assets.raw_plates import raw_plates
 from cellassets.lake import Lake
 from cellassets.plates.policy import IngestPolicy
 from cellassets.reconcile.experiments import FirstSeen, landing_state
-from cellassets.reconcile.policy import LandingPolicy
+from cellassets.reconcile.policy import LandingPolicy, Policy
 from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
 from sensors.new_experiments import new_experiments
 from sensors.new_recipes import new_recipes
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-QUIET = LandingPolicy(quiet_minutes=10)
+QUIET = Policy(landing=LandingPolicy(quiet_minutes=10))
 TAKE_IN = [raw_plates, plate_store, plate_quality]
 
 
