@@ -83,6 +83,13 @@ def test_shared_controls_widen_the_interval():
     assert both["p_value"] > alone["p_value"]
 
 
+def test_a_perturbation_with_a_bar_in_its_name_is_one_perturbation():
+    models = {"a.v1": values(0), "b.v1": values(1)}
+    renamed = {key: {name.replace("p00", "EGFR|KRAS"): v for name, v in found.items()} for key, found in models.items()}
+    plain, barred = (compare_models(pl.concat([rows_of(k, v) for k, v in m.items()])) for m in (models, renamed))
+    assert barred.equals(plain)
+
+
 def test_scores_of_a_benchmark_that_is_gone_are_left_out():
     scores = pl.concat([rows_of(key, values(n), benchmark_name="gone") for n, key in enumerate(("a.v1", "b.v1"))])
     assert compare_models(scores).is_empty()

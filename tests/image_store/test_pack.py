@@ -14,7 +14,7 @@ import pytest
 import zarr
 from upath import UPath
 
-from cellassets.errors import ImageError, StaleArtifact
+from cellassets.errors import CorruptArtifact, ImageError, StaleArtifact
 from cellassets.lake import Lake
 from cellassets.plates.ingest import ingest_plates
 from cellassets.store import writer
@@ -106,6 +106,20 @@ def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack):
         ExperimentStore.open(lake, "E-1").read(range(12)),
         expected_images(landed, ExperimentStore.open(lake, "E-1").sites),
     )
+
+
+def test_a_damaged_shard_is_packed_again_once_its_record_is_deleted(lake, pack):
+    record = pack()
+    shard = next(entry.name for entry in record.files if "/c/" in entry.name)
+    path = lake.plate_store("E-1").path(shard)
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CorruptArtifact, match="delete"):
+        lake.plate_store("E-1").verify()
+    (lake.plate_store("E-1").root / "record.json").unlink()
+    assert pack().files == record.files
+    lake.plate_store("E-1").verify()
 
 
 def test_a_cut_off_shard_of_an_earlier_run_is_packed_again(lake, landed, pack):

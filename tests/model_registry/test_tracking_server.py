@@ -59,6 +59,9 @@ def test_a_model_goes_to_an_mlflow_server_and_comes_back_by_download(server_url,
     registry = Registry(server_url, "")
     entry = registry.register(folder, name="remote", run_id=None, tags={"kind": "classical"})
     assert registry.list_models() == [entry]
+    registry.client().set_registered_model_alias("remote", "champion", "1")
+    assert registry.list_models() == [registry.find("remote.v1")]
+    assert registry.list_models()[0].aliases == ("champion",)
     fetched = registry.fetch("remote.v1", tmp_path / "cache")
     assert fetched.is_relative_to(tmp_path / "cache")
     assert folder_fingerprint(fetched) == entry.fingerprint

@@ -16,9 +16,12 @@ from cellassets.lake import Lake
 from cellassets.plates.policy import IngestPolicy
 from cellassets.reconcile.experiments import FirstSeen, landing_state
 from cellassets.reconcile.policy import LandingPolicy, Policy
+from cellassets.reconcile.work import Work
 from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
 from sensors.new_experiments import new_experiments
+from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
+from sensors.stale_scores import stale_scores
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUIET = Policy(landing=LandingPolicy(quiet_minutes=10))
@@ -147,6 +150,57 @@ def test_a_folder_that_changed_is_asked_for_again_under_another_key(zone, instan
     again = tick(new_experiments, instance, places)
     assert asked(again) == [("E-1", ["plate_quality", "plate_store", "raw_plates"])]
     assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_a_changed_policy_is_seen(zone, instance, places, policy):
+    zone.land()
+    first = tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    assert not tick(new_experiments, instance, places).run_requests
+    write_policy(Path(places["configs"].root), policy.model_copy(update={"on_bad_site": "refuse"}))
+    again = tick(new_experiments, instance, places)
+    assert asked(again) == asked(first)
+    assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_changed_code_of_a_stage_is_seen(zone, instance, places, monkeypatch):
+    zone.land()
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    monkeypatch.setattr("cellassets.store.inspect.CODE_VERSION", "of tomorrow")
+    assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
+
+
+def test_one_wrong_data_set_holds_up_itself_alone(zone, instance, places):
+    zone.land()
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    folder = Path(places["configs"].root) / "datasets"
+    folder.mkdir()
+    for name, text in {
+        "good": "experiment_ids: [E-1]\n",
+        "early": "experiment_ids: [E-1, E-9]\n",
+        "typo": "cell_typs: [HUVEC]\n",
+        "HUVEC": "cell_types: [HUVEC]\n",
+    }.items():
+        (folder / f"{name}.yaml").write_text(text)
+    answer = tick(new_experiments, instance, places)
+    assert sorted(instance.get_dynamic_partitions("dataset")) == ["HUVEC", "good"]
+    for words in ("data set early: ", "E-9", "typo.yaml", "rename the file"):
+        assert words in answer.skip_reason.skip_message
+    assert tick(new_models, instance, places).skip_reason
+    assert tick(stale_scores, instance, places).skip_reason
+
+
+def test_a_pair_that_failed_for_good_does_not_hold_up_the_leaderboard(instance, places, monkeypatch):
+    pair = Work({"dataset": "HUVEC", "model": "m.v1"}, ("benchmark/known_relationships",), "key-of-the-pair")
+    board = Work({}, ("leaderboard",), "key-of-the-board")
+    monkeypatch.setattr("cellassets.reconcile.scores.stale_scores", lambda *_args, **_named: [pair])
+    monkeypatch.setattr("cellassets.reconcile.scores.stale_leaderboard", lambda *_args: [board])
+    assert asked(tick(stale_scores, instance, places)) == [("HUVEC|m.v1", ["benchmark/known_relationships"])]
+    job = dg.Definitions(assets=TAKE_IN, resources=places).resolve_implicit_global_asset_job_def()
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags={"dagster/run_key": pair.run_key})
+    assert asked(tick(stale_scores, instance, places)) == [(None, ["leaderboard"])]
 
 
 def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instance, places):

@@ -1,5 +1,6 @@
 """Everything that can be wrong with a folder is found, named, and costs what policy says."""
 
+import re
 import shutil
 
 import imagecodecs
@@ -180,6 +181,42 @@ def test_what_is_wrong_is_named_with_its_place_and_its_cost(
     lost = images.filter(~pl.col("is_usable")).select("plate_id", "well_id", "site_index").unique()
     assert lost.height <= n_dropped
     assert images.filter("is_usable").height % 3 == 0
+
+
+def test_a_channel_that_nobody_asked_for_costs_nothing_whatever_is_in_it(lake, zone, ingest):
+    folder = zone.land()
+    for site in (1, 2):
+        (folder / f"Plate1/B02_s{site}_w4.png").write_bytes(imagecodecs.png_encode(np.ones((8, 8), np.uint16)))
+    (folder / "Plate1/B02_s1_w0.png").write_bytes(b"no image")
+    assert ingest().summary["n_dropped"] == 0
+    findings = published(lake, "findings", FINDINGS)
+    assert set(findings["consequence"]) == {"file_ignored"}
+    assert sorted(findings["channel_index"]) == [0, 4, 4]
+
+
+def test_wells_that_are_lost_count_among_what_policy_allows(zone, ingest):
+    folder = zone.land()
+    _contradict(zone, folder)  # one well of six
+    with pytest.raises(PlateRefused, match=r"17% of its sites would be dropped, policy allows 10%"):
+        ingest(max_dropped_frac=0.1)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("cell_type", "U-2 OS", "cell_type: names a data set"),
+        ("cell_type", "a..b", "cell_type: names a data set"),
+        ("sirna", "EGFR|KRAS", "sirna: '|' separates"),
+        ("experiment", " ", "experiment: an empty cell"),
+    ],
+)
+def test_names_that_would_break_later_are_refused_with_their_line(zone, ingest, column, value, words):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    zone.write_metadata(folder, [*rows[:3], {**rows[3], column: value}, *rows[4:]])
+    with pytest.raises(LayoutError, match=re.escape(words)) as caught:
+        ingest()
+    assert "metadata.csv, line 5" in str(caught.value)
 
 
 def test_every_image_of_a_kind_is_named_not_only_the_first(lake, zone, ingest):
