@@ -48,7 +48,7 @@ def partitions_of(dataset_id: str) -> list[str]:
     models = active_models(registry.list_models(), configs.policy().models)
     if not models:
         sys.exit("no active model is registered")
-    missing = missing_embeddings(lake, registry, models=models, datasets=[datasets[dataset_id]])
+    missing = missing_embeddings(lake, models=models, datasets=[datasets[dataset_id]])
     keys = [partition_key(work.keys) for work in missing]
     return [key for key in keys if key is not None]
 

@@ -24,6 +24,6 @@ def new_models(
     models = active_models(registry.open().list_models(), policy.models)
     state = dataset_state(lake.open(), configs.path())
     datasets = active_datasets(lake.open(), state.datasets, policy.datasets)
-    work = missing_embeddings(lake.open(), registry.open(), models=models, datasets=datasets)
+    work = missing_embeddings(lake.open(), models=models, datasets=datasets)
     added = additions(context, "model", [entry.key for entry in models])
     return answer(run_requests(work, in_flight), added, waiting=state.waiting)

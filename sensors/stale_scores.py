@@ -27,7 +27,7 @@ def stale_scores(
     models = active_models(registry.open().list_models(), configs.policy().models)
     state = dataset_state(lake.open(), configs.path())
     datasets = state.datasets
-    work = scores.stale_scores(lake.open(), registry.open(), models=models, datasets=datasets, configs=configs.path())
+    work = scores.stale_scores(lake.open(), models=models, datasets=datasets, configs=configs.path())
     requests = run_requests(work, in_flight, job_name=score_maps.name)
     if not requests and not in_flight.touches("benchmark/"):
         board = scores.stale_leaderboard(lake.open(), datasets)

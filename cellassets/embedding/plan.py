@@ -2,23 +2,22 @@
 
 from cellassets.artifact import Plan
 from cellassets.lake import Lake
-from cellassets.registry import Registry
+from cellassets.registry import ModelEntry
 
 CODE_VERSION = "1"
 ENCODER_KINDS = ("network", "classical")
 
 
-def plan_embeddings(lake: Lake, registry: Registry, experiment_id: str, model_key: str) -> Plan:
+def plan_embeddings(lake: Lake, experiment_id: str, entry: ModelEntry) -> Plan:
     """Returns what the embeddings of one experiment by one model would be made from now.
 
     Raises:
         ArtifactMissing: the experiment is not stored.
-        RegistryError: there is no such model.
     """
     inputs = {
         "plate_store": lake.plate_store(experiment_id).record().fingerprint,
-        "model_key": model_key,
-        "model": registry.find(model_key).fingerprint,
+        "model_key": entry.key,
+        "model": entry.fingerprint,
         "code_version": CODE_VERSION,
     }
     return Plan("site_embeddings", inputs)

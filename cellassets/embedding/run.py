@@ -47,7 +47,7 @@ def embed_experiment(
         EncoderError: the model was made for other channels, or a vector is not finite; names the site.
         CorruptArtifact: a shard of the store or a file of the model is damaged.
     """
-    plan = plan_embeddings(lake, registry, experiment_id, model_key)
+    plan = plan_embeddings(lake, experiment_id, registry.find(model_key))
     artifact = lake.site_embeddings(experiment_id, model_key)
     if artifact.is_done(plan):
         return artifact.record()

@@ -17,7 +17,7 @@ from cellassets.mapping.dataset import (
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import DatasetPolicy, ModelPolicy
 from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
-from cellassets.registry import ModelEntry, Registry
+from cellassets.registry import ModelEntry
 
 
 def active_models(entries: list[ModelEntry], policy: ModelPolicy) -> list[ModelEntry]:
@@ -73,16 +73,14 @@ def active_datasets(lake: Lake, datasets: list[Dataset], policy: DatasetPolicy) 
     return [d for d in datasets if d.dataset_id in policy.active or lake.keys("perturbation_map", d.dataset_id)]
 
 
-def missing_embeddings(
-    lake: Lake, registry: Registry, *, models: list[ModelEntry], datasets: list[Dataset]
-) -> list[Work]:
+def missing_embeddings(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset]) -> list[Work]:
     """Returns the (experiment, model) pairs of these datasets that are not embedded as they are now."""
     experiments = sorted({name for dataset in datasets for name in dataset_experiments(lake, dataset)})
     work = []
     for experiment_id in (name for name in experiments if is_stored(lake, name)):
         for entry in models:
             artifact = lake.site_embeddings(experiment_id, entry.key)
-            plan = plan_embeddings(lake, registry, experiment_id, entry.key)
+            plan = plan_embeddings(lake, experiment_id, entry)
             if is_missing(artifact, plan):
                 keys = {"experiment": experiment_id, "model": entry.key}
                 work.append(Work(keys, ("site_embeddings",), run_key((artifact, plan.fingerprint))))

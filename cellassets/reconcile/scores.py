@@ -17,9 +17,7 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import plan_scores
 
 
-def stale_scores(
-    lake: Lake, registry: Registry, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath
-) -> list[Work]:
+def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> list[Work]:
     """Returns the (dataset, model) pairs to map and score, each with exactly the assets that are out of date.
 
     A pair counts only when every experiment of the dataset is stored and embedded as it is now, so that a backfill
@@ -28,7 +26,7 @@ def stale_scores(
     work = []
     for dataset in datasets:
         for entry in models:
-            if _is_embedded(lake, registry, dataset, entry.key):
+            if _is_embedded(lake, dataset, entry):
                 steps = _stale_steps(lake, dataset, entry.key, configs)
                 if steps:
                     keys = {"dataset": dataset.dataset_id, "model": entry.key}
@@ -37,11 +35,11 @@ def stale_scores(
     return work
 
 
-def _is_embedded(lake: Lake, registry: Registry, dataset: Dataset, model_key: str) -> bool:
+def _is_embedded(lake: Lake, dataset: Dataset, entry: ModelEntry) -> bool:
     experiments = dataset_experiments(lake, dataset)
     return bool(experiments) and all(
         is_stored(lake, name)
-        and not is_missing(lake.site_embeddings(name, model_key), plan_embeddings(lake, registry, name, model_key))
+        and not is_missing(lake.site_embeddings(name, entry.key), plan_embeddings(lake, name, entry))
         for name in experiments
     )
 

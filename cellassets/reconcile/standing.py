@@ -47,7 +47,7 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
     datasets = active_datasets(lake, defined, policy.datasets)
 
     experiments = {name for dataset in datasets for name in dataset_experiments(lake, dataset)}
-    unembedded = missing_embeddings(lake, registry, models=models, datasets=datasets)
+    unembedded = missing_embeddings(lake, models=models, datasets=datasets)
     n_embeddings = len(experiments) * n_models
     n_embedded = len(experiments) * len(models) - len(unembedded)
 
@@ -59,7 +59,7 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
         for model in models
         if not any((name, model.key) in held_up for name in dataset_experiments(lake, dataset))
     ]
-    stale = stale_scores(lake, registry, models=models, datasets=datasets, configs=configs)
+    stale = stale_scores(lake, models=models, datasets=datasets, configs=configs)
     n_scored = len(ready) - len(stale)
     is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined)
     n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
