@@ -1,7 +1,7 @@
 """The page is one file, whole, escaped, and honest about what is not there."""
 
-import re
 import os
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
