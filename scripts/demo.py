@@ -29,7 +29,7 @@ from cellassets.configuration import load_yaml
 from cellassets.home import Home
 from cellassets.lake import Lake
 from cellassets.reconcile.checkpoints import recipe_state
-from cellassets.reconcile.standing import Standing, standing
+from cellassets.reconcile.standing import MAPS, PLATES, Standing, standing
 from cellassets.registry import Registry
 from cellassets.reporting.leaderboard import leaderboard_table
 from cellassets.synthetic.design import ScreenDesign
@@ -161,7 +161,7 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
         now = _waiting(demo) | _running(instance)
         for stand in stands:
             bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], ""))
-        if all(stand.is_done for stand in stands if until is None or stand.what in until):
+        if all(stand.is_done and stand.n_total for stand in stands if until is None or stand.what in until):
             return
         time.sleep(POLL_S)
 
@@ -211,7 +211,7 @@ def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
 
 
 def run(demo: Demo) -> None:
-    """Lands the first cell type, waits for its scores; lands the others, backfills each, waits again."""
+    """Lands the first cell type, waits for its scores; lands the others, backfills each, waits for everything."""
     write_truth(demo.design, demo.home.root / "truth")
     pairs = (demo.home.root / "truth" / "gene_pairs.csv").read_bytes()
     write_bytes(demo.lake.annotations / "planted_complexes.csv", pairs)
@@ -220,10 +220,10 @@ def run(demo: Demo) -> None:
     bars = Bars()
     with daemon(demo.home), bars.progress:
         land(demo, bars, demo.experiments_of(first))
-        watch(demo, bars, instance)
+        watch(demo, bars, instance, until=[MAPS])
         for cell_type in later:
             land(demo, bars, demo.experiments_of(cell_type))
-            watch(demo, bars, instance, until=["plates checked and stored"])
+            watch(demo, bars, instance, until=[PLATES])
             backfill(demo, cell_type, bars)
             watch(demo, bars, instance)
 

@@ -13,7 +13,7 @@ from resources.partitions import AXES, partition_key
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Waiting, Work
 
-INTERVAL_S = 10
+INTERVAL_S = 5
 MAX_LISTED = 5
 RUN_KEY_TAG = "dagster/run_key"
 

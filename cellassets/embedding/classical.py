@@ -28,6 +28,7 @@ from cellassets.training.recipe import ClassicalParameters, NormalisationKind
 from cellassets.training.spec import SPEC_NAME
 
 SITES_PER_PROCESS = 16
+SITES_PER_TASK = 4  # few, so that no process waits long for another
 # where an object lies in the site says nothing about it; raw moments are its place and size once more
 NO_FEATURES = ("Location_", "Center_", "BoundingBox", "SpatialMoment", "CentralMoment", "Orientation", "InertiaTensor_")
 Objects = Mapping[str, Int32[np.ndarray, "y x"]]
@@ -68,8 +69,8 @@ class ClassicalEncoder:
         std: Float32[np.ndarray, "site channel"],  # noqa: ARG002
     ) -> Float32[np.ndarray, "site feature"]:
         """Returns a vector a site, in the order of `feature_names`."""
-        chunk = -(-len(images) // (os.cpu_count() or 1))
-        measured = self._pool.map(partial(measure_site, parameters=self.parameters), images, chunksize=chunk)
+        measure = partial(measure_site, parameters=self.parameters)
+        measured = self._pool.map(measure, images, chunksize=SITES_PER_TASK)
         return np.stack([np.fromiter(site.values(), np.float32) for site in measured])
 
     def close(self) -> None:

@@ -15,6 +15,9 @@ from cellassets.reconcile.scores import stale_leaderboard, stale_reports, stale_
 from cellassets.registry import Registry
 from cellassets.scoring.benchmark import BENCHMARKS
 
+PLATES = "plates checked and stored"
+MAPS = f"maps, each with {len(BENCHMARKS)} benchmarks"
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -64,10 +67,10 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
     is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined)
     n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
     return [
-        Standing("plates checked and stored", n_taken_in, len(landed)),
+        Standing(PLATES, n_taken_in, len(landed)),
         Standing("models trained", n_recipes - n_untrained, n_recipes),
         Standing("embedding tables", n_embedded, n_embeddings),
-        Standing(f"maps, each with {len(BENCHMARKS)} benchmarks", n_scored, n_pairs),
+        Standing(MAPS, n_scored, n_pairs),
         Standing("leaderboard", int(is_ranked), 1),
         Standing("model reports", len(models) - n_unreported, n_models),
     ]
