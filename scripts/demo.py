@@ -225,7 +225,7 @@ def run(demo: Demo) -> None:
             land(demo, bars, demo.experiments_of(cell_type))
             watch(demo, bars, instance, until=[PLATES])
             backfill(demo, cell_type, bars)
-            watch(demo, bars, instance)
+        watch(demo, bars, instance)
 
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
