@@ -45,9 +45,7 @@ class DatasetState:
 
 def dataset_state(lake: Lake, configs: UPath) -> DatasetState:
     """Returns one dataset a cell type that landed, and the curated ones; a wrong one holds up itself alone."""
-    state = DatasetState([], [])
-    for dataset in cell_type_datasets(lake):
-        state.datasets.append(dataset)
+    state = DatasetState(cell_type_datasets(lake), [])
     folder = configs / "datasets"
     for path in sorted(folder.glob("*.yaml"), key=lambda path: path.name) if folder.is_dir() else []:
         try:
