@@ -53,20 +53,28 @@ def plan_map(lake: Lake, dataset: Dataset, *, model_key: str, parameters: MapPar
         ArtifactMissing: embeddings by this model or quality of one of the dataset's experiments are not there.
         DatasetError: the dataset has no wells, or is frozen and changed.
     """
-    experiment_ids = dataset_experiments(lake, dataset)
-    embeddings = {e: lake.site_embeddings(e, model_key).record().fingerprint for e in experiment_ids}
-    quality = {e: lake.plate_quality(e).record().fingerprint for e in experiment_ids}
-    inputs: dict[str, Any] = {
+    embeddings = {
+        e: lake.site_embeddings(e, model_key).record().fingerprint for e in dataset_experiments(lake, dataset)
+    }
+    inputs = {"model_key": model_key, "site_embeddings": embeddings, **map_protocol(lake, dataset, parameters)}
+    return Plan("perturbation_map", inputs)
+
+
+def map_protocol(lake: Lake, dataset: Dataset, parameters: MapParameters) -> dict[str, Any]:
+    """Returns what a map would be made from now but for the model: equal for maps that may be compared.
+
+    Raises:
+        ArtifactMissing: quality of one of the dataset's experiments is not there.
+        DatasetError: the dataset has no wells, or is frozen and changed.
+    """
+    return {
         "dataset_id": dataset.dataset_id,
         "dataset_fingerprint": dataset_fingerprint(lake, dataset),
-        "dataset": dataset.model_dump(mode="json"),
-        "model_key": model_key,
-        "site_embeddings": embeddings,
-        "plate_quality": quality,
+        "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources"}),
+        "plate_quality": {e: lake.plate_quality(e).record().fingerprint for e in dataset_experiments(lake, dataset)},
         "parameters": parameters.model_dump(mode="json"),
         "code_version": MAP_CODE_VERSION,
     }
-    return Plan("perturbation_map", inputs)
 
 
 def build_map(

@@ -47,6 +47,7 @@ class Dataset(Parameters):
     experiment_ids: tuple[str, ...] | None = None
     perturbation_kinds: tuple[Literal["gene", "compound"], ...] | None = None
     batch_by: Literal["experiment", "plate"] = "experiment"
+    annotation_sources: tuple[str, ...] | None = None
     is_frozen: bool = False
     frozen_fingerprint: str | None = None
 

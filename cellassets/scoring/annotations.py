@@ -1,51 +1,97 @@
-"""Annotation sources: tables of gene pairs that are known to belong together, one CSV a source."""
+"""What is known of biology: tables that maps are judged against, one file a source, in the lake's `annotations/`.
+
+A file says by its columns what it holds: pairs (entity1, entity2, as EFAAR_benchmarking's tables have them), sets
+(set_id, member, or a GMT file, or EFAAR's clusters), targets of compounds (compound_id, gene_symbol), or the chromosome
+arms of genes (gene_symbol, chromosome_arm). Which sources a dataset is judged against is the dataset's business.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import polars as pl
 from upath import UPath
 
 from cellassets.artifact import describe_file
 from cellassets.errors import AnnotationError
+from cellassets.scoring.annotation_files import read_source, source_kind
 
-COLUMNS = ("entity1", "entity2")
+SUFFIXES = (".csv", ".txt", ".tsv", ".gmt")
 
 
-def read_pairs(path: UPath) -> pl.DataFrame:
-    """Returns the pairs of one source, entity1 < entity2, each once; pairs of a gene with itself are left out.
+@dataclass(frozen=True)
+class Annotations:
+    """All sources that a map is judged against, by kind and name.
+
+    Attributes:
+        pairs: entity1 < entity2, each pair once; the pairs within the sets of a set source are there too.
+        sets: set_id, member; a member may be in several sets.
+        targets: compound_id, gene_symbol.
+        gene_arms: gene_symbol, chromosome_arm (such as 1p or Xq), each gene once.
+    """
+
+    pairs: dict[str, pl.DataFrame] = field(default_factory=dict)
+    sets: dict[str, pl.DataFrame] = field(default_factory=dict)
+    targets: dict[str, pl.DataFrame] = field(default_factory=dict)
+    gene_arms: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+
+def read_annotations(folder: UPath, kinds: Collection[str], names: Collection[str] | None = None) -> Annotations:
+    """Returns the sources of a folder that are of these kinds.
+
+    Args:
+        folder: the lake's annotations; nothing is known where it is not there.
+        kinds: `pairs`, `sets`, `targets`, `gene_arms`. A set source counts as pairs too.
+        names: sources to take; None: all.
 
     Raises:
-        AnnotationError: it is no CSV table, lacks a column, has an empty cell, or has no pair.
+        AnnotationError: a source cannot be read, or one of `names` is not there.
     """
-    try:
-        table = pl.read_csv(path.read_bytes(), infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        message = f"{path}: not a CSV table ({error}); expected the columns {', '.join(COLUMNS)}"
-        raise AnnotationError(message) from error
-    missing = [name for name in COLUMNS if name not in table.columns]
+    annotations = Annotations()
+    for path in _files_of(folder, kinds, names).values():
+        source = read_source(path)
+        if source.kind in kinds:
+            getattr(annotations, source.kind)[source.name] = source.rows
+        if source.kind == "sets" and "pairs" in kinds:
+            annotations.pairs[source.name] = pairs_within(source.rows)
+    return annotations
+
+
+def annotation_files(folder: UPath, names: Collection[str] | None = None) -> dict[str, UPath]:
+    """Returns the files of a folder by source name, in order of the names.
+
+    Raises:
+        AnnotationError: two files are one source, or one of `names` is not there.
+    """
+    paths = sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
+    found: dict[str, UPath] = {}
+    for path in (path for path in paths if path.suffix in SUFFIXES):
+        if path.stem in found:
+            message = f"{path} and {found[path.stem].name}: two files of one source; remove one"
+            raise AnnotationError(message)
+        found[path.stem] = path
+    missing = sorted(set(names or ()) - set(found))
     if missing:
-        message = f"{path}: lacks the columns {missing}, has {table.columns}; expected a pair of genes a row"
+        message = f"{folder}: no annotation source {missing}; there are {sorted(found)}; add it by `annotation add`"
         raise AnnotationError(message)
-    pairs = table.with_row_index("line", offset=2).select("line", *(pl.col(name).str.strip_chars() for name in COLUMNS))
-    empty = pairs.filter(pl.any_horizontal(pl.col(name).fill_null("") == "" for name in COLUMNS))
-    if empty.height:
-        message = f"{path}, line {empty['line'][0]}: a pair with one gene missing ({empty.height} such lines)"
-        raise AnnotationError(message)
-    ordered = pairs.select(
-        pl.min_horizontal(COLUMNS).alias("entity1"), pl.max_horizontal(COLUMNS).alias("entity2")
-    ).filter(pl.col("entity1") != pl.col("entity2"))
-    if ordered.is_empty():
-        message = f"{path}: no pair of two different genes in {table.height} rows"
-        raise AnnotationError(message)
-    return ordered.unique().sort(COLUMNS)
+    return {name: path for name, path in found.items() if names is None or name in names}
 
 
-def annotation_sources(folder: UPath) -> dict[str, UPath]:
-    """Returns the sources in a folder by name (the file's stem), in order of the names."""
-    if not folder.is_dir():
-        return {}
-    return {path.stem: path for path in sorted(folder.iterdir(), key=lambda path: path.name) if path.suffix == ".csv"}
-
-
-def annotation_fingerprints(folder: UPath) -> dict[str, list[int]]:
-    """Returns size and CRC32C of each source."""
-    entries = {name: describe_file(path, path.name) for name, path in annotation_sources(folder).items()}
+def annotation_fingerprints(
+    folder: UPath, kinds: Collection[str], names: Collection[str] | None = None
+) -> dict[str, list[int]]:
+    """Returns size and CRC32C of each source that `read_annotations` would read."""
+    entries = {name: describe_file(path, path.name) for name, path in _files_of(folder, kinds, names).items()}
     return {name: [entry.n_bytes, entry.crc32c] for name, entry in entries.items()}
+
+
+def _files_of(folder: UPath, kinds: Collection[str], names: Collection[str] | None) -> dict[str, UPath]:
+    """Files that hold one of the kinds; one whose header says nothing is read, and refused, as pairs."""
+    wanted = {*kinds, *(["sets"] if "pairs" in kinds else [])}
+    files = annotation_files(folder, names).items()
+    return {name: path for name, path in files if (source_kind(path) or "pairs") in wanted}
+
+
+def pairs_within(sets: pl.DataFrame) -> pl.DataFrame:
+    """Returns all pairs of members of one set: entity1 < entity2, each once."""
+    joined = sets.join(sets, on="set_id", suffix="_2").filter(pl.col("member") < pl.col("member_2"))
+    return joined.select(entity1="member", entity2="member_2").unique().sort("entity1", "entity2")

@@ -10,11 +10,11 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.statistics import Mean, benjamini_hochberg, mean_over_nodes
 from cellassets.tables.schemas import DIFFERENCES
 
-AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
+AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint"]
 
 
 def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
-    """Returns a DIFFERENCES row for every two models that a benchmark scored on the same wells.
+    """Returns a DIFFERENCES row for every two models that a benchmark scored by one protocol: on the same wells, with the same settings and annotations.
 
     The difference is the mean, over the perturbations (or pairs) that both models have, of what the benchmark's unit
     metric says of each. Its standard error is that of paired differences which may share genes, plus what the shared
@@ -75,7 +75,7 @@ def _difference(rows: pl.DataFrame) -> np.ndarray:
 
 
 def _columns(difference: Mean) -> dict[str, float | int]:
-    low, high = difference.interval()
+    low, high = difference.student_interval()
     return {
         "difference": difference.value,
         "interval_low": low,

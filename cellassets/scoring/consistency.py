@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
-from cellassets.scoring.benchmark import ConsistencyParameters
+from cellassets.scoring.catalogue.replicates import ConsistencyParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.rows import summary_score, unit_scores

@@ -14,6 +14,10 @@ from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
 
 BENCHMARKS: dict[str, "Benchmark"] = {}
+# what a benchmark may look at beside the map and its wells; scores are stale when these change, and only then
+Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
+# what a benchmark asks about, and so what the calibration study takes away for its null
+Subject = Literal["perturbations", "batches", "chromosome_arms"]
 ScoreFunction = Callable[[Any, Any], list["Score"]]  # of a JudgedMap and the benchmark's parameters
 
 
@@ -33,7 +37,7 @@ class Score:
     null_high: float
     p_value: float
     n_units: int
-    unit: Literal["well", "pair", "perturbation"]
+    unit: Literal["well", "pair", "perturbation"]  # what n_units counts; a pair's name is A|B
     perturbation_id: str | None = None
     q_value: float | None = None
     correction: str = "none"
@@ -66,7 +70,8 @@ class Benchmark:
     headline_metric: str
     unit_metric: str
     is_higher_better: bool
-    uses_annotations: bool
+    uses: tuple[Use, ...]
+    asks_about: Subject
     score: ScoreFunction
 
 
@@ -77,7 +82,8 @@ def benchmark(
     code_version: str,
     parameters: type[Parameters],
     ranked_by: RankedBy,
-    uses_annotations: bool = False,
+    uses: tuple[Use, ...] = (),
+    asks_about: Subject = "perturbations",
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Registers a function as a benchmark under its own name.
 
@@ -87,7 +93,9 @@ def benchmark(
         code_version: raise it when the same map would get other scores; everything is then scored anew.
         parameters: its settings; `configs/benchmarks/<name>.yaml` overrides their defaults.
         ranked_by: the summary row to rank models by, and the rows of level perturbation that it is the mean of.
-        uses_annotations: whether known pairs are needed.
+        uses: kinds of annotations that it reads, and whether it reads the model's maps of other datasets.
+        asks_about: what there is nothing of under its null: perturbations (labels mean nothing), batches (batches and
+            plates do not differ) or chromosome_arms (genes of one arm share nothing).
 
     Raises:
         ConfigError: another benchmark has this name.
@@ -107,7 +115,8 @@ def benchmark(
             headline_metric=ranked_by.metric,
             unit_metric=ranked_by.unit_metric,
             is_higher_better=ranked_by.is_higher_better,
-            uses_annotations=uses_annotations,
+            uses=uses,
+            asks_about=asks_about,
             score=score,
         )
         return score

@@ -1,10 +1,12 @@
 """What benchmarks look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
+
+from cellassets.scoring.annotations import Annotations
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class JudgedMap:
         is_held_out_control: negative controls that alignment never saw; only these are exchangeable with treatments.
         plate_index: number of the plate of each well; labels are exchangeable within it.
         map_table: PERTURBATION_MAP rows.
-        known_pairs: annotation source to its pairs (entity1, entity2).
+        annotations: the sources that the dataset is judged against, of the kinds that the benchmark says it uses.
+        other_maps: dataset to the PERTURBATION_MAP rows of the same model there, where the benchmark uses them.
     """
 
     wells: pl.DataFrame
@@ -29,4 +32,5 @@ class JudgedMap:
     is_held_out_control: Bool[np.ndarray, "well"]
     plate_index: Int[np.ndarray, "well"]
     map_table: pl.DataFrame
-    known_pairs: dict[str, pl.DataFrame]
+    annotations: Annotations = field(default_factory=Annotations)
+    other_maps: dict[str, pl.DataFrame] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from cellassets.errors import BenchmarkError
-from cellassets.scoring.benchmark import MagnitudeParameters
+from cellassets.scoring.catalogue.replicates import MagnitudeParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
 from cellassets.scoring.judged import JudgedMap

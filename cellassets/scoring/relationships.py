@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.plates.layout import PAIR_SEPARATOR
-from cellassets.scoring.benchmark import RelationshipParameters
+from cellassets.scoring.catalogue.relationships import RelationshipParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import (
@@ -57,17 +57,17 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     Source: recall at the 5th and 95th percentile of Celik et al. (2024), PLOS Comput Biol 20:e1012463; the null is the
     permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
     """
-    if not judged.known_pairs:
+    if not judged.annotations.pairs:
         message = (
             "known_relationships: no annotation source; add a CSV with the columns entity1 and entity2 by `cellassets "
             "annotation add`, or put it into the lake's folder annotations/"
         )
         raise BenchmarkError(message)
     tails = _tails(judged, parameters.tail_frac)
-    by_source = {name: _pair_index(pairs, tails.genes) for name, pairs in judged.known_pairs.items()}
+    by_source = {name: _pair_index(pairs, tails.genes) for name, pairs in judged.annotations.pairs.items()}
     pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)
     if len(pooled) < parameters.min_pairs:
-        known = sum(len(pairs) for pairs in judged.known_pairs.values())
+        known = sum(len(pairs) for pairs in judged.annotations.pairs.values())
         message = (
             f"known_relationships: of {known} annotated pairs {len(pooled)} have both genes among the map's "
             f"{len(tails.genes)}, fewer than min_pairs {parameters.min_pairs}; are the gene symbols of the same kind?"
@@ -84,7 +84,7 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
 def pairs_in_map(judged: JudgedMap) -> dict[str, int]:
     """Returns how many pairs of each annotation source have both genes in the map."""
     genes = _genes(judged.map_table)["name"].to_list()
-    return {name: len(_pair_index(pairs, genes)) for name, pairs in judged.known_pairs.items()}
+    return {name: len(_pair_index(pairs, genes)) for name, pairs in judged.annotations.pairs.items()}
 
 
 def _genes(map_table: pl.DataFrame) -> pl.DataFrame:

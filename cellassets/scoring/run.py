@@ -1,8 +1,10 @@
 """The stage `benchmark/<name>`: one benchmark on one map.
 
-Reads `perturbation_map` and, where the benchmark asks for them, the lake's annotations; publishes `scores.parquet`.
+Reads `perturbation_map` and, where the benchmark asks for them, the lake's annotations and the model's other maps;
+publishes `scores.parquet`. A benchmark that has nothing to look at in a dataset publishes no rows, and why.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,21 +13,22 @@ import polars as pl
 
 from cellassets.artifact import Plan, Record
 from cellassets.configuration import Parameters
-from cellassets.errors import BenchmarkError
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
 from cellassets.mapping.aggregate import unit_labels
 from cellassets.mapping.build import MapParameters, map_held_out_controls
 from cellassets.mapping.controls import is_treatment
 from cellassets.mapping.dataset import Dataset
-from cellassets.scoring.annotations import annotation_fingerprints, annotation_sources, read_pairs
+from cellassets.scoring.annotations import Annotations, annotation_fingerprints, read_annotations
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.definition import Benchmark, Score
 from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.relationships import pairs_in_map
 from cellassets.tables.parquet import read_table, vectors, write_table
 from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
 
 ALPHA = 0.05
+OF_THE_MODEL = ("model_key", "site_embeddings")  # inputs of a map that differ between models judged alike
 
 
 def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: str, parameters: Parameters) -> Plan:
@@ -34,21 +37,56 @@ def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key:
     Raises:
         ArtifactMissing: there is no map of this dataset by this model.
         BenchmarkError: there is no such benchmark.
+        AnnotationError: the dataset names an annotation source that is not there.
     """
-    chosen = _find(benchmark_name)
     record = lake.perturbation_map(dataset.dataset_id, model_key).record()
-    inputs: dict[str, Any] = {
-        "benchmark_name": benchmark_name,
+    made_by = {name: value for name, value in record.inputs.items() if name not in OF_THE_MODEL}
+    judged_by = score_protocol(
+        lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made_by
+    )
+    inputs = {
+        **judged_by,
         "perturbation_map": record.fingerprint,
-        "dataset_id": dataset.dataset_id,
-        "dataset_fingerprint": record.inputs["dataset_fingerprint"],
         "model_key": model_key,
+        "protocol_fingerprint": fingerprint(judged_by),
+    }
+    others = _other_maps(lake, dataset, model_key) if "other_maps" in find_benchmark(benchmark_name).uses else {}
+    return Plan("scores", {**inputs, "other_maps": {name: found.fingerprint for name, found in others.items()}})
+
+
+def score_protocol(
+    lake: Lake,
+    benchmark_name: str,
+    dataset: Dataset,
+    *,
+    model_key: str,
+    parameters: Parameters,
+    map_protocol: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns all that a score depends on but the model: scores are compared only where this is equal.
+
+    Args:
+        lake: where annotations and the model's other maps are.
+        benchmark_name: benchmark.
+        dataset: what is judged on.
+        model_key: model, for the datasets that it has other maps of.
+        parameters: the benchmark's.
+        map_protocol: what the map is made from but for the model (`cellassets.mapping.build.map_protocol`).
+    """
+    chosen = find_benchmark(benchmark_name)
+    protocol: dict[str, Any] = {
+        "benchmark_name": benchmark_name,
+        "dataset_id": dataset.dataset_id,
+        "dataset_fingerprint": map_protocol["dataset_fingerprint"],
+        "map": dict(map_protocol),
         "parameters": parameters.model_dump(mode="json"),
         "code_version": chosen.code_version,
+        "annotations": annotation_fingerprints(lake.annotations, chosen.uses, dataset.annotation_sources),
     }
-    if chosen.uses_annotations:
-        inputs["annotations"] = annotation_fingerprints(lake.annotations)
-    return Plan("scores", inputs)
+    if "other_maps" in chosen.uses:
+        others = _other_maps(lake, dataset, model_key)
+        protocol["other_wells"] = {name: record.inputs["dataset_fingerprint"] for name, record in others.items()}
+    return protocol
 
 
 def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: str, parameters: Parameters) -> Record:
@@ -63,27 +101,34 @@ def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: s
     artifact = lake.scores(benchmark_name, dataset.dataset_id, model_key)
     if artifact.is_done(plan):
         return artifact.record()
-    chosen = _find(benchmark_name)
-    judged = open_map(lake, dataset.dataset_id, model_key, with_annotations=chosen.uses_annotations)
-    rows = chosen.score(judged, parameters)
-    labels = {name: plan.inputs[name] for name in ("benchmark_name", "dataset_id", "dataset_fingerprint", "model_key")}
+    chosen = find_benchmark(benchmark_name)
+    judged = open_map(lake, dataset, model_key, chosen)
+    try:
+        rows = chosen.score(judged, parameters)
+        summary = _summary(chosen, rows)
+    except NotApplicable as reason:
+        rows, summary = [], {"does_not_apply": str(reason)}
+    shared = ("benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key")
+    labels = {name: plan.inputs[name] for name in shared}
     table = scores_table(rows, is_higher_better=chosen.is_higher_better, **labels)
     write_table(table, artifact.folder(plan.fingerprint) / "scores.parquet", SCORES)
-    summary = _summary(chosen, rows) | (_coverage(judged) if chosen.uses_annotations else {})
-    return artifact.publish(plan, ["scores.parquet"], summary)
+    return artifact.publish(plan, ["scores.parquet"], {**summary, **_sources(judged.annotations)})
 
 
-def open_map(lake: Lake, dataset_id: str, model_key: str, *, with_annotations: bool) -> JudgedMap:
-    """Returns what benchmarks look at, read from one published map."""
-    artifact = lake.perturbation_map(dataset_id, model_key)
+def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) -> JudgedMap:
+    """Returns what a benchmark looks at, read from published maps and the lake's annotations."""
+    artifact = lake.perturbation_map(dataset.dataset_id, model_key)
     record = artifact.record()
-    wells = read_table(artifact.path("wells.parquet", record), WELL_EMBEDDINGS)
-    sources = annotation_sources(lake.annotations) if with_annotations else {}
+    others = _other_maps(lake, dataset, model_key) if "other_maps" in chosen.uses else {}
     return judged_map(
-        wells,
+        read_table(artifact.path("wells.parquet", record), WELL_EMBEDDINGS),
         read_table(artifact.path("map.parquet", record), PERTURBATION_MAP),
         parameters=MapParameters.model_validate(record.inputs["parameters"]),
-        known_pairs={name: read_pairs(path) for name, path in sources.items()},
+        annotations=read_annotations(lake.annotations, chosen.uses, dataset.annotation_sources),
+        other_maps={
+            name: read_table(lake.perturbation_map(name, model_key).path("map.parquet", found), PERTURBATION_MAP)
+            for name, found in others.items()
+        },
     )
 
 
@@ -92,7 +137,8 @@ def judged_map(
     map_table: pl.DataFrame,
     *,
     parameters: MapParameters,
-    known_pairs: dict[str, pl.DataFrame],
+    annotations: Annotations | None = None,
+    other_maps: dict[str, pl.DataFrame] | None = None,
 ) -> JudgedMap:
     """Returns what benchmarks look at.
 
@@ -100,7 +146,8 @@ def judged_map(
         wells: aligned WELL_EMBEDDINGS rows.
         map_table: PERTURBATION_MAP rows.
         parameters: what the map was made with; they say which controls alignment never saw.
-        known_pairs: annotation sources.
+        annotations: what is known of biology.
+        other_maps: dataset to the PERTURBATION_MAP rows of the same model there.
     """
     plates = wells.select(pl.concat_str("experiment_id", "plate_id", separator="/")).to_series().to_numpy()
     return JudgedMap(
@@ -111,7 +158,8 @@ def judged_map(
         is_held_out_control=map_held_out_controls(wells, parameters),
         plate_index=np.unique(plates, return_inverse=True)[1],
         map_table=map_table,
-        known_pairs=known_pairs,
+        annotations=annotations or Annotations(),
+        other_maps=other_maps or {},
     )
 
 
@@ -123,6 +171,8 @@ def scores_table(rows: list[Score], *, is_higher_better: bool, **labels: str) ->
         is_higher_better: direction of a better model.
         labels: the columns that all rows share.
     """
+    if not rows:
+        return SCORES.empty()
     table = pl.DataFrame([asdict(row) for row in rows], infer_schema_length=None)
     shared = [pl.lit(value).alias(name) for name, value in labels.items()]
     return SCORES.conform(
@@ -130,21 +180,29 @@ def scores_table(rows: list[Score], *, is_higher_better: bool, **labels: str) ->
     )
 
 
-def _find(benchmark_name: str) -> Benchmark:
+def find_benchmark(benchmark_name: str) -> Benchmark:
+    """Returns a registered benchmark.
+
+    Raises:
+        BenchmarkError: there is none of this name.
+    """
     if benchmark_name not in BENCHMARKS:
         message = f"no benchmark {benchmark_name!r}; there are {', '.join(sorted(BENCHMARKS))}"
         raise BenchmarkError(message)
     return BENCHMARKS[benchmark_name]
 
 
-def _coverage(judged: JudgedMap) -> dict[str, Any]:
-    """How many known pairs each source has, and how many of them have both genes in the map."""
-    in_map = pairs_in_map(judged)
-    return {
-        "known_pairs": {name: pairs.height for name, pairs in judged.known_pairs.items()},
-        "known_pairs_in_map": in_map,
-        "sources_without_pairs": sorted(name for name, n in in_map.items() if n == 0),
-    }
+def _other_maps(lake: Lake, dataset: Dataset, model_key: str) -> dict[str, Record]:
+    """The model's maps of other datasets, by dataset."""
+    names = [name for name in lake.keys("perturbation_map") if name != dataset.dataset_id]
+    found = {name: lake.perturbation_map(name, model_key).find_record() for name in names}
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def _sources(annotations: Annotations) -> dict[str, Any]:
+    """How many rows each annotation source had, for people."""
+    kinds = {name: getattr(annotations, name) for name in ("pairs", "sets", "targets", "gene_arms")}
+    return {f"n_{kind}": {name: rows.height for name, rows in found.items()} for kind, found in kinds.items() if found}
 
 
 def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:

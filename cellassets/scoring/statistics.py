@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from cellassets.scoring.bootstrap import bootstrap_interval
+
 Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
 BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
 N_DIGITS = 10
@@ -48,31 +50,49 @@ def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray,
 def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "unit"]:
     """Returns q-values: the smallest false discovery rate at which each p-value would be called.
 
-    Source: Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57:289.
+    Source: Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57:289, as scipy has it.
     """
-    n = len(p_values)
-    order = np.argsort(p_values)[::-1]
-    stepped = np.minimum.accumulate(p_values[order] * n / np.arange(n, 0, -1))
-    q_values = np.empty(n)
-    q_values[order] = np.minimum(stepped, 1.0)
-    return q_values
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p_values)) if len(p_values) else p_values
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over units with its standard error and the degrees of freedom that this stands on."""
+    """A mean over rows with its standard error and the degrees of freedom that this stands on.
+
+    Attributes:
+        value: the mean.
+        standard_error: of the mean, with what rows have in common.
+        shared_error: the part of it that all rows share, which resampling them cannot show.
+        n_free: degrees of freedom.
+        rows: the values.
+        nodes: numbers of what each row depends on.
+    """
 
     value: float
     standard_error: float
+    shared_error: float
     n_free: int
-    n_units: int
+    rows: Float[np.ndarray, "row"]
+    nodes: Int[np.ndarray, "row node"]
+
+    @property
+    def n_units(self) -> int:
+        """Rows that the mean is taken over."""
+        return len(self.rows)
 
     def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
-        """Returns the 95% interval by Student's t, cut to what the statistic can be."""
+        """Returns the 95% BCa bootstrap interval over nodes, cut to what the statistic can be."""
+        low, high = bootstrap_interval(self.rows, self.nodes, shared_error=self.shared_error)
+        return max(low, within[0]), min(high, within[1])
+
+    def student_interval(self) -> tuple[float, float]:
+        """Returns the 95% interval by Student's t, which `two_sided_p_value` agrees with."""
         from scipy.stats import t
 
         half = float(t.ppf(0.975, self.n_free)) * self.standard_error if self.standard_error > 0 else 0.0
-        return max(self.value - half, within[0]), min(self.value + half, within[1])
+        return self.value - half, self.value + half
 
     def two_sided_p_value(self) -> float:
         """Returns the p-value of a mean of 0, by Student's t.
@@ -104,15 +124,15 @@ def mean_over_nodes(
     """
     residuals = values - values.mean()
     names, index = np.unique(nodes, return_inverse=True)
-    columns = index.reshape(nodes.shape).T
-    totals = np.stack([np.bincount(column, residuals, len(names)) for column in columns]).sum(axis=0)
+    index = index.reshape(nodes.shape)
+    totals = np.stack([np.bincount(column, residuals, len(names)) for column in index.T]).sum(axis=0)
     own = float((residuals**2).sum())
     # the pairs of one node make up its square; a row is in the squares of all its nodes and counts once
-    dependent = float((totals**2).sum()) - (len(columns) - 1) * own
+    dependent = float((totals**2).sum()) - (nodes.shape[1] - 1) * own
     n_free = max(len(names) - 1, 1)
     variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
     shared = 0.0 if influences is None else float((influences**2).sum())
-    return Mean(float(values.mean()), float(np.sqrt(variance + shared)), n_free, len(values))
+    return Mean(float(values.mean()), float(np.sqrt(variance + shared)), float(np.sqrt(shared)), n_free, values, index)
 
 
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:

@@ -1,23 +1,37 @@
-"""Simulated wells: embeddings with planted complexes and nuisances, without images, for tests of the statistics.
+"""Simulated wells: embeddings with planted biology and nuisances, without images, for tests of the statistics.
 
-A screen of a thousand wells takes milliseconds, so that p-values can be checked over hundreds of seeds.
+A screen of a thousand wells takes milliseconds, so that p-values can be checked over hundreds of seeds. What is planted
+is written down beside the wells: complexes, targets of compounds, chromosome arms.
 """
+
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 from pydantic import Field
 
 from cellassets.configuration import Parameters
+from cellassets.synthetic.treatments import Treatment, treatments
 from cellassets.tables.parquet import with_vectors
-from cellassets.tables.schemas import WELL_EMBEDDINGS
+from cellassets.tables.schemas import PERTURBATION_COLUMNS, WELL_EMBEDDINGS
+
+N_COLUMNS, N_ROWS = 24, 16
 
 
 class SimulatedWells(Parameters):
-    """What is simulated. Every plate holds every gene once, and its negative controls.
+    """What is simulated. Unless told otherwise every plate holds every treatment once, and its negative controls.
 
     Effects are in standard deviations of the noise of a well: `gene_effect` the length of a gene's own direction and
-    of its complex's, `batch_effect` and `plate_effect` the shift of all wells of a batch or plate. In `shuffled` wells
-    the labels, controls' included, are permuted within plates: nothing is left to find.
+    of its complex's, `arm_effect` that of all genes of one chromosome arm, `compound_effect` that of a compound at a
+    dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all wells of a batch
+    or plate, `position_effect` how far rows, columns and the outer ring of every plate differ.
+
+    In `is_shuffled` wells the labels, controls' included, are permuted within plates: nothing is left to find.
+    `plate_share` is the lowest and highest share of plates that a treatment is on: replicate numbers then differ.
+    `n_batches_per_treatment` puts each treatment into so many batches only. Two designs of one `biology_seed` have the
+    same effects, but for `own_share` of them that the `cell_type` has by itself.
     """
 
     n_batches: int = Field(default=3, ge=1)
@@ -25,45 +39,75 @@ class SimulatedWells(Parameters):
     n_complexes: int = Field(default=8, ge=0)
     genes_per_complex: int = Field(default=3, ge=2)
     n_lone_genes: int = Field(default=12, ge=0)
+    n_guides_per_gene: int = Field(default=1, ge=1)
+    n_combinations: int = Field(default=0, ge=0)
+    n_compounds: int = Field(default=0, ge=0)
+    n_doses: int = Field(default=6, ge=2)
+    n_arms: int = Field(default=6, ge=2)
     n_controls_per_plate: int = Field(default=12, ge=2)
     n_features: int = Field(default=24, ge=2)
     gene_effect: float = Field(default=2.0, ge=0)
+    compound_effect: float = Field(default=3.0, ge=0)
+    arm_effect: float = Field(default=0.0, ge=0)
     batch_effect: float = Field(default=3.0, ge=0)
     plate_effect: float = Field(default=1.0, ge=0)
+    position_effect: float = Field(default=0.0, ge=0)
+    plate_share: tuple[float, float] = (1.0, 1.0)
+    n_batches_per_treatment: int | None = Field(default=None, ge=1)
+    own_share: float = Field(default=0.0, ge=0, le=1)
+    cell_type: str = "SIM"
     is_shuffled: bool = False
+    biology_seed: int | None = None
     seed: int = 0
 
 
-def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns a WELL_EMBEDDINGS table before alignment, and the pairs of genes of one complex (entity1, entity2)."""
+@dataclass(frozen=True)
+class Known:
+    """What was planted: pairs and sets of genes of one complex, targets of compounds, arms of genes."""
+
+    pairs: pl.DataFrame
+    sets: pl.DataFrame
+    targets: pl.DataFrame
+    gene_arms: pl.DataFrame
+
+
+def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
+    """Returns a WELL_EMBEDDINGS table before alignment, and what is planted in it."""
     rng = np.random.default_rng(design.seed)
     genes = _genes(design)
-    effects = _effects(design, len(genes), rng)
-    names = [*genes, *["EMPTY"] * design.n_controls_per_plate]
+    screened = treatments(
+        genes,
+        n_guides=design.n_guides_per_gene,
+        n_combinations=design.n_combinations,
+        n_compounds=design.n_compounds,
+        n_doses=design.n_doses,
+    )
+    effects = _treatment_effects(design, genes, screened, rng)
+    is_present = _presence(design, len(screened), rng)
+    place_effects = _place_effects(design, rng) if design.position_effect else np.zeros((1, design.n_features))
     tables, values = [], []
     for batch in range(design.n_batches):
         batch_shift = _shift(design.batch_effect, design, rng)
         batch_scale = rng.uniform(0.8, 1.25, design.n_features)
         for plate in range(design.n_plates_per_batch):
             shift = batch_shift + _shift(design.plate_effect, design, rng)
-            noise = rng.standard_normal((len(names), design.n_features))
-            values.append((effects + noise) * batch_scale + shift)
-            order = rng.permutation(len(names)) if design.is_shuffled else np.arange(len(names))
-            tables.append(_plate(f"SIM-{batch + 1}", f"Plate{plate + 1}", [names[place] for place in order]))
+            here = np.flatnonzero(is_present[:, batch * design.n_plates_per_batch + plate])
+            rows = [*(screened[number] for number in here), *[None] * design.n_controls_per_plate]
+            place = np.concatenate([here, len(screened) + np.arange(design.n_controls_per_plate)])
+            truth = np.concatenate([effects[here], np.zeros((design.n_controls_per_plate, design.n_features))])
+            noise = rng.standard_normal((len(rows), design.n_features))
+            values.append((truth + noise + place_effects[place % len(place_effects)]) * batch_scale + shift)
+            order = rng.permutation(len(rows)) if design.is_shuffled else np.arange(len(rows))
+            tables.append(_plate(design, (batch, plate), [rows[number] for number in order], place))
     wells = with_vectors(pl.concat(tables), np.concatenate(values))
-    return WELL_EMBEDDINGS.conform(wells, source="simulated wells"), complex_pairs(design)
+    return WELL_EMBEDDINGS.conform(wells, source="simulated wells"), _known(design, genes, screened)
 
 
-def complex_pairs(design: SimulatedWells) -> pl.DataFrame:
-    """Returns all pairs of genes of one complex: entity1, entity2."""
-    genes, size = _genes(design), design.genes_per_complex
-    pairs = [
-        (genes[first], genes[second])
-        for start in range(0, design.n_complexes * size, size)
-        for first in range(start, start + size)
-        for second in range(first + 1, start + size)
-    ]
-    return pl.DataFrame(pairs, schema={"entity1": pl.String, "entity2": pl.String}, orient="row")
+def another_cell_type(design: SimulatedWells) -> SimulatedWells:
+    """Returns the same screen in another cell type: the same biology, other noise, batches and plates."""
+    biology_seed = design.seed if design.biology_seed is None else design.biology_seed
+    changes = {"cell_type": f"{design.cell_type}2", "seed": design.seed + 500_000, "biology_seed": biology_seed}
+    return design.model_copy(update=changes)
 
 
 def _genes(design: SimulatedWells) -> list[str]:
@@ -71,14 +115,58 @@ def _genes(design: SimulatedWells) -> list[str]:
     return [f"GENE{number:03d}" for number in range(n_genes)]
 
 
-def _effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator) -> np.ndarray:
-    """Genes of a complex share four fifths of their direction's variance; controls do nothing."""
+def _treatment_effects(
+    design: SimulatedWells, genes: list[str], screened: list[Treatment], rng: np.random.Generator
+) -> Float[np.ndarray, "treatment feature"]:
+    """What each treatment does: guides as their gene, a combination the sum of its parts, a compound by its dose."""
+    biology = rng if design.biology_seed is None else np.random.default_rng(design.biology_seed)
+    of_gene = _gene_effects(design, len(genes), biology)
+    if design.own_share:
+        own = _gene_effects(design, len(genes), np.random.default_rng((design.seed, 1)))
+        of_gene = np.sqrt(1 - design.own_share) * of_gene + np.sqrt(design.own_share) * own
+    number = {gene: place for place, gene in enumerate(genes)}
+    of_compound = design.compound_effect / (design.gene_effect or np.inf)
+    effects = np.zeros((len(screened), design.n_features))
+    for row, treatment in enumerate(screened):
+        strength = 1.0 if treatment.compound_id is None else of_compound * treatment.response
+        effects[row] = strength * of_gene[[number[gene] for gene in treatment.genes]].sum(axis=0)
+    return effects
+
+
+def _gene_effects(
+    design: SimulatedWells, n_genes: int, rng: np.random.Generator
+) -> Float[np.ndarray, "gene feature"]:
+    """Genes of a complex share four fifths of their direction's variance; genes of an arm what `arm_effect` says."""
     own = _directions(n_genes, design, rng)
     shared = np.repeat(_directions(design.n_complexes, design, rng), design.genes_per_complex, axis=0)
     effects = own.copy()
     effects[: len(shared)] = np.sqrt(0.8) * shared + np.sqrt(0.2) * own[: len(shared)]
-    controls = np.zeros((design.n_controls_per_plate, design.n_features))
-    return np.concatenate([design.gene_effect * effects, controls])
+    effects = design.gene_effect * effects
+    if design.arm_effect:
+        effects += design.arm_effect * _directions(design.n_arms, design, rng)[np.arange(n_genes) % design.n_arms]
+    return effects
+
+
+def _presence(design: SimulatedWells, n_treatments: int, rng: np.random.Generator) -> np.ndarray:
+    """Treatments x plates: which treatment is on which plate; each on two at least where there are two."""
+    n_plates = design.n_batches * design.n_plates_per_batch
+    is_present = np.ones((n_treatments, n_plates), dtype=bool)
+    if design.plate_share != (1.0, 1.0):
+        n_kept = np.maximum(min(2, n_plates), np.round(rng.uniform(*design.plate_share, n_treatments) * n_plates))
+        is_present = rng.random((n_treatments, n_plates)).argsort(axis=1).argsort(axis=1) < n_kept[:, None]
+    if design.n_batches_per_treatment is not None:
+        ranks = rng.random((n_treatments, design.n_batches)).argsort(axis=1).argsort(axis=1)
+        is_present &= np.repeat(ranks < design.n_batches_per_treatment, design.n_plates_per_batch, axis=1)
+    return is_present
+
+
+def _place_effects(design: SimulatedWells, rng: np.random.Generator) -> Float[np.ndarray, "place feature"]:
+    """What a well's place does on every plate: a slope along rows and columns, and the outer ring."""
+    place = np.arange(N_ROWS * N_COLUMNS)
+    row, column = place // N_COLUMNS, place % N_COLUMNS
+    is_outer = (row == 0) | (row == N_ROWS - 1) | (column == 0) | (column == N_COLUMNS - 1)
+    basis = np.stack([row / (N_ROWS - 1) - 0.5, column / (N_COLUMNS - 1) - 0.5, is_outer], axis=1)
+    return design.position_effect * basis @ _directions(3, design, rng)
 
 
 def _directions(n: int, design: SimulatedWells, rng: np.random.Generator) -> np.ndarray:
@@ -90,24 +178,50 @@ def _shift(length: float, design: SimulatedWells, rng: np.random.Generator) -> n
     return length * _directions(1, design, rng)[0]
 
 
-def _plate(experiment_id: str, plate_id: str, names: list[str]) -> pl.DataFrame:
-    is_control = [name == "EMPTY" for name in names]
-    return pl.DataFrame(
-        {
-            "experiment_id": experiment_id,
-            "plate_id": plate_id,
-            "well_id": [f"{chr(ord('A') + place // 24)}{place % 24 + 1:02d}" for place in range(len(names))],
-            "batch_id": experiment_id,
-            "cell_type": "SIM",
-            "perturbation_id": [
-                name if control else f"{name}_g1" for name, control in zip(names, is_control, strict=True)
-            ],
-            "perturbation_kind": ["control" if control else "gene" for control in is_control],
-            "gene_symbol": [None if control else name for name, control in zip(names, is_control, strict=True)],
-            "guide_id": [None if control else f"{name}_g1" for name, control in zip(names, is_control, strict=True)],
-            "compound_id": None,
-            "concentration_um": None,
-            "control_kind": ["negative" if control else None for control in is_control],
-            "n_sites": 1,
-        }
+def _plate(
+    design: SimulatedWells, numbers: tuple[int, int], rows: list[Treatment | None], place: np.ndarray
+) -> pl.DataFrame:
+    """The wells of one plate; None is a negative control."""
+    columns = [column.name for column in PERTURBATION_COLUMNS]
+    control = {"perturbation_id": "EMPTY", "perturbation_kind": "control", "control_kind": "negative"}
+    labels = [control if row is None else row.columns() for row in rows]
+    experiment_id = f"{design.cell_type}-{numbers[0] + 1}"
+    schema = {column.name: column.dtype for column in PERTURBATION_COLUMNS}
+    return pl.DataFrame([{name: row.get(name) for name in columns} for row in labels], schema=schema).with_columns(
+        pl.lit(experiment_id).alias("experiment_id"),
+        pl.lit(f"Plate{numbers[1] + 1}").alias("plate_id"),
+        pl.Series("well_id", [well_name(int(number)) for number in place]),
+        pl.lit(experiment_id).alias("batch_id"),
+        pl.lit(design.cell_type).alias("cell_type"),
+        pl.lit(1).alias("n_sites"),
     )
+
+
+def well_name(place: int) -> str:
+    """Returns the name of a well by its number on a plate of 24 columns, row after row."""
+    row, column = divmod(place, N_COLUMNS)
+    letters = chr(ord("A") + row) if row < 26 else f"A{chr(ord('A') + row - 26)}"
+    return f"{letters}{column + 1:02d}"
+
+
+def _known(design: SimulatedWells, genes: list[str], screened: list[Treatment]) -> Known:
+    size, n_arms = design.genes_per_complex, design.n_arms
+    complexes = [genes[start : start + size] for start in range(0, design.n_complexes * size, size)]
+    return Known(
+        _table("entity1", "entity2", [pair for members in complexes for pair in combinations(members, 2)]),
+        _table("set_id", "member", [(f"complex{n:02d}", g) for n, members in enumerate(complexes) for g in members]),
+        _table(
+            "compound_id",
+            "gene_symbol",
+            sorted({(row.compound_id, row.genes[0]) for row in screened if row.compound_id is not None}),
+        ),
+        _table("gene_symbol", "chromosome_arm", [(gene, _arm(n % n_arms)) for n, gene in enumerate(genes)]),
+    )
+
+
+def _arm(number: int) -> str:
+    return f"{1 + number // 2}{'pq'[number % 2]}"
+
+
+def _table(first: str, second: str, rows: list[tuple[str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={first: pl.String, second: pl.String}, orient="row")

@@ -14,6 +14,9 @@ BATCH = Column(
 PERTURBATION = Column("perturbation_id", pl.String(), "what was done to the well, dose included")
 MODEL = Column("model_key", pl.String(), "registered model version, <name>.v<version>")
 DATASET = Column("dataset_id", pl.String(), "named set of wells to judge models on")
+PROTOCOL = Column(
+    "protocol_fingerprint", pl.String(), "all that the score depends on but the model; only equal ones are compared"
+)
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its width is the model's or the map's")
 
 PERTURBATION_COLUMNS = (
@@ -128,7 +131,8 @@ SCORES = TableSchema(
     (
         Column("benchmark_name", pl.String(), "benchmark"),
         DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held; only equal ones are compared"),
+        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
+        PROTOCOL,
         MODEL,
         Column("metric", pl.String(), "what was measured"),
         Column("level", pl.String(), "summary, perturbation (what it is the mean of) or control (their influence)"),
@@ -155,6 +159,7 @@ LEADERBOARD = TableSchema(
         Column("metric", pl.String(), "its headline metric"),
         DATASET,
         Column("dataset_fingerprint", pl.String(), "wells that the score was taken on"),
+        PROTOCOL,
         MODEL,
         Column("rank", pl.Int32(), "1 is best among models on the same wells"),
         Column("value", pl.Float64(), "the score"),
@@ -165,7 +170,7 @@ LEADERBOARD = TableSchema(
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
         Column("n_units", pl.Int64(), "units that the value is taken over"),
-        Column("is_stale", pl.Boolean(), "true where the dataset has other wells now"),
+        Column("is_stale", pl.Boolean(), "true where the score would be taken otherwise now: other wells, annotations, settings or code"),
     ),
 )
 
@@ -176,6 +181,7 @@ DIFFERENCES = TableSchema(
         Column("metric", pl.String(), "its headline metric"),
         DATASET,
         Column("dataset_fingerprint", pl.String(), "wells that both were judged on"),
+        PROTOCOL,
         Column("model_key_a", pl.String(), "first model"),
         Column("model_key_b", pl.String(), "second model"),
         Column("difference", pl.Float64(), "score of a minus score of b, on the same perturbations"),

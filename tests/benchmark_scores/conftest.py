@@ -1,30 +1,25 @@
 """Simulated wells taken through the real alignment to what a benchmark looks at."""
 
-import polars as pl
 import pytest
 
-from cellassets.mapping.aggregate import aggregate_wells
-from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
+from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.run import judged_map
+from cellassets.scoring.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
-from cellassets.tables.parquet import with_vectors
-
-STEPS = ({"kind": "pca", "n_components": 16}, {"kind": "centre_scale"}, {"kind": "tvn"})
-PARAMETERS = MapParameters.model_validate({"steps": STEPS, "n_judged_wells": 10})
 
 
 @pytest.fixture
 def judge():
     """Returns the function that makes a JudgedMap of a simulation."""
 
-    def judge(*, known_pairs=None, is_aligned=True, **design):
-        wells, pairs = simulate_wells(SimulatedWells(**design))
-        if is_aligned:
-            aligned, _ = align_wells(wells, map_held_out_controls(wells, PARAMETERS), PARAMETERS)
-            wells = with_vectors(wells, aligned)
-        units, unit_vectors = aggregate_wells(wells, wells["embedding"].to_numpy(), aggregate_by="gene", method="mean")
-        labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
-        known = {"planted": pairs} if known_pairs is None else known_pairs
-        return judged_map(wells, with_vectors(labels, unit_vectors), parameters=PARAMETERS, known_pairs=known)
+    def judge(*, annotations=None, is_aligned=True, n_other_maps=0, **design):
+        chosen = SimulatedWells(**design)
+        if is_aligned and annotations is None:
+            return simulate_map(chosen, n_other_maps=n_other_maps)
+        wells, known = simulate_wells(chosen)
+        parameters = SIMULATED_MAP if is_aligned else SIMULATED_MAP.model_copy(update={"steps": ()})
+        aligned, map_table = map_wells(wells, parameters)
+        found = annotations_of(known) if annotations is None else Annotations(**annotations)
+        return judged_map(aligned, map_table, parameters=parameters, annotations=found)
 
     return judge

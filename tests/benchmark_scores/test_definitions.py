@@ -111,7 +111,7 @@ def test_recall_is_the_share_of_known_pairs_in_the_outer_tenth(judge):
         for (a, x), (b, y) in combinations(sorted(embedding.items()), 2)
     }
     low, high = np.quantile(list(cosine.values()), [0.05, 0.95])
-    known = [cosine[pair] for pair in judged.known_pairs["planted"].rows()]
+    known = [cosine[pair] for pair in judged.annotations.pairs["planted"].rows()]
     summary = {row.metric: row for row in rows if row.level == "summary"}
     assert summary["recall_similar"].value == np.mean([value > high for value in known])
     assert summary["recall_opposite"].value == np.mean([value < low for value in known])
@@ -158,7 +158,7 @@ def test_the_order_of_the_wells_does_not_change_a_value(judge, name):
         is_held_out_control=judged.is_held_out_control[order],
         plate_index=judged.plate_index[order],
         map_table=judged.map_table,
-        known_pairs=judged.known_pairs,
+        annotations=judged.annotations,
     )
     metric = {"perturbation_consistency": "consistency"}.get(name, BENCHMARKS[name].unit_metric)
     found = unit_values(score(name, turned), metric)

@@ -38,7 +38,7 @@ def lake(tmp_path, judge):
     write_table(judged.wells, artifact.folder(plan.fingerprint) / "wells.parquet", WELL_EMBEDDINGS)
     artifact.publish(plan, ["map.parquet", "wells.parquet"], {})
     lake.annotations.mkdir()
-    judged.known_pairs["planted"].write_csv(str(lake.annotations / "planted.csv"))
+    judged.annotations.pairs["planted"].write_csv(str(lake.annotations / "planted.csv"))
     return lake
 
 

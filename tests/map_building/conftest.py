@@ -29,7 +29,7 @@ class SimulatedLake:
 
     def __init__(self, root, **design):
         self.lake = Lake(UPath(root))
-        self.wells, self.pairs = simulate_wells(SimulatedWells(**design))
+        self.wells, self.known = simulate_wells(SimulatedWells(**design))
         for (experiment_id,), wells in self.wells.group_by("experiment_id", maintain_order=True):
             self.land(str(experiment_id), wells)
             self.judge_quality(str(experiment_id), flagged=())

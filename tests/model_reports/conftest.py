@@ -86,9 +86,9 @@ def models():
 @pytest.fixture(scope="session")
 def scored_lake(tmp_path_factory):
     lake = Lake(UPath(tmp_path_factory.mktemp("scored")))
-    _, pairs = simulate_wells(DESIGN)
+    _, known = simulate_wells(DESIGN)
     lake.annotations.mkdir(parents=True)
-    pairs.write_csv(str(lake.annotations / "planted.csv"))
+    known.pairs.write_csv(str(lake.annotations / "planted.csv"))
     for model_key, effect in EFFECTS.items():
         wells, _ = simulate_wells(DESIGN.model_copy(update={"gene_effect": effect}))
         map_wells(lake, model_key, wells)

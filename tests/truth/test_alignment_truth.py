@@ -14,6 +14,7 @@ from cellassets.mapping.build import MapParameters, align_wells, map_held_out_co
 from cellassets.scoring import relationships
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import judged_map
+from cellassets.scoring.simulated import annotations_of
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 
@@ -41,14 +42,14 @@ def in_two_batches(wells, seed):
     return pl.concat([wells.filter(is_control), treated]).sort("experiment_id", "plate_id", "well_id")
 
 
-def recall(wells, values, pairs, metric="recall"):
+def recall(wells, values, known, metric="recall"):
     units, unit_vectors = aggregate_wells(wells, values, aggregate_by="gene", method="mean")
     labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
     judged = judged_map(
         with_vectors(wells, values),
         with_vectors(labels, unit_vectors),
         parameters=PARAMETERS,
-        known_pairs={"planted": pairs},
+        annotations=annotations_of(known),
     )
     chosen = BENCHMARKS["known_relationships"]
     rows = chosen.score(judged, chosen.parameters(n_permutations=99))
@@ -62,7 +63,7 @@ def measured():
     for layout in ("balanced", "unbalanced"):
         rows = []
         for seed in SEEDS:
-            wells, pairs = simulate_wells(SimulatedWells(seed=seed, **DESIGN))
+            wells, known = simulate_wells(SimulatedWells(seed=seed, **DESIGN))
             wells = wells if layout == "balanced" else in_two_batches(wells, seed)
             aligned, steps = align_wells(wells, map_held_out_controls(wells, PARAMETERS), PARAMETERS)
             values = {(row["metric"], row["step"]): row for row in steps.to_dicts()}
@@ -71,8 +72,8 @@ def measured():
                     "batch_raw": values["batch_accuracy", "raw"]["value"],
                     "batch_aligned": values["batch_accuracy", "tvn"]["value"],
                     "batch_chance": values["batch_accuracy", "tvn"]["chance"],
-                    "recall_raw": recall(wells, vectors(wells), pairs).value,
-                    "recall_aligned": recall(wells, aligned, pairs).value,
+                    "recall_raw": recall(wells, vectors(wells), known).value,
+                    "recall_aligned": recall(wells, aligned, known).value,
                 }
             )
         found[layout] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

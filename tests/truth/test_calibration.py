@@ -10,11 +10,10 @@ import polars as pl
 import pytest
 from scipy.stats import binom, kstest
 
-from cellassets.mapping.aggregate import aggregate_wells
-from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compare import compare_models
 from cellassets.scoring.run import judged_map, scores_table
+from cellassets.scoring.simulated import SIMULATED_MAP, annotations_of, map_wells
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 
@@ -22,8 +21,6 @@ N_SEEDS = 250
 N_COMPARISONS = 80
 N_PERMUTATIONS = 199
 NUISANCES = {"batch_effect": 6.0, "plate_effect": 3.0}
-STEPS = ({"kind": "pca", "n_components": 16}, {"kind": "centre_scale"}, {"kind": "tvn"})
-PARAMETERS = MapParameters.model_validate({"steps": STEPS, "n_judged_wells": 10})
 SUMMARIES = {
     "perturbation_consistency": ("consistency", "consistency_percentile"),
     "perturbation_magnitude": ("magnitude",),
@@ -31,13 +28,10 @@ SUMMARIES = {
 }
 
 
-def judge(wells, pairs):
+def judge(wells, known):
     """A JudgedMap after the real alignment and aggregation."""
-    aligned, _ = align_wells(wells, map_held_out_controls(wells, PARAMETERS), PARAMETERS)
-    units, unit_vectors = aggregate_wells(wells, aligned, aggregate_by="gene", method="mean")
-    labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
-    map_table = with_vectors(labels, unit_vectors)
-    return judged_map(with_vectors(wells, aligned), map_table, parameters=PARAMETERS, known_pairs={"planted": pairs})
+    aligned, map_table = map_wells(wells)
+    return judged_map(aligned, map_table, parameters=SIMULATED_MAP, annotations=annotations_of(known))
 
 
 def score(name, judged, seed, n_permutations=N_PERMUTATIONS):
@@ -102,12 +96,12 @@ def test_planted_effects_are_found_under_the_same_nuisances(name, seed):
 
 def two_equal_models(seed):
     """Scores of two models that see the same biology, each with noise of its own."""
-    wells, pairs = simulate_wells(SimulatedWells(seed=seed, n_complexes=12, genes_per_complex=4, gene_effect=3.0))
+    wells, known = simulate_wells(SimulatedWells(seed=seed, n_complexes=12, genes_per_complex=4, gene_effect=3.0))
     rng = np.random.default_rng(seed + 20_000)
     tables = []
     for model_key in ("a.v1", "b.v1"):
         values = vectors(wells)
-        judged = judge(with_vectors(wells, values + rng.standard_normal(values.shape)), pairs)
+        judged = judge(with_vectors(wells, values + rng.standard_normal(values.shape)), known)
         labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "model_key": model_key}
         tables += [
             scores_table(score(name, judged, 0, 99), is_higher_better=True, benchmark_name=name, **labels)

@@ -1,0 +1,148 @@
+"""Reading one annotation file: CSV, TSV, GMT or EFAAR's clusters, told apart by suffix and columns.
+
+Every reader refuses what it cannot read by file and line. What the sources are for is in `annotations.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+from upath import UPath
+
+from cellassets.errors import AnnotationError
+
+AnnotationKind = Literal["pairs", "sets", "targets", "gene_arms"]
+COLUMNS: dict[AnnotationKind, tuple[str, str]] = {
+    "pairs": ("entity1", "entity2"),
+    "sets": ("set_id", "member"),
+    "targets": ("compound_id", "gene_symbol"),
+    "gene_arms": ("gene_symbol", "chromosome_arm"),
+}
+ARM_PATTERN = r"^(?:chr)?(\d{1,2}|[XY])([pq])$"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: its name (the file's stem), what it holds, and its rows in the two columns of that kind."""
+
+    name: str
+    kind: AnnotationKind
+    rows: pl.DataFrame
+
+
+def read_source(path: UPath) -> Source:
+    """Returns one annotation file.
+
+    Raises:
+        AnnotationError: it is no table, has none of the known pairs of columns, an empty cell, or no usable row.
+    """
+    table = _gene_sets(path) if path.suffix == ".gmt" else _table(path)
+    kind = next((kind for kind, columns in COLUMNS.items() if set(columns) <= set(table.columns)), None)
+    if kind is None:
+        known = "; ".join(f"{', '.join(columns)} ({kind})" for kind, columns in COLUMNS.items())
+        message = f"{path}: has the columns {table.columns}; expected one of: {known}"
+        raise AnnotationError(message)
+    rows = _without_empty(table, kind, path)
+    cleaned = {"pairs": _ordered_pairs, "gene_arms": _checked_arms}.get(kind, _distinct)(rows, path)
+    return Source(path.stem, kind, cleaned)
+
+
+def source_kind(path: UPath) -> AnnotationKind | None:
+    """What a file holds, by its header; None where its whole content must be read to tell that it is wrong."""
+    if path.suffix == ".gmt":
+        return "sets"
+    with path.open("rb") as stream:
+        header = stream.readline().decode(errors="replace")
+    names = {name.strip().strip('"') for name in header.strip().split(_separator(path))}
+    found = next((kind for kind, columns in COLUMNS.items() if set(columns) <= names), None)
+    return "sets" if found is None and path.suffix == ".tsv" else found
+
+
+def _table(path: UPath) -> pl.DataFrame:
+    if path.suffix == ".tsv" and source_kind(path) == "sets" and not _has_header(path):
+        return _clusters(path)
+    try:
+        return pl.read_csv(path.read_bytes(), infer_schema=False, separator=_separator(path))
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        message = f"{path}: not a table ({error}); expected a header such as {', '.join(COLUMNS['pairs'])}"
+        raise AnnotationError(message) from error
+
+
+def _has_header(path: UPath) -> bool:
+    with path.open("rb") as stream:
+        return "set_id" in stream.readline().decode(errors="replace").strip().split("\t")
+
+
+def _separator(path: UPath) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def _lines(path: UPath) -> list[list[str]]:
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        message = f"{path}: not UTF-8 text ({error}); expected a set a line, fields separated by tabs"
+        raise AnnotationError(message) from error
+    return [line.split("\t") for line in text.splitlines() if line.strip()]
+
+
+def _gene_sets(path: UPath) -> pl.DataFrame:
+    """GMT: a set a line: name, description, members, all separated by tabs."""
+    return _sets(path, [(fields[0], fields[2:]) for fields in _lines(path)], "name, description, members")
+
+
+def _clusters(path: UPath) -> pl.DataFrame:
+    """EFAAR's clusters: a set a line: name, a tab, members separated by spaces."""
+    lines = _lines(path)
+    return _sets(path, [(fields[0], " ".join(fields[1:]).split()) for fields in lines], "name, a tab, members")
+
+
+def _sets(path: UPath, sets: list[tuple[str, list[str]]], form: str) -> pl.DataFrame:
+    for number, (name, members) in enumerate(sets, start=1):
+        if not members:
+            message = f"{path}, line {number}: set {name[:40]!r} has no members; expected {form} on a line"
+            raise AnnotationError(message)
+    rows = [(name, member) for name, members in sets for member in members if member.strip()]
+    return pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS["sets"], pl.String), orient="row")
+
+
+def _without_empty(table: pl.DataFrame, kind: AnnotationKind, path: UPath) -> pl.DataFrame:
+    columns = COLUMNS[kind]
+    rows = table.with_row_index("line", offset=2).select("line", *(pl.col(c).str.strip_chars() for c in columns))
+    empty = rows.filter(pl.any_horizontal(pl.col(name).fill_null("") == "" for name in columns))
+    if empty.height:
+        message = f"{path}, line {empty['line'][0]}: {' or '.join(columns)} is missing ({empty.height} such lines)"
+        raise AnnotationError(message)
+    return rows.drop("line")
+
+
+def _distinct(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
+    if rows.is_empty():
+        message = f"{path}: no row below the header {rows.columns}"
+        raise AnnotationError(message)
+    return rows.unique().sort(rows.columns)
+
+
+def _ordered_pairs(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
+    """Each pair once whatever its order; pairs of a gene with itself are left out, as EFAAR_benchmarking does."""
+    ordered = rows.select(
+        pl.min_horizontal("entity1", "entity2").alias("entity1"), pl.max_horizontal("entity1", "entity2").alias("entity2")
+    ).filter(pl.col("entity1") != pl.col("entity2"))
+    if ordered.is_empty():
+        message = f"{path}: no pair of two different genes in {rows.height} rows"
+        raise AnnotationError(message)
+    return _distinct(ordered, path)
+
+
+def _checked_arms(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
+    arm = pl.col("chromosome_arm")
+    wrong = rows.filter(~arm.str.contains(ARM_PATTERN))
+    if wrong.height:
+        message = f"{path}: chromosome_arm {wrong['chromosome_arm'][0]!r}; expected such as 1p, 22q or Xq"
+        raise AnnotationError(message)
+    arms = _distinct(rows.with_columns(arm.str.replace(ARM_PATTERN, "$1$2")), path)
+    doubled = arms.filter(pl.col("gene_symbol").is_duplicated())
+    if doubled.height:
+        message = f"{path}: gene {doubled['gene_symbol'][0]!r} is on two arms; leave one row"
+        raise AnnotationError(message)
+    return arms
