@@ -12,12 +12,15 @@ from cellassets.mapping.relate import combination_parts, unit_rows
 from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.catalogue.transfer import AnalogyParameters
 from cellassets.scoring.definition import Score
+from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.node_permutation import node_permutations
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import blocks, mean_over_nodes
 from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors
+
+TIE_BREAK = 1e-6  # settles ties between equal numbers of hits, and is never a hit's worth
 
 
 def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
@@ -36,11 +39,13 @@ def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
     asked = _asked(judged, table, parameters.candidates)
     ranks = _ranks(asked, parameters)
     reciprocal, hits = 1.0 / ranks, (ranks <= parameters.n_hits).astype(np.float64)
-    rows = []
-    for metric, draws in (("analogy_reciprocal_rank", reciprocal), ("analogy_hits", hits)):
-        rows.append(summary_score(metric, mean_over_nodes(draws[0], asked.parts), draws, within=(0.0, 1.0)))
+    first, second = (
+        summary_score(metric, mean_over_nodes(draws[0], asked.parts), draws, within=(0.0, 1.0))
+        for metric, draws in (("analogy_reciprocal_rank", reciprocal), ("analogy_hits", hits))
+    )
+    finer = (hits + TIE_BREAK * reciprocal).mean(axis=1)[:, None]
     units = unit_scores("analogy_reciprocal_rank", asked.names, reciprocal, n_wells=asked.n_wells)
-    return [*rows, *(replace(row, unit="pair") for row in units)]
+    return [first, *with_finer_p_values([second], finer), *(replace(row, unit="pair") for row in units)]
 
 
 @dataclass(frozen=True)

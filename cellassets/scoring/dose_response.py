@@ -9,6 +9,7 @@ from cellassets.scoring.catalogue.compounds import DoseParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.dose_trend import DoseWells, trend_draws
 from cellassets.scoring.effect_size import effect_sizes
+from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.potency import potency_order
 from cellassets.scoring.rows import summary_score, unit_scores
@@ -20,9 +21,10 @@ def dose_response(judged: JudgedMap, parameters: DoseParameters) -> list[Score]:
 
     A well's effect is its distance from the controls of its plate. Statistic: Jonckheere and Terpstra's count of pairs
     of wells in which the higher dose has the larger effect, over pairs on one plate, as (J - E[J]) / (max J - E[J]).
-    `page_trend` is Page's L in the same form, over plates that hold every dose of the compound once. Null: doses
-    permuted among the wells of one compound on one plate. A compound with one dose a plate is left out: nothing there
-    tells its doses from its plates.
+    Compounds with equal trends are told apart by the covariance of effect and dose, or p-values on few wells would be
+    coarse. `page_trend` is Page's L in the same form, over plates that hold every dose of the compound once. Null:
+    doses permuted among the wells of one compound on one plate. A compound with one dose a plate is left out: nothing
+    there tells its doses from its plates.
 
     Raises:
         NotApplicable: no plate holds two doses of a compound.
@@ -38,7 +40,8 @@ def dose_response(judged: JudgedMap, parameters: DoseParameters) -> list[Score]:
             "their effects cannot be told from those of plates"
         )
         raise NotApplicable(message)
-    rows = _scores("dose_trend", wells, trends.trend[:, trends.is_tested], trends.is_tested)
+    summary, *units = _scores("dose_trend", wells, trends.trend[:, trends.is_tested], trends.is_tested)
+    rows = [summary, *with_finer_p_values(units, trends.finer[:, trends.is_tested])]
     if trends.has_page.any():
         rows += _scores("page_trend", wells, trends.page[:, trends.has_page], trends.has_page)
     order = potency_order(judged, wells, parameters.n_permutations, np.random.default_rng((parameters.seed, 1)))

@@ -33,8 +33,13 @@ class DoseWells:
 
 @dataclass(frozen=True)
 class Trends:
-    """Trends by draw, as observed in row 0, and which compounds have one."""
+    """Trends by draw, as observed in row 0, and which compounds have one.
 
+    `finer` is the trend plus less than half a pair's worth of the covariance of effect and dose: it tells equal trends
+    apart, and orders others as they are.
+    """
+
+    finer: Float[np.ndarray, "draw compound"]
     trend: Float[np.ndarray, "draw compound"]
     page: Float[np.ndarray, "draw compound"]
     is_tested: Bool[np.ndarray, "compound"]
@@ -59,23 +64,47 @@ def trend_draws(wells: DoseWells, n_permutations: int, rng: np.random.Generator)
         n_permutations: permutations of the doses within compound and plate.
         rng: where permutations come from.
     """
-    shape = 1 + n_permutations, len(wells.names)
-    signs, rhos = np.zeros(shape), np.zeros(shape)
-    n_pairs, n_complete = np.zeros(shape[1]), np.zeros(shape[1])
+    n_compounds = len(wells.names)
+    sums = np.zeros((3, 1 + n_permutations, n_compounds))
+    n_pairs, n_complete, most = np.zeros(n_compounds), np.zeros(n_compounds), np.zeros(n_compounds)
     for cells in _cells(wells):
-        signs[0] += _by_compound(cells, pair_signs(cells.effect, cells.dose[None]), shape[1])[0]
-        rhos[0] += _by_compound(cells, page_ranks(cells.effect, cells.dose[None]) * cells.is_complete, shape[1])[0]
+        sums[:, 0] += _sums(cells, cells.dose[None], n_compounds)[:, 0]
         start = 1
         for n_draws in blocks(n_permutations, cells.dose.size):
-            here = slice(start, start + n_draws)
             order = rng.random((n_draws, *cells.dose.shape)).argsort(axis=-1)
             doses = np.take_along_axis(cells.dose[None], order, axis=-1)
-            signs[here] += _by_compound(cells, pair_signs(cells.effect, doses), shape[1])
-            rhos[here] += _by_compound(cells, page_ranks(cells.effect, doses) * cells.is_complete, shape[1])
+            sums[:, start : start + n_draws] += _sums(cells, doses, n_compounds)
             start += n_draws
-        n_pairs += np.bincount(cells.compound, _n_unequal(cells.dose), shape[1])
-        n_complete += np.bincount(cells.compound, cells.is_complete, shape[1])
-    return Trends(signs / np.maximum(n_pairs, 1), rhos / np.maximum(n_complete, 1), n_pairs > 0, n_complete > 0)
+        n_pairs += np.bincount(cells.compound, _n_unequal(cells.dose), n_compounds)
+        n_complete += np.bincount(cells.compound, cells.is_complete, n_compounds)
+        most += np.bincount(cells.compound, _largest_covariance(cells), n_compounds)
+    tie_break = 0.4 * np.divide(sums[2], most, out=np.zeros_like(sums[2]), where=most > 0)
+    return Trends(
+        finer=(sums[0] + tie_break) / np.maximum(n_pairs, 1),
+        trend=sums[0] / np.maximum(n_pairs, 1),
+        page=sums[1] / np.maximum(n_complete, 1),
+        is_tested=n_pairs > 0,
+        has_page=n_complete > 0,
+    )
+
+
+def _sums(
+    cells: _Cells, doses: Int[np.ndarray, "draw cell well"], n_compounds: int
+) -> Float[np.ndarray, "3 draw compound"]:
+    """Signs of pairs, Page's ranks and covariances, summed over the cells of each compound."""
+    centred = cells.effect - cells.effect.mean(axis=1, keepdims=True)
+    found = (
+        pair_signs(cells.effect, doses),
+        page_ranks(cells.effect, doses) * cells.is_complete,
+        np.einsum("cw,dcw->dc", centred, doses.astype(np.float64)),
+    )
+    return np.stack([_by_compound(cells, values, n_compounds) for values in found])
+
+
+def _largest_covariance(cells: _Cells) -> Float[np.ndarray, "cell"]:
+    """What the sum of products of centred effects and doses can be at most: their lengths' product."""
+    effect, dose = (values - values.mean(axis=1, keepdims=True) for values in (cells.effect, cells.dose))
+    return np.linalg.norm(effect, axis=1) * np.linalg.norm(dose, axis=1)
 
 
 def pair_signs(

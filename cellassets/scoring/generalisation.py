@@ -12,9 +12,10 @@ from cellassets.scoring.catalogue.transfer import GeneralisationParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.neighbour_sharing import jaccard_index, partner_shares
 from cellassets.scoring.node_permutation import Permutations, node_permutations, permuted_lookups
 from cellassets.scoring.rank_overlap import overlap_depth, overlap_weights
-from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
 from cellassets.scoring.statistics import blocks, mean_over_nodes
 from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors
@@ -55,15 +56,18 @@ def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParame
         )
         raise NotApplicable(message)
     names = sorted(set().union(*(table["perturbation_id"].to_list() for table in kept)))
-    jaccard, overlap = _draws(judged, names, kept, parameters)
+    jaccard, overlap, shares = _draws(judged, names, kept, parameters)
     nodes = np.arange(len(names))[:, None]
+    influences = (shares - shares.mean()) / len(names)
+    mean = mean_over_nodes(jaccard[0], nodes, influences=influences)
     n_wells = own.filter(pl.col("perturbation_id").is_in(names))["n_wells"].cast(pl.Int64).to_numpy()
     units = unit_scores("neighbours_kept", names, jaccard, n_wells=n_wells)
     return [
-        summary_score("neighbours_kept", mean_over_nodes(jaccard[0], nodes), jaccard, within=(0.0, 1.0)),
+        summary_score("neighbours_kept", mean, jaccard, within=(0.0, 1.0)),
         summary_score("rank_biased_overlap", mean_over_nodes(overlap[0], nodes), overlap, within=(0.0, 1.0)),
         *with_finer_p_values(units, jaccard + TIE_BREAK / parameters.n_neighbours * overlap),
         *unit_scores("rank_biased_overlap", names, overlap, n_wells=n_wells),
+        *influence_scores("neighbours_kept", names, influences),
     ]
 
 
@@ -74,39 +78,43 @@ def _treated(table: pl.DataFrame) -> pl.DataFrame:
 
 def _draws(
     judged: JudgedMap, names: Sequence[str], kept: Sequence[pl.DataFrame], parameters: GeneralisationParameters
-) -> tuple[Float[np.ndarray, "draw unit"], Float[np.ndarray, "draw unit"]]:
-    """Jaccard index and overlap of each perturbation, means over the other maps, as observed in row 0."""
+) -> tuple[Float[np.ndarray, "draw unit"], Float[np.ndarray, "draw unit"], Float[np.ndarray, "unit"]]:
+    """Jaccard index and overlap of each perturbation, means over the other maps, as observed in row 0.
+
+    Also what each perturbation adds to the others' Jaccard indices.
+    """
     rng = np.random.default_rng(parameters.seed)
     shape = 1 + parameters.n_permutations, len(names)
-    jaccard, overlap, n_maps = np.zeros(shape), np.zeros(shape), np.zeros(len(names))
-    for table in kept:
-        own = table["perturbation_id"].to_list()
-        place = np.searchsorted(np.array(names), np.array(own))
-        permutations = node_permutations(plate_strata(judged, own), parameters.n_permutations, rng)
-        here, there = vectors(table), vectors(table, "embedding_there")
-        for draw, rows, n_kept, weight in _agreement(here, there, permutations, parameters):
-            jaccard[draw, place[rows]] += n_kept / (2 * parameters.n_neighbours - n_kept)
+    jaccard, overlap, shares = np.zeros(shape), np.zeros(shape), np.zeros(len(names))
+    places = [np.searchsorted(np.array(names), table["perturbation_id"].to_numpy()) for table in kept]
+    n_maps = np.bincount(np.concatenate(places), minlength=len(names))
+    for table, place in zip(kept, places, strict=True):
+        stratum = plate_strata(judged, table["perturbation_id"].to_list())
+        permutations = node_permutations(stratum, parameters.n_permutations, rng)
+        unit, other = unit_rows(vectors(table)), unit_rows(vectors(table, "embedding_there"))
+        for draw, rows, n_kept, weight in _agreement(unit, other, permutations, parameters):
+            jaccard[draw, place[rows]] += jaccard_index(n_kept, parameters.n_neighbours)
             overlap[draw, place[rows]] += weight
-        n_maps[place] += 1
-    return jaccard / n_maps, overlap / n_maps
+        lists = [_nearest(values, parameters.n_neighbours) for values in (unit, other)]
+        shares[place] += partner_shares(lists[0], lists[1])
+    return jaccard / n_maps, overlap / n_maps, shares / n_maps
 
 
 def _agreement(
-    here: Float[np.ndarray, "row feature"],
-    there: Float[np.ndarray, "row other"],
+    unit: Float[np.ndarray, "row feature"],
+    other: Float[np.ndarray, "row other"],
     permutations: Permutations,
     parameters: GeneralisationParameters,
 ) -> Iterator[tuple[int, Int[np.ndarray, "found"], Int[np.ndarray, "found"], Float[np.ndarray, "found"]]]:
     """Yields draw, perturbations, how many neighbours they share, and their rank-biased overlap."""
-    unit, other = unit_rows(here), unit_rows(there)
     depth = max(overlap_depth(len(unit) - 1, parameters.persistence), parameters.n_neighbours)
     weights = np.append(overlap_weights(depth, parameters.persistence), 0.0)
     nearest = _nearest(unit, depth)
 
     def ranks(start: int, stop: int) -> Int[np.ndarray, "row column"]:
-        order = _order(other, start, stop)
+        there = _nearest_of(other, start, stop, depth)
         found = np.full((stop - start, len(other) + 1), depth + 1, dtype=np.int32)
-        np.put_along_axis(found, order[:, :depth], np.arange(1, depth + 1, dtype=np.int32)[None], axis=1)
+        np.put_along_axis(found, there, np.arange(1, depth + 1, dtype=np.int32)[None], axis=1)
         return found
 
     own_rank = np.arange(1, depth + 1)
@@ -119,13 +127,17 @@ def _nearest(unit: Float[np.ndarray, "row feature"], depth: int) -> Int[np.ndarr
     """The nearest other rows of each row, nearest first."""
     found, start = [], 0
     for n_rows in blocks(len(unit), len(unit)):
-        found.append(_order(unit, start, start + n_rows)[:, :depth])
+        found.append(_nearest_of(unit, start, start + n_rows, depth))
         start += n_rows
     return np.concatenate(found)
 
 
-def _order(unit: Float[np.ndarray, "row feature"], start: int, stop: int) -> Int[np.ndarray, "query row"]:
-    """Rows by their cosine to some of them, nearest first, each query last; ties in order of the names."""
+def _nearest_of(
+    unit: Float[np.ndarray, "row feature"], start: int, stop: int, depth: int
+) -> Int[np.ndarray, "query neighbour"]:
+    """The nearest other rows of some rows, nearest first; ties in order of the names."""
     cosines = np.round(unit[start:stop] @ unit.T, N_DIGITS)
     cosines[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-    return np.argsort(-cosines, axis=1, kind="stable")
+    nearest = np.sort(np.argpartition(-cosines, depth - 1, axis=1)[:, :depth], axis=1)
+    order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(nearest, order, axis=1)

@@ -15,8 +15,9 @@ MIN_COMPOUNDS = 5  # of fewer, no order is significant
 def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng: np.random.Generator) -> Score | None:
     """Returns Kendall's tau-b between the half-effect doses of two halves of the batches, over compounds.
 
-    Batches are told off in turns by their names. Null: in one half, compounds of the same plates give each other their
-    names. None where fewer than five compounds have two doses in both halves, or all one half-effect dose.
+    Batches are told off in turns by their names. Null: in one half, compounds of the same plates and doses give each
+    other their names; a half-effect dose is within the doses that were tested, and would agree where those differ.
+    None where fewer than five compounds have two doses in both halves, or all one half-effect dose.
 
     Args:
         judged: the map.
@@ -32,9 +33,7 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
     first, second = halves[0][both], halves[1][both]
     if len(both) < MIN_COMPOUNDS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    names = [wells.names[number] for number in both]
-    of_well = np.array(wells.names)[wells.compound]
-    stratum = main_plates(of_well, wells.plate, np.ones(len(of_well), dtype=bool), names)
+    stratum = _strata(wells, batch[wells.row] % 2)[both]
     permuted = (second[permuted_within(stratum, rng)] for _ in range(n_permutations))
     taus = settled_ties(np.array([_tau(first, other) for other in (second, *permuted)])[:, None])
     low, high = central(taus[1:, 0])
@@ -80,6 +79,17 @@ def half_effect_dose(
     if above == 0:
         return float(dose[0])
     return float(np.interp(half, curve[above - 1 : above + 1], dose[above - 1 : above + 1]))
+
+
+def _strata(wells: DoseWells, half: Int[np.ndarray, "well"]) -> Int[np.ndarray, "compound"]:
+    """Compounds of one stratum have most wells on the same plate, and the same doses in either half."""
+    of_well, is_counted = np.array(wells.names)[wells.compound], np.ones(len(half), dtype=bool)
+    plate = main_plates(of_well, wells.plate, is_counted, wells.names)
+    doses, dose = np.unique(wells.dose, return_inverse=True)
+    is_tested = np.zeros((len(wells.names), 2, len(doses)), dtype=np.int64)
+    is_tested[wells.compound, half, dose] = 1
+    design = np.column_stack([plate, is_tested.reshape(len(wells.names), -1)])
+    return np.unique(design, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _tau(first: Float[np.ndarray, "compound"], second: Float[np.ndarray, "compound"]) -> float:

@@ -17,7 +17,7 @@ from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.map_genes import MapGenes, map_genes
 from cellassets.scoring.node_permutation import node_permutations, permuted_lookups
-from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes
 
 N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are computed
@@ -39,15 +39,17 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[S
     genes = map_genes(judged, "proximity_bias")
     arms = _arms(judged, genes, parameters.min_genes)
     draws = _draws(genes, arms, parameters)
-    nodes = np.arange(draws.shape[1])[:, None]
-    rows = [summary_score("proximity_bias", mean_over_nodes(draws[0], nodes), draws, within=(0.0, 1.0))]
+    influences = _partner_influences(genes, arms, draws[0])
+    mean = mean_over_nodes(draws[0], np.arange(draws.shape[1])[:, None], influences=influences)
+    rows = [summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))]
     judged_arm = arms.arm[arms.units]
     for arm in np.unique(judged_arm):
         own = draws[:, judged_arm == arm]
         mean = mean_over_nodes(own[0], np.arange(own.shape[1])[:, None])
         rows.append(summary_score(f"proximity_bias[{arms.names[arm]}]", mean, own, within=(0.0, 1.0)))
     names = [genes.names[unit] for unit in arms.units]
-    return [*rows, *unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units])]
+    units = unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units])
+    return [*rows, *units, *influence_scores("arm_proximity", genes.names, influences)]
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _draws(genes: MapGenes, arms: _Arms, parameters: ProximityParameters) -> Flo
     unit = unit_rows(genes.vectors)
 
     def ranks(start: int, stop: int) -> Float[np.ndarray, "row column"]:
-        return _row_ranks(unit, is_known, start, stop)
+        return _row_ranks(unit, is_known, np.arange(start, stop))
 
     sums = np.zeros((len(permutations), len(arms.units)))
     for draw, here, values in permuted_lookups(ranks, arms.members, permutations, arms.units):
@@ -113,15 +115,41 @@ def _draws(genes: MapGenes, arms: _Arms, parameters: ProximityParameters) -> Flo
     return (sums - n_within * (n_within + 1) / 2) / (n_within * n_between)
 
 
+def _partner_influences(genes: MapGenes, arms: _Arms, observed: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "gene"]:
+    """By how much the mean would fall if each gene were compared with by nobody.
+
+    It is the other half of what the mean owes to a gene, which the genes' own probabilities do not show one by one.
+    With the share of cosines between that lie below the one to gene j (or of those within that lie above it) for q,
+    and n cosines of its kind, a probability p falls by (q - p) / (n - 1) without j.
+    """
+    from scipy.stats import rankdata
+
+    unit, is_known = unit_rows(genes.vectors), arms.arm >= 0
+    lost = np.zeros(len(genes.names))
+    for arm in np.unique(arms.arm[arms.units]):
+        own, others = np.flatnonzero(arms.arm == arm), np.flatnonzero(is_known & (arms.arm != arm))
+        ranks = _row_ranks(unit, is_known, own)
+        probability = observed[arms.arm[arms.units] == arm][:, None]
+        n_within, n_between = len(own) - 1, len(others)
+        below = (ranks[:, own] - (rankdata(ranks[:, own], axis=1) - 1)) / n_between
+        from_within = (below - probability) / max(n_within - 1, 1)
+        np.fill_diagonal(from_within, 0.0)
+        above = 1 - (ranks[:, others] - rankdata(ranks[:, others], axis=1)) / n_within
+        lost[own] += from_within.sum(axis=0)
+        lost[others] += ((above - probability) / max(n_between - 1, 1)).sum(axis=0)
+    return lost / len(observed)
+
+
 def _row_ranks(
-    unit: Float[np.ndarray, "gene feature"], is_known: Bool[np.ndarray, "gene"], start: int, stop: int
+    unit: Float[np.ndarray, "gene feature"], is_known: Bool[np.ndarray, "gene"], rows: Int[np.ndarray, "row"]
 ) -> Float[np.ndarray, "row column"]:
-    """Ranks of each row's cosines to the genes with a known arm, 0 for the gene itself; a last column of zeros."""
+    """Ranks of the rows' cosines to the genes with a known arm, 0 for the gene itself; a last column of zeros."""
     from scipy.stats import rankdata
 
     known = np.flatnonzero(is_known)
-    cosines = np.round(unit[start:stop] @ unit[known].T, N_DIGITS)
-    cosines[np.arange(start, stop)[:, None] == known] = -np.inf
-    ranks = np.zeros((stop - start, len(unit) + 1))
+    cosines = np.round(unit[rows] @ unit[known].T, N_DIGITS)
+    cosines[rows[:, None] == known] = -np.inf
+    ranks = np.zeros((len(rows), len(unit) + 1))
+    # of a row that is not in the table itself no rank is lost; nobody asks for it
     ranks[:, known] = rankdata(cosines, axis=1) - 1
     return ranks
