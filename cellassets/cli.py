@@ -157,10 +157,10 @@ def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = Fals
 
 @nouns["annotation"].command("add")
 def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
-    """Adds a CSV of known pairs (entity1, entity2) as a source that maps are judged on."""
-    from cellassets.scoring.annotations import read_pairs
+    """Adds a table of pairs, sets (GMT too), targets or chromosome arms as a source that maps are judged on."""
+    from cellassets.scoring.annotation_files import read_source
 
-    read_pairs(UPath(source))
+    read_source(UPath(source))
     target = _lake(home).annotations / source.name
     write_bytes(target, source.read_bytes())
     typer.echo(str(target))

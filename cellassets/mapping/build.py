@@ -70,7 +70,7 @@ def map_protocol(lake: Lake, dataset: Dataset, parameters: MapParameters) -> dic
     return {
         "dataset_id": dataset.dataset_id,
         "dataset_fingerprint": dataset_fingerprint(lake, dataset),
-        "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources"}),
+        "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources", "is_frozen", "frozen_fingerprint"}),
         "plate_quality": {e: lake.plate_quality(e).record().fingerprint for e in dataset_experiments(lake, dataset)},
         "parameters": parameters.model_dump(mode="json"),
         "code_version": MAP_CODE_VERSION,

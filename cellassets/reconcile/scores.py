@@ -1,20 +1,24 @@
 """Maps, scores, leaderboard and reports that are missing or made from other inputs."""
 
+from typing import Any
+
 from upath import UPath
 
 from cellassets.artifact import Artifact, Plan
 from cellassets.embedding.plan import plan_embeddings
+from cellassets.errors import CellAssetsError
+from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
-from cellassets.mapping.build import plan_map
+from cellassets.mapping.build import map_protocol, plan_map
 from cellassets.mapping.dataset import Dataset, dataset_experiments
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import load_benchmark_parameters, load_map_parameters
 from cellassets.reconcile.work import Work, is_missing, run_key
 from cellassets.registry import ModelEntry, Registry
-from cellassets.reporting.leaderboard import plan_leaderboard
+from cellassets.reporting.leaderboard import Protocols, plan_leaderboard
 from cellassets.reporting.report import plan_report
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import plan_scores
+from cellassets.scoring.run import plan_scores, score_protocol
 
 
 def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> list[Work]:
@@ -64,9 +68,43 @@ def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: 
     return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
 
 
-def stale_leaderboard(lake: Lake, datasets: list[Dataset]) -> list[Work]:
-    """Returns the leaderboard where scores were published that it does not show."""
-    plan = plan_leaderboard(lake, datasets)
+def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Protocols:
+    """Returns how a benchmark, dataset and model would be scored now: a protocol's fingerprint by these three names.
+
+    None where that cannot be: the dataset is gone, or the quality of one of its experiments.
+    """
+    maps: dict[str, dict[str, Any] | None] = {}
+    by_id = {dataset.dataset_id: dataset for dataset in datasets}
+    parameters = load_map_parameters(configs)
+
+    def protocol(benchmark_name: str, dataset_id: str, model_key: str) -> str | None:
+        dataset = by_id.get(dataset_id)
+        if dataset is None:
+            return None
+        try:
+            if dataset_id not in maps:
+                maps[dataset_id] = None
+                maps[dataset_id] = map_protocol(lake, dataset, parameters)
+            made_by = maps[dataset_id]
+            chosen = load_benchmark_parameters(configs, benchmark_name)
+            return (
+                None
+                if made_by is None
+                else fingerprint(
+                    score_protocol(
+                        lake, benchmark_name, dataset, model_key=model_key, parameters=chosen, map_protocol=made_by
+                    )
+                )
+            )
+        except CellAssetsError:
+            return None
+
+    return protocol
+
+
+def stale_leaderboard(lake: Lake, datasets: list[Dataset], configs: UPath) -> list[Work]:
+    """Returns the leaderboard where scores were published that it does not show, or went stale."""
+    plan = plan_leaderboard(lake, wanted_protocols(lake, datasets, configs))
     artifact = lake.leaderboard()
     if not plan.inputs["scores"] or not is_missing(artifact, plan):
         return []

@@ -17,7 +17,7 @@ from cellassets.scoring.benchmark import BENCHMARKS, Benchmark
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import BATCH_EFFECT, DIFFERENCES, LEADERBOARD, PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 TEMPLATES = Path(__file__).parent / "templates"
 # decides where a sentence must choose one benchmark
 DECISIVE = ("known_relationships", "perturbation_consistency", "perturbation_magnitude")
@@ -123,7 +123,7 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
     from cellassets.reporting.charts import Band, Estimate, interval_chart
     from cellassets.reporting.verdict import standing_of, verdict, versus
 
-    on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "dataset_fingerprint")]
+    on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "protocol_fingerprint")]
     peers = board.rows.filter(*on_same_wells).sort("rank", "model_key").to_dicts()
     compared = versus(board.differences.filter(*on_same_wells), row["model_key"]).to_dicts()
     for other in compared:
@@ -158,12 +158,12 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
 def _heat_map(lake: Lake, model_key: str, dataset_id: str, map_table: pl.DataFrame) -> dict[str, Any] | None:
     from cellassets.reporting.charts import heat_map
     from cellassets.reporting.picture import clustered_map
-    from cellassets.scoring.annotations import annotation_sources, read_pairs
+    from cellassets.scoring.annotations import read_annotations
 
     genes = map_table.filter((pl.col("perturbation_kind") == "gene") & pl.col("control_kind").is_null())
     if genes.height < 2:
         return None
-    sources = {name: read_pairs(path) for name, path in annotation_sources(lake.annotations).items()}
+    sources = read_annotations(lake.annotations, ("pairs",)).pairs
     pairs = pl.concat(list(sources.values())) if sources else None
     clustered = clustered_map(map_table, pairs)
     title = f"Cosine similarity of the genes of {dataset_id} by {model_key}"

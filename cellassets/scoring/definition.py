@@ -75,7 +75,7 @@ class Benchmark:
     score: ScoreFunction
 
 
-def benchmark(
+def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by name
     *,
     title: str,
     description: str,

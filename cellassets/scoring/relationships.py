@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from cellassets.errors import BenchmarkError
+from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.catalogue.relationships import RelationshipParameters
@@ -58,11 +58,8 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
     """
     if not judged.annotations.pairs:
-        message = (
-            "known_relationships: no annotation source; add a CSV with the columns entity1 and entity2 by `cellassets "
-            "annotation add`, or put it into the lake's folder annotations/"
-        )
-        raise BenchmarkError(message)
+        message = "no annotation source of pairs or sets; add one by `cellassets annotation add`"
+        raise NotApplicable(message)
     tails = _tails(judged, parameters.tail_frac)
     by_source = {name: _pair_index(pairs, tails.genes) for name, pairs in judged.annotations.pairs.items()}
     pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)

@@ -170,7 +170,11 @@ LEADERBOARD = TableSchema(
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
         Column("n_units", pl.Int64(), "units that the value is taken over"),
-        Column("is_stale", pl.Boolean(), "true where the score would be taken otherwise now: other wells, annotations, settings or code"),
+        Column(
+            "is_stale",
+            pl.Boolean(),
+            "true where the score would be taken otherwise now: other wells, annotations, settings or code",
+        ),
     ),
 )
 

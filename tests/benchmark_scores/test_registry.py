@@ -54,7 +54,7 @@ def test_two_benchmarks_of_one_name_are_refused():
     register = benchmark(
         title="t", description="d", code_version="1", parameters=described.parameters, ranked_by=RankedBy("a", "b")
     )
-    with pytest.raises(ConfigError, match=r"is there already, in cellassets\.scoring\.benchmark"):
+    with pytest.raises(ConfigError, match=r"is there already, in cellassets\.scoring\.catalogue"):
         register(perturbation_magnitude)
     assert BENCHMARKS["perturbation_magnitude"] is described
 

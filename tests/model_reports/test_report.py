@@ -113,11 +113,11 @@ def test_making_it_again_does_nothing_until_something_changed(scored_lake, model
     assert plan_report(scored_lake, models, "fair.v1").fingerprint != first.fingerprint
 
 
-def test_a_benchmark_that_was_not_scored_is_named(scored_lake, models, dataset, tmp_path):
+def test_a_benchmark_that_was_not_scored_is_named(scored_lake, models, protocols_of, tmp_path):
     shutil.copytree(scored_lake.root, tmp_path / "partly")
     lake = Lake(UPath(tmp_path / "partly"))
     shutil.rmtree(lake.scores("perturbation_magnitude", "SIM", "good.v1").root)
-    build_leaderboard(lake, [dataset])
+    build_leaderboard(lake, protocols_of(lake))
     text = page(lake, models)
     assert "Not scored yet on these wells: perturbation_magnitude." in text
 
