@@ -3,15 +3,14 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from cellassets.scoring.catalogue.replicates import ConsistencyParameters
-from cellassets.scoring.definition import Score
+from cellassets.scoring.definition import PermutationParameters, Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.replicates import replicate_draws
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes, null_percentiles
 
 
-def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameters) -> list[Score]:
+def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
     """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates.
 
     The statistic is the mean cosine over all pairs of a perturbation's wells, whatever plate they are on.

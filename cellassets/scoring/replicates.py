@@ -39,8 +39,8 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
 
     Args:
         judged: what is looked at; its treated wells, as rows of length 1, are handed to the statistic.
-        statistic: takes the wells sorted by unit and the number of wells of each unit; returns a value a unit. Values of
-            units with one well are not looked at.
+        statistic: takes the wells sorted by unit and the number of wells of each unit; returns a value a unit.
+            Values of units with one well are not looked at.
         n_permutations: draws of the null.
         seed: of the draws.
 

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class RelationshipParameters(Parameters):
+class RelationshipParameters(PermutationParameters):
     """Which pairs count as extreme, and how many permutations the null is made of.
 
     The first of `tail_fracs` is the share of all pairs of the map in each tail that the headline counts; recall at the
@@ -21,7 +20,6 @@ class RelationshipParameters(Parameters):
     leave_out_within: Literal["nothing", "chromosome", "arm"] = "nothing"
     min_pairs: int = Field(default=5, ge=1)
     n_permutations: int = Field(default=2000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
