@@ -141,6 +141,43 @@ def list_models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) ->
     )
 
 
+@nouns["model"].command("judge")
+def judge_model(
+    candidate: str,
+    home: HomeOption = DEFAULT_HOME,
+    configs: Path = Path("configs"),
+    override_reason: Annotated[
+        str | None, typer.Option(help="Into production whatever the gate says, and why.")
+    ] = None,
+    approved_by: Annotated[str | None, typer.Option(help="Who overrides.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Takes CANDIDATE through the production gate; where it passes, the alias `champion` is moved to it."""
+    from cellassets.reconcile.models import dataset_state
+    from cellassets.reconcile.policy import load_gate_policy
+    from cellassets.reconcile.scores import wanted_protocols
+    from cellassets.registry import Registry
+    from cellassets.reporting.production import decide_production, load_override
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import GATE
+
+    place, lake = Home(home.resolve()), _lake(home)
+    record = decide_production(
+        lake,
+        Registry(place.tracking_uri, place.model_root),
+        candidate=candidate,
+        policy=load_gate_policy(UPath(configs)),
+        protocols=wanted_protocols(lake, dataset_state(lake, UPath(configs)).datasets, UPath(configs)),
+        override=load_override(override_reason, approved_by),
+    )
+    rows = read_table(lake.production_model().path("comparisons.parquet", record), GATE).to_dicts()
+    if as_json:
+        _show([{**record.summary, "comparisons": rows}], as_json)
+        return
+    _show([{"role": row["role"], "passed": row["is_passed"], "verdict": row["verdict"]} for row in rows], as_json)
+    typer.echo(f"{candidate}: {record.summary['decision']}; in production: {record.summary['champion']}")
+
+
 @nouns["leaderboard"].command("show")
 def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Shows all models side by side."""
