@@ -127,6 +127,22 @@ def list_datasets(
     _show(rows, as_json)
 
 
+@nouns["dataset"].command("freeze")
+def freeze_dataset(dataset_id: str, home: HomeOption = DEFAULT_HOME, configs: Path = Path("configs")) -> None:
+    """Writes the YAML of a data set as it is now to stdout: its wells will never change under that name."""
+    from cellassets.errors import DatasetError
+    from cellassets.mapping.dataset import frozen
+    from cellassets.reconcile.models import dataset_state
+
+    lake = _lake(home)
+    known = {dataset.dataset_id: dataset for dataset in dataset_state(lake, UPath(configs)).datasets}
+    if dataset_id not in known:
+        message = f"no data set {dataset_id!r}; there are {sorted(known)}"
+        raise DatasetError(message)
+    values = frozen(lake, known[dataset_id]).model_dump(mode="json", exclude={"dataset_id"}, exclude_defaults=True)
+    typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
+
+
 @nouns["model"].command("list")
 def list_models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Lists registered models."""
