@@ -18,7 +18,7 @@ from cellassets.registry import ModelEntry, Registry
 from cellassets.reporting.leaderboard import Protocols, plan_leaderboard
 from cellassets.reporting.report import plan_report
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import plan_scores, score_protocol
+from cellassets.scoring.run import find_benchmark, plan_scores, score_protocol
 
 
 def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> list[Work]:
@@ -66,6 +66,26 @@ def _stale_steps(lake: Lake, dataset: Dataset, model_key: str, configs: UPath) -
 def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: UPath) -> Plan:
     parameters = load_benchmark_parameters(configs, name)
     return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
+
+
+def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> list[Work]:
+    """Returns every published map, of any model, that a benchmark has not scored as it would now.
+
+    Raises:
+        BenchmarkError: there is no such benchmark.
+    """
+    find_benchmark(benchmark_name)
+    work = []
+    for dataset in datasets:
+        for model_key in lake.keys("perturbation_map", dataset.dataset_id):
+            if lake.perturbation_map(dataset.dataset_id, model_key).find_record() is None:
+                continue
+            plan = _plan_one(lake, dataset, model_key, benchmark_name, configs)
+            artifact = lake.scores(benchmark_name, dataset.dataset_id, model_key)
+            if is_missing(artifact, plan):
+                keys = {"dataset": dataset.dataset_id, "model": model_key}
+                work.append(Work(keys, (f"benchmark/{benchmark_name}",), run_key((artifact, plan.fingerprint))))
+    return work
 
 
 def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Protocols:

@@ -75,7 +75,7 @@ class Benchmark:
     title: str
     description: str
     code_version: str
-    parameters: type[Parameters]
+    parameters: type[PermutationParameters]
     headline_metric: str
     unit_metric: str
     is_higher_better: bool
@@ -89,7 +89,7 @@ def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by 
     title: str,
     description: str,
     code_version: str,
-    parameters: type[Parameters],
+    parameters: type[PermutationParameters],
     ranked_by: RankedBy,
     uses: tuple[Use, ...] = (),
     asks_about: Subject = "perturbations",
