@@ -6,7 +6,7 @@ from upath import UPath
 
 from cellassets.artifact import Artifact, Plan
 from cellassets.embedding.plan import plan_embeddings
-from cellassets.errors import CellAssetsError
+from cellassets.errors import ArtifactMissing, DatasetError
 from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
 from cellassets.mapping.build import map_protocol, plan_map
@@ -95,29 +95,26 @@ def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Pro
     """
     maps: dict[str, dict[str, Any] | None] = {}
     by_id = {dataset.dataset_id: dataset for dataset in datasets}
-    parameters = load_map_parameters(configs)
+
+    def made_by(dataset: Dataset) -> dict[str, Any] | None:
+        if dataset.dataset_id not in maps:
+            parameters = load_map_parameters(configs)
+            try:
+                maps[dataset.dataset_id] = map_protocol(lake, dataset, parameters)
+            except (ArtifactMissing, DatasetError):
+                maps[dataset.dataset_id] = None
+        return maps[dataset.dataset_id]
 
     def protocol(benchmark_name: str, dataset_id: str, model_key: str) -> str | None:
         dataset = by_id.get(dataset_id)
-        if dataset is None:
+        made = None if dataset is None else made_by(dataset)
+        if dataset is None or made is None:
             return None
-        try:
-            if dataset_id not in maps:
-                maps[dataset_id] = None
-                maps[dataset_id] = map_protocol(lake, dataset, parameters)
-            made_by = maps[dataset_id]
-            chosen = load_benchmark_parameters(configs, benchmark_name)
-            return (
-                None
-                if made_by is None
-                else fingerprint(
-                    score_protocol(
-                        lake, benchmark_name, dataset, model_key=model_key, parameters=chosen, map_protocol=made_by
-                    )
-                )
-            )
-        except CellAssetsError:
-            return None
+        parameters = load_benchmark_parameters(configs, benchmark_name)
+        judged_by = score_protocol(
+            lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made
+        )
+        return fingerprint(judged_by)
 
     return protocol
 
