@@ -211,10 +211,16 @@ def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = Fals
 @nouns["annotation"].command("add")
 def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
     """Adds a table of pairs, sets (GMT too), targets or chromosome arms as a source that maps are judged on."""
+    from cellassets.errors import AnnotationError
     from cellassets.scoring.annotation_files import read_source
+    from cellassets.scoring.annotations import annotation_files
 
     read_source(UPath(source))
     target = _lake(home).annotations / source.name
+    known = annotation_files(_lake(home).annotations).get(source.stem)
+    if known is not None and known.name != source.name:
+        message = f"{source}: there is a source of this name already, {known}; rename the file"
+        raise AnnotationError(message)
     write_bytes(target, source.read_bytes())
     typer.echo(str(target))
 
