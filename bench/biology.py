@@ -195,7 +195,7 @@ def measure(judged: JudgedMap, name: str, n_units: int, loop: Loop) -> dict[str,
     taken = seconds(lambda: chosen.score(judged, parameters))
     looped = statistics.median(seconds(lambda: loop(judged, LOOP_UNITS)) for _ in range(3))
     bare = statistics.median(seconds(lambda: loop(judged, 0)) for _ in range(3))
-    a_draw = taken / (1 + parameters.n_permutations)  # type: ignore[attr-defined]
+    a_draw = taken / (1 + parameters.n_permutations)
     whole = (looped - bare) / LOOP_UNITS * n_units
     return {
         "benchmark_s": round(taken, 2),

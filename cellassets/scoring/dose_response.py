@@ -5,8 +5,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from cellassets.errors import NotApplicable
-from cellassets.scoring.catalogue.compounds import DoseParameters
-from cellassets.scoring.definition import Score
+from cellassets.scoring.definition import PermutationParameters, Score
 from cellassets.scoring.dose_trend import DoseWells, trend_draws
 from cellassets.scoring.effect_size import effect_sizes
 from cellassets.scoring.finer import with_finer_p_values
@@ -16,7 +15,7 @@ from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes
 
 
-def dose_response(judged: JudgedMap, parameters: DoseParameters) -> list[Score]:
+def dose_response(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
     """Returns the trend of each compound's effect with its dose, and whether halves of the batches agree on potency.
 
     A well's effect is its distance from the controls of its plate. Statistic: Jonckheere and Terpstra's count of pairs

@@ -133,9 +133,7 @@ def _treatment_effects(
     return effects
 
 
-def _gene_effects(
-    design: SimulatedWells, n_genes: int, rng: np.random.Generator
-) -> Float[np.ndarray, "gene feature"]:
+def _gene_effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator) -> Float[np.ndarray, "gene feature"]:
     """Genes of a complex share four fifths of their direction's variance; genes of an arm what `arm_effect` says."""
     own = _directions(n_genes, design, rng)
     shared = np.repeat(_directions(design.n_complexes, design, rng), design.genes_per_complex, axis=0)

@@ -2,21 +2,16 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
-
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class TargetParameters(Parameters):
-    """Which genes a compound's targets are searched among, and how many permutations the null is made of.
+class TargetParameters(PermutationParameters):
+    """Which genes a compound's targets are searched among.
 
     `candidates` are the map's genes that are targets of some compound (`targets`), or all of them (`all_genes`).
     """
 
     candidates: Literal["targets", "all_genes"] = "targets"
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
@@ -37,13 +32,6 @@ def compound_targets(judged: Any, parameters: TargetParameters) -> list[Score]:
     return score(judged, parameters)
 
 
-class DoseParameters(Parameters):
-    """How many permutations the null is made of."""
-
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
-
-
 @benchmark(
     title="Dose response",
     description=(
@@ -51,10 +39,10 @@ class DoseParameters(Parameters):
         "lies farther from the controls than every well of a lower one on its plate."
     ),
     code_version="1",
-    parameters=DoseParameters,
+    parameters=PermutationParameters,
     ranked_by=RankedBy("dose_trend", "dose_trend"),
 )
-def dose_response(judged: Any, parameters: DoseParameters) -> list[Score]:
+def dose_response(judged: Any, parameters: PermutationParameters) -> list[Score]:
     """Returns the trend of each compound's effect with its dose, against doses permuted within plates."""
     from cellassets.scoring.dose_response import dose_response as score
 

@@ -4,19 +4,16 @@ from typing import Any
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class ProximityParameters(Parameters):
-    """Which arms are judged, and how many permutations the null is made of.
+class ProximityParameters(PermutationParameters):
+    """Which arms are judged.
 
     Arms with more than `min_genes` genes in the map are judged.
     """
 
     min_genes: int = Field(default=5, ge=1)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(

@@ -4,20 +4,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class GeneralisationParameters(Parameters):
-    """How many neighbours are compared, and how many permutations the null is made of.
+class GeneralisationParameters(PermutationParameters):
+    """How many neighbours are compared.
 
     `persistence` is the p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
     """
 
     n_neighbours: int = Field(default=5, ge=1)
     persistence: float = Field(default=0.9, gt=0, lt=1)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
@@ -38,16 +35,14 @@ def cell_type_generalisation(judged: Any, parameters: GeneralisationParameters) 
     return score(judged, parameters)
 
 
-class AnalogyParameters(Parameters):
-    """What a combination is searched among, what counts as a hit, and how many permutations the null is made of.
+class AnalogyParameters(PermutationParameters):
+    """What a combination is searched among, and what counts as a hit.
 
     `candidates` are all perturbations of the map but the two parts (`all`), or combinations only (`combinations`).
     """
 
     candidates: Literal["all", "combinations"] = "all"
     n_hits: int = Field(default=10, ge=1)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
