@@ -80,16 +80,18 @@ def _batches() -> tuple[Scenario, ...]:
 
 
 def _arms() -> tuple[Scenario, ...]:
+    """Genes without complexes: the simulation puts those of one complex on different arms, which is not by chance."""
+    genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
     nulls = (
-        _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0),
-        _null("no effects", "no gene does anything", gene_effect=0.0, compound_effect=0.0),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0)),
+        _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
+        _null("no effects", "no gene does anything", gene_effect=0.0, **genes),
+        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **genes),
     )
     planted = (
         Scenario(
             name=f"arm effect {effect:g}",
             words="genes of one arm share a direction of this length",
-            design=SCREEN.model_copy(update={"arm_effect": effect}),
+            design=SCREEN.model_copy(update={"arm_effect": effect, **genes}),
             is_null=False,
             effect=effect,
         )

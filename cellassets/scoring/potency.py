@@ -1,5 +1,7 @@
 """The order of potency: do two halves of a screen agree on which compound needs the lowest dose?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -10,6 +12,7 @@ from cellassets.scoring.statistics import central, permuted_within, settled_ties
 from cellassets.scoring.strata import main_plates
 
 MIN_COMPOUNDS = 5  # of fewer, no order is significant
+MAX_DENSE = 300  # compounds of which all pairs are held
 
 
 def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng: np.random.Generator) -> Score | None:
@@ -25,7 +28,7 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
         n_permutations: permutations of the null.
         rng: where permutations come from.
 
-    Source: Kendall (1945), Biometrika 33:239, as scipy has it.
+    Source: Kendall (1945), Biometrika 33:239.
     """
     batch = np.unique(judged.wells["batch_id"].to_numpy(), return_inverse=True)[1]
     halves = [_half_effect_doses(judged, wells, batch % 2 == half) for half in (0, 1)]
@@ -34,8 +37,8 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
     if len(both) < MIN_COMPOUNDS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     stratum = _strata(wells, batch[wells.row] % 2)[both]
-    permuted = (second[permuted_within(stratum, rng)] for _ in range(n_permutations))
-    taus = settled_ties(np.array([_tau(first, other) for other in (second, *permuted)])[:, None])
+    orders = (np.arange(len(both)), *(permuted_within(stratum, rng) for _ in range(n_permutations)))
+    taus = settled_ties(rank_correlations(first, second, orders)[:, None])
     low, high = central(taus[1:, 0])
     return Score(
         "potency_order",
@@ -48,6 +51,30 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
         n_units=len(both),
         unit="perturbation",
     )
+
+
+def rank_correlations(
+    first: Float[np.ndarray, "compound"],
+    second: Float[np.ndarray, "compound"],
+    orders: Sequence[Int[np.ndarray, "compound"]],
+) -> Float[np.ndarray, "order"]:
+    """Returns Kendall's tau-b of one variable with another in several orders.
+
+    Signs of all pairs, looked up for each order, take a tenth of scipy's time where compounds are few; for many, scipy
+    sorts.
+
+    Args:
+        first: one variable, not constant.
+        second: the other one.
+        orders: permutations of it.
+    """
+    from scipy.stats import kendalltau
+
+    if len(first) > MAX_DENSE:
+        return np.array([kendalltau(first, second[order]).statistic for order in orders])
+    signs = [np.sign(values[:, None] - values) for values in (first, second)]
+    most = np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
+    return np.array([(signs[0] * signs[1][np.ix_(order, order)]).sum() for order in orders]) / most
 
 
 def half_effect_dose(
@@ -90,12 +117,6 @@ def _strata(wells: DoseWells, half: Int[np.ndarray, "well"]) -> Int[np.ndarray, 
     is_tested[wells.compound, half, dose] = 1
     design = np.column_stack([plate, is_tested.reshape(len(wells.names), -1)])
     return np.unique(design, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _tau(first: Float[np.ndarray, "compound"], second: Float[np.ndarray, "compound"]) -> float:
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(first, second).statistic)
 
 
 def _half_effect_doses(judged: JudgedMap, wells: DoseWells, is_here: np.ndarray) -> Float[np.ndarray, "compound"]:

@@ -11,7 +11,7 @@ from scipy import stats
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.mapping.relate import combination_parts, is_combination
-from cellassets.scoring import statistics
+from cellassets.scoring import potency, statistics
 from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compound_targets import area_under_curve, average_precision
@@ -19,7 +19,7 @@ from cellassets.scoring.dose_trend import page_ranks, pair_signs
 from cellassets.scoring.effect_size import effect_sizes
 from cellassets.scoring.neighbour_sharing import jaccard_index, partner_shares
 from cellassets.scoring.node_permutation import node_permutations, permuted_lookups
-from cellassets.scoring.potency import half_effect_dose
+from cellassets.scoring.potency import half_effect_dose, rank_correlations
 from cellassets.scoring.rank_overlap import overlap_depth, overlap_weights
 from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors, with_vectors
@@ -87,8 +87,8 @@ def test_targets_are_ranked_by_the_largest_cosine_over_doses(judge, candidates):
 
 
 def test_precision_and_area_of_a_ranking_worked_by_hand():
-    assert average_precision(np.array([2.0, 4.0])) == pytest.approx((1 / 2 + 2 / 4) / 2)
-    assert area_under_curve(np.array([2.0, 4.0]), 6) == pytest.approx(5 / 8)  # loses 1 and 2 of 4 pairs each
+    assert average_precision(np.array([[4.0, 2.0]]))[0] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert area_under_curve(np.array([[4.0, 2.0]]), 6)[0] == pytest.approx(5 / 8)  # of 4 pairs each loses 1 and 2
 
 
 def test_each_source_of_targets_has_rows_of_its_own(judge):
@@ -182,6 +182,16 @@ def test_half_effect_doses_worked_by_hand():
     assert half_effect_dose(dose, np.array([1.0, 2.0, 5.0, 5.0]), n_wells, 1.0) == pytest.approx(1 / 3)
     assert half_effect_dose(dose, np.array([5.0, 5.0, 5.0, 5.0]), n_wells, 1.0) == -1.0
     assert half_effect_dose(dose, np.array([3.0, 2.0, 1.0, 0.0]), n_wells, 2.0) == 2.0  # the curve is flat at 1.5
+
+
+def test_rank_correlations_are_scipys(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 6, 30).astype(float), rng.integers(0, 9, 30).astype(float)
+    orders = [rng.permutation(30) for _ in range(4)]
+    expected = [stats.kendalltau(first, second[order]).statistic for order in orders]
+    np.testing.assert_allclose(rank_correlations(first, second, orders), expected)
+    monkeypatch.setattr(potency, "MAX_DENSE", 10)
+    np.testing.assert_array_equal(rank_correlations(first, second, orders), expected)
 
 
 def test_the_order_of_potency_is_kept_where_compounds_differ_in_it(judge):
