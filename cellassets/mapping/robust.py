@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from cellassets.errors import AlignmentError
 from cellassets.mapping.affine import GroupAffine, centred_affine
 from cellassets.mapping.controls import BatchDesign
+from cellassets.mapping.medians import row_medians
 from cellassets.mapping.source import Block, FitOn, WellSource, group_rows_of
 
 MAD_TO_DEVIATION = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
@@ -64,7 +65,7 @@ def scope_groups(design: BatchDesign, scope: Scope) -> tuple[tuple[str, ...], In
 
 def median_and_deviation(values: Block) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
     """Returns each feature's median, and its median absolute deviation times 1.4826."""
-    columns = np.ascontiguousarray(values.T)  # medians along memory: three times as fast
-    median = np.median(columns, axis=1)
+    columns = np.ascontiguousarray(values.T)
+    median = row_medians(columns)
     columns -= median[:, None]
-    return median, MAD_TO_DEVIATION * np.median(np.abs(columns, out=columns), axis=1, overwrite_input=True)
+    return median, MAD_TO_DEVIATION * row_medians(np.abs(columns, out=columns))

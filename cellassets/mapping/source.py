@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from cellassets.errors import AlignmentError
 from cellassets.mapping.controls import BatchDesign
 
-BLOCK_BYTES = 1 << 26  # of float64 held at once while all wells pass by: 8,192 wells of 1,024 features
+BLOCK_BYTES = 1 << 23  # of float64 held at once while all wells pass by: 1,024 wells of 1,024 features
 FitOn = Literal["all", "controls"]
 Rows = Int[np.ndarray, "row"]
 RowsOfGroups = list[Int[np.ndarray, "_"]]  # of any lengths

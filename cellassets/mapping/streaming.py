@@ -2,8 +2,9 @@
 
 The same fits as in memory read these sources. All wells pass by once for every step that looks at all of them (`pca`
 twice: means, then covariance), controls or plates are read where a step looks at those, and one pass more writes the
-result. In memory at a time: a block (64 MiB of float64), the controls of one batch, or all wells of one batch or plate
-for `robust_z` and `well_position`, and the fitted maps: 8 bytes x batches x features x components for TVN.
+result. In memory at a time: a few blocks (8 MiB of float64 each), the controls of one batch (or all wells of one batch
+or plate for `robust_z` and `well_position`), and the fitted maps: 8 bytes x batches x features x components for TVN,
+twice that while they are multiplied out.
 """
 
 from collections.abc import Iterator, Sequence
