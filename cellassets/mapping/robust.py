@@ -65,7 +65,7 @@ def scope_groups(design: BatchDesign, scope: Scope) -> tuple[tuple[str, ...], In
 
 def median_and_deviation(values: Block) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
     """Returns each feature's median, and its median absolute deviation times 1.4826."""
-    columns = np.ascontiguousarray(values.T)
+    columns = values.T.copy(order="C")
     median = row_medians(columns)
     columns -= median[:, None]
     return median, MAD_TO_DEVIATION * row_medians(np.abs(columns, out=columns))

@@ -29,7 +29,7 @@ class WellSource(ABC):
 
     @abstractmethod
     def rows(self, index: Rows) -> Block:
-        """Returns the vectors of these wells in float64."""
+        """Returns the vectors of these wells in float64; not to be written to, they may be the source's own."""
 
 
 class ArrayWells(WellSource):
@@ -41,7 +41,7 @@ class ArrayWells(WellSource):
 
     def rows(self, index: Rows) -> Block:
         """Returns the vectors of these wells in float64."""
-        return self.values[as_slice(index)].astype(np.float64)
+        return self.values[as_slice(index)].astype(np.float64, copy=False)
 
 
 def as_slice(index: Rows) -> slice | Rows:
