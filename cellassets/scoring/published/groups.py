@@ -1,0 +1,72 @@
+"""Walks over the pairs of grouped rows in blocks, so that nothing as large as wells x wells is held.
+
+Which pairs count and what is computed of them is the business of the modules that call it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from cellassets.mapping.relate import unit_rows
+
+Rows = Int[np.ndarray, "..."]
+BLOCK_VALUES = 1 << 22  # pairs held at once: 32 MiB in double precision
+GROUP_ROWS = 256  # small groups are taken together up to this many rows
+
+
+def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
+    """Returns one number a row, equal where all columns are equal.
+
+    Args:
+        columns: names or numbers, at least one column.
+    """
+    combined = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        combined = np.unique(combined * len(values) + codes, return_inverse=True)[1]
+    return combined
+
+
+def grouped_blocks(query: Int[np.ndarray, "query"], partner: Int[np.ndarray, "partner"]) -> Iterator[tuple[Rows, Rows]]:
+    """Yields (queries, partners), places in both arguments, so that every query meets all partners of its group once.
+
+    Groups that are small come together, so a block also holds pairs across groups. Large groups come in several blocks,
+    at most `BLOCK_VALUES` pairs each or one query.
+
+    Args:
+        query: group of each query, from 0 on.
+        partner: group of each partner.
+    """
+    n_groups = int(max(query.max(initial=-1), partner.max(initial=-1))) + 1
+    chunk = (np.cumsum(np.bincount(partner, minlength=n_groups)) - 1) // GROUP_ROWS
+    by_query, by_partner = np.argsort(query, kind="stable"), np.argsort(partner, kind="stable")
+    query_chunk, partner_chunk = chunk[query[by_query]], chunk[partner[by_partner]]
+    for number in np.unique(query_chunk):
+        first, last = np.searchsorted(query_chunk, [number, number + 1])
+        partners = by_partner[slice(*np.searchsorted(partner_chunk, [number, number + 1]))]
+        n_queries = max(1, BLOCK_VALUES // max(len(partners), 1))
+        for start in range(first, last, n_queries):
+            yield by_query[start : min(start + n_queries, last)], partners
+
+
+def group_sums(
+    values: Float[np.ndarray, "row feature"], group: Int[np.ndarray, "row"], n_groups: int
+) -> tuple[Float[np.ndarray, "group feature"], Float[np.ndarray, "group"]]:
+    """Returns each group's sum of rows scaled to length 1, and its number of rows that are not 0.
+
+    Args:
+        values: a vector a row.
+        group: group of each row, from 0 on.
+        n_groups: number of groups.
+    """
+    sums, lengths = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
+    order = np.argsort(group, kind="stable")
+    n_rows = max(1, BLOCK_VALUES // 2 // values.shape[1])
+    for start in range(0, len(order), n_rows):
+        rows = order[start : start + n_rows]
+        unit, of_rows = unit_rows(values[rows]), group[rows]
+        starts = np.flatnonzero(np.diff(of_rows, prepend=-1))
+        sums[of_rows[starts]] += np.add.reduceat(unit, starts)
+        lengths[of_rows[starts]] += np.add.reduceat(np.einsum("rf,rf->r", unit, unit), starts)
+    return sums, lengths
