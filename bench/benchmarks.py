@@ -206,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--reference-python", help="of an environment with the references; without it ours alone")
+    parser.add_argument("--families", nargs="*", help="these alone; the others' results stay")
     parser.add_argument("--limit-s", type=int, default=600, help="longest that one reference may take")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -216,6 +217,8 @@ def main() -> None:
         for key, array in arrays.items():
             np.save(Path(name, f"{key}.npy"), array)
         for work in FAMILIES:
+            if arguments.families and work.__name__ not in arguments.families:
+                continue
             row, values = measure(work, arrays)
             if arguments.reference_python:
                 row |= against_reference(
@@ -225,10 +228,16 @@ def main() -> None:
                 row["ratio"] = round(row["reference_s"] / row["ours_s"], 1)
             families[work.__name__] = row
             print(work.__name__, row, flush=True)
-    families["activity_of_all"] = measure(activity_of_all, arrays)[0]
+    if "activity_of_all" in (arguments.families or ["activity_of_all"]):
+        families["activity_of_all"] = measure(activity_of_all, arrays)[0]
+    keep(arguments.dim, {"n_wells": len(arrays["wells"]), **families})
+
+
+def keep(dim: int, rows: dict[str, Any]) -> None:
+    """Prints all results, those of other families and dimensions beside the new ones, and keeps them."""
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"goal_at_least": 10}
     machine = {"n_cpus": os.cpu_count(), "load_at_the_end": round(os.getloadavg()[0], 2)}
-    kept[f"dim_{arguments.dim}"] = {"n_wells": len(arrays["wells"]), **machine, **families}
+    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | machine | rows
     text = json.dumps(kept, indent=1)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(text + "\n")

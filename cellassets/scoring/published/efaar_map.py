@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
-from cellassets.scoring.published.groups import BLOCK_VALUES
+from cellassets.scoring.published.groups import BLOCK_VALUES, cosines_to_all
 
 THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
 Genes = Float[np.ndarray, "gene feature"]
@@ -112,15 +112,14 @@ def cluster_separation(
     from scipy.stats import ks_2samp
 
     unit, listed = unit_rows(genes), np.asarray(names)
+    found = {cluster: np.flatnonzero(np.isin(listed, list(members))) for cluster, members in clusters.items()}
+    n_least = max(min_genes, 2)
+    found = {cluster: members for cluster, members in found.items() if n_least <= len(members) < len(listed)}
     rows = []
-    for cluster, members in clusters.items():
-        is_member = np.isin(listed, list(members))
-        n_genes = int(is_member.sum())
-        if n_genes < max(min_genes, 2) or n_genes == len(listed):
-            continue
-        cosines = unit[is_member] @ unit.T
-        within = cosines[:, is_member][np.triu_indices(n_genes, 1)]
-        between = cosines[:, ~is_member].ravel()
+    for (cluster, members), cosines in zip(found.items(), cosines_to_all(unit, list(found.values())), strict=True):
+        n_genes = len(members)
+        within = cosines[:, members][np.triu_indices(n_genes, 1)]
+        between = np.delete(cosines, members, axis=1).ravel()
         test = ks_2samp(within, between)
         means = {"mean_within": float(within.mean()), "mean_between": float(between.mean())}
         result = {"ks_statistic": float(test.statistic), "p_value": float(test.pvalue)}

@@ -3,7 +3,7 @@
 Which pairs count and what is computed of them is the business of the modules that call it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -12,7 +12,7 @@ from cellassets.mapping.relate import unit_rows
 
 Rows = Int[np.ndarray, "..."]
 BLOCK_VALUES = 1 << 22  # pairs held at once: 32 MiB in double precision
-GROUP_ROWS = 256  # small groups are taken together up to this many rows
+GROUP_ROWS = 512  # small groups are taken together up to this many rows
 
 
 def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
@@ -48,6 +48,25 @@ def grouped_blocks(query: Int[np.ndarray, "query"], partner: Int[np.ndarray, "pa
         n_queries = max(1, BLOCK_VALUES // max(len(partners), 1))
         for start in range(first, last, n_queries):
             yield by_query[start : min(start + n_queries, last)], partners
+
+
+def cosines_to_all(
+    unit: Float[np.ndarray, "row feature"], groups: Sequence[Int[np.ndarray, "_"]]
+) -> Iterator[Float[np.ndarray, "_ row"]]:
+    """Yields the cosines of each group's rows to all rows, group by group.
+
+    Many small groups come out of one matrix product: threads that meet for each would wait for each other.
+
+    Args:
+        unit: rows of length 1.
+        groups: places of the rows of each group.
+    """
+    ends = np.cumsum([len(rows) for rows in groups], dtype=np.int64)
+    chunk = ends * len(unit) // BLOCK_VALUES
+    for number in np.unique(chunk):
+        together = [rows for rows, its_chunk in zip(groups, chunk, strict=True) if its_chunk == number]
+        cosines = unit[np.concatenate(together)] @ unit.T
+        yield from np.split(cosines, np.cumsum([len(rows) for rows in together])[:-1])
 
 
 def group_sums(

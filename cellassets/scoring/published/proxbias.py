@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
+from cellassets.scoring.published.groups import cosines_to_all
 
 N_LEAST_PAIRS = 20  # an arm with no more pairs than this has no row
 
@@ -43,7 +44,7 @@ def proximity_bias(
     """Returns the test of cosines within against between arms: of the whole genome, and of each arm.
 
     The whole genome's between-arm pairs are those of each arm with all others, so each counts twice, as in the
-    reference. Only the cosines of one arm are held at once.
+    reference. Only the cosines of a few arms are held at once.
 
     Args:
         genes: a vector a gene.
@@ -62,13 +63,15 @@ def proximity_bias(
     """
     unit = unit_rows(genes)
     listed = np.unique(arm) if arms is None else np.asarray(arms)
-    within = {str(name): _within(unit[arm == name]) for name in listed}
+    own_rows = [np.flatnonzero(arm == name) for name in listed]
+    within = {str(name): _within(unit[own]) for name, own in zip(listed, own_rows, strict=True)}
     everything = np.sort(np.concatenate(list(within.values())))
     below, at_most, n_between = np.zeros(len(everything), dtype=np.int64), np.zeros(len(everything), dtype=np.int64), 0
     rows = []
-    for name, own in within.items():
-        is_own = arm == name
-        between = np.sort((unit[is_own] @ unit[~is_own].T).ravel())
+    for (name, own), genes_of_arm, cosines in zip(
+        within.items(), own_rows, cosines_to_all(unit, own_rows), strict=True
+    ):
+        between = np.sort(np.delete(cosines, genes_of_arm, axis=1), axis=None)
         below += np.searchsorted(between, everything, side="left")
         at_most += np.searchsorted(between, everything, side="right")
         n_between += len(between)
