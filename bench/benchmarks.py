@@ -88,8 +88,8 @@ def make_annotations(arrays: Arrays, rng: np.random.Generator) -> Arrays:
 
 def consistency(a: Arrays) -> dict[str, float]:
     """Returns the mean cosine of each gene."""
-    kept = a["gene"] != "NTC"
-    return _values(perturbation_consistency(a["wells"][kept], a["gene"][kept], unexpressed=a["unexpressed"].tolist()))
+    wells, gene = a["wells"][:-N_CONTROLS], a["gene"][:-N_CONTROLS]
+    return _values(perturbation_consistency(wells, gene, unexpressed=a["unexpressed"].tolist()))
 
 
 def magnitude(a: Arrays) -> dict[str, float]:

@@ -32,9 +32,10 @@ def consistency(a: Arrays) -> dict[str, Any]:
     """Returns the mean cosine of each gene."""
     from efaar_benchmarking.benchmarking import pert_signal_consistency_benchmark
 
-    kept = a["gene"] != "NTC"
+    n_treated = int((a["gene"] != "NTC").sum())  # controls come last
+    metadata = pd.DataFrame({"gene": a["gene"][:n_treated]})
     found = pert_signal_consistency_benchmark(
-        a["wells"][kept], pd.DataFrame({"gene": a["gene"][kept]}), "gene", a["unexpressed"].tolist(), n_jobs=1
+        a["wells"][:n_treated], metadata, "gene", a["unexpressed"].tolist(), n_jobs=1
     )
     return dict(zip(found["pert"], found["avgcossim"], strict=True))
 
