@@ -71,8 +71,8 @@ def pair_percentiles(
 ) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "pair"]]:
     """Returns, of each pair, the share of all pairs with a cosine at most as large, and the share with a smaller one.
 
-    Cosines come in blocks of genes, twice: to read those of the pairs, and to count. Nothing as large as genes x genes
-    is held.
+    Cosines are gone through twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept between;
+    of more they come in blocks, both times.
 
     Args:
         genes: a vector a gene.
@@ -80,12 +80,13 @@ def pair_percentiles(
     """
     low, high = pairs.min(axis=1), pairs.max(axis=1)
     values = np.empty(len(pairs))
-    for first, cosines in _upper_blocks(genes):
+    kept = list(_upper_blocks(genes)) if len(genes) ** 2 <= BLOCK_VALUES else []
+    for first, cosines in kept or _upper_blocks(genes):
         here = np.flatnonzero((low >= first) & (low < first + len(cosines)))
         values[here] = cosines[low[here] - first, high[here] - first]
     order = np.argsort(values)
     counts = np.zeros((2, len(pairs)), dtype=np.int64)
-    for _, cosines in _upper_blocks(genes):
+    for _, cosines in kept or _upper_blocks(genes):
         block = np.sort(cosines[np.triu_indices(*_shape(cosines))])
         counts[:, order] += [np.searchsorted(block, values[order], side=side) for side in ("right", "left")]
     at_most, below = counts / (len(genes) * (len(genes) - 1) // 2)
