@@ -79,13 +79,13 @@ def group_sums(
     """
     sums, lengths = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
     order = np.argsort(group, kind="stable")
-    n_rows = max(1, BLOCK_VALUES // 16 // values.shape[1])  # 2 MiB, which stay in a processor's cache
+    n_rows = min(GROUP_ROWS, max(1, BLOCK_VALUES // 16 // values.shape[1]))  # 2 MiB stay in a processor's cache
     for start in range(0, len(order), n_rows):
         rows = order[start : start + n_rows]
-        unit, of_rows = values[rows].astype(np.float64, copy=False), group[rows]
-        norms = np.sqrt(np.einsum("rf,rf->r", unit, unit))
-        unit *= np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)[:, None]
-        starts = np.flatnonzero(np.diff(of_rows, prepend=-1))
-        sums[of_rows[starts]] += np.add.reduceat(unit, starts)
+        block, of_rows = values[rows].astype(np.float64, copy=False), group[rows]
+        norms = np.sqrt(np.einsum("rf,rf->r", block, block))
+        weights = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+        present = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))]
+        sums[present] += np.where(of_rows == present[:, None], weights, 0.0) @ block
         lengths += np.bincount(of_rows, norms > 0, n_groups)
     return sums, lengths
