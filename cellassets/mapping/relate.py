@@ -10,6 +10,8 @@ from jaxtyping import Float
 from cellassets.errors import DatasetError
 from cellassets.tables.parquet import vectors
 
+COMBINATION_SEPARATOR = "+"
+
 
 def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
     """Returns the rows scaled to length 1; a row of zeros stays one."""
@@ -22,6 +24,17 @@ def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.nd
     """Returns the cosine of every pair of rows, in [-1, 1]: rows x rows, so for perturbations, not for wells."""
     unit = unit_rows(values)
     return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def combination_parts(name: str) -> tuple[str, ...]:
+    """Returns the perturbations that a combination such as "A+B" is made of; the name itself where it is none."""
+    parts = tuple(name.split(COMBINATION_SEPARATOR))
+    return parts if all(parts) else (name,)
+
+
+def is_combination(name: str) -> bool:
+    """Returns whether a name is that of several perturbations at once, joined by "+"."""
+    return len(combination_parts(name)) > 1
 
 
 def nearest_perturbations(map_table: pl.DataFrame, perturbation_id: str, n_neighbours: int = 10) -> pl.DataFrame:
