@@ -12,7 +12,10 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.controls import is_treatment
+from cellassets.mapping.medians import stacked_medians
 from cellassets.tables.schemas import PERTURBATION_COLUMNS
+
+BLOCK_VALUES = 1 << 20  # values whose medians are taken at once
 
 AggregateBy = Literal["perturbation", "gene"]
 Aggregation = Literal["mean", "median", "geometric_median"]
@@ -62,7 +65,16 @@ def group_median(
     general position every well has depth 1/n and the deepest region's centroid is the mean, so the half-space median
     of a few wells in a hundred dimensions protects from nothing; the geometric median does.
     """
-    return np.stack([np.median(values[rows], axis=0) for rows in group_rows(group_index, n_groups)])
+    rows_of_group = group_rows(group_index, n_groups)
+    sizes = np.array([len(rows) for rows in rows_of_group])
+    medians = np.empty((n_groups, values.shape[1]), dtype=values.dtype)
+    for size in np.unique(sizes):
+        groups = np.flatnonzero(sizes == size)
+        n_at_once = max(1, BLOCK_VALUES // (int(size) * values.shape[1]))
+        for start in range(0, len(groups), n_at_once):
+            part = groups[start : start + n_at_once]
+            medians[part] = stacked_medians(values[np.stack([rows_of_group[group] for group in part])])
+    return medians
 
 
 def group_geometric_median(

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 from pydantic import Field
+from upath import UPath
 
-from cellassets.artifact import Plan, Record
+from cellassets.artifact import Plan, Record, describe_file
 from cellassets.configuration import Parameters
 from cellassets.errors import AlignmentError
 from cellassets.lake import Lake
@@ -27,6 +28,7 @@ from cellassets.tables.schema import TableSchema
 from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, QUALITY, SITE_EMBEDDINGS, WELL_EMBEDDINGS
 
 MAP_CODE_VERSION = "1"
+GENE_ARMS_NAME = "gene_arms.csv"
 
 
 class MapParameters(Parameters):
@@ -52,6 +54,7 @@ def plan_map(lake: Lake, dataset: Dataset, *, model_key: str, parameters: MapPar
     Raises:
         ArtifactMissing: embeddings by this model or quality of one of the dataset's experiments are not there.
         DatasetError: the dataset has no wells, or is frozen and changed.
+        AlignmentError: a step needs the lake's annotations/gene_arms.csv, and it is not there.
     """
     embeddings = {
         e: lake.site_embeddings(e, model_key).record().fingerprint for e in dataset_experiments(lake, dataset)
@@ -66,8 +69,9 @@ def map_protocol(lake: Lake, dataset: Dataset, parameters: MapParameters) -> dic
     Raises:
         ArtifactMissing: quality of one of the dataset's experiments is not there.
         DatasetError: the dataset has no wells, or is frozen and changed.
+        AlignmentError: a step needs the lake's annotations/gene_arms.csv, and it is not there.
     """
-    return {
+    protocol = {
         "dataset_id": dataset.dataset_id,
         "dataset_fingerprint": dataset_fingerprint(lake, dataset),
         "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources", "frozen_fingerprint"}),
@@ -75,6 +79,9 @@ def map_protocol(lake: Lake, dataset: Dataset, parameters: MapParameters) -> dic
         "parameters": parameters.model_dump(mode="json"),
         "code_version": MAP_CODE_VERSION,
     }
+    if _needs_gene_arms(parameters):
+        protocol["gene_arms"] = describe_file(_gene_arms_path(lake), GENE_ARMS_NAME).model_dump(mode="json")
+    return protocol
 
 
 def build_map(
@@ -92,7 +99,8 @@ def build_map(
         return artifact.record()
     filtered = _collect_wells(lake, dataset, model_key, progress)
     is_held_out = map_held_out_controls(filtered.wells, parameters)
-    aligned, batch_effect = align_wells(filtered.wells, is_held_out, parameters, progress)
+    gene_arms = read_gene_arms(lake) if _needs_gene_arms(parameters) else None
+    aligned, batch_effect = align_wells(filtered.wells, is_held_out, parameters, progress, gene_arms=gene_arms)
     units, unit_vectors = aggregate_wells(
         filtered.wells, aligned, aggregate_by=parameters.aggregate_by, method=parameters.aggregation
     )
@@ -131,13 +139,22 @@ def align_wells(
     is_held_out: Bool[np.ndarray, "well"],
     parameters: MapParameters,
     progress: Progress = no_progress,
+    *,
+    gene_arms: pl.DataFrame | None = None,
 ) -> tuple[Float[np.ndarray, "well feature"], pl.DataFrame]:
     """Returns the aligned vectors of the wells, and the batch effect (BATCH_EFFECT) before and after every step.
 
+    Args:
+        wells: WELL_EMBEDDINGS rows.
+        is_held_out: controls that no step is fitted on.
+        parameters: the steps and their settings.
+        progress: told after every step.
+        gene_arms: gene_symbol and chromosome_arm, where a step asks for them.
+
     Raises:
-        AlignmentError: a batch has too few negative controls.
+        AlignmentError: a batch has too few negative controls, or a step lacks what it asks for.
     """
-    design = batch_design(wells, is_held_out)
+    design = batch_design(wells, is_held_out, gene_arms=gene_arms)
     design.check_controls(parameters.min_controls)
     unit_index = np.unique(unit_labels(wells, parameters.aggregate_by), return_inverse=True)[1]
     judged = JudgedWells(design.batch_index, unit_index, is_held_out, is_treatment(wells))
@@ -149,6 +166,30 @@ def align_wells(
         rows.append(batch_effect_rows(name, aligned, judged, n_queries=parameters.n_judged_wells, seed=parameters.seed))
         progress(done, len(parameters.steps), f"aligned: {name}")
     return aligned, pl.concat(rows)
+
+
+def read_gene_arms(lake: Lake) -> pl.DataFrame:
+    """Returns the lake's table of genes and chromosome arms.
+
+    Raises:
+        AlignmentError: there is none.
+    """
+    return pl.read_csv(_gene_arms_path(lake).read_bytes())
+
+
+def _gene_arms_path(lake: Lake) -> UPath:
+    path = lake.annotations / GENE_ARMS_NAME
+    if not path.is_file():
+        message = (
+            f"{path}: no such file; the step chromosome_arm reads it: a CSV with gene_symbol and chromosome_arm, one "
+            "row a gene"
+        )
+        raise AlignmentError(message)
+    return path
+
+
+def _needs_gene_arms(parameters: MapParameters) -> bool:
+    return any(step.kind == "chromosome_arm" for step in parameters.steps)
 
 
 def _collect_wells(lake: Lake, dataset: Dataset, model_key: str, progress: Progress) -> FilteredWells:

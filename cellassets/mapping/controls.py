@@ -12,15 +12,49 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from cellassets.errors import AlignmentError
+from cellassets.mapping.places import GeneArms, WellPlaces, gene_arms_of_wells, well_places
 
 
 @dataclass(frozen=True)
 class BatchDesign:
-    """What alignment needs to know of the wells: their batch, and which of them are controls to fit on."""
+    """What alignment needs to know of the wells: their batch, and which of them are controls to fit on.
+
+    Some steps ask for the wells' places on their plates, or for the chromosome arms of their genes, as well.
+    """
 
     batch_names: tuple[str, ...]
     batch_index: Int[np.ndarray, "well"]
     is_control: Bool[np.ndarray, "well"]
+    places: WellPlaces | None = None
+    arms: GeneArms | None = None
+
+    def known_places(self) -> WellPlaces:
+        """Returns the wells' places.
+
+        Raises:
+            AlignmentError: the design was made without.
+        """
+        if self.places is None:
+            message = (
+                "this step needs the plate, row and column of every well; make the design with batch_design, from a "
+                "table with experiment_id, plate_id and well_id"
+            )
+            raise AlignmentError(message)
+        return self.places
+
+    def known_arms(self) -> GeneArms:
+        """Returns the chromosome arms of the wells' genes.
+
+        Raises:
+            AlignmentError: the design was made without.
+        """
+        if self.arms is None:
+            message = (
+                "this step needs the chromosome arm of every gene; give gene_arms, a table with gene_symbol and "
+                "chromosome_arm (in a lake: annotations/gene_arms.csv)"
+            )
+            raise AlignmentError(message)
+        return self.arms
 
     def check_controls(self, n_needed: int) -> None:
         """Does nothing where every batch has controls enough.
@@ -76,7 +110,24 @@ def hold_out_controls(
     return is_held_out
 
 
-def batch_design(wells: pl.DataFrame, is_held_out: Bool[np.ndarray, "well"]) -> BatchDesign:
-    """Returns the batches of the wells, with the negative controls that are not held out to fit on."""
+def batch_design(
+    wells: pl.DataFrame, is_held_out: Bool[np.ndarray, "well"], *, gene_arms: pl.DataFrame | None = None
+) -> BatchDesign:
+    """Returns the batches and places of the wells, with the negative controls that are not held out to fit on.
+
+    Args:
+        wells: rows with experiment_id, plate_id, well_id, batch_id and the perturbation columns.
+        is_held_out: controls that no step may see.
+        gene_arms: gene_symbol, chromosome_arm and perhaps is_expressed, for the step `chromosome_arm`.
+
+    Raises:
+        AlignmentError: gene_arms is not such a table.
+    """
     names, index = np.unique(wells["batch_id"].to_numpy(), return_inverse=True)
-    return BatchDesign(tuple(str(n) for n in names), index, is_negative_control(wells) & ~is_held_out)
+    return BatchDesign(
+        tuple(str(n) for n in names),
+        index,
+        is_negative_control(wells) & ~is_held_out,
+        well_places(wells),
+        None if gene_arms is None else gene_arms_of_wells(wells, gene_arms),
+    )

@@ -6,7 +6,7 @@ from upath import UPath
 
 from cellassets.artifact import Artifact, Plan
 from cellassets.embedding.plan import plan_embeddings
-from cellassets.errors import ArtifactMissing, DatasetError
+from cellassets.errors import AlignmentError, ArtifactMissing, DatasetError
 from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
 from cellassets.mapping.build import map_protocol, plan_map
@@ -101,7 +101,7 @@ def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Pro
             parameters = load_map_parameters(configs)
             try:
                 maps[dataset.dataset_id] = map_protocol(lake, dataset, parameters)
-            except (ArtifactMissing, DatasetError):
+            except (AlignmentError, ArtifactMissing, DatasetError):
                 maps[dataset.dataset_id] = None
         return maps[dataset.dataset_id]
 

@@ -1,6 +1,7 @@
 """The page of the calibration study: a picture of every benchmark's p-values, and tables of what was counted."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -103,7 +104,7 @@ def _null_tables(found: pl.DataFrame, subject: str) -> list[str]:
     return [*lines, ""]
 
 
-def _cell(row: dict[str, float] | None) -> str:
+def _cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "does not apply"
     share = f"{row['called_frac']:.3f}"

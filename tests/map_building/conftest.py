@@ -7,7 +7,9 @@ from upath import UPath
 
 from cellassets.artifact import Plan
 from cellassets.lake import Lake
+from cellassets.mapping.affine import transform_wells
 from cellassets.mapping.controls import BatchDesign
+from cellassets.mapping.source import ArrayWells
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors, write_table
 from cellassets.tables.schemas import PERTURBATION_COLUMNS, QUALITY, SITE_EMBEDDINGS, WELLS
@@ -75,6 +77,18 @@ def simulate(tmp_path):
         return SimulatedLake(tmp_path / "lake", **design)
 
     return simulate
+
+
+def applied(fit, values, *args, **options):
+    """Values after the map that `fit` makes of them."""
+    source = ArrayWells(values)
+    fitted = fit(source, *args, **options)
+    return transform_wells(source, fitted if isinstance(fitted, tuple) else (fitted,))
+
+
+@pytest.fixture
+def apply():
+    return applied
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.aggregate import AGGREGATIONS, aggregate_wells, geometric_median, unit_labels
+from cellassets.mapping.medians import row_medians, stacked_medians
 from cellassets.mapping.relate import cosine_similarities, nearest_perturbations
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
@@ -113,3 +114,10 @@ def test_cosines_and_neighbours_are_those_of_a_loop():
     assert (found[0, 2], found[0, 3], found[3, 3]) == (-1.0, 0.0, 0.0)
     table = with_vectors(pl.DataFrame({"perturbation_id": list("abcd")}), values)
     assert nearest_perturbations(table, "a")["perturbation_id"].to_list() == ["b", "d", "c"]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 5, 8])
+def test_medians_by_selection_are_numpys(n_rows):
+    values = np.random.default_rng(n_rows).standard_normal((4, n_rows))
+    np.testing.assert_allclose(row_medians(values), np.median(values, axis=1))
+    np.testing.assert_allclose(stacked_medians(values.T[None]), np.median(values, axis=1)[None])

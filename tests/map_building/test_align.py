@@ -7,6 +7,7 @@ from scipy.linalg import fractional_matrix_power
 from cellassets.errors import AlignmentError
 from cellassets.mapping import align
 from cellassets.mapping.controls import BatchDesign
+from cellassets.mapping.moments import shrunk_covariance, symmetric_power
 from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
 
 
@@ -16,36 +17,43 @@ def mixing(rng, n):
     return turn * rng.uniform(1, 2, n)
 
 
+def pooled_control_covariance(values, design):
+    """Covariance of the controls about their batches' means, over n minus the number of batches."""
+    groups = [controls_of(values, design, batch) for batch in range(len(design.batch_names))]
+    squares = sum((g - g.mean(axis=0)).T @ (g - g.mean(axis=0)) for g in groups)
+    return squares / (sum(map(len, groups)) - len(groups))
+
+
 def controls_of(values, design, batch):
     return values[(design.batch_index == batch) & design.is_control]
 
 
-def test_scaling_by_batch_leaves_mean_0_and_deviation_1_in_each(batches):
+def test_scaling_by_batch_leaves_mean_0_and_deviation_1_in_each(batches, apply):
     values, design = batches
-    scaled = align.scale_by_batch(values, design)
+    scaled = apply(align.fit_scale_by_batch, values, design)
     for batch in range(3):
         rows = design.batch_index == batch
         np.testing.assert_allclose(scaled[rows].mean(axis=0), 0, atol=1e-12)
         np.testing.assert_allclose(scaled[rows].std(axis=0), 1)
 
 
-def test_a_feature_that_is_constant_in_a_batch_becomes_0_there(batches):
+def test_a_feature_that_is_constant_in_a_batch_becomes_0_there(batches, apply):
     values, design = batches
     values[design.batch_index == 1, 2] = 7.0
-    assert (align.scale_by_batch(values, design)[design.batch_index == 1, 2] == 0).all()
+    assert (apply(align.fit_scale_by_batch, values, design)[design.batch_index == 1, 2] == 0).all()
 
 
-def test_components_are_those_of_the_singular_value_decomposition(batches):
+def test_components_are_those_of_the_singular_value_decomposition(batches, apply):
     values, _ = batches
-    found = align.principal_components(values, np.ones(300, dtype=bool), 4)
+    found = apply(align.fit_principal_components, values, np.arange(300), 4)
     centred = values - values.mean(axis=0)
     left, singular, _ = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(found), np.abs(left[:, :4] * singular[:4]), rtol=1e-7, atol=1e-9)
 
 
-def test_components_do_not_depend_on_the_signs_that_the_library_picks(batches):
+def test_components_do_not_depend_on_the_signs_that_the_library_picks(batches, apply):
     values, design = batches
-    found = align.principal_components(values, design.is_control, 6)
+    found = apply(align.fit_principal_components, values, np.flatnonzero(design.is_control), 6)
     fitted = values[design.is_control]
     axes = np.linalg.lstsq(values - fitted.mean(axis=0), found, rcond=None)[0]
     assert (axes[np.abs(axes).argmax(axis=0), np.arange(6)] > 0).all()
@@ -53,24 +61,24 @@ def test_components_do_not_depend_on_the_signs_that_the_library_picks(batches):
 
 
 @pytest.mark.parametrize(("n_components", "n_fitted", "expected"), [(3, 120, 3), (50, 120, 6), (50, 4, 3), (5, 2, 1)])
-def test_there_are_no_more_components_than_wells_can_tell(batches, n_components, n_fitted, expected):
+def test_there_are_no_more_components_than_wells_can_tell(batches, n_components, n_fitted, expected, apply):
     values, _ = batches
-    found = align.principal_components(values, np.arange(300) < n_fitted, n_components)
+    found = apply(align.fit_principal_components, values, np.arange(n_fitted), n_components)
     assert found.shape == (300, expected)
 
 
-def test_controls_end_at_mean_0_and_deviation_1_in_every_batch(batches):
+def test_controls_end_at_mean_0_and_deviation_1_in_every_batch(batches, apply):
     values, design = batches
-    found = align.centre_scale_on_controls(values, design, n_prior_controls=0)
+    found = apply(align.fit_centre_scale_on_controls, values, design, n_prior_controls=0)
     for batch in range(3):
         controls = controls_of(found, design, batch)
         np.testing.assert_allclose(controls.mean(axis=0), 0, atol=1e-12)
         np.testing.assert_allclose(controls.std(axis=0, ddof=1), 1)
 
 
-def test_few_controls_are_moderated_by_those_of_other_batches(batches):
+def test_few_controls_are_moderated_by_those_of_other_batches(batches, apply):
     values, design = batches
-    found = align.centre_scale_on_controls(values, design, n_prior_controls=4)
+    found = apply(align.fit_centre_scale_on_controls, values, design, n_prior_controls=4)
     squares = [((c - c.mean(axis=0)) ** 2).sum(axis=0) for c in (controls_of(values, design, b) for b in range(3))]
     pooled = sum(squares) / (120 - 3)
     for batch in range(3):
@@ -80,39 +88,39 @@ def test_few_controls_are_moderated_by_those_of_other_batches(batches):
         np.testing.assert_allclose(found[rows], expected)
 
 
-def test_controls_are_white_after_whitening():
+def test_controls_are_white_after_whitening(apply):
     rng = np.random.default_rng(1)
     values = rng.standard_normal((6000, 5)) @ mixing(rng, 5)
     design = BatchDesign(("a", "b"), np.arange(6000) % 2, np.ones(6000, dtype=bool))
-    white = align.whiten_on_controls(align.centre_on_controls(values, design), design)
-    np.testing.assert_allclose(align.pooled_control_covariance(white, design), np.eye(5), atol=0.02)
+    white = apply(align.fit_whiten_on_controls, apply(align.fit_centre_on_controls, values, design), design)
+    np.testing.assert_allclose(pooled_control_covariance(white, design), np.eye(5), atol=0.02)
 
 
-def test_whitening_turns_and_scales_and_does_nothing_else(batches):
+def test_whitening_turns_and_scales_and_does_nothing_else(batches, apply):
     values, design = batches
-    centred = align.centre_on_controls(values, design)
-    white = align.whiten_on_controls(centred, design)
+    centred = apply(align.fit_centre_on_controls, values, design)
+    white = apply(align.fit_whiten_on_controls, centred, design)
     matrix = np.linalg.lstsq(centred, white, rcond=None)[0]
     np.testing.assert_allclose(centred @ matrix, white, atol=1e-8)
     gram = matrix.T @ matrix
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-8 * gram.max())
 
 
-def test_correlation_alignment_gives_every_batch_the_controls_covariance_of_all():
+def test_correlation_alignment_gives_every_batch_the_controls_covariance_of_all(apply):
     rng = np.random.default_rng(2)
     index = np.repeat([0, 1], 4000)
     values = np.concatenate([rng.standard_normal((4000, 4)) @ mixing(rng, 4) for _ in range(2)])
     design = BatchDesign(("a", "b"), index, np.ones(8000, dtype=bool))
-    centred = align.centre_on_controls(values, design)
-    found = align.correlation_alignment(centred, design, ridge=1e-6)
-    pooled = align.pooled_control_covariance(centred, design)
+    centred = apply(align.fit_centre_on_controls, values, design)
+    found = apply(align.fit_correlation_alignment, centred, design, ridge=1e-6)
+    pooled = pooled_control_covariance(centred, design)
     for batch in range(2):
         np.testing.assert_allclose(np.cov(controls_of(found, design, batch).T), pooled, atol=0.02 * pooled.max())
 
 
-def test_typical_variation_is_its_published_steps_one_after_another(batches):
+def test_typical_variation_is_its_published_steps_one_after_another(batches, apply):
     values, design = batches
-    found = align.typical_variation(values, design, ridge=0.5)
+    found = apply(align.fit_typical_variation, values, design, ridge=0.5)
     centred = values.copy()
     for batch in range(3):
         centred[design.batch_index == batch] -= controls_of(values, design, batch).mean(axis=0)
@@ -142,7 +150,7 @@ def shrunk_naively(rows):
 @pytest.mark.parametrize("n_rows", [3, 10, 200])
 def test_shrinkage_is_that_of_ledoit_and_wolf(n_rows):
     rows = np.random.default_rng(n_rows).standard_normal((n_rows, 5)) * [1, 2, 3, 4, 5]
-    np.testing.assert_allclose(align.shrunk_covariance(rows), shrunk_naively(rows))
+    np.testing.assert_allclose(shrunk_covariance(rows), shrunk_naively(rows))
 
 
 def test_powers_of_a_matrix_are_those_of_scipy():
@@ -150,7 +158,7 @@ def test_powers_of_a_matrix_are_those_of_scipy():
     matrix = root @ root.T + np.eye(5)
     for exponent in (0.5, -0.5):
         np.testing.assert_allclose(
-            align.symmetric_power(matrix, exponent), fractional_matrix_power(matrix, exponent), atol=1e-10
+            symmetric_power(matrix, exponent), fractional_matrix_power(matrix, exponent), atol=1e-10
         )
 
 

@@ -14,6 +14,7 @@ from upath import UPath
 
 from cellassets.home import Home
 from cellassets.lake import Lake
+from cellassets.scoring.benchmark import BENCHMARKS
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -55,9 +56,7 @@ def asked(instance, *, after: float = 0.0) -> list[tuple[str, str]]:
     )
 
 
-SCORED = (
-    "benchmark/known_relationships+benchmark/perturbation_consistency+benchmark/perturbation_magnitude+perturbation_map"
-)
+SCORED = "+".join(sorted([*(f"benchmark/{name}" for name in BENCHMARKS), "perturbation_map"]))
 TAKEN_IN = "plate_quality+plate_store+raw_plates"
 
 
@@ -108,5 +107,7 @@ def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, 
         (SCORED, "U2OS|tiny_network.v1"),
     ]
     assert not [run for run in runs if "checkpoint" in run[0]]
+    elsewhere = {run[0] for run in runs if run[1].startswith("HUVEC|")}
+    assert elsewhere == {"benchmark/cell_type_generalisation"}, "it alone looks at the model's maps of other data sets"
     board = pl.read_parquet(Lake(UPath(home.lake)).leaderboard().path("leaderboard.parquet").read_bytes())
     assert not board.filter(pl.col("dataset_id") == "U2OS")["is_stale"].any()

@@ -1,0 +1,147 @@
+"""Means, variances and covariances of wells that pass by in blocks, and what is made from them.
+
+Blocks are merged in float64 by the exact formula for two groups, so a file of any length gives what a matrix in memory
+gives. Only Ledoit and Wolf's shrinkage asks for more than second moments; it takes the sum of fourth powers of lengths.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cellassets.mapping.source import Block, Rows, RowsOfGroups, WellSource, blocks
+
+Square = Float[np.ndarray, "feature feature"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean, and summed squares (feature,) or products (feature, feature) of deviations from the mean."""
+
+    n: int
+    mean: Float[np.ndarray, "feature"]
+    scatter: Float[np.ndarray, "feature"] | Square
+
+    @property
+    def variance(self) -> Float[np.ndarray, "feature"]:
+        """Variance of each feature, over n."""
+        return (self.scatter if self.scatter.ndim == 1 else np.diag(self.scatter)) / self.n
+
+
+def moments_of(values: Block, *, has_products: bool) -> Moments:
+    """Returns the moments of a block of at least one row."""
+    mean = values.mean(axis=0)
+    centred = values - mean
+    scatter = centred.T @ centred if has_products else np.einsum("ij,ij->j", centred, centred)
+    return Moments(len(values), mean, scatter)
+
+
+def merge(parts: Iterable[Moments]) -> Moments:
+    """Returns the moments of all parts together.
+
+    Source: Chan, Golub and LeVeque (1983), Am Stat 37:242, equation 2.1 for two samples.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    n, mean, scatter = first.n, first.mean.copy(), first.scatter.copy()
+    for part in parts:
+        total = n + part.n
+        delta = part.mean - mean
+        scatter += part.scatter
+        scatter += (np.outer(delta, delta) if scatter.ndim == 2 else delta**2) * (n * part.n / total)
+        mean += delta * (part.n / total)
+        n = total
+    return Moments(n, mean, scatter)
+
+
+def source_moments(source: WellSource, rows: Rows, *, has_products: bool) -> Moments:
+    """Returns the moments of these wells of a source."""
+    return merge(moments_of(source.rows(r), has_products=has_products) for r in blocks(rows, source.n_features))
+
+
+def moments_by_group(source: WellSource, rows_of_group: RowsOfGroups) -> list[Moments]:
+    """Returns count, mean and squares of every group, none of them empty."""
+    return [source_moments(source, rows, has_products=False) for rows in rows_of_group]
+
+
+def shrunk_covariance(residuals: Float[np.ndarray, "control feature"]) -> Square:
+    """Returns the covariance of centred rows, shrunk towards a multiple of the identity as far as the rows are few."""
+    scatter = residuals.T @ residuals
+    weight, scale = shrinkage(scatter, len(residuals), fourth_powers(residuals))
+    return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / len(residuals)
+
+
+def fourth_powers(residuals: Float[np.ndarray, "control feature"]) -> float:
+    """Returns the sum over rows of their length to the fourth power."""
+    return float((np.einsum("ij,ij->i", residuals, residuals) ** 2).sum())
+
+
+def shrinkage(scatter: Square, n_rows: int, fourth: float) -> tuple[float, float]:
+    """Returns how far to shrink (0: not, 1: fully) and to which variance.
+
+    Args:
+        scatter: summed products of centred rows.
+        n_rows: number of rows.
+        fourth: sum of the rows' lengths to the fourth power.
+
+    Source: Ledoit and Wolf (2004), J Multivar Anal 88:365, section 3.3 (their m, d^2, b^2).
+    """
+    n_features = len(scatter)
+    scale = float(np.trace(scatter)) / n_rows / n_features
+    squares = float((scatter**2).sum()) / n_rows**2
+    distance = float(((scatter / n_rows - scale * np.eye(n_features)) ** 2).sum())
+    if distance <= 1e-24:
+        return 0.0, scale
+    noise = (fourth / n_rows - squares) / n_rows
+    return min(max(noise, 0.0), distance) / distance, scale
+
+
+def symmetric_power(matrix: Square, exponent: float) -> Square:
+    """Returns a symmetric positive definite matrix to a power, by its eigenvalues (30 times a general power)."""
+    values, axes = np.linalg.eigh(matrix)
+    return (axes * np.maximum(values, 1e-12) ** exponent) @ axes.T
+
+
+def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: float, exponent: float) -> Square:
+    """Returns (factor x rows' rows + ridge x I) to a power.
+
+    Fewer rows than features leave the matrix a multiple of the identity but in the rows' own space, where it is found
+    by the eigenvalues of rows rows', a smaller matrix.
+
+    Args:
+        rows: centred rows.
+        factor: such as 1 / (n - 1).
+        ridge: above 0.
+        exponent: the power.
+    """
+    n_rows, n_features = rows.shape
+    if n_rows >= n_features:
+        return symmetric_power(factor * (rows.T @ rows) + ridge * np.eye(n_features), exponent)
+    values, axes = np.linalg.eigh(factor * (rows @ rows.T))
+    values = np.maximum(values, 0.0)
+    limit = exponent * ridge ** (exponent - 1)  # of the quotient at 0
+    gain = np.full(n_rows, limit)
+    np.divide((values + ridge) ** exponent - ridge**exponent, values, out=gain, where=values > 1e-9 * ridge)
+    spanned = rows.T @ axes
+    return (spanned * (factor * gain)) @ spanned.T + ridge**exponent * np.eye(n_features)
+
+
+def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.ndarray, "feature axis"]]:
+    """Returns eigenvalues, largest first, and eigenvectors as columns, each with its largest loading positive.
+
+    The sign makes results independent of the linear algebra library.
+    """
+    values, axes = np.linalg.eigh(matrix)
+    values, axes = values[::-1], axes[:, ::-1]
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    return values, axes * np.where(largest < 0, -1.0, 1.0)
+
+
+def group_sums(values: Block, group_index: Int[np.ndarray, "row"], n_groups: int) -> Float[np.ndarray, "group feature"]:
+    """Returns the sum of the rows of each group; rows of group -1 do not count."""
+    from scipy.sparse import csr_array
+
+    counted = np.flatnonzero(group_index >= 0)
+    ones = np.ones(len(counted))
+    return csr_array((ones, (group_index[counted], counted)), shape=(n_groups, len(values))) @ values

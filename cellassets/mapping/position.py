@@ -1,0 +1,86 @@
+"""Where a well sits on its plate, regressed out of its features: rows, columns and the plate's edge."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cellassets.errors import AlignmentError
+from cellassets.mapping.affine import FittedMap
+from cellassets.mapping.controls import BatchDesign
+from cellassets.mapping.places import WellPlaces
+from cellassets.mapping.source import Block, Rows, WellSource, group_rows_of
+
+N_TERMS = 6
+
+
+@dataclass(frozen=True)
+class PositionModel(FittedMap):
+    """What a well's position adds to its features: terms (well, term) times coefficients (plate, term, feature)."""
+
+    plate_index: Int[np.ndarray, "well"]
+    terms: Float[np.ndarray, "well term"]
+    coefficients: Float[np.ndarray, "plate term feature"]
+
+    def n_out(self, n_features: int) -> int:
+        """Returns the width of what comes out."""
+        return n_features
+
+    def transform(self, values: Block, rows: Rows) -> Block:
+        """Returns the vectors of these wells without what their position adds."""
+        mapped = values.copy()
+        plates = self.plate_index[rows]
+        for plate in np.unique(plates):
+            members = np.flatnonzero(plates == plate)
+            mapped[members] -= self.terms[rows[members]] @ self.coefficients[plate]
+        return mapped
+
+
+def fit_well_position(wells: WellSource, design: BatchDesign, *, min_wells: int) -> PositionModel:
+    """Returns the model of position on each plate: row, column, their squares and product, the outer ring.
+
+    Least squares over all wells of the plate, not over its controls: controls often sit in a few columns, and say
+    nothing of the rest. Treatments differ between positions, and six coefficients a plate against hundreds of wells
+    take up 6 / n of their variance. Where a layout is not randomised (all replicates of a gene at one position), the
+    model takes the biology that follows position for position. The plate's mean is left as it is.
+
+    Args:
+        wells: one row a well.
+        design: with the wells' places.
+        min_wells: fewest wells of a plate that the model may be fitted to.
+
+    Raises:
+        AlignmentError: a plate has fewer wells, or places are not known.
+
+    Source: the linear form of the row and column effects of Malo et al. (2006), Nat Biotechnol 24:167, by least
+    squares in place of medians, with the edge effect as a term of its own.
+    """
+    places = design.known_places()
+    groups = group_rows_of(places.plate_index, len(places.plate_names))
+    few = [
+        f"{name} has {len(rows)}"
+        for name, rows in zip(places.plate_names, groups, strict=True)
+        if len(rows) < min_wells
+    ]
+    if few:
+        message = (
+            f"well_position: too few wells on a plate: {', '.join(few[:10])}; each needs min_wells = {min_wells}. "
+            "Leave these plates out of the dataset, or the step out of mapping.yaml"
+        )
+        raise AlignmentError(message)
+    terms = position_terms(places)
+    coefficients = np.empty((len(groups), N_TERMS, wells.n_features))
+    for plate, rows in enumerate(groups):
+        terms[rows] -= terms[rows].mean(axis=0)
+        values = wells.rows(rows)
+        coefficients[plate] = np.linalg.lstsq(terms[rows], values - values.mean(axis=0), rcond=1e-10)[0]
+    return PositionModel(places.plate_index, terms, coefficients)
+
+
+def position_terms(places: WellPlaces) -> Float[np.ndarray, "well term"]:
+    """Returns row, column, row squared, column squared, row times column and outer ring of every well.
+
+    Rows and columns are scaled to tens, so that no term outweighs another by orders of magnitude.
+    """
+    row, column = places.row / 10.0, places.column / 10.0
+    return np.stack([row, column, row**2, column**2, row * column, places.is_outer.astype(np.float64)], axis=1)

@@ -1,0 +1,85 @@
+"""Where wells' vectors are read from while an alignment is fitted: by rows, never all at once unless asked to.
+
+An array in memory here; files in `cellassets.mapping.streaming`. `Aligned` puts fitted maps over a source, so that the
+next step of a chain reads its wells as the steps before leave them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cellassets.errors import AlignmentError
+from cellassets.mapping.controls import BatchDesign
+
+BLOCK_BYTES = 1 << 23  # of float64 held at once while all wells pass by: 1,024 wells of 1,024 features
+FitOn = Literal["all", "controls"]
+Rows = Int[np.ndarray, "row"]
+RowsOfGroups = list[Int[np.ndarray, "_"]]  # of any lengths
+Block = Float[np.ndarray, "row feature"]
+
+
+class WellSource(ABC):
+    """Wells' vectors, in the order of a `BatchDesign`."""
+
+    n_wells: int
+    n_features: int
+
+    @abstractmethod
+    def rows(self, index: Rows) -> Block:
+        """Returns the vectors of these wells in float64; not to be written to, they may be the source's own."""
+
+
+class ArrayWells(WellSource):
+    """Vectors that are in memory."""
+
+    def __init__(self, values: Block) -> None:
+        self.values = values
+        self.n_wells, self.n_features = values.shape
+
+    def rows(self, index: Rows) -> Block:
+        """Returns the vectors of these wells in float64."""
+        return self.values[as_slice(index)].astype(np.float64, copy=False)
+
+
+def as_slice(index: Rows) -> slice | Rows:
+    """Returns rows that follow one another as a slice, which reads and copies faster; others as they are."""
+    if len(index) and int(index[-1]) - int(index[0]) == len(index) - 1 and (np.diff(index) == 1).all():
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
+
+
+def blocks(rows: Rows, n_features: int) -> Iterator[Rows]:
+    """Yields the rows, as many at a time as `BLOCK_BYTES` holds."""
+    n_block = max(1, BLOCK_BYTES // (8 * n_features))
+    for start in range(0, len(rows), n_block):
+        yield rows[start : start + n_block]
+
+
+def group_rows_of(
+    group_index: Int[np.ndarray, "well"], n_groups: int, is_counted: Bool[np.ndarray, "well"] | None = None
+) -> RowsOfGroups:
+    """Returns the rows of every group, ascending; with `is_counted`, only those that count."""
+    rows = np.arange(len(group_index)) if is_counted is None else np.flatnonzero(is_counted)
+    order = rows[np.argsort(group_index[rows], kind="stable")]
+    return np.split(order, np.searchsorted(group_index[order], np.arange(1, n_groups)))
+
+
+def fitted_rows(design: BatchDesign, fit_on: FitOn, n_needed: int = 1) -> RowsOfGroups:
+    """Returns the rows of every batch that a step is fitted on.
+
+    Raises:
+        AlignmentError: a batch has fewer than `n_needed` of them.
+    """
+    if fit_on == "controls":
+        design.check_controls(n_needed)
+    rows = group_rows_of(
+        design.batch_index, len(design.batch_names), design.is_control if fit_on == "controls" else None
+    )
+    few = [f"{name} has {len(r)}" for name, r in zip(design.batch_names, rows, strict=True) if len(r) < n_needed]
+    if few:
+        message = f"too few wells to align: {', '.join(few)}; each batch needs {n_needed}: leave the batch out"
+        raise AlignmentError(message)
+    return rows

@@ -1,0 +1,91 @@
+"""Walks over the pairs of grouped rows in blocks, so that nothing as large as wells x wells is held.
+
+Which pairs count and what is computed of them is the business of the modules that call it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+Rows = Int[np.ndarray, "..."]
+BLOCK_VALUES = 1 << 22  # pairs held at once: 32 MiB in double precision
+GROUP_ROWS = 512  # small groups are taken together up to this many rows
+
+
+def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
+    """Returns one number a row, equal where all columns are equal.
+
+    Args:
+        columns: names or numbers, at least one column.
+    """
+    combined = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        combined = np.unique(combined * len(values) + codes, return_inverse=True)[1]
+    return combined
+
+
+def grouped_blocks(query: Int[np.ndarray, "query"], partner: Int[np.ndarray, "partner"]) -> Iterator[tuple[Rows, Rows]]:
+    """Yields (queries, partners), places in both arguments, so that every query meets all partners of its group once.
+
+    Groups that are small come together, so a block also holds pairs across groups. Large groups come in several blocks,
+    at most `BLOCK_VALUES` pairs each or one query.
+
+    Args:
+        query: group of each query, from 0 on.
+        partner: group of each partner.
+    """
+    n_groups = int(max(query.max(initial=-1), partner.max(initial=-1))) + 1
+    chunk = (np.cumsum(np.bincount(partner, minlength=n_groups)) - 1) // GROUP_ROWS
+    by_query, by_partner = np.argsort(query, kind="stable"), np.argsort(partner, kind="stable")
+    query_chunk, partner_chunk = chunk[query[by_query]], chunk[partner[by_partner]]
+    for number in np.unique(query_chunk):
+        first, last = np.searchsorted(query_chunk, [number, number + 1])
+        partners = by_partner[slice(*np.searchsorted(partner_chunk, [number, number + 1]))]
+        n_queries = max(1, BLOCK_VALUES // max(len(partners), 1))
+        for start in range(first, last, n_queries):
+            yield by_query[start : min(start + n_queries, last)], partners
+
+
+def cosines_to_all(
+    unit: Float[np.ndarray, "row feature"], groups: Sequence[Int[np.ndarray, "_"]]
+) -> Iterator[Float[np.ndarray, "_ row"]]:
+    """Yields the cosines of each group's rows to all rows, group by group.
+
+    Many small groups come out of one matrix product: threads that meet for each would wait for each other.
+
+    Args:
+        unit: rows of length 1.
+        groups: places of the rows of each group.
+    """
+    ends = np.cumsum([len(rows) for rows in groups], dtype=np.int64)
+    chunk = ends * len(unit) // BLOCK_VALUES
+    for number in np.unique(chunk):
+        together = [rows for rows, its_chunk in zip(groups, chunk, strict=True) if its_chunk == number]
+        cosines = unit[np.concatenate(together)] @ unit.T
+        yield from np.split(cosines, np.cumsum([len(rows) for rows in together])[:-1])
+
+
+def group_sums(
+    values: Float[np.ndarray, "row feature"], group: Int[np.ndarray, "row"], n_groups: int
+) -> tuple[Float[np.ndarray, "group feature"], Float[np.ndarray, "group"]]:
+    """Returns each group's sum of rows scaled to length 1, and its number of rows that are not 0.
+
+    Args:
+        values: a vector a row.
+        group: group of each row, from 0 on.
+        n_groups: number of groups.
+    """
+    sums, lengths = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
+    order = np.argsort(group, kind="stable")
+    n_rows = min(GROUP_ROWS, max(1, BLOCK_VALUES // 16 // values.shape[1]))  # 2 MiB stay in a processor's cache
+    for start in range(0, len(order), n_rows):
+        rows = order[start : start + n_rows]
+        block, of_rows = values[rows].astype(np.float64, copy=False), group[rows]
+        norms = np.sqrt(np.einsum("rf,rf->r", block, block))
+        weights = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+        present = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))]
+        sums[present] += np.where(of_rows == present[:, None], weights, 0.0) @ block
+        lengths += np.bincount(of_rows, norms > 0, n_groups)
+    return sums, lengths
