@@ -22,6 +22,7 @@ from cellassets.scoring.statistics import (
     settled_ties,
     upper_p_values,
 )
+from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors
 
 Pairs = Int[np.ndarray, "pair 2"]
@@ -105,20 +106,8 @@ def _tails(judged: JudgedMap, tail_frac: float) -> _Tails:
     ordered = np.sort(cosines[np.triu_indices(len(names), 1)])
     low, high = np.quantile(ordered, [tail_frac, 1 - tail_frac])
     rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
-    stratum = _strata(judged, genes["perturbation_id"].to_list())
+    stratum = plate_strata(judged, genes["perturbation_id"].to_list())
     return _Tails(names, stratum, cosines > high, cosines < low, rank, len(ordered))
-
-
-def _strata(judged: JudgedMap, units: list[str]) -> Int[np.ndarray, "gene"]:
-    """The plate that most wells of each gene are on, the first where several are.
-
-    Genes of one library plate have one stratum, genes that are on all plates another. A well that the quality filter
-    dropped moves its gene to another stratum at most, where whole compositions would leave the gene alone in its own.
-    """
-    names, index = np.unique(np.array(judged.units), return_inverse=True)
-    counts = np.zeros((len(names), judged.plate_index.max() + 1), dtype=np.int64)
-    np.add.at(counts, (index, judged.plate_index), judged.is_treatment)
-    return counts.argmax(axis=1)[np.searchsorted(names, units)]
 
 
 def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:

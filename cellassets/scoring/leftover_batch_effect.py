@@ -1,0 +1,211 @@
+"""Leftover batch effect: can batch and plate be told from what is left after alignment, and is biology still there?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.mapping.batch_effect import replicates_elsewhere
+from cellassets.mapping.neighbours import nearest_elsewhere
+from cellassets.mapping.relate import unit_rows
+from cellassets.scoring.against_controls import at_most
+from cellassets.scoring.block_probe import BlockProbe, whitened
+from cellassets.scoring.catalogue.batches import LeftoverBatchParameters
+from cellassets.scoring.definition import Score
+from cellassets.scoring.held_out_batch import some_plates
+from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.plate_assignments import Assignments, plate_assignments
+from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.statistics import Mean, mean_over_nodes, permuted_within
+from cellassets.scoring.ties import told_apart, with_p_values_of
+
+Draws = Float[np.ndarray, "draw plate"]
+
+
+def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters) -> list[Score]:
+    """Returns how well batch and plate are predicted after alignment, with batch mixing and biology kept beside them.
+
+    `batch_predictability`: share of a plate's wells whose batch a linear probe tells from wells of other plates.
+    `plate_predictability`: share whose plate it tells, among the plates of their batch, from other wells.
+    `batch_mixing`: how many batches there are among the nearest wells of other plates, 0 for one, 1 for all.
+    `biology_kept`: share of treated wells whose nearest well in another batch has the same perturbation.
+
+    Nulls: batches of plates permuted, plates as a whole (all assignments once, where they are few); plates of wells
+    permuted within batches; perturbations of treated wells permuted within plates. The p-value of `batch_mixing` counts
+    draws that mix no better; the others count draws at least as large.
+
+    Raises:
+        NotApplicable: there are no two batches with two plates; batch and plate are then the same thing.
+        BenchmarkError: there are no wells to judge by.
+
+    Source: mixing is the local inverse Simpson's index of Korsunsky et al. (2019), Nat. Methods 16:1289, scaled as by
+    Luecken et al. (2022), Nat. Methods 19:41, over nearest neighbours of equal weight on other plates.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    wells = _plate_wells(judged, parameters, rng)
+    assignments = plate_assignments(wells.batch_of_plate, parameters.n_permutations, rng)
+    return [
+        *_batch_scores(wells, assignments),
+        *_plate_scores(wells, parameters.n_permutations, rng),
+        *_mixing_scores(wells, assignments, parameters.n_neighbours),
+        *_biology_scores(judged, parameters, rng),
+    ]
+
+
+@dataclass(frozen=True)
+class PlateWells:
+    """Wells that are alike but for their plate and batch; every batch has two plates.
+
+    Attributes:
+        vectors: a row a well, centred on all held-out controls.
+        plate: number of each well's plate.
+        names: of the plates.
+        batch_of_plate: number of each plate's batch.
+    """
+
+    vectors: Float[np.ndarray, "well feature"]
+    plate: Int[np.ndarray, "well"]
+    names: list[str]
+    batch_of_plate: Int[np.ndarray, "plate"]
+
+
+def _plate_wells(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np.random.Generator) -> PlateWells:
+    of_kind = {"held_out_controls": judged.is_held_out_control, "treated_wells": judged.is_treatment}
+    rows = np.flatnonzero(of_kind[parameters.wells])
+    if not len(rows):
+        message = (
+            f"leftover_batch_effect: none of {judged.wells.height} wells are {parameters.wells}; raise "
+            "held_out_controls_frac in mapping.yaml, or set wells: treated_wells"
+        )
+        raise BenchmarkError(message)
+    rows = rows[at_most(judged.plate_index[rows], parameters.max_wells_per_plate, rng)]
+    batches, batch = np.unique(judged.wells["batch_id"].to_numpy()[rows], return_inverse=True)
+    on_plate = np.unique(np.stack([batch, judged.plate_index[rows]]), axis=1)
+    n_plates = np.bincount(on_plate[0], minlength=len(batches))
+    if (n_plates >= 2).sum() < 2:
+        message = (
+            f"leftover_batch_effect: of {len(batches)} batches {(n_plates >= 2).sum()} have {parameters.wells} on two "
+            "plates; with one plate a batch, batch and plate are the same thing, and two such batches are needed"
+        )
+        raise NotApplicable(message)
+    rows = rows[n_plates[batch] >= 2]
+    return _numbered(judged, rows)
+
+
+def _numbered(judged: JudgedMap, rows: Int[np.ndarray, "well"]) -> PlateWells:
+    _, first, plate = np.unique(judged.plate_index[rows], return_index=True, return_inverse=True)
+    of_plates = judged.wells[rows[first]]
+    names = (of_plates["experiment_id"] + "/" + of_plates["plate_id"]).to_list()
+    batch = np.unique(of_plates["batch_id"].to_numpy(), return_inverse=True)[1]
+    return PlateWells(judged.vectors[rows] - _origin(judged), plate, names, batch)
+
+
+def _origin(judged: JudgedMap) -> Float[np.ndarray, "feature"]:
+    """The mean of the held-out controls, as the batch effect of a map has it."""
+    controls = judged.vectors[judged.is_held_out_control].astype(np.float64)
+    return controls.mean(axis=0) if len(controls) else np.zeros(judged.vectors.shape[1])
+
+
+def _plate_means(values: np.ndarray, plate: Int[np.ndarray, "well"]) -> Float[np.ndarray, "plate"]:
+    return np.bincount(plate, values) / np.bincount(plate)
+
+
+def _probe_draws(
+    plate: Int[np.ndarray, "well"], answers: list[tuple[Bool[np.ndarray, "well"], Float[np.ndarray, "well"]]]
+) -> tuple[Draws, Draws]:
+    """Shares told right a plate, and how near its wells come, a row a draw."""
+    shares = np.stack([_plate_means(is_right, plate) for is_right, _ in answers])
+    return shares, np.stack([_plate_means(near, plate) for _, near in answers])
+
+
+def _rows(
+    metric: str, names: list[str], shares: Draws, judged_by: Draws, n_wells: Int[np.ndarray, "plate"]
+) -> list[Score]:
+    """A summary and a row a plate, with p-values by another statistic of the same draws."""
+    mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
+    rows, finer = (
+        [summary_score(metric, mean, draws, within=(0.0, 1.0)), *unit_scores(metric, names, draws, n_wells=n_wells)]
+        for draws in (shares, judged_by)
+    )
+    return with_p_values_of(rows, finer)
+
+
+def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
+    rows = whitened(wells.vectors, np.zeros(len(wells.plate), dtype=np.int64))
+    probe = BlockProbe(rows, wells.plate)
+    shares, near = _probe_draws(wells.plate, [probe.answers(batch) for batch in assignments])
+    n_wells = np.bincount(wells.plate)
+    return _rows("batch_predictability", wells.names, shares, told_apart(shares, near), n_wells)
+
+
+def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generator) -> list[Score]:
+    """Plates within their batch, where two plates or more of it have two wells; none otherwise."""
+    counts = np.bincount(wells.plate)
+    is_full = counts >= 2
+    is_kept = is_full & (np.bincount(wells.batch_of_plate[is_full], minlength=wells.batch_of_plate.max() + 1) >= 2)[
+        wells.batch_of_plate
+    ]
+    if not is_kept.any():
+        return []
+    here = np.flatnonzero(is_kept[wells.plate])
+    kept, plate = np.unique(wells.plate[here], return_inverse=True)
+    batch = np.unique(wells.batch_of_plate[wells.plate[here]], return_inverse=True)[1]
+    rows = whitened(wells.vectors[here], batch)
+    probes = [(own, BlockProbe(rows[own], np.arange(len(own)))) for own in _rows_by(batch)]
+    labels = [plate, *(plate[permuted_within(batch, rng)] for _ in range(n_permutations))]
+    found = np.zeros((2, len(labels), len(kept)))
+    for draw, label in enumerate(labels):
+        values = np.empty((2, len(label)))
+        for own, probe in probes:
+            values[:, own] = probe.answers(np.unique(label[own], return_inverse=True)[1])
+        found[:, draw] = [_plate_means(value, label) for value in values]
+    names = [wells.names[number] for number in kept]
+    return _rows("plate_predictability", names, found[0], told_apart(found[0], found[1]), counts[kept])
+
+
+def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
+    return [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
+
+
+def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: int) -> list[Score]:
+    """Batches among the nearest wells of other plates: (1 / sum of squared shares - 1) / (batches - 1)."""
+    counts = np.bincount(wells.plate)
+    n_nearest = min(n_neighbours, len(wells.plate) - int(counts.max()))
+    unit = unit_rows(wells.vectors)
+    nearest = nearest_elsewhere(unit, np.arange(len(unit)), wells.plate, n_neighbours=n_nearest)
+    on_plate = np.zeros((len(unit), len(counts)))
+    np.add.at(on_plate, (np.arange(len(unit))[:, None], wells.plate[nearest]), 1 / n_nearest)
+    n_batches = int(wells.batch_of_plate.max()) + 1
+    mixing = []
+    for batch in assignments:
+        shares = on_plate @ (batch[:, None] == np.arange(n_batches))
+        mixing.append(_plate_means((1 / (shares**2).sum(axis=1) - 1) / (n_batches - 1), wells.plate))
+    draws = np.stack(mixing)
+    return _rows("batch_mixing", wells.names, draws, -draws, counts)
+
+
+def _biology_scores(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np.random.Generator) -> list[Score]:
+    """The replicate retrieval of a map's batch effect, with labels permuted within plates; none without replicates."""
+    treated = np.flatnonzero(judged.is_treatment)
+    label = np.unique(np.array(judged.units)[treated], return_inverse=True)[1]
+    batch = np.unique(judged.wells["batch_id"].to_numpy()[treated], return_inverse=True)[1]
+    asking, _ = replicates_elsewhere(label, batch)
+    if not len(asking):
+        return []
+    is_askable = np.zeros((label.max() + 1, batch.max() + 1), dtype=bool)
+    is_askable[label[asking], batch[asking]] = True
+    plate = judged.plate_index[treated]
+    is_tested = np.isin(plate, np.unique(plate[asking]))
+    tested = np.flatnonzero(some_plates(plate, is_tested, parameters.max_queries, rng))
+    unit = unit_rows(judged.vectors[treated] - _origin(judged)).astype(np.float32)
+    nearest = nearest_elsewhere(unit, tested, batch)[:, 0]
+
+    def retrieved(label: Int[np.ndarray, "well"]) -> Mean:
+        is_asked = is_askable[label[tested], batch[tested]]
+        hits = (label[nearest] == label[tested])[is_asked].astype(np.float64)
+        return mean_over_nodes(hits, label[tested][is_asked][:, None])
+
+    observed = retrieved(label)
+    permuted = [retrieved(label[permuted_within(plate, rng)]).value for _ in range(parameters.n_permutations)]
+    return [summary_score("biology_kept", observed, np.array([observed.value, *permuted])[:, None], within=(0.0, 1.0))]
