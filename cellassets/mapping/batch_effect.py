@@ -15,7 +15,6 @@ from cellassets.mapping.relate import unit_rows
 from cellassets.tables.schemas import BATCH_EFFECT
 
 
-
 @dataclass(frozen=True)
 class JudgedWells:
     """Which wells the batch effect is judged on.

@@ -74,10 +74,12 @@ def grouped_queries(
         Queries(
             chosen,
             places[chosen],
-            np.stack([partners[number] for number in chosen]),
-            np.stack([is_positive[number] for number in chosen]),
+            np.stack([partners[number] for number in chosen.tolist()]),
+            np.stack([is_positive[number] for number in chosen.tolist()]),
         )
-        for chosen in (np.flatnonzero((shape == wanted).all(axis=1)) for wanted in np.unique(shape, axis=0) if wanted[1])
+        for chosen in (
+            np.flatnonzero((shape == wanted).all(axis=1)) for wanted in np.unique(shape, axis=0) if wanted[1]
+        )
     ]
 
 

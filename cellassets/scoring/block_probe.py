@@ -37,9 +37,7 @@ class BlockProbe:
         self._to_blocks = wells @ sums.T
         self._among_blocks = sums @ sums.T
 
-    def answers(
-        self, label: Int[np.ndarray, "block"]
-    ) -> tuple[Bool[np.ndarray, "well"], Float[np.ndarray, "well"]]:
+    def answers(self, label: Int[np.ndarray, "block"]) -> tuple[Bool[np.ndarray, "well"], Float[np.ndarray, "well"]]:
         """Returns which wells are told right, and how near they come to their own label's mean, within 0 and 1.
 
         Args:

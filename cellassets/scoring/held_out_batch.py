@@ -126,13 +126,10 @@ def _scores(
     is_kept = n_wells > 0
     names = [name for name, kept in zip(wells.names, is_kept, strict=True) if kept]
     shares, n_wells = shares[:, is_kept], n_wells[is_kept]
-    apart = told_apart(shares, finer[:, is_kept])
     mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
-    rows, finer_rows = (
-        [summary_score(metric, mean, draws, within=(0.0, 1.0)), *unit_scores(metric, names, draws, n_wells=n_wells)]
-        for draws in (shares, apart)
-    )
-    return with_p_values_of(rows, finer_rows)
+    summary = summary_score(metric, mean, shares, within=(0.0, 1.0))
+    rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells)]
+    return with_p_values_of(rows, told_apart(shares, finer[:, is_kept]))
 
 
 def _counts(

@@ -118,7 +118,9 @@ def _annotated(judged: JudgedMap, label: str) -> list[tuple[str, str]]:
     sources: Mapping[str, pl.DataFrame] = judged.annotations.sets if label == "set" else judged.annotations.targets
     name, key = ("member", "set_id") if label == "set" else ("compound_id", "gene_symbol")
     prefix = {source: f"{source}:" if len(sources) > 1 and label == "set" else "" for source in sources}
-    return [(n, prefix[source] + k) for source, rows in sorted(sources.items()) for n, k in rows.select(name, key).rows()]
+    return [
+        (n, prefix[source] + k) for source, rows in sorted(sources.items()) for n, k in rows.select(name, key).rows()
+    ]
 
 
 def _kept(

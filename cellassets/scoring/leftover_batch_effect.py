@@ -1,6 +1,6 @@
 """Leftover batch effect: can batch and plate be told from what is left after alignment, and is biology still there?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -28,7 +28,8 @@ def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters
 
     `batch_predictability`: share of a plate's wells whose batch a linear probe tells from wells of other plates.
     `plate_predictability`: share whose plate it tells, among the plates of their batch, from other wells.
-    `batch_mixing`: how many batches there are among the nearest wells of other plates, 0 for one, 1 for all.
+    `batch_mixing`: share of the nearest wells of other plates that are of other batches, over what their numbers would
+    give: 1 where batches are mixed, 0 where they lie apart.
     `biology_kept`: share of treated wells whose nearest well in another batch has the same perturbation.
 
     Nulls: batches of plates permuted, plates as a whole (all assignments once, where they are few); plates of wells
@@ -39,8 +40,8 @@ def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters
         NotApplicable: there are no two batches with two plates; batch and plate are then the same thing.
         BenchmarkError: there are no wells to judge by.
 
-    Source: mixing is the local inverse Simpson's index of Korsunsky et al. (2019), Nat. Methods 16:1289, scaled as by
-    Luecken et al. (2022), Nat. Methods 19:41, over nearest neighbours of equal weight on other plates.
+    Source: mixing is the nearest-neighbour statistic of Schilling (1986), J. Am. Stat. Assoc. 81:799, among the wells
+    of other plates.
     """
     rng = np.random.default_rng(parameters.seed)
     wells = _plate_wells(judged, parameters, rng)
@@ -124,11 +125,9 @@ def _rows(
 ) -> list[Score]:
     """A summary and a row a plate, with p-values by another statistic of the same draws."""
     mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
-    rows, finer = (
-        [summary_score(metric, mean, draws, within=(0.0, 1.0)), *unit_scores(metric, names, draws, n_wells=n_wells)]
-        for draws in (shares, judged_by)
-    )
-    return with_p_values_of(rows, finer)
+    summary = summary_score(metric, mean, shares, within=(0.0, np.inf))
+    rows = [replace(summary, unit="plate"), *unit_scores(metric, names, shares, n_wells=n_wells)]
+    return with_p_values_of(rows, judged_by)
 
 
 def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
@@ -143,9 +142,12 @@ def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generat
     """Plates within their batch, where two plates or more of it have two wells; none otherwise."""
     counts = np.bincount(wells.plate)
     is_full = counts >= 2
-    is_kept = is_full & (np.bincount(wells.batch_of_plate[is_full], minlength=wells.batch_of_plate.max() + 1) >= 2)[
-        wells.batch_of_plate
-    ]
+    is_kept = (
+        is_full
+        & (np.bincount(wells.batch_of_plate[is_full], minlength=wells.batch_of_plate.max() + 1) >= 2)[
+            wells.batch_of_plate
+        ]
+    )
     if not is_kept.any():
         return []
     here = np.flatnonzero(is_kept[wells.plate])
@@ -169,19 +171,20 @@ def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
 
 
 def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: int) -> list[Score]:
-    """Batches among the nearest wells of other plates: (1 / sum of squared shares - 1) / (batches - 1)."""
+    """Share of the nearest wells of other plates that are of other batches, over what it would be by their numbers."""
     counts = np.bincount(wells.plate)
     n_nearest = min(n_neighbours, len(wells.plate) - int(counts.max()))
     unit = unit_rows(wells.vectors)
     nearest = nearest_elsewhere(unit, np.arange(len(unit)), wells.plate, n_neighbours=n_nearest)
-    on_plate = np.zeros((len(unit), len(counts)))
-    np.add.at(on_plate, (np.arange(len(unit))[:, None], wells.plate[nearest]), 1 / n_nearest)
-    n_batches = int(wells.batch_of_plate.max()) + 1
-    mixing = []
-    for batch in assignments:
-        shares = on_plate @ (batch[:, None] == np.arange(n_batches))
-        mixing.append(_plate_means((1 / (shares**2).sum(axis=1) - 1) / (n_batches - 1), wells.plate))
-    draws = np.stack(mixing)
+    between = np.zeros((len(counts), len(counts)))
+    np.add.at(between, (wells.plate[:, None], wells.plate[nearest]), 1.0)
+    share = between / between.sum(axis=1, keepdims=True)
+    expected = np.where(np.eye(len(counts), dtype=bool), 0.0, counts)
+    expected /= expected.sum(axis=1, keepdims=True)
+    draws = np.empty((len(assignments), len(counts)))
+    for draw, batch in enumerate(assignments):
+        is_other = batch[:, None] != batch
+        draws[draw] = (share * is_other).sum(axis=1) / (expected * is_other).sum(axis=1)
     return _rows("batch_mixing", wells.names, draws, -draws, counts)
 
 
@@ -208,4 +211,5 @@ def _biology_scores(judged: JudgedMap, parameters: LeftoverBatchParameters, rng:
 
     observed = retrieved(label)
     permuted = [retrieved(label[permuted_within(plate, rng)]).value for _ in range(parameters.n_permutations)]
-    return [summary_score("biology_kept", observed, np.array([observed.value, *permuted])[:, None], within=(0.0, 1.0))]
+    draws = np.array([observed.value, *permuted])[:, None]
+    return [replace(summary_score("biology_kept", observed, draws, within=(0.0, 1.0)), unit="well")]

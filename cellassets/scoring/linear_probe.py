@@ -91,8 +91,10 @@ def group_sums(
     """Returns the sum of the rows of each group, in their own precision."""
     from scipy.sparse import csr_array
 
+    ends = np.cumsum(np.bincount(group, minlength=n_groups))
     ones = np.ones(len(group), dtype=values.dtype)
-    return csr_array((ones, (group, np.arange(len(group)))), shape=(n_groups, len(group))) @ values
+    rows = np.argsort(group, kind="stable")
+    return csr_array((ones, rows, np.append(0, ends)), shape=(n_groups, len(group))) @ values
 
 
 def nearest_class(

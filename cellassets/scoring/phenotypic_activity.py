@@ -87,7 +87,7 @@ def _are_replicates(
 def _own_draws(
     compared: ComparedWells, parameters: ActivityParameters, rng: np.random.Generator
 ) -> tuple[Measures, Float[np.ndarray, "measure control"]]:
-    """Each perturbation as observed (row 0) and with labels permuted; what the means would lose without each control."""
+    """Each perturbation as observed (row 0) and with labels permuted; what the means lose without each control."""
     draws = np.empty((len(METRICS), 1 + parameters.n_permutations, len(compared.names)))
     influences = np.zeros((len(METRICS), len(compared.controls)))
     turn = turns_on_plate(compared.control_plate, rng)

@@ -45,7 +45,9 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     found = labelled_profiles(judged, parameters, rng)
     queries = list(_queries(found))
     if not queries:
-        message = f"phenotypic_consistency by {parameters.label}: all perturbations share one label; nothing to tell from"
+        message = (
+            f"phenotypic_consistency by {parameters.label}: all perturbations share one label; nothing to tell from"
+        )
         raise NotApplicable(message)
     draws, is_kept = _draws(found, queries, parameters.n_permutations, rng)
     names = [name for name, kept in zip(found.members, is_kept, strict=True) if kept]
@@ -60,7 +62,7 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
 
 
 def _queries(found: LabelledProfiles) -> Iterator[Query]:
-    """Label, place that asks, places listed, and which of them are positives; a query needs a positive and a negative."""
+    """Label, place that asks, places listed, and which are positives; a query needs a positive and a negative."""
     sharing: list[set[int]] = [set(np.flatnonzero(found.identity == own).tolist()) for own in found.identity]
     for members in found.members.values():
         for member in members:

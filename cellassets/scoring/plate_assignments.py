@@ -10,9 +10,7 @@ from jaxtyping import Int
 Assignments = Int[np.ndarray, "draw plate"]
 
 
-def plate_assignments(
-    batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.random.Generator
-) -> Assignments:
+def plate_assignments(batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.random.Generator) -> Assignments:
     """Returns the batch of each plate as observed (row 0) and under permutations of plates.
 
     Where no more than `n_draws` assignments differ from each other in which plates are together, they are all there,
@@ -31,7 +29,7 @@ def plate_assignments(
 
 
 def n_distinct_assignments(batch: Int[np.ndarray, "plate"]) -> int:
-    """Returns in how many ways the plates can be put together in batches of these sizes, whatever the batches' names."""
+    """Returns in how many ways plates can be together in batches of these sizes, whatever the batches are called."""
     sizes = np.bincount(batch).tolist()
     alike = Counter(sizes).values()
     return factorial(len(batch)) // (prod(factorial(n) for n in sizes) * prod(factorial(n) for n in alike))

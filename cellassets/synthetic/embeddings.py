@@ -26,7 +26,8 @@ class SimulatedWells(Parameters):
     Effects are in standard deviations of the noise of a well: `gene_effect` the length of a gene's own direction and
     of its complex's, `arm_effect` that of all genes of one chromosome arm, `compound_effect` that of a compound at a
     dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all wells of a batch
-    or plate (a batch also has a scale of its own, unless its effect is 0), `position_effect` how far rows, columns and the outer ring of every plate differ.
+    or plate (a batch with an effect also has a scale of its own), `position_effect` how far rows, columns and the outer
+    ring of every plate differ.
 
     In `is_shuffled` wells the labels, controls' included, are permuted within plates: nothing is left to find.
     `plate_share` is the lowest and highest share of plates that a treatment is on: replicate numbers then differ.
@@ -134,9 +135,7 @@ def _treatment_effects(
     return effects
 
 
-def _gene_effects(
-    design: SimulatedWells, n_genes: int, rng: np.random.Generator
-) -> Float[np.ndarray, "gene feature"]:
+def _gene_effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator) -> Float[np.ndarray, "gene feature"]:
     """Genes of a complex share four fifths of their direction's variance; genes of an arm what `arm_effect` says."""
     own = _directions(n_genes, design, rng)
     shared = np.repeat(_directions(design.n_complexes, design, rng), design.genes_per_complex, axis=0)

@@ -27,8 +27,8 @@ class LeftoverBatchParameters(Parameters):
 @benchmark(
     title="Leftover batch effect",
     description=(
-        "How often the batch of a control well is told from control wells of other plates: lower is better; what chance "
-        "gives, about one in the number of batches, is the mean of the null."
+        "How often the batch of a control well is told from wells of other plates: lower is better; what chance gives, "
+        "about one in the number of batches, is the mean of the null."
     ),
     code_version="1",
     parameters=LeftoverBatchParameters,

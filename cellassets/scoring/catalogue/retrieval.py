@@ -91,8 +91,8 @@ class HeldOutBatchParameters(Parameters):
 @benchmark(
     title="Classification in a held-out batch",
     description=(
-        "How often the perturbation of a well is that of its nearest neighbour in other batches: 1 at best; what chance "
-        "gives, about one in the number of perturbations, is the mean of the null."
+        "How often the perturbation of a well is that of its nearest neighbour in other batches: 1 at best; chance, "
+        "about one in the number of perturbations, is the mean of the null."
     ),
     code_version="1",
     parameters=HeldOutBatchParameters,
