@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test check bench lock clean-demo
+.PHONY: demo ui test check bench calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER)
@@ -27,6 +27,9 @@ check: $(VENV)/.installed-dev  ## linters, types, import contracts
 
 bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+calibrate: $(VENV)/.installed  ## all benchmarks on simulated screens with nothing to find; writes docs/calibration.md
+	@$(BIN)/python scripts/calibrate.py
 
 clean-demo:  ## removes what the demo made
 	rm -rf $(HOME_FOLDER)

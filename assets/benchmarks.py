@@ -43,7 +43,7 @@ def _build(name: str) -> dg.AssetsDefinition:
         check_specs=check_of(
             key,
             CHECK,
-            description="Every score is finite, has units to stand on and a p-value in (0, 1].",
+            description="Every score is finite, has units to stand on and a p-value in (0, 1]; or none applies.",
             partitions=DATASET_MODEL,
         ),
     )
@@ -62,7 +62,7 @@ def _build(name: str) -> dg.AssetsDefinition:
             )
         artifact = lake.open().scores(name, dataset_id, model_key)
         scores = read_scores(artifact, record)
-        return materialised(artifact, record, metadata={"scores": _table(scores)}, checks=[_check(scores)])
+        return materialised(artifact, record, metadata=_pictures(scores), checks=[_check(scores, record)])
 
     return score
 
@@ -75,7 +75,7 @@ def read_scores(artifact: "Artifact", record: "Record") -> "pl.DataFrame":
     return read_table(artifact.path("scores.parquet", record), SCORES)
 
 
-def _check(scores: "pl.DataFrame") -> dg.AssetCheckResult:
+def _check(scores: "pl.DataFrame", record: "Record") -> dg.AssetCheckResult:
     import polars as pl
 
     is_sound = (
@@ -85,11 +85,24 @@ def _check(scores: "pl.DataFrame") -> dg.AssetCheckResult:
         & pl.col("p_value").is_between(0, 1, closed="right")
     )
     unsound = scores.filter(~is_sound)
+    reason = record.summary.get("does_not_apply")
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=scores.height > 0 and unsound.is_empty(),
+        passed=unsound.is_empty() and (scores.height > 0 or reason is not None),
+        description=f"does not apply: {reason}" if reason else None,
         metadata={"n_rows": scores.height, "n_unsound": unsound.height},
     )
+
+
+def _pictures(scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
+    """The summary as a table, and every unit's value against its own null."""
+    from cellassets.reporting.unit_picture import data_uri, unit_chart
+
+    if scores.is_empty():
+        return {}
+    svg = unit_chart(scores)
+    plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units against their nulls]({data_uri(svg)})")}
+    return {"scores": _table(scores), **plot}
 
 
 def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:

@@ -10,7 +10,7 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
 
-CHECK = "scores_are_of_the_newest_wells"
+CHECK = "scores_are_as_they_would_be_taken_now"
 
 
 @dg.asset(
@@ -19,17 +19,21 @@ CHECK = "scores_are_of_the_newest_wells"
     owners=["team:machine-learning"],
     kinds={"polars"},
     op_tags=cpu_pod(1, 4),
-    check_specs=check_of("leaderboard", CHECK, description="No score is of wells that the data set has no longer."),
+    check_specs=check_of(
+        "leaderboard", CHECK, description="No score is of other wells, annotations, settings or code than those of now."
+    ),
 )
 def leaderboard(lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
     """Scores of all models side by side, with paired differences and their intervals."""
     from cellassets.reconcile.models import dataset_state
+    from cellassets.reconcile.scores import wanted_protocols
     from cellassets.reporting.leaderboard import build_leaderboard, leaderboard_markdown
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import LEADERBOARD
 
     with refusals_as_failures():
-        record = build_leaderboard(lake.open(), dataset_state(lake.open(), configs.path()).datasets)
+        datasets = dataset_state(lake.open(), configs.path()).datasets
+        record = build_leaderboard(lake.open(), wanted_protocols(lake.open(), datasets, configs.path()))
     artifact = lake.open().leaderboard()
     rows = read_table(artifact.path("leaderboard.parquet", record), LEADERBOARD)
     table = dg.MetadataValue.md(leaderboard_markdown(lake.open()))

@@ -127,6 +127,22 @@ def list_datasets(
     _show(rows, as_json)
 
 
+@nouns["dataset"].command("freeze")
+def freeze_dataset(dataset_id: str, home: HomeOption = DEFAULT_HOME, configs: Path = Path("configs")) -> None:
+    """Writes the YAML of a data set as it is now to stdout: its wells will never change under that name."""
+    from cellassets.errors import DatasetError
+    from cellassets.mapping.dataset import frozen
+    from cellassets.reconcile.models import dataset_state
+
+    lake = _lake(home)
+    known = {dataset.dataset_id: dataset for dataset in dataset_state(lake, UPath(configs)).datasets}
+    if dataset_id not in known:
+        message = f"no data set {dataset_id!r}; there are {sorted(known)}"
+        raise DatasetError(message)
+    values = frozen(lake, known[dataset_id]).model_dump(mode="json", exclude={"dataset_id"}, exclude_defaults=True)
+    typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
+
+
 @nouns["model"].command("list")
 def list_models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Lists registered models."""
@@ -139,6 +155,43 @@ def list_models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) ->
         [{key: value for key, value in entry.model_dump(mode="json").items() if key in shown} for entry in entries],
         as_json,
     )
+
+
+@nouns["model"].command("judge")
+def judge_model(
+    candidate: str,
+    home: HomeOption = DEFAULT_HOME,
+    configs: Path = Path("configs"),
+    override_reason: Annotated[
+        str | None, typer.Option(help="Into production whatever the gate says, and why.")
+    ] = None,
+    approved_by: Annotated[str | None, typer.Option(help="Who overrides.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Takes CANDIDATE through the production gate; where it passes, the alias `champion` is moved to it."""
+    from cellassets.reconcile.models import dataset_state
+    from cellassets.reconcile.policy import load_gate_policy
+    from cellassets.reconcile.scores import wanted_protocols
+    from cellassets.registry import Registry
+    from cellassets.reporting.production import decide_production, load_override
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import GATE
+
+    place, lake = Home(home.resolve()), _lake(home)
+    record = decide_production(
+        lake,
+        Registry(place.tracking_uri, place.model_root),
+        candidate=candidate,
+        policy=load_gate_policy(UPath(configs)),
+        protocols=wanted_protocols(lake, dataset_state(lake, UPath(configs)).datasets, UPath(configs)),
+        override=load_override(override_reason, approved_by),
+    )
+    rows = read_table(lake.production_model().path("comparisons.parquet", record), GATE).to_dicts()
+    if as_json:
+        _show([{**record.summary, "comparisons": rows}], as_json)
+        return
+    _show([{"role": row["role"], "passed": row["is_passed"], "verdict": row["verdict"]} for row in rows], as_json)
+    typer.echo(f"{candidate}: {record.summary['decision']}; in production: {record.summary['champion']}")
 
 
 @nouns["leaderboard"].command("show")
@@ -157,11 +210,17 @@ def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = Fals
 
 @nouns["annotation"].command("add")
 def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
-    """Adds a CSV of known pairs (entity1, entity2) as a source that maps are judged on."""
-    from cellassets.scoring.annotations import read_pairs
+    """Adds a table of pairs, sets (GMT too), targets or chromosome arms as a source that maps are judged on."""
+    from cellassets.errors import AnnotationError
+    from cellassets.scoring.annotation_files import read_source
+    from cellassets.scoring.annotations import annotation_files
 
-    read_pairs(UPath(source))
+    read_source(UPath(source))
     target = _lake(home).annotations / source.name
+    known = annotation_files(_lake(home).annotations).get(source.stem)
+    if known is not None and known.name != source.name:
+        message = f"{source}: there is a source of this name already, {known}; rename the file"
+        raise AnnotationError(message)
     write_bytes(target, source.read_bytes())
     typer.echo(str(target))
 

@@ -12,6 +12,7 @@ from assets.model_report import model_report
 from assets.perturbation_map import perturbation_map
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
+from assets.production_model import production_model
 from assets.raw_plates import raw_plates
 from assets.site_embeddings import site_embeddings
 from resources.environment import build_resources
@@ -38,6 +39,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             *build_benchmark_assets(),
             leaderboard,
             model_report,
+            production_model,
         ],
         sensors=[new_experiments, new_recipes, new_models, stale_scores],
         jobs=[dg.define_asset_job("embed", selection=dg.AssetSelection.assets(site_embeddings))],

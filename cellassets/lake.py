@@ -54,6 +54,10 @@ class Lake:
         """One model's page for people: `report.html`."""
         return self._artifact("model_report", model_key)
 
+    def production_model(self) -> Artifact:
+        """The gate's last decision: `comparisons.parquet`; `summary["champion"]` names the model in production."""
+        return self._artifact("production_model")
+
     @property
     def annotations(self) -> UPath:
         """Folder of the known relationships that maps are judged on: a CSV a source."""

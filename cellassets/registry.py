@@ -126,6 +126,21 @@ class Registry:
             raise RegistryError(message) from error
         return _entry(found, list(found.aliases))
 
+    def move_alias(self, alias: str, key: str) -> None:
+        """Gives an alias to one model version and takes it from all others, whatever model they are of.
+
+        The new one has it before the others lose it, so that a kill leaves two and never none.
+
+        Raises:
+            RegistryError: there is no such model.
+        """
+        chosen = self.find(key)
+        if alias not in chosen.aliases:
+            self.client().set_registered_model_alias(chosen.name, alias, str(chosen.version))
+        for entry in self.list_models():
+            if alias in entry.aliases and entry.name != chosen.name:
+                self.client().delete_registered_model_alias(entry.name, alias)
+
     def register(self, folder: Path, *, name: str, run_id: str | None, tags: Mapping[str, str]) -> ModelEntry:
         """Returns the version that holds a model folder, after registering it where no version of that name does.
 

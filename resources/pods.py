@@ -8,6 +8,7 @@ from typing import Any
 
 GPU_POOL = "gpu"
 LANDING_POOL = "landing_reads"
+GATE_POOL = "production_gate"
 
 
 def cpu_pod(n_cores: int, memory_gib: int) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Embeds one data set's experiments with the active models: one Dagster backfill, as a person would start it in the UI.
+"""Fills in what is missing, as one Dagster backfill, the way a person would start it in the UI.
 
-    .venv/bin/python scripts/backfill.py U2OS
+    .venv/bin/python scripts/backfill.py U2OS                       # embeds a data set with the active models
+    .venv/bin/python scripts/backfill.py --benchmark known_relationships         # scores every map there is by it
+    .venv/bin/python scripts/backfill.py --benchmark known_relationships U2OS    # or those of one data set
 
 The backfill is queued in the instance that DAGSTER_HOME names, the demo's by default; a running daemon (`make ui` has
-one) does the work, and the sensor `stale_scores` asks for maps and scores when it is done.
+one) does the work. The sensor `stale_scores` asks for what follows: maps, scores, the leaderboard.
 """
 
 import argparse
@@ -13,12 +15,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
+
+from cellassets.errors import CellAssetsError
 from cellassets.home import Home
+from cellassets.mapping.dataset import Dataset
 from cellassets.reconcile.models import active_models, dataset_state, missing_embeddings
+from cellassets.reconcile.scores import unscored_maps
+from cellassets.reconcile.work import Work
 from resources.environment import build_resources
 from resources.partitions import partition_key
 
 REPOSITORY = Path(__file__).parents[1]
+MAX_PARTITIONS = 1500  # of one backfill: they are handed over in one argument, which Linux keeps below 128 KiB
 WORKSPACE = REPOSITORY / "workspace.yaml"
 MUTATION = """
 mutation backfill($params: LaunchBackfillParams!) {
@@ -33,7 +42,7 @@ mutation backfill($params: LaunchBackfillParams!) {
 """
 
 
-def partitions_of(dataset_id: str) -> list[str]:
+def missing_embeddings_of(dataset_id: str) -> list[str]:
     """Returns the (experiment, model) partition keys that a data set and the active models are missing.
 
     Raises:
@@ -41,22 +50,55 @@ def partitions_of(dataset_id: str) -> list[str]:
     """
     resources = build_resources()
     lake, configs = resources["lake"].open(), resources["configs"]
-    datasets = {dataset.dataset_id: dataset for dataset in dataset_state(lake, configs.path()).datasets}
-    if dataset_id not in datasets:
-        sys.exit(f"no data set {dataset_id!r}; there are: {', '.join(sorted(datasets)) or 'none'}")
     registry = resources["registry"].open()
     models = active_models(registry.list_models(), configs.policy().models)
     if not models:
         sys.exit("no active model is registered")
-    missing = missing_embeddings(lake, models=models, datasets=[datasets[dataset_id]])
-    keys = [partition_key(work.keys) for work in missing]
+    return _keys(missing_embeddings(lake, models=models, datasets=_datasets(dataset_id)))
+
+
+def missing_scores_of(benchmark_name: str, dataset_id: str | None) -> list[str]:
+    """Returns the (data set, model) partition keys whose maps a benchmark has not scored as it would now.
+
+    Models and data sets that are no longer active are scored too; their partitions are added where they were taken out.
+
+    Raises:
+        SystemExit: there is no such benchmark or data set.
+    """
+    resources = build_resources()
+    lake, configs = resources["lake"].open(), resources["configs"]
+    try:
+        work = unscored_maps(lake, benchmark_name, datasets=_datasets(dataset_id), configs=configs.path())
+    except CellAssetsError as error:
+        sys.exit(str(error))
+    with dg.DagsterInstance.get() as instance:
+        for axis in ("dataset", "model"):
+            known = instance.get_dynamic_partitions(axis)
+            instance.add_dynamic_partitions(axis, sorted({item.keys[axis] for item in work} - set(known)))
+    return _keys(work)
+
+
+def _datasets(dataset_id: str | None) -> list[Dataset]:
+    resources = build_resources()
+    datasets = dataset_state(resources["lake"].open(), resources["configs"].path()).datasets
+    if dataset_id is None:
+        return datasets
+    chosen = [dataset for dataset in datasets if dataset.dataset_id == dataset_id]
+    if not chosen:
+        names = ", ".join(sorted(dataset.dataset_id for dataset in datasets)) or "none"
+        sys.exit(f"no data set {dataset_id!r}; there are: {names}")
+    return chosen
+
+
+def _keys(work: list[Work]) -> list[str]:
+    keys = [partition_key(item.keys) for item in work]
     return [key for key in keys if key is not None]
 
 
-def launch(partitions: list[str]) -> str:
-    """Returns the identifier of the backfill of `site_embeddings` over these partitions, after queueing it."""
+def launch(asset: str, partitions: list[str]) -> str:
+    """Returns the identifier of the backfill of an asset over these partitions, after queueing it."""
     params = {
-        "assetSelection": [{"path": ["site_embeddings"]}],
+        "assetSelection": [{"path": asset.split("/")}],
         "partitionNames": partitions,
         "tags": [{"key": "cellassets/asked_by", "value": "scripts/backfill.py"}],
         "fromFailure": False,
@@ -78,19 +120,27 @@ def launch(partitions: list[str]) -> str:
 def main() -> None:
     """Queues the backfill and says how to follow it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset_id")
+    parser.add_argument("dataset_id", nargs="?")
+    parser.add_argument("--benchmark", help="a benchmark that maps are to be scored by")
     parser.add_argument("--home", type=Path, help="a local deployment, instead of what the environment names")
     chosen = parser.parse_args()
+    if chosen.dataset_id is None and chosen.benchmark is None:
+        parser.error("name a data set to embed, or --benchmark")
     if chosen.home is not None or "DAGSTER_HOME" not in os.environ:
         home = Home((chosen.home or REPOSITORY / "demo").resolve())
         os.environ.update(CELLASSETS_HOME=str(home.root), DAGSTER_HOME=str(home.dagster_home))
     if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
         sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
-    partitions = partitions_of(chosen.dataset_id)
+    if chosen.benchmark is None:
+        asset, partitions = "site_embeddings", missing_embeddings_of(chosen.dataset_id)
+    else:
+        asset = f"benchmark/{chosen.benchmark}"
+        partitions = missing_scores_of(chosen.benchmark, chosen.dataset_id)
     if not partitions:
-        print(f"everything of {chosen.dataset_id} that is stored is embedded: nothing to do")
-        return
-    print(f"backfill {launch(partitions)} of {len(partitions)} partitions of site_embeddings is queued")
+        print(f"{asset}: everything is there already")
+    for start in range(0, len(partitions), MAX_PARTITIONS):
+        part = partitions[start : start + MAX_PARTITIONS]
+        print(f"backfill {launch(asset, part)} of {len(part)} partitions of {asset} is queued")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def stale_scores(
     work = scores.stale_scores(lake.open(), models=models, datasets=datasets, configs=configs.path())
     requests = run_requests(work, in_flight, job_name=score_maps.name)
     if not requests and not in_flight.touches("benchmark/"):
-        board = scores.stale_leaderboard(lake.open(), datasets)
+        board = scores.stale_leaderboard(lake.open(), datasets, configs.path())
         requests = run_requests(board, in_flight, job_name=rank_models.name)
         if not board:
             reports = scores.stale_reports(lake.open(), registry.open(), models)

@@ -70,7 +70,7 @@ def map_protocol(lake: Lake, dataset: Dataset, parameters: MapParameters) -> dic
     return {
         "dataset_id": dataset.dataset_id,
         "dataset_fingerprint": dataset_fingerprint(lake, dataset),
-        "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources"}),
+        "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources", "frozen_fingerprint"}),
         "plate_quality": {e: lake.plate_quality(e).record().fingerprint for e in dataset_experiments(lake, dataset)},
         "parameters": parameters.model_dump(mode="json"),
         "code_version": MAP_CODE_VERSION,
@@ -164,7 +164,8 @@ def _collect_wells(lake: Lake, dataset: Dataset, model_key: str, progress: Progr
         record = embeddings.record()
         paths = [embeddings.path(entry.name, record) for entry in record.files if entry.name.endswith(".parquet")]
         sites = read_tables(paths, SITE_EMBEDDINGS)
-        parts.append(filter_wells(sites, read_table(quality.path("quality.parquet"), QUALITY), wells))
+        judged = read_table(quality.path("quality.parquet"), QUALITY)
+        parts.append(filter_wells(sites, judged, wells, limits=dataset.quality))
         progress(done + 1, len(by_experiment), f"wells of {experiment_id}")
     kept = [part.wells for part in parts if part.wells.height]
     if not kept:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 import polars as pl
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from upath import UPath
 
 from cellassets.artifact import Artifact
@@ -34,12 +34,26 @@ FINGERPRINT_COLUMNS = (
 )
 
 
+class QualityLimits(Parameters):
+    """Which sites count, beside those that `plate_quality` flagged (None: no limit), and wells with how many of them.
+
+    Columns of QUALITY: `focus` (log-log slope of the nuclear channel's power spectrum), `saturation_frac` (worst
+    channel), `n_nuclei`.
+    """
+
+    min_focus: float | None = None
+    max_saturation_frac: float | None = Field(default=None, ge=0, le=1)
+    min_nuclei: int | None = Field(default=None, ge=0)
+    min_sites_per_well: int = Field(default=1, ge=1)
+
+
 class Dataset(Parameters):
     """A named set of wells.
 
     `cell_types`, `experiment_ids` and `perturbation_kinds` narrow it down (None: all). Controls always belong to it.
-    `batch_by` says what is aligned against itself. A frozen dataset lists its experiments; with `frozen_fingerprint`
-    it also refuses wells that are not the ones it was frozen with.
+    `quality` says which of their sites count, `batch_by` what is aligned against itself, `annotation_sources` what its
+    maps are judged against (None: every source). A dataset with a `frozen_fingerprint` is frozen: it lists its
+    experiments, and refuses wells that are not the ones it was frozen with.
     """
 
     dataset_id: str
@@ -47,18 +61,15 @@ class Dataset(Parameters):
     experiment_ids: tuple[str, ...] | None = None
     perturbation_kinds: tuple[Literal["gene", "compound"], ...] | None = None
     batch_by: Literal["experiment", "plate"] = "experiment"
+    quality: QualityLimits = QualityLimits()
     annotation_sources: tuple[str, ...] | None = None
-    is_frozen: bool = False
     frozen_fingerprint: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Dataset":
         check_partition_key(self.dataset_id, "dataset_id")
-        if self.is_frozen and not self.experiment_ids:
+        if self.frozen_fingerprint is not None and not self.experiment_ids:
             message = "a frozen dataset must list its experiment_ids, or the next experiment would change it"
-            raise ValueError(message)
-        if self.frozen_fingerprint is not None and not self.is_frozen:
-            message = "frozen_fingerprint is for a dataset with is_frozen: true"
             raise ValueError(message)
         return self
 
@@ -119,18 +130,18 @@ def dataset_wells(lake: Lake, dataset: Dataset) -> pl.DataFrame:
 
 
 def dataset_fingerprint(lake: Lake, dataset: Dataset) -> str:
-    """Returns the fingerprint of the wells in the dataset, whatever their order.
+    """Returns the fingerprint of the wells in the dataset, whatever their order, and of its quality limits.
 
     Raises:
         DatasetError: as `dataset_experiments`, or a frozen dataset holds other wells than it was frozen with.
     """
+    filters = Dataset(dataset_id="any", cell_types=dataset.cell_types, perturbation_kinds=dataset.perturbation_kinds)
     parts = {}
     for experiment_id in dataset_experiments(lake, dataset):
         artifact = lake.raw_plates(experiment_id)
-        filters = dataset.model_copy(update={"dataset_id": "any", "experiment_ids": None, "is_frozen": False})
-        filters = filters.model_copy(update={"frozen_fingerprint": None})
         parts[experiment_id] = _wells_fingerprint(artifact, artifact.record().fingerprint, filters)
-    found = fingerprint({"wells": parts})
+    limits = dataset.quality.model_dump(mode="json", exclude_defaults=True)
+    found = fingerprint({"wells": parts, "quality": limits} if limits else {"wells": parts})
     if dataset.frozen_fingerprint not in (None, found):
         message = (
             f"dataset {dataset.dataset_id} is frozen with wells {dataset.frozen_fingerprint} and now holds {found}: "
@@ -138,6 +149,14 @@ def dataset_fingerprint(lake: Lake, dataset: Dataset) -> str:
         )
         raise DatasetError(message)
     return found
+
+
+def frozen(lake: Lake, dataset: Dataset) -> Dataset:
+    """Returns the dataset as it is now, with its experiments listed and its wells' fingerprint to hold them to."""
+    experiments = tuple(dataset_experiments(lake, dataset))
+    return dataset.model_copy(
+        update={"experiment_ids": experiments, "frozen_fingerprint": dataset_fingerprint(lake, dataset)}
+    )
 
 
 @lru_cache(maxsize=8192)

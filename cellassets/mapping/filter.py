@@ -10,9 +10,11 @@ import polars as pl
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.aggregate import group_mean
+from cellassets.mapping.dataset import QualityLimits
 from cellassets.tables.parquet import vectors, with_vectors
 from cellassets.tables.schemas import WELL_EMBEDDINGS
 
+NO_LIMITS = QualityLimits()
 WELL_KEYS = ["experiment_id", "plate_id", "well_id"]
 SITE_KEYS = [*WELL_KEYS, "site_index"]
 
@@ -26,17 +28,19 @@ class FilteredWells:
     n_wells_dropped: int
 
 
-def filter_sites(sites: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
-    """Returns the site embeddings whose site is not flagged.
+def filter_sites(sites: pl.DataFrame, quality: pl.DataFrame, limits: QualityLimits = NO_LIMITS) -> pl.DataFrame:
+    """Returns the site embeddings whose site is not flagged and within the dataset's limits.
 
     Args:
         sites: SITE_EMBEDDINGS of one experiment.
         quality: QUALITY of the same experiment.
+        limits: of the dataset.
 
     Raises:
         AlignmentError: a site has an embedding and no row in the quality table.
     """
-    joined = sites.join(quality.select(*SITE_KEYS, "is_flagged"), on=SITE_KEYS, how="left", maintain_order="left")
+    is_out = pl.any_horizontal("is_flagged", *_beyond(limits)).alias("is_flagged")
+    joined = sites.join(quality.select(*SITE_KEYS, is_out), on=SITE_KEYS, how="left", maintain_order="left")
     unknown = joined.filter(pl.col("is_flagged").is_null())
     if unknown.height:
         site = unknown.row(0, named=True)
@@ -47,6 +51,18 @@ def filter_sites(sites: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
         )
         raise AlignmentError(message)
     return joined.filter(~pl.col("is_flagged")).drop("is_flagged")
+
+
+def _beyond(limits: QualityLimits) -> list[pl.Expr]:
+    """What puts a site beyond each limit that is set."""
+    rules = []
+    if limits.min_focus is not None:
+        rules.append(pl.col("focus") < limits.min_focus)
+    if limits.max_saturation_frac is not None:
+        rules.append(pl.col("saturation_frac") > limits.max_saturation_frac)
+    if limits.min_nuclei is not None:
+        rules.append(pl.col("n_nuclei") < limits.min_nuclei)
+    return rules
 
 
 def average_sites(sites: pl.DataFrame, wells: pl.DataFrame) -> pl.DataFrame:
@@ -83,17 +99,20 @@ def check_finite(wells: pl.DataFrame, embeddings: np.ndarray) -> None:
         raise AlignmentError(message)
 
 
-def filter_wells(sites: pl.DataFrame, quality: pl.DataFrame, wells: pl.DataFrame) -> FilteredWells:
+def filter_wells(
+    sites: pl.DataFrame, quality: pl.DataFrame, wells: pl.DataFrame, *, limits: QualityLimits = NO_LIMITS
+) -> FilteredWells:
     """Returns one experiment's wells after the quality filter.
 
     Args:
         sites: SITE_EMBEDDINGS of the experiment.
         quality: QUALITY of the experiment.
         wells: the dataset's WELLS of the experiment, with batch_id.
+        limits: which sites count, and wells with how many of them.
     """
     in_dataset = sites.join(wells.select(WELL_KEYS), on=WELL_KEYS, how="semi", maintain_order="left")
-    kept = filter_sites(in_dataset, quality)
-    averaged = average_sites(kept, wells)
+    kept = filter_sites(in_dataset, quality, limits)
+    averaged = average_sites(kept, wells).filter(pl.col("n_sites") >= limits.min_sites_per_well)
     return FilteredWells(
         wells=WELL_EMBEDDINGS.conform(averaged, source="filtered wells"),
         n_sites_flagged=in_dataset.height - kept.height,

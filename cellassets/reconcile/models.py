@@ -18,6 +18,7 @@ from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import DatasetPolicy, ModelPolicy
 from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
 from cellassets.registry import ModelEntry
+from cellassets.scoring.annotations import annotation_files
 
 
 def active_models(entries: list[ModelEntry], policy: ModelPolicy) -> list[ModelEntry]:
@@ -60,6 +61,7 @@ def _usable(lake: Lake, path: UPath, *, known: set[str]) -> Dataset:
     if dataset.dataset_id in known:
         message = f"{path}: the cell type {dataset.dataset_id} is a data set of this name already; rename the file"
         raise ConfigError(message)
+    annotation_files(lake.annotations, dataset.annotation_sources)  # the sources that it names are there
     dataset_fingerprint(lake, dataset)  # its experiments are there, its wells are those that it was frozen with
     return dataset
 

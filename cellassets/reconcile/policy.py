@@ -9,6 +9,7 @@ from cellassets.configuration import Parameters, load_yaml
 from cellassets.mapping.build import MapParameters
 from cellassets.plates.policy import IngestPolicy
 from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.gate import GatePolicy
 
 
 class LandingPolicy(Parameters):
@@ -59,3 +60,8 @@ def load_benchmark_parameters(configs: UPath, benchmark_name: str) -> Parameters
     model = BENCHMARKS[benchmark_name].parameters
     path = configs / "benchmarks" / f"{benchmark_name}.yaml"
     return load_yaml(path, model) if path.exists() else model()
+
+
+def load_gate_policy(configs: UPath) -> GatePolicy:
+    """Returns what a candidate must show before it goes into production, from `gate.yaml`."""
+    return load_yaml(configs / "gate.yaml", GatePolicy)

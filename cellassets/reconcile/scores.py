@@ -1,20 +1,24 @@
 """Maps, scores, leaderboard and reports that are missing or made from other inputs."""
 
+from typing import Any
+
 from upath import UPath
 
 from cellassets.artifact import Artifact, Plan
 from cellassets.embedding.plan import plan_embeddings
+from cellassets.errors import ArtifactMissing, DatasetError
+from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
-from cellassets.mapping.build import plan_map
+from cellassets.mapping.build import map_protocol, plan_map
 from cellassets.mapping.dataset import Dataset, dataset_experiments
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import load_benchmark_parameters, load_map_parameters
 from cellassets.reconcile.work import Work, is_missing, run_key
 from cellassets.registry import ModelEntry, Registry
-from cellassets.reporting.leaderboard import plan_leaderboard
+from cellassets.reporting.leaderboard import Protocols, plan_leaderboard
 from cellassets.reporting.report import plan_report
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import plan_scores
+from cellassets.scoring.run import find_benchmark, plan_scores, score_protocol
 
 
 def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> list[Work]:
@@ -64,9 +68,60 @@ def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: 
     return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
 
 
-def stale_leaderboard(lake: Lake, datasets: list[Dataset]) -> list[Work]:
-    """Returns the leaderboard where scores were published that it does not show."""
-    plan = plan_leaderboard(lake, datasets)
+def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> list[Work]:
+    """Returns every published map, of any model, that a benchmark has not scored as it would now.
+
+    Raises:
+        BenchmarkError: there is no such benchmark.
+    """
+    find_benchmark(benchmark_name)
+    work = []
+    for dataset in datasets:
+        for model_key in lake.keys("perturbation_map", dataset.dataset_id):
+            if lake.perturbation_map(dataset.dataset_id, model_key).find_record() is None:
+                continue
+            plan = _plan_one(lake, dataset, model_key, benchmark_name, configs)
+            artifact = lake.scores(benchmark_name, dataset.dataset_id, model_key)
+            if is_missing(artifact, plan):
+                keys = {"dataset": dataset.dataset_id, "model": model_key}
+                work.append(Work(keys, (f"benchmark/{benchmark_name}",), run_key((artifact, plan.fingerprint))))
+    return work
+
+
+def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Protocols:
+    """Returns how a benchmark, dataset and model would be scored now: a protocol's fingerprint by these three names.
+
+    None where that cannot be: the dataset is gone, or the quality of one of its experiments.
+    """
+    maps: dict[str, dict[str, Any] | None] = {}
+    by_id = {dataset.dataset_id: dataset for dataset in datasets}
+
+    def made_by(dataset: Dataset) -> dict[str, Any] | None:
+        if dataset.dataset_id not in maps:
+            parameters = load_map_parameters(configs)
+            try:
+                maps[dataset.dataset_id] = map_protocol(lake, dataset, parameters)
+            except (ArtifactMissing, DatasetError):
+                maps[dataset.dataset_id] = None
+        return maps[dataset.dataset_id]
+
+    def protocol(benchmark_name: str, dataset_id: str, model_key: str) -> str | None:
+        dataset = by_id.get(dataset_id)
+        made = None if dataset is None else made_by(dataset)
+        if dataset is None or made is None:
+            return None
+        parameters = load_benchmark_parameters(configs, benchmark_name)
+        judged_by = score_protocol(
+            lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made
+        )
+        return fingerprint(judged_by)
+
+    return protocol
+
+
+def stale_leaderboard(lake: Lake, datasets: list[Dataset], configs: UPath) -> list[Work]:
+    """Returns the leaderboard where scores were published that it does not show, or went stale."""
+    plan = plan_leaderboard(lake, wanted_protocols(lake, datasets, configs))
     artifact = lake.leaderboard()
     if not plan.inputs["scores"] or not is_missing(artifact, plan):
         return []

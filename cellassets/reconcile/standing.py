@@ -64,7 +64,7 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
     ]
     stale = stale_scores(lake, models=models, datasets=datasets, configs=configs)
     n_scored = len(ready) - len(stale)
-    is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined)
+    is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined, configs)
     n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
     return [
         Standing(PLATES, n_taken_in, len(landed)),

@@ -66,7 +66,7 @@ def interval_chart(
     for row, estimate in enumerate(estimates):
         parts += _estimate(estimate, scale, 4 + ROW_HEIGHT * (row + 0.5))
     told = "; ".join(f"{e.name} {e.value:.3f}" for e in estimates)
-    return _svg(title, f"{told}; by chance {band.mean:.3f}", (WIDTH, height), parts)
+    return svg_document(title, f"{told}; by chance {band.mean:.3f}", (WIDTH, height), parts)
 
 
 def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chance: float, *, axis: str) -> str:
@@ -92,7 +92,7 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
         parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 22}" text-anchor="middle">{escape(step)}</text>')
     parts.append(f'<text class="axis" x="{left}" y="{height - 4}">{escape(axis)}</text>')
     told = ", ".join(f"{step} {value:.2f}" for step, value in zip(steps, values, strict=True))
-    return _svg(title, f"{told}; by chance {chance:.2f}", (width, height), parts)
+    return svg_document(title, f"{told}; by chance {chance:.2f}", (width, height), parts)
 
 
 def heat_map(
@@ -134,7 +134,7 @@ def heat_map(
             )
     parts += _heat_legend(left, top + side + 14)
     told = f"{len(names)} genes by {len(names)}, clustered; {len({g for g in groups if g is not None})} known groups"
-    return _svg(title, told, (left + side + 8, top + side + 44), parts)
+    return svg_document(title, told, (left + side + 8, top + side + 44), parts)
 
 
 def _heat_legend(left: int, top: int) -> list[str]:
@@ -189,7 +189,8 @@ def _axis(scale: _Scale, y: int, axis: str) -> list[str]:
     return parts
 
 
-def _svg(title: str, description: str, size: tuple[int, int], parts: Sequence[str]) -> str:
+def svg_document(title: str, description: str, size: tuple[int, int], parts: Sequence[str]) -> str:
+    """Returns a picture with a title and a description for those who do not see it."""
     width, height = size
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '

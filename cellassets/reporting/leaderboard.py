@@ -3,14 +3,13 @@
 Reads every published `scores`; publishes `leaderboard.parquet` and `differences.parquet`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cellassets.artifact import Artifact, Plan, Record
 from cellassets.lake import Lake
-from cellassets.mapping.dataset import Dataset, dataset_fingerprint
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.tables.parquet import read_table, write_table
 from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
@@ -18,8 +17,9 @@ from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
 if TYPE_CHECKING:
     from rich.table import Table
 
-CODE_VERSION = "1"
-AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint"]
+CODE_VERSION = "2"
+Protocols = Callable[[str, str, str], str | None]  # of benchmark, dataset and model
+AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
 
 
 def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
@@ -33,25 +33,22 @@ def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
                     yield f"{benchmark_name}/{dataset_id}/{model_key}", artifact, record
 
 
-def plan_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Plan:
+def plan_leaderboard(lake: Lake, protocols: Protocols) -> Plan:
     """Returns what the leaderboard would be made from now; its `scores` are empty where nothing is scored yet.
 
     Args:
         lake: where the scores are.
-        datasets: the data sets as they are defined now; scores on other wells, or of another data set, are stale.
+        protocols: how a score of a benchmark, dataset and model would be taken now (`score_protocol`'s fingerprint);
+            those taken otherwise are stale, and so are those that it says None of.
     """
-    found = {name: record for name, _, record in published_scores(lake)}
-    scored = {record.inputs["dataset_id"] for record in found.values()}
-    wells = {d.dataset_id: dataset_fingerprint(lake, d) for d in datasets if d.dataset_id in scored}
-    inputs: dict[str, Any] = {
-        "scores": {name: record.fingerprint for name, record in found.items()},
-        "datasets": {name: wells.get(name) for name in sorted(scored)},
-        "code_version": CODE_VERSION,
-    }
-    return Plan("leaderboard", inputs)
+    scores, newest = {}, {}
+    for name, _, record in published_scores(lake):
+        scores[name] = record.fingerprint
+        newest[name] = protocols(*(record.inputs[axis] for axis in ("benchmark_name", "dataset_id", "model_key")))
+    return Plan("leaderboard", {"scores": scores, "protocols": newest, "code_version": CODE_VERSION})
 
 
-def build_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Record:
+def build_leaderboard(lake: Lake, protocols: Protocols) -> Record:
     """Returns the record of the leaderboard, after making it where scores were published that it does not show.
 
     Raises:
@@ -59,12 +56,12 @@ def build_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Record:
     """
     from cellassets.scoring.compare import compare_models
 
-    artifact, plan = lake.leaderboard(), plan_leaderboard(lake, datasets)
+    artifact, plan = lake.leaderboard(), plan_leaderboard(lake, protocols)
     if artifact.is_done(plan):
         return artifact.record()
     tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published_scores(lake)]
     scores = pl.concat(tables) if tables else SCORES.empty()
-    rows = rank_models(scores, plan.inputs["datasets"])
+    rows = rank_models(scores, plan.inputs["protocols"])
     differences = compare_models(scores)
     folder = artifact.folder(plan.fingerprint)
     write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
@@ -79,28 +76,28 @@ def build_leaderboard(lake: Lake, datasets: Sequence[Dataset]) -> Record:
     return artifact.publish(plan, ["leaderboard.parquet", "differences.parquet"], summary)
 
 
-def rank_models(scores: pl.DataFrame, newest_wells: dict[str, str | None]) -> pl.DataFrame:
+def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.DataFrame:
     """Returns a LEADERBOARD row for every benchmark, dataset and model, best first.
 
     Args:
         scores: SCORES rows.
-        newest_wells: dataset to the fingerprint of the wells that it holds now; scores on others are stale.
+        newest: benchmark/dataset/model to the protocol by which it would be scored now; scores by others are stale.
     """
     headlines = pl.DataFrame(
         {"benchmark_name": list(BENCHMARKS), "metric": [b.headline_metric for b in BENCHMARKS.values()]}
     )
     rows = scores.filter(pl.col("level") == "summary").join(headlines, on=["benchmark_name", "metric"])
     signed = pl.when("is_higher_better").then(-pl.col("value")).otherwise("value")
-    newest = pl.DataFrame(
-        {"dataset_id": list(newest_wells), "newest": list(newest_wells.values())},
-        schema={"dataset_id": pl.String, "newest": pl.String},
+    wanted = pl.DataFrame(
+        {"name": list(newest), "newest": list(newest.values())}, schema={"name": pl.String, "newest": pl.String}
     )
-    ranked = rows.with_columns(signed.rank("min").over(AXES).cast(pl.Int32).alias("rank")).join(
-        newest, on="dataset_id", how="left"
+    name = pl.concat_str("benchmark_name", "dataset_id", "model_key", separator="/")
+    ranked = rows.with_columns(signed.rank("min").over(AXES).cast(pl.Int32).alias("rank"), name.alias("name")).join(
+        wanted, on="name", how="left"
     )
-    is_stale = (pl.col("dataset_fingerprint") != pl.col("newest")).fill_null(value=True)
+    is_stale = (pl.col("protocol_fingerprint") != pl.col("newest")).fill_null(value=True)
     return LEADERBOARD.conform(ranked.with_columns(is_stale.alias("is_stale")), source="leaderboard").sort(
-        "benchmark_name", "dataset_id", "is_stale", "dataset_fingerprint", "rank", "model_key"
+        "benchmark_name", "dataset_id", "is_stale", "protocol_fingerprint", "rank", "model_key"
     )
 
 
@@ -149,6 +146,6 @@ def _rows(lake: Lake) -> list[dict[str, Any]]:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     interval = "" if row["interval_low"] is None else f"{row['interval_low']:z.2f} to {row['interval_high']:z.2f}"
-    model = row["model_key"] + (" (other wells)" if row["is_stale"] else "")
+    model = row["model_key"] + (" (stale)" if row["is_stale"] else "")
     numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}"
     return str(row["rank"]), model, *numbers

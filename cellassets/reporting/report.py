@@ -17,7 +17,7 @@ from cellassets.scoring.benchmark import BENCHMARKS, Benchmark
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import BATCH_EFFECT, DIFFERENCES, LEADERBOARD, PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 TEMPLATES = Path(__file__).parent / "templates"
 # decides where a sentence must choose one benchmark
 DECISIVE = ("known_relationships", "perturbation_consistency", "perturbation_magnitude")
@@ -97,14 +97,16 @@ def _dataset_section(lake: Lake, entry: ModelEntry, board: _Board, dataset_id: s
     record = artifact.record()
     map_table = read_table(artifact.path("map.parquet", record), PERTURBATION_MAP)
     wells = read_table(artifact.path("wells.parquet", record), WELL_EMBEDDINGS)
-    benchmarks = _benchmarks(board, entry.key, dataset_id)
+    benchmarks = _benchmarks(lake, board, entry.key, dataset_id)
+    silent = _silent(lake, entry.key, dataset_id)
     return {
         "dataset_id": dataset_id,
         "n_wells": wells.height,
         "n_perturbations": record.summary["n_perturbations"],
         "n_batches": record.summary["n_batches"],
         "benchmarks": benchmarks,
-        "missing": sorted(set(BENCHMARKS) - {found["name"] for found in benchmarks}),
+        "missing": sorted(set(BENCHMARKS) - {found["name"] for found in benchmarks} - set(silent)),
+        "silent": silent,
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",
         "heat_map": _heat_map(lake, entry.key, dataset_id, map_table),
         "batch_effect": _batch_charts(read_table(artifact.path("batch_effect.parquet", record), BATCH_EFFECT)),
@@ -112,18 +114,42 @@ def _dataset_section(lake: Lake, entry: ModelEntry, board: _Board, dataset_id: s
     }
 
 
-def _benchmarks(board: _Board, model_key: str, dataset_id: str) -> list[dict[str, Any]]:
+def _silent(lake: Lake, model_key: str, dataset_id: str) -> dict[str, str]:
+    """Benchmarks that have nothing to look at in this dataset, and why."""
+    records = {name: lake.scores(name, dataset_id, model_key).find_record() for name in sorted(BENCHMARKS)}
+    return {
+        name: record.summary["does_not_apply"]
+        for name, record in records.items()
+        if record is not None and "does_not_apply" in record.summary
+    }
+
+
+def _benchmarks(lake: Lake, board: _Board, model_key: str, dataset_id: str) -> list[dict[str, Any]]:
     own = board.rows.filter((pl.col("model_key") == model_key) & (pl.col("dataset_id") == dataset_id))
     by_name = {row["benchmark_name"]: row for row in own.iter_rows(named=True)}
     ordered = [*(n for n in DECISIVE if n in by_name), *sorted(set(by_name) - set(DECISIVE))]
-    return [_benchmark(board, by_name[name], BENCHMARKS[name]) for name in ordered if name in BENCHMARKS]
+    return [
+        {**_benchmark(board, by_name[name], BENCHMARKS[name]), **_units(lake, by_name[name])}
+        for name in ordered
+        if name in BENCHMARKS
+    ]
+
+
+def _units(lake: Lake, row: dict[str, Any]) -> dict[str, Any]:
+    """What the benchmark says beside its headline: its other summaries, and a picture of every unit."""
+    from cellassets.reporting.unit_picture import unit_chart
+
+    artifact = lake.scores(row["benchmark_name"], row["dataset_id"], row["model_key"])
+    scores = read_table(artifact.path("scores.parquet"), SCORES)
+    others = scores.filter((pl.col("level") == "summary") & (pl.col("metric") != row["metric"]))
+    return {"unit_chart": unit_chart(scores), "others": others.to_dicts()}
 
 
 def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict[str, Any]:
     from cellassets.reporting.charts import Band, Estimate, interval_chart
     from cellassets.reporting.verdict import standing_of, verdict, versus
 
-    on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "dataset_fingerprint")]
+    on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "protocol_fingerprint")]
     peers = board.rows.filter(*on_same_wells).sort("rank", "model_key").to_dicts()
     compared = versus(board.differences.filter(*on_same_wells), row["model_key"]).to_dicts()
     for other in compared:
@@ -158,12 +184,12 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
 def _heat_map(lake: Lake, model_key: str, dataset_id: str, map_table: pl.DataFrame) -> dict[str, Any] | None:
     from cellassets.reporting.charts import heat_map
     from cellassets.reporting.picture import clustered_map
-    from cellassets.scoring.annotations import annotation_sources, read_pairs
+    from cellassets.scoring.annotations import read_annotations
 
     genes = map_table.filter((pl.col("perturbation_kind") == "gene") & pl.col("control_kind").is_null())
     if genes.height < 2:
         return None
-    sources = {name: read_pairs(path) for name, path in annotation_sources(lake.annotations).items()}
+    sources = read_annotations(lake.annotations, ("pairs",)).pairs
     pairs = pl.concat(list(sources.values())) if sources else None
     clustered = clustered_map(map_table, pairs)
     title = f"Cosine similarity of the genes of {dataset_id} by {model_key}"

@@ -16,7 +16,7 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
 
     Adds `other` (model_key of the other one); difference and interval are this model's score minus the other's.
     """
-    columns = ["benchmark_name", "metric", "dataset_id", "dataset_fingerprint", "p_value", "q_value", "n_pairs"]
+    columns = ["benchmark_name", "metric", "dataset_id", "protocol_fingerprint", "p_value", "q_value", "n_pairs"]
     ahead = differences.filter(pl.col("model_key_a") == model_key).select(
         *columns, pl.col("model_key_b").alias("other"), "difference", "interval_low", "interval_high"
     )

@@ -126,7 +126,8 @@ def _distinct(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
 def _ordered_pairs(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
     """Each pair once whatever its order; pairs of a gene with itself are left out, as EFAAR_benchmarking does."""
     ordered = rows.select(
-        pl.min_horizontal("entity1", "entity2").alias("entity1"), pl.max_horizontal("entity1", "entity2").alias("entity2")
+        pl.min_horizontal("entity1", "entity2").alias("entity1"),
+        pl.max_horizontal("entity1", "entity2").alias("entity2"),
     ).filter(pl.col("entity1") != pl.col("entity2"))
     if ordered.is_empty():
         message = f"{path}: no pair of two different genes in {rows.height} rows"

@@ -1,6 +1,17 @@
-"""The catalogue: importing this module registers every benchmark. A new one is a module named here."""
+"""The catalogue: importing this module registers every benchmark, those of other packages too.
+
+A new one of this package is a module of `cellassets.scoring.catalogue` that is named here.
+"""
 
 from cellassets.scoring.catalogue import batches, relationships, replicates, retrieval
 from cellassets.scoring.definition import BENCHMARKS, Benchmark
+from cellassets.scoring.plugins import load_plugins
 
+<<<<<<< HEAD
 __all__ = ["BENCHMARKS", "Benchmark", "batches", "relationships", "replicates", "retrieval"]
+=======
+OWN = (relationships, replicates)
+FAILED_PLUGINS = load_plugins()
+
+__all__ = ["BENCHMARKS", "FAILED_PLUGINS", "OWN", "Benchmark"]
+>>>>>>> main

@@ -64,7 +64,7 @@ def _resampled_means(
 
 def _jackknife(
     values: Float[np.ndarray, "row"], nodes: Int[np.ndarray, "row node"], n_nodes: int
-) -> Float[np.ndarray, "node"]:
+) -> Float[np.ndarray, "name"]:
     """The mean without each node's rows; without all rows it is the mean itself."""
     sums, counts = np.zeros(n_nodes), np.zeros(n_nodes)
     for column in nodes.T:
@@ -75,8 +75,8 @@ def _jackknife(
 
 
 def _corrected_levels(
-    means: Float[np.ndarray, "resample"], mean: float, without: Float[np.ndarray, "node"]
-) -> Float[np.ndarray, "2"]:
+    means: Float[np.ndarray, "resample"], mean: float, without: Float[np.ndarray, "name"]
+) -> Float[np.ndarray, "end"]:
     from scipy.stats import norm
 
     below = np.mean(means < mean) + 0.5 * np.mean(means == mean)

@@ -14,7 +14,9 @@ AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerp
 
 
 def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
-    """Returns a DIFFERENCES row for every two models that a benchmark scored by one protocol: on the same wells, with the same settings and annotations.
+    """Returns a DIFFERENCES row for every two models that a benchmark scored by one protocol.
+
+    That is on the same wells, with the same annotations, settings and code.
 
     The difference is the mean, over the perturbations (or pairs) that both models have, of what the benchmark's unit
     metric says of each. Its standard error is that of paired differences which may share genes, plus what the shared

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import Field
+
 from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
 
@@ -19,6 +21,13 @@ Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
 # what a benchmark asks about, and so what the calibration study takes away for its null
 Subject = Literal["perturbations", "batches", "chromosome_arms"]
 ScoreFunction = Callable[[Any, Any], list["Score"]]  # of a JudgedMap and the benchmark's parameters
+
+
+class PermutationParameters(Parameters):
+    """How many permutations the null is made of, and their seed; benchmarks that need more inherit from it."""
+
+    n_permutations: int = Field(default=1000, ge=99)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Benchmark:
     title: str
     description: str
     code_version: str
-    parameters: type[Parameters]
+    parameters: type[PermutationParameters]
     headline_metric: str
     unit_metric: str
     is_higher_better: bool
@@ -75,12 +84,12 @@ class Benchmark:
     score: ScoreFunction
 
 
-def benchmark(
+def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by name
     *,
     title: str,
     description: str,
     code_version: str,
-    parameters: type[Parameters],
+    parameters: type[PermutationParameters],
     ranked_by: RankedBy,
     uses: tuple[Use, ...] = (),
     asks_about: Subject = "perturbations",

@@ -1,13 +1,12 @@
 """Recall of known relationships: are genes that are known to belong together among the most extreme of all pairs?"""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from cellassets.errors import BenchmarkError
+from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.catalogue.relationships import RelationshipParameters
@@ -26,21 +25,22 @@ from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors
 
 Pairs = Int[np.ndarray, "pair 2"]
+Ranks = Float[np.ndarray, "..."]
 TIE_BREAK = 1e-6
 
 
 @dataclass(frozen=True)
-class _Tails:
-    """Which pairs of the map's genes lie in the upper and in the lower tail, and the rank of each pair's cosine.
+class _Ranks:
+    """How similar every pair of the map's genes is among all pairs that count.
 
-    `rank` is the share of all pairs with a cosine at most as large. Genes with one `stratum` share their plates.
+    `rank` is the share of all pairs with a cosine at most as large; `is_counted` is false for pairs of one chromosome
+    (or arm) where these are left out. Genes with one `stratum` share their plates.
     """
 
     genes: list[str]
     stratum: Int[np.ndarray, "gene"]
-    is_upper: Bool[np.ndarray, "gene gene"]
-    is_lower: Bool[np.ndarray, "gene gene"]
     rank: Float[np.ndarray, "gene gene"]
+    is_counted: Bool[np.ndarray, "gene gene"]
     n_pairs: int
 
 
@@ -53,39 +53,31 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     pairs would be coarse.
 
     Raises:
-        BenchmarkError: there is no annotation source, or fewer annotated pairs in the map than `min_pairs`.
+        NotApplicable: there is no annotation source of pairs or sets, or no gene in the map.
+        BenchmarkError: fewer annotated pairs in the map than `min_pairs`, or arms are asked for and not known.
 
-    Source: recall at the 5th and 95th percentile of Celik et al. (2024), PLOS Comput Biol 20:e1012463; the null is the
-    permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
+    Source: recall at the 5th and 95th percentile of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the same
+    values; the null is the permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
     """
     if not judged.annotations.pairs:
-        message = (
-            "known_relationships: no annotation source; add a CSV with the columns entity1 and entity2 by `cellassets "
-            "annotation add`, or put it into the lake's folder annotations/"
-        )
-        raise BenchmarkError(message)
-    tails = _tails(judged, parameters.tail_frac)
-    by_source = {name: _pair_index(pairs, tails.genes) for name, pairs in judged.annotations.pairs.items()}
+        message = "no annotation source of pairs or sets; add one by `cellassets annotation add`"
+        raise NotApplicable(message)
+    ranks = _ranks(judged, parameters)
+    by_source = {name: _counted_pairs(pairs, ranks) for name, pairs in judged.annotations.pairs.items()}
     pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)
     if len(pooled) < parameters.min_pairs:
-        known = sum(len(pairs) for pairs in judged.annotations.pairs.values())
+        known = sum(pairs.height for pairs in judged.annotations.pairs.values())
         message = (
             f"known_relationships: of {known} annotated pairs {len(pooled)} have both genes among the map's "
-            f"{len(tails.genes)}, fewer than min_pairs {parameters.min_pairs}; are the gene symbols of the same kind?"
+            f"{len(ranks.genes)}, fewer than min_pairs {parameters.min_pairs}; are the gene symbols of the same kind?"
         )
         raise BenchmarkError(message)
-    rows = _source_scores("", pooled, tails, parameters)
+    rows = _source_scores("", pooled, ranks, parameters)
     if len(by_source) > 1:
         for name, pairs in by_source.items():
             if len(pairs) >= parameters.min_pairs:
-                rows += _source_scores(f"[{name}]", pairs, tails, parameters)
-    return [*rows, *_pair_scores(pooled, tails, parameters)]
-
-
-def pairs_in_map(judged: JudgedMap) -> dict[str, int]:
-    """Returns how many pairs of each annotation source have both genes in the map."""
-    genes = _genes(judged.map_table)["name"].to_list()
-    return {name: len(_pair_index(pairs, genes)) for name, pairs in judged.annotations.pairs.items()}
+                rows += _source_scores(f"[{name}]", pairs, ranks, parameters)
+    return [*rows, *_pair_scores(pooled, ranks, parameters)]
 
 
 def _genes(map_table: pl.DataFrame) -> pl.DataFrame:
@@ -93,21 +85,39 @@ def _genes(map_table: pl.DataFrame) -> pl.DataFrame:
     return genes.with_columns(pl.coalesce("gene_symbol", "perturbation_id").alias("name")).sort("name")
 
 
-def _tails(judged: JudgedMap, tail_frac: float) -> _Tails:
+def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
     genes = _genes(judged.map_table)
     names = genes["name"].to_list()
     if len(set(names)) < len(names):
         message = "known_relationships: the map has several rows a gene; set aggregate_by: gene in mapping.yaml"
         raise BenchmarkError(message)
     if len(names) < 3:
-        message = f"known_relationships: {len(names)} genes in the map; relations need at least 3"
-        raise BenchmarkError(message)
+        message = f"{len(names)} genes in the map; relations need at least 3"
+        raise NotApplicable(message)
+    is_counted = _counted(judged, names, parameters)
     cosines = cosine_similarities(vectors(genes))
-    ordered = np.sort(cosines[np.triu_indices(len(names), 1)])
-    low, high = np.quantile(ordered, [tail_frac, 1 - tail_frac])
+    ordered = np.sort(cosines[np.triu(is_counted, 1)])
     rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
     stratum = plate_strata(judged, genes["perturbation_id"].to_list())
-    return _Tails(names, stratum, cosines > high, cosines < low, rank, len(ordered))
+    return _Ranks(names, stratum, rank, is_counted, len(ordered))
+
+
+def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParameters) -> Bool[np.ndarray, "gene gene"]:
+    """Pairs of different genes, those within one chromosome or arm left out on request; unknown places count."""
+    is_counted = ~np.eye(len(genes), dtype=bool)
+    if parameters.leave_out_within == "nothing":
+        return is_counted
+    if not judged.annotations.gene_arms:
+        message = (
+            f"known_relationships: leave_out_within is {parameters.leave_out_within!r} and no annotation source says "
+            "where genes are; add a CSV with the columns gene_symbol and chromosome_arm"
+        )
+        raise BenchmarkError(message)
+    arm_of = dict(pl.concat(list(judged.annotations.gene_arms.values())).rows())
+    arms = [arm_of.get(gene) for gene in genes]
+    places = arms if parameters.leave_out_within == "arm" else [arm and arm[:-1] for arm in arms]
+    named = np.array([place or f"unknown {number}" for number, place in enumerate(places)])
+    return is_counted & (named[:, None] != named[None, :])
 
 
 def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:
@@ -121,32 +131,46 @@ def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _source_scores(suffix: str, pairs: Pairs, tails: _Tails, parameters: RelationshipParameters) -> list[Score]:
-    """Rows of one source: recall in both tails, and in each."""
-    return [
-        _tail_score(f"recall{suffix}", pairs, tails, parameters, "both"),
-        _tail_score(f"recall_similar{suffix}", pairs, tails, parameters, "similar"),
-        _tail_score(f"recall_opposite{suffix}", pairs, tails, parameters, "opposite"),
-    ]
+def _counted_pairs(pairs: pl.DataFrame, ranks: _Ranks) -> Pairs:
+    found = _pair_index(pairs, ranks.genes)
+    return found[ranks.is_counted[found[:, 0], found[:, 1]]]
+
+
+def _extremes(
+    rank: Ranks, n_pairs: int, tail_frac: float
+) -> dict[str, tuple[Bool[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
+    """By tail: whether pairs of these ranks lie in it, and how far out they are."""
+    is_similar, is_opposite = rank - 1 / n_pairs >= 1 - tail_frac - 1e-12, rank <= tail_frac + 1e-12
+    return {
+        "": (is_similar | is_opposite, np.abs(2 * rank - 1)),
+        "_similar": (is_similar, rank),
+        "_opposite": (is_opposite, 1 - rank),
+    }
+
+
+def _source_scores(suffix: str, pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
+    """Rows of one source: recall in both tails and in each, at every threshold."""
+    observed = ranks.rank[pairs[:, 0], pairs[:, 1]]
+    null = _permuted_recalls(pairs, ranks, parameters)
+    rows = []
+    for tail_frac in parameters.tail_fracs:
+        at = "" if tail_frac == parameters.tail_fracs[0] else f"@{tail_frac:g}"
+        for tail, (is_extreme, outwards) in _extremes(observed, ranks.n_pairs, tail_frac).items():
+            weighted = (is_extreme + TIE_BREAK * outwards).mean()
+            name = f"recall{tail}{at}{suffix}"
+            rows.append(_tail_score(name, pairs, is_extreme.astype(np.float64), (weighted, null[tail_frac, tail])))
+    return rows
 
 
 def _tail_score(
-    metric: str,
-    pairs: Pairs,
-    tails: _Tails,
-    parameters: RelationshipParameters,
-    tail: Literal["both", "similar", "opposite"],
+    metric: str, pairs: Pairs, hits: Float[np.ndarray, "pair"], judged: tuple[float, Float[np.ndarray, "two draw"]]
 ) -> Score:
-    is_extreme = {"both": tails.is_upper | tails.is_lower, "similar": tails.is_upper, "opposite": tails.is_lower}[tail]
-    extremeness = {"both": np.abs(2 * tails.rank - 1), "similar": tails.rank, "opposite": 1 - tails.rank}[tail]
-    weighted = is_extreme + TIE_BREAK * extremeness  # settles ties between equal recalls, and is never a pair's worth
-    hits = is_extreme[pairs[:, 0], pairs[:, 1]].astype(np.float64)
-    observed = weighted[pairs[:, 0], pairs[:, 1]].mean()
-    null, null_weighted = _permuted_means(np.stack([is_extreme, weighted]), pairs, tails.stratum, parameters)
+    """One row; `judged` are the weighted recall as observed, and recall and weighted recall under the null."""
+    weighted, (null, null_weighted) = judged
     mean = mean_over_nodes(hits, pairs)
     low, high = mean.interval(within=(0.0, 1.0))
     null_low, null_high = central(null)
-    settled = settled_ties(np.concatenate([[observed], null_weighted])[:, None])
+    settled = settled_ties(np.concatenate([[weighted], null_weighted])[:, None])
     return Score(
         metric,
         level="summary",
@@ -162,35 +186,42 @@ def _tail_score(
     )
 
 
-def _permuted_means(
-    tables: Float[np.ndarray, "table gene gene"],
-    pairs: Pairs,
-    stratum: Int[np.ndarray, "gene"],
-    parameters: RelationshipParameters,
-) -> Float[np.ndarray, "table draw"]:
-    """Means of the tables over the pairs, with the genes' names permuted within strata."""
+def _permuted_recalls(
+    pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters
+) -> dict[tuple[float, str], Float[np.ndarray, "two draw"]]:
+    """By threshold and tail: recall and weighted recall with the genes' names permuted within strata.
+
+    Permuted pairs that do not count are left out of the mean, as annotated ones were.
+    """
     rng = np.random.default_rng(parameters.seed)
-    parts = []
-    for n_draws in blocks(parameters.n_permutations, len(pairs)):
-        genes = np.stack([permuted_within(stratum, rng) for _ in range(n_draws)])
+    parts: dict[tuple[float, str], list[np.ndarray]] = {}
+    for n_draws in blocks(parameters.n_permutations, 4 * len(pairs)):
+        genes = np.stack([permuted_within(ranks.stratum, rng) for _ in range(n_draws)])
         first, second = genes[:, pairs[:, 0]], genes[:, pairs[:, 1]]
-        parts.append(np.stack([table[first, second].mean(axis=1) for table in tables]))
-    return np.concatenate(parts, axis=1)
+        drawn, is_counted = ranks.rank[first, second], ranks.is_counted[first, second]
+        n_counted = np.maximum(is_counted.sum(axis=1), 1)
+        for tail_frac in parameters.tail_fracs:
+            for tail, (is_extreme, outwards) in _extremes(drawn, ranks.n_pairs, tail_frac).items():
+                recall = (is_extreme & is_counted).sum(axis=1) / n_counted
+                weight = TIE_BREAK * (outwards * is_counted).sum(axis=1) / n_counted
+                parts.setdefault((tail_frac, tail), []).append(np.stack([recall, recall + weight]))
+    return {key: np.concatenate(found, axis=1) for key, found in parts.items()}
 
 
-def _pair_scores(pairs: Pairs, tails: _Tails, parameters: RelationshipParameters) -> list[Score]:
+def _pair_scores(pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
     """A row a pair: recalled or not. Its p-value is its rank among all pairs of the map, both tails."""
-    rank = tails.rank[pairs[:, 0], pairs[:, 1]]
-    p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / tails.n_pairs))
-    is_hit = (tails.is_upper | tails.is_lower)[pairs[:, 0], pairs[:, 1]]
+    tail_frac = parameters.tail_fracs[0]
+    rank = ranks.rank[pairs[:, 0], pairs[:, 1]]
+    p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / ranks.n_pairs))
+    is_hit, _ = _extremes(rank, ranks.n_pairs, tail_frac)[""]
     q_values = benjamini_hochberg(p_values)
     return [
         Score(
             "pair_recalled",
             level="perturbation",
-            perturbation_id=PAIR_SEPARATOR.join((tails.genes[first], tails.genes[second])),
+            perturbation_id=PAIR_SEPARATOR.join((ranks.genes[first], ranks.genes[second])),
             value=float(is_hit[row]),
-            null_mean=2 * parameters.tail_frac,
+            null_mean=2 * tail_frac,
             null_low=0.0,
             null_high=1.0,
             p_value=float(p_values[row]),

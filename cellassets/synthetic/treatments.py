@@ -61,14 +61,14 @@ def treatments(
     doses = [TOP_DOSE_UM / DOSE_FACTOR ** (n_doses - 1 - number) for number in range(n_doses)]
     for number in range(n_compounds):
         name, half_dose = f"CMPD{number:03d}", doses[number % n_doses]
-        for dose in doses:
-            found.append(
-                Treatment(
-                    f"{name}@{dose:.3g}uM",
-                    (genes[number % len(genes)],),
-                    compound_id=name,
-                    concentration_um=dose,
-                    response=dose / (dose + half_dose),
-                )
+        found += [
+            Treatment(
+                f"{name}@{dose:.3g}uM",
+                (genes[number % len(genes)],),
+                compound_id=name,
+                concentration_um=dose,
+                response=dose / (dose + half_dose),
             )
+            for dose in doses
+        ]
     return found

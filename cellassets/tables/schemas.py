@@ -170,7 +170,11 @@ LEADERBOARD = TableSchema(
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
         Column("n_units", pl.Int64(), "units that the value is taken over"),
-        Column("is_stale", pl.Boolean(), "true where the score would be taken otherwise now: other wells, annotations, settings or code"),
+        Column(
+            "is_stale",
+            pl.Boolean(),
+            "true where the score would be taken otherwise now: other wells, annotations, settings or code",
+        ),
     ),
 )
 
@@ -190,6 +194,24 @@ DIFFERENCES = TableSchema(
         Column("p_value", pl.Float64(), "two-sided paired p-value"),
         Column("q_value", pl.Float64(), "p-value after correction over all comparisons in the table"),
         Column("n_pairs", pl.Int64(), "perturbations in common"),
+    ),
+)
+
+GATE = TableSchema(
+    "gate",
+    (
+        Column("role", pl.String(), "deciding (must be better) or guarded (must not be worse)"),
+        Column("benchmark_name", pl.String(), "benchmark"),
+        DATASET,
+        Column("gain", pl.Float64(), "how much better the candidate is, in the benchmark's units", is_nullable=True),
+        Column("interval_low", pl.Float64(), "lower end of the gain's 95% interval", is_nullable=True),
+        Column("interval_high", pl.Float64(), "upper end of the gain's 95% interval", is_nullable=True),
+        Column("margin", pl.Float64(), "loss that is acceptable", is_nullable=True),
+        Column("p_value", pl.Float64(), "two-sided paired p-value", is_nullable=True),
+        Column("q_value", pl.Float64(), "p-value after correction over the gate's comparisons", is_nullable=True),
+        Column("n_pairs", pl.Int64(), "perturbations in common", is_nullable=True),
+        Column("is_passed", pl.Boolean(), "true where nothing stands against the candidate here"),
+        Column("verdict", pl.String(), "in words"),
     ),
 )
 

@@ -23,6 +23,7 @@ def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wel
         benchmark_name=benchmark_name,
         dataset_id="D",
         dataset_fingerprint=wells,
+        protocol_fingerprint=wells,
         model_key=model_key,
     )
 

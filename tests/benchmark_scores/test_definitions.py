@@ -1,11 +1,14 @@
 """The three benchmarks' statistics against naive loops written from their definitions."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.spatial.distance import cdist
 
+from cellassets.errors import BenchmarkError
 from cellassets.scoring import statistics
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
@@ -112,13 +115,39 @@ def test_recall_is_the_share_of_known_pairs_in_the_outer_tenth(judge):
         (a, b): x @ y / np.linalg.norm(x) / np.linalg.norm(y)
         for (a, x), (b, y) in combinations(sorted(embedding.items()), 2)
     }
-    low, high = np.quantile(list(cosine.values()), [0.05, 0.95])
+    ordered = np.sort(list(cosine.values()))
     known = [cosine[pair] for pair in judged.annotations.pairs["planted"].rows()]
     summary = {row.metric: row for row in rows if row.level == "summary"}
-    assert summary["recall_similar"].value == np.mean([value > high for value in known])
-    assert summary["recall_opposite"].value == np.mean([value < low for value in known])
-    assert summary["recall"].value == np.mean([value > high or value < low for value in known])
-    assert summary["recall"].null_mean == pytest.approx(0.1, abs=0.03)
+    for at, share in (("", 0.05), ("@0.1", 0.1)):
+        similar = [np.mean(ordered < value - 1e-12) >= 1 - share for value in known]
+        opposite = [np.mean(ordered <= value + 1e-12) <= share for value in known]
+        assert summary[f"recall_similar{at}"].value == np.mean(similar)
+        assert summary[f"recall_opposite{at}"].value == np.mean(opposite)
+        assert summary[f"recall{at}"].value == np.mean(similar) + np.mean(opposite)
+        assert summary[f"recall{at}"].null_mean == pytest.approx(2 * share, abs=0.03)
+
+
+@pytest.mark.parametrize(("within", "length"), [("arm", 2), ("chromosome", 1)])
+def test_pairs_of_one_chromosome_are_left_out_on_request(judge, within, length):
+    judged = judge(seed=4, arm_effect=6.0, gene_effect=0.5, n_arms=4)
+    arm_of = dict(judged.annotations.gene_arms["planted"].rows())
+    genes = sorted(arm_of)
+    known = [(a, b) for a, b in combinations(genes, 2) if arm_of[a] == arm_of[b] or (a < "GENE003" and b > "GENE030")]
+    pairs = pl.DataFrame(known, schema=["entity1", "entity2"], orient="row")
+    judged = replace(judged, annotations=replace(judged.annotations, pairs={"near": pairs}))
+    rows = {row.metric: row for row in score("known_relationships", judged) if row.level == "summary"}
+    without = score("known_relationships", judged, leave_out_within=within)
+    kept = {row.perturbation_id for row in without if row.level == "perturbation"}
+    assert kept == {f"{a}|{b}" for a, b in known if arm_of[a][:length] != arm_of[b][:length]}
+    assert rows["recall"].p_value == 0.01
+    assert next(row for row in without if row.metric == "recall").p_value > 0.05
+
+
+def test_chromosomes_that_nobody_knows_cannot_be_left_out(judge):
+    judged = judge(seed=4)
+    judged = replace(judged, annotations=replace(judged.annotations, gene_arms={}))
+    with pytest.raises(BenchmarkError, match="no annotation source says where genes are"):
+        score("known_relationships", judged, leave_out_within="arm")
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))

@@ -1,6 +1,8 @@
 """Registering benchmarks: the example of the documentation runs, doubles are refused, configs fit."""
 
 import re
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def documented():
     text = (REPOSITORY / "docs/add-a-benchmark.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     known = dict(BENCHMARKS)
-    module = types.ModuleType("cellassets.scoring.spread")
+    module = types.ModuleType("my_benchmarks.spread")
     exec(compile(code, "add-a-benchmark.md", "exec"), vars(module))  # noqa: S102
     yield BENCHMARKS["spread"]
     BENCHMARKS.clear()
@@ -38,8 +40,44 @@ def test_the_documented_benchmark_finds_what_is_planted_and_nothing_else(documen
     assert headline(documented, judge(seed=2, is_shuffled=True)).p_value > 0.05
 
 
-def test_the_catalogue_has_the_three_of_the_issue():
-    assert sorted(BENCHMARKS) == ["known_relationships", "perturbation_consistency", "perturbation_magnitude"]
+def test_the_documented_benchmark_is_short():
+    code = re.search(r"```python\n(.*?)```", (REPOSITORY / "docs/add-a-benchmark.md").read_text(), re.DOTALL)[1]
+    assert len(code.splitlines()) < 40
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Two installed packages with an entry point each: one with the documented benchmark, one that cannot be loaded."""
+    code = re.search(r"```python\n(.*?)```", (REPOSITORY / "docs/add-a-benchmark.md").read_text(), re.DOTALL)[1]
+    for name, text in (
+        ("my_benchmarks", code),
+        ("broken_benchmarks", code.replace("def spread", "def other") + "1 / 0"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "spread.py").write_text(text)
+        metadata = tmp_path / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[cellassets.benchmarks]\n{name} = {name}.spread\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("packages")
+def test_another_package_adds_a_benchmark_and_a_broken_one_holds_up_nothing():
+    code = (
+        "from cellassets.definitions import definitions; from cellassets.scoring.benchmark import FAILED_PLUGINS; "
+        "keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}; "
+        "print(sorted(k for k in keys if 'spread' in k or 'other' in k), 'raw_plates' in keys, FAILED_PLUGINS)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert answer.stdout.strip() == (
+        "['benchmark/spread'] True {'broken_benchmarks': 'ZeroDivisionError: division by zero'}"
+    )
+    assert "benchmarks of broken_benchmarks" in answer.stderr
+
+
+def test_every_benchmark_says_what_it_is():
     for name, chosen in BENCHMARKS.items():
         assert chosen.name == name == chosen.score.__name__
         assert chosen.title
@@ -54,7 +92,7 @@ def test_two_benchmarks_of_one_name_are_refused():
     register = benchmark(
         title="t", description="d", code_version="1", parameters=described.parameters, ranked_by=RankedBy("a", "b")
     )
-    with pytest.raises(ConfigError, match=r"is there already, in cellassets\.scoring\.benchmark"):
+    with pytest.raises(ConfigError, match=r"is there already, in cellassets\.scoring\.catalogue"):
         register(perturbation_magnitude)
     assert BENCHMARKS["perturbation_magnitude"] is described
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,6 @@ from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError
 from cellassets.lake import Lake
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
-from cellassets.scoring.annotations import read_pairs
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import plan_scores, score_map
 from cellassets.tables.parquet import read_table, write_table
@@ -33,7 +33,8 @@ def lake(tmp_path, judge):
     lake = Lake(UPath(tmp_path))
     judged = judge(seed=1)
     artifact = lake.perturbation_map("SIM", MODEL)
-    plan = Plan("perturbation_map", {"dataset_fingerprint": "wells", "parameters": PARAMETERS.model_dump(mode="json")})
+    inputs = {"model_key": MODEL, "dataset_fingerprint": "wells", "parameters": PARAMETERS.model_dump(mode="json")}
+    plan = Plan("perturbation_map", inputs)
     write_table(judged.map_table, artifact.folder(plan.fingerprint) / "map.parquet", PERTURBATION_MAP)
     write_table(judged.wells, artifact.folder(plan.fingerprint) / "wells.parquet", WELL_EMBEDDINGS)
     artifact.publish(plan, ["map.parquet", "wells.parquet"], {})
@@ -84,13 +85,49 @@ def test_other_parameters_and_other_maps_are_scored_anew(lake, name):
     assert again.fingerprint != planned.fingerprint
 
 
-def test_only_the_benchmark_that_uses_annotations_goes_stale_with_them(lake):
+def test_only_benchmarks_that_use_annotations_of_a_kind_go_stale_with_them(lake):
     before = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
     (lake.annotations / "more.csv").write_text("entity1,entity2\nGENE000,GENE020\n")
     after = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
-    assert {name for name in BENCHMARKS if before[name].fingerprint != after[name].fingerprint} == {
-        "known_relationships"
-    }
+    changed = {name for name in BENCHMARKS if before[name].fingerprint != after[name].fingerprint}
+    assert changed == {name for name, chosen in BENCHMARKS.items() if "pairs" in chosen.uses}
+
+
+def test_another_code_version_makes_its_own_scores_stale_and_no_others(lake, monkeypatch):
+    before = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
+    changed = replace(BENCHMARKS["perturbation_magnitude"], code_version="next")
+    monkeypatch.setitem(BENCHMARKS, "perturbation_magnitude", changed)
+    after = {name: plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name)) for name in BENCHMARKS}
+    assert [name for name in BENCHMARKS if before[name] != after[name]] == ["perturbation_magnitude"]
+
+
+def test_a_dataset_is_judged_against_the_sources_that_it_names(lake):
+    (lake.annotations / "other.csv").write_text("entity1,entity2\nGENE000,GENE020\n")
+    parameters = quick("known_relationships")
+    for sources, expected in ((None, ["other", "planted"]), (("planted",), ["planted"])):
+        dataset = DATASET.model_copy(update={"annotation_sources": sources})
+        planned = plan_scores(lake, "known_relationships", dataset, model_key=MODEL, parameters=parameters)
+        assert sorted(planned.inputs["annotations"]) == expected
+    missing = DATASET.model_copy(update={"annotation_sources": ("CORUM",)})
+    with pytest.raises(AnnotationError, match=r"no annotation source \['CORUM'\]; there are \['other', 'planted'\]"):
+        plan_scores(lake, "known_relationships", missing, model_key=MODEL, parameters=parameters)
+
+
+def test_protocols_are_equal_but_for_the_model(lake):
+    record = lake.perturbation_map("SIM", MODEL).record()
+    twin = lake.perturbation_map("SIM", "n.v1")
+    plan = Plan("perturbation_map", {**record.inputs, "model_key": "n.v1", "site_embeddings": {"E": "other"}})
+    for entry in record.files:
+        target = twin.folder(plan.fingerprint) / entry.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(lake.perturbation_map("SIM", MODEL).path(entry.name, record).read_bytes())
+    twin.publish(plan, [entry.name for entry in record.files], {})
+    ours, theirs = (
+        plan_scores(lake, "perturbation_magnitude", DATASET, model_key=key, parameters=quick("perturbation_magnitude"))
+        for key in (MODEL, "n.v1")
+    )
+    assert ours.fingerprint != theirs.fingerprint
+    assert ours.inputs["protocol_fingerprint"] == theirs.inputs["protocol_fingerprint"]
 
 
 def test_each_source_has_its_own_recall_and_is_counted(lake):
@@ -98,19 +135,21 @@ def test_each_source_has_its_own_recall_and_is_counted(lake):
     (lake.annotations / "chance.csv").write_text("\n".join(lines))
     (lake.annotations / "strangers.csv").write_text("entity1,entity2\nTP53,MDM2\n")
     record = run(lake, "known_relationships")
-    assert record.summary["known_pairs"] == {"chance": 11, "planted": 24, "strangers": 1}
-    assert record.summary["known_pairs_in_map"] == {"chance": 10, "planted": 24, "strangers": 0}
-    assert record.summary["sources_without_pairs"] == ["strangers"]
+    assert record.summary["n_pairs"] == {"chance": 11, "planted": 24, "strangers": 1}
     table = read_table(lake.scores("known_relationships", "SIM", MODEL).path("scores.parquet"), SCORES)
-    recall = dict(table.filter(pl.col("level") == "summary").select("metric", "p_value").rows())
+    summary = table.filter(pl.col("level") == "summary")
+    recall = dict(summary.select("metric", "p_value").rows())
     assert recall["recall[planted]"] == 0.01 < recall["recall[chance]"]
     assert "recall[strangers]" not in recall
+    n_units = dict(summary.select("metric", "n_units").rows())
+    assert (n_units["recall[planted]"], n_units["recall[chance]"]) == (24, 10)
 
 
-def test_no_annotation_source_is_refused_with_what_to_do(lake):
+def test_where_nothing_is_known_the_benchmark_does_not_apply_and_says_why(lake):
     (lake.annotations / "planted.csv").unlink()
-    with pytest.raises(BenchmarkError, match=r"no annotation source; .*annotation\s+add"):
-        run(lake, "known_relationships")
+    record = run(lake, "known_relationships")
+    assert "no annotation source of pairs or sets" in record.summary["does_not_apply"]
+    assert read_table(lake.scores("known_relationships", "SIM", MODEL).path("scores.parquet"), SCORES).is_empty()
     assert run(lake, "perturbation_consistency").summary["value"] > 0.5
 
 
@@ -128,30 +167,6 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(lake):
 def test_a_missing_map_is_refused(lake):
     with pytest.raises(ArtifactMissing):
         plan_scores(lake, "known_relationships", DATASET, model_key="n.v1", parameters=quick("known_relationships"))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a,b\nx,y\n", r"lacks the columns \['entity1', 'entity2'\]"),
-        ("", "not a CSV table"),
-        ("entity1,entity2\nA,B\n ,C\n", "line 3: a pair with one gene missing"),
-        ("entity1,entity2\nA,A\n", "no pair of two different genes in 1 rows"),
-        ("entity1,entity2\nA,B,C,D\n", "not a CSV table"),
-    ],
-)
-def test_a_table_that_is_no_list_of_pairs_is_refused_by_name(tmp_path, text, message):
-    path = UPath(tmp_path / "pairs.csv")
-    path.write_text(text)
-    with pytest.raises(AnnotationError, match=message) as caught:
-        read_pairs(path)
-    assert "pairs.csv" in str(caught.value)
-
-
-def test_pairs_are_read_once_whatever_their_order(tmp_path):
-    path = UPath(tmp_path / "pairs.csv")
-    path.write_text("entity2,entity1,source\nB,A,x\nA, B,y\nC,C,x\nA,C,x\n")
-    assert read_pairs(path).rows() == [("A", "B"), ("A", "C")]
 
 
 def without_replicates(judged):
@@ -174,7 +189,6 @@ def test_a_screen_without_held_out_controls_is_refused(judge):
 
 def test_the_catalogue_loads_neither_scipy_nor_torch():
     code = "import sys; from cellassets.scoring.benchmark import BENCHMARKS; import cellassets.scoring.run; "
-    code += "print(sorted(BENCHMARKS), sorted({'scipy', 'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    code += "print(sorted({'scipy', 'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ["known_relationships", "perturbation_consistency", "perturbation_magnitude"]
-    assert found.stdout.strip() == f"{names} []"
+    assert found.stdout.strip() == "[]"

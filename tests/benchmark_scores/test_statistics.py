@@ -70,7 +70,7 @@ def test_the_error_of_independent_values_is_the_textbook_one():
     mean = mean_over_nodes(VALUES, ALONE)
     assert mean.standard_error == pytest.approx(stats.sem(VALUES))
     expected = stats.t.interval(0.95, 7, loc=3.0, scale=stats.sem(VALUES))
-    assert mean.interval() == pytest.approx(expected)
+    assert mean.student_interval() == pytest.approx(expected)
     assert mean.two_sided_p_value() == pytest.approx(stats.ttest_1samp(VALUES, 0).pvalue)
 
 

@@ -87,7 +87,10 @@ def test_annotations_are_checked_before_they_are_added(tmp_path):
     bad.write_text("gene1,gene2\nA,B\n")
     home = tmp_path / "home"
     assert Path(run("annotation", "add", good, "--home", home).strip()).read_text() == good.read_text()
-    assert "lacks the columns" in refused("annotation", "add", bad, "--home", home)
+    assert "expected one of: entity1, entity2 (pairs)" in refused("annotation", "add", bad, "--home", home)
+    twin = tmp_path / "pairs.txt"
+    twin.write_text(good.read_text())
+    assert "a source of this name already" in refused("annotation", "add", twin, "--home", home)
     assert [path.name for path in (home / "lake/annotations").iterdir()] == ["pairs.csv"]
 
 

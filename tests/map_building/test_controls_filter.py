@@ -6,6 +6,7 @@ import pytest
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.controls import hold_out_controls, is_negative_control
+from cellassets.mapping.dataset import QualityLimits
 from cellassets.mapping.filter import check_finite, filter_wells
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
@@ -69,6 +70,27 @@ def test_flagged_sites_are_left_out_and_wells_without_any_dropped(experiment):
     site = sites.filter((pl.col("plate_id") == "Plate1") & (pl.col("well_id") == "A01") & (pl.col("site_index") == 2))
     assert left["n_sites"].to_list() == [1]
     np.testing.assert_allclose(vectors(left), vectors(site))
+
+
+@pytest.mark.parametrize(
+    ("limits", "n_out"),
+    [
+        ({}, 0),
+        ({"min_nuclei": 5}, 2),
+        ({"min_focus": -2.0}, 2),
+        ({"max_saturation_frac": 0.1}, 2),
+        ({"min_nuclei": 5, "min_focus": -2.0, "min_sites_per_well": 2}, 2),
+    ],
+)
+def test_a_dataset_may_ask_for_more_than_the_flags_do(experiment, limits, n_out):
+    sites, quality, wells = experiment
+    is_poor = (pl.col("well_id") == "A01") & (pl.col("site_index") == 1)
+    poor = {"n_nuclei": 4, "focus": -3.0, "saturation_frac": 0.2}
+    good = {"n_nuclei": 50, "focus": -1.0, "saturation_frac": 0.0}
+    judged = quality.with_columns(**{name: pl.when(is_poor).then(poor[name]).otherwise(good[name]) for name in poor})
+    filtered = filter_wells(sites, judged, wells, limits=QualityLimits(**limits))
+    assert filtered.n_sites_flagged == n_out
+    assert filtered.n_wells_dropped == (2 if "min_sites_per_well" in limits else 0)
 
 
 def test_an_experiment_whose_sites_are_all_flagged_has_no_wells(experiment):

@@ -8,10 +8,12 @@ from upath import UPath
 from cellassets.errors import ConfigError, DatasetError
 from cellassets.mapping.dataset import (
     Dataset,
+    QualityLimits,
     cell_type_datasets,
     dataset_experiments,
     dataset_fingerprint,
     dataset_wells,
+    frozen,
     load_dataset,
 )
 
@@ -76,12 +78,26 @@ def test_an_experiment_that_lands_changes_the_datasets_it_belongs_to(landed):
 
 
 def test_a_frozen_dataset_refuses_other_wells(landed):
-    frozen = Dataset(dataset_id="d", experiment_ids=("SIM-1",), is_frozen=True)
-    fixed = frozen.model_copy(update={"frozen_fingerprint": dataset_fingerprint(landed.lake, frozen)})
+    fixed = frozen(landed.lake, Dataset(dataset_id="d", experiment_ids=("SIM-1",)))
     assert dataset_fingerprint(landed.lake, fixed) == fixed.frozen_fingerprint
     landed.land("SIM-1", landed.wells.filter(pl.col("experiment_id") == "SIM-1")[1:], generation=1)
     with pytest.raises(DatasetError, match="dataset d is frozen with wells"):
         dataset_fingerprint(landed.lake, fixed)
+
+
+def test_a_frozen_dataset_stays_as_it_is_when_more_lands(landed):
+    fixed = frozen(landed.lake, Dataset(dataset_id="d", cell_types=("SIM",)))
+    before = dataset_wells(landed.lake, fixed)
+    more = landed.wells.filter(pl.col("experiment_id") == "SIM-1").with_columns(pl.lit("SIM-9").alias("experiment_id"))
+    landed.land("SIM-9", more)
+    assert dataset_wells(landed.lake, fixed).equals(before)
+    assert dataset_fingerprint(landed.lake, fixed) == fixed.frozen_fingerprint
+    assert dataset_fingerprint(landed.lake, Dataset(dataset_id="d", cell_types=("SIM",))) != fixed.frozen_fingerprint
+
+
+def test_quality_limits_are_part_of_the_version(landed):
+    strict = EVERY.model_copy(update={"quality": QualityLimits(min_nuclei=10)})
+    assert dataset_fingerprint(landed.lake, strict) != dataset_fingerprint(landed.lake, EVERY)
 
 
 def test_missing_experiments_and_cell_types_are_named(landed):
@@ -105,7 +121,13 @@ def test_curated_datasets_are_named_by_their_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"is_frozen": True}, {"frozen_fingerprint": "x"}, {"dataset_id": "a,b"}, {"dataset_id": "../x"}]
+    "values",
+    [
+        {"frozen_fingerprint": "x"},
+        {"quality": {"min_sites_per_well": 0}},
+        {"dataset_id": "a,b"},
+        {"dataset_id": "../x"},
+    ],
 )
 def test_datasets_that_contradict_themselves_are_refused(values):
     with pytest.raises((ValidationError, ValueError)):

@@ -54,12 +54,10 @@ def map_wells(lake, model_key, wells):
     plan = Plan(
         "perturbation_map",
         {
+            "model_key": model_key,
+            "site_embeddings": dict.fromkeys(wells["experiment_id"].unique(), f"sum {vectors(wells).sum()}"),
             "dataset_fingerprint": "wells-1",
-            "dataset": DATASET.model_dump(mode="json"),
-            "site_embeddings": dict.fromkeys(wells["experiment_id"].unique(), "e"),
             "parameters": PARAMETERS.model_dump(mode="json"),
-            "of": model_key,
-            "sum": float(vectors(wells).sum()),
         },
     )
     tables = {
@@ -78,6 +76,17 @@ def score(lake, model_key, benchmarks=tuple(BENCHMARKS)):
         score_map(lake, name, DATASET, model_key=model_key, parameters=parameters)
 
 
+def as_published(lake):
+    """Protocols by which every score would be taken as it was."""
+    return lambda *names: lake.scores(*names).record().inputs["protocol_fingerprint"]
+
+
+@pytest.fixture
+def protocols_of():
+    """Returns the function that says how a lake's scores were taken."""
+    return as_published
+
+
 @pytest.fixture(scope="session")
 def models():
     return Models("sqlite:///unused.db", "unused")
@@ -94,7 +103,7 @@ def scored_lake(tmp_path_factory):
         map_wells(lake, model_key, wells)
         score(lake, model_key)
     land(lake, wells)
-    build_leaderboard(lake, [DATASET])
+    build_leaderboard(lake, as_published(lake))
     return lake
 
 

@@ -1,6 +1,7 @@
 """Models are ranked on equal wells only; what is out of date says so; nothing is made twice."""
 
 import io
+import shutil
 
 import polars as pl
 import pytest
@@ -9,7 +10,6 @@ from upath import UPath
 
 from cellassets.errors import ArtifactMissing
 from cellassets.lake import Lake
-from cellassets.mapping.dataset import dataset_fingerprint
 from cellassets.reporting.leaderboard import (
     build_leaderboard,
     leaderboard_markdown,
@@ -43,17 +43,17 @@ def test_the_difference_to_the_blind_model_is_found(scored_lake):
     assert (found["q_value"] < 0.05).all()
 
 
-def test_ranks_are_among_equal_wells_and_others_are_stale(scored_lake):
-    scores = scores_of(scored_lake)
-    moved = scores.with_columns(
+def test_ranks_are_among_scores_of_one_protocol_and_others_are_stale(scored_lake, protocols_of):
+    newest = plan_leaderboard(scored_lake, protocols_of(scored_lake)).inputs["protocols"]
+    moved = scores_of(scored_lake).with_columns(
         pl.when(pl.col("model_key") == "good.v1")
-        .then(pl.lit("wells-0"))
-        .otherwise("dataset_fingerprint")
-        .alias("dataset_fingerprint")
+        .then(pl.lit("earlier"))
+        .otherwise("protocol_fingerprint")
+        .alias("protocol_fingerprint")
     )
-    ranked = rank_models(moved, {"SIM": "wells-1"})
+    ranked = rank_models(moved, newest)
     good, fair = (ranked.filter(pl.col("model_key") == key) for key in ("good.v1", "fair.v1"))
-    assert good["rank"].to_list() == fair["rank"].to_list() == [1, 1, 1]
+    assert set(good["rank"]) == set(fair["rank"]) == {1}
     assert good["is_stale"].all()
     assert not fair["is_stale"].any()
 
@@ -61,33 +61,26 @@ def test_ranks_are_among_equal_wells_and_others_are_stale(scored_lake):
 def test_equal_scores_share_a_rank(scored_lake):
     scores = scores_of(scored_lake)
     twin = scores.filter(pl.col("model_key") == "good.v1").with_columns(pl.lit("twin.v1").alias("model_key"))
-    ranked = rank_models(pl.concat([scores, twin]), {"SIM": "wells-1"}).filter(
-        pl.col("benchmark_name") == "known_relationships"
-    )
+    ranked = rank_models(pl.concat([scores, twin]), {}).filter(pl.col("benchmark_name") == "known_relationships")
     assert ranked["rank"].to_list() == [1, 1, 3, 4]
 
 
-def test_wells_that_landed_since_make_every_score_stale(scored_lake, dataset):
-    newest = dataset_fingerprint(scored_lake, dataset)
-    assert plan_leaderboard(scored_lake, [dataset]).inputs["datasets"] == {"SIM": newest}
-    assert board(scored_lake)["is_stale"].all(), "the simulated maps were made of wells-1"
+def test_scores_that_could_not_be_taken_now_are_stale(scored_lake, tmp_path):
+    shutil.copytree(scored_lake.root, tmp_path / "lake")
+    lake = Lake(UPath(tmp_path / "lake"))
+    build_leaderboard(lake, lambda *_names: None)
+    assert board(lake)["is_stale"].all()
 
 
-def test_scores_of_a_data_set_that_is_defined_otherwise_now_are_stale(scored_lake, dataset):
-    narrower = dataset.model_copy(update={"perturbation_kinds": ("compound",)})
-    before, now = (plan_leaderboard(scored_lake, [one]).inputs["datasets"]["SIM"] for one in (dataset, narrower))
-    assert before != now
-    assert plan_leaderboard(scored_lake, []).inputs["datasets"] == {"SIM": None}
-
-
-def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, dataset, add_model):
-    first = build_leaderboard(scored_lake, [dataset])
-    assert build_leaderboard(scored_lake, [dataset]) == first
-    before = plan_leaderboard(scored_lake, [dataset]).fingerprint
+def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, protocols_of, add_model):
+    protocols = protocols_of(scored_lake)
+    first = build_leaderboard(scored_lake, protocols)
+    assert build_leaderboard(scored_lake, protocols) == first
+    before = plan_leaderboard(scored_lake, protocols).fingerprint
     add_model(scored_lake, "new.v1", benchmarks=[])
-    assert plan_leaderboard(scored_lake, [dataset]).fingerprint == before
+    assert plan_leaderboard(scored_lake, protocols).fingerprint == before
     add_model(scored_lake, "new.v1", benchmarks=["known_relationships"])
-    assert plan_leaderboard(scored_lake, [dataset]).fingerprint != before
+    assert plan_leaderboard(scored_lake, protocols).fingerprint != before
     (scored_lake.scores("known_relationships", "SIM", "new.v1").root / "record.json").unlink()
 
 
@@ -108,6 +101,6 @@ def test_markdown_has_a_row_a_score(scored_lake):
 
 def test_an_empty_lake_has_no_leaderboard_to_make_or_to_show(tmp_path):
     lake = Lake(UPath(tmp_path))
-    assert plan_leaderboard(lake, []).inputs["scores"] == {}
+    assert plan_leaderboard(lake, lambda *_names: None).inputs["scores"] == {}
     with pytest.raises(ArtifactMissing):
         leaderboard_table(lake)

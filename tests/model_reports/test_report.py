@@ -68,13 +68,13 @@ def test_it_says_the_verdict_and_shows_every_part(scored_lake, models):
 
 def test_the_blind_model_is_not_praised(scored_lake, models):
     text = page(scored_lake, models, "blind.v1")
-    assert "not distinguishable from the 0.10 of chance" in text
+    assert "not distinguishable from the 0.09 of chance" in text
     assert "worse than" in text
 
 
 def test_every_drawing_is_well_formed_and_described(scored_lake, models):
     drawings = re.findall(r"<svg.*?</svg>", page(scored_lake, models), re.DOTALL)
-    assert len(drawings) == 6
+    assert len(drawings) == 8
     for drawing in drawings:
         root = ET.fromstring(drawing)  # noqa: S314  made by this test's own code
         assert root.find("{*}title").text
@@ -113,11 +113,11 @@ def test_making_it_again_does_nothing_until_something_changed(scored_lake, model
     assert plan_report(scored_lake, models, "fair.v1").fingerprint != first.fingerprint
 
 
-def test_a_benchmark_that_was_not_scored_is_named(scored_lake, models, dataset, tmp_path):
+def test_a_benchmark_that_was_not_scored_is_named(scored_lake, models, protocols_of, tmp_path):
     shutil.copytree(scored_lake.root, tmp_path / "partly")
     lake = Lake(UPath(tmp_path / "partly"))
     shutil.rmtree(lake.scores("perturbation_magnitude", "SIM", "good.v1").root)
-    build_leaderboard(lake, [dataset])
+    build_leaderboard(lake, protocols_of(lake))
     text = page(lake, models)
     assert "Not scored yet on these wells: perturbation_magnitude." in text
 

@@ -47,7 +47,8 @@ def test_what_does_not_beat_chance_is_said():
 
 def test_a_comparison_is_turned_round_for_the_second_model():
     row = {
-        "benchmark_name": "b", "metric": "m", "dataset_id": "d", "dataset_fingerprint": "f", "model_key_a": "x.v1",
+        "benchmark_name": "b", "metric": "m", "dataset_id": "d", "dataset_fingerprint": "f",
+        "protocol_fingerprint": "p", "model_key_a": "x.v1",
         "model_key_b": "y.v1", "difference": 0.3, "interval_low": 0.1, "interval_high": 0.5, "p_value": 0.01,
         "q_value": 0.02, "n_pairs": 9,
     }  # fmt: skip

@@ -10,6 +10,7 @@ import yaml
 from dagster_k8s.job import get_user_defined_k8s_config
 
 from cellassets.definitions import build_definitions
+from cellassets.scoring.benchmark import BENCHMARKS
 
 DEFINITIONS = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}
@@ -20,11 +21,10 @@ EXPECTED = {
     "checkpoint",
     "site_embeddings",
     "perturbation_map",
-    "benchmark/perturbation_consistency",
-    "benchmark/perturbation_magnitude",
-    "benchmark/known_relationships",
     "leaderboard",
     "model_report",
+    "production_model",
+    *(f"benchmark/{name}" for name in BENCHMARKS),
 }
 REPOSITORY = Path(__file__).parents[2]
 

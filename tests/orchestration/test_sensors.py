@@ -181,12 +181,13 @@ def test_one_wrong_data_set_holds_up_itself_alone(zone, instance, places):
         "good": "experiment_ids: [E-1]\n",
         "early": "experiment_ids: [E-1, E-9]\n",
         "typo": "cell_typs: [HUVEC]\n",
+        "unknown": "annotation_sources: [CORUM]\n",
         "HUVEC": "cell_types: [HUVEC]\n",
     }.items():
         (folder / f"{name}.yaml").write_text(text)
     answer = tick(new_experiments, instance, places)
     assert sorted(instance.get_dynamic_partitions("dataset")) == ["HUVEC", "good"]
-    for words in ("data set early: ", "E-9", "typo.yaml", "rename the file"):
+    for words in ("data set early: ", "E-9", "typo.yaml", "rename the file", "no annotation source ['CORUM']"):
         assert words in answer.skip_reason.skip_message
     assert tick(new_models, instance, places).skip_reason
     assert tick(stale_scores, instance, places).skip_reason

@@ -103,7 +103,7 @@ def two_equal_models(seed):
     for model_key in ("a.v1", "b.v1"):
         values = vectors(wells)
         judged = judge(with_vectors(wells, values + rng.standard_normal(values.shape)), known)
-        labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "model_key": model_key}
+        labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "protocol_fingerprint": "p", "model_key": model_key}
         tables += [
             scores_table(score(name, judged, 0, 99), is_higher_better=True, benchmark_name=name, **labels)
             for name in SUMMARIES

@@ -4,15 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
-
-
-class ConsistencyParameters(Parameters):
-    """How many permutations the null is made of."""
-
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
 @benchmark(
@@ -22,17 +14,17 @@ class ConsistencyParameters(Parameters):
         "perturbation do; 0.5 by chance, 1 at best."
     ),
     code_version="1",
-    parameters=ConsistencyParameters,
+    parameters=PermutationParameters,
     ranked_by=RankedBy("consistency_percentile", "consistency_percentile"),
 )
-def perturbation_consistency(judged: Any, parameters: ConsistencyParameters) -> list[Score]:
+def perturbation_consistency(judged: Any, parameters: PermutationParameters) -> list[Score]:
     """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates."""
     from cellassets.scoring.consistency import perturbation_consistency as score
 
     return score(judged, parameters)
 
 
-class MagnitudeParameters(Parameters):
+class MagnitudeParameters(PermutationParameters):
     """How many permutations; how many wells are compared with each other at once.
 
     `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
@@ -40,10 +32,8 @@ class MagnitudeParameters(Parameters):
     at random, perturbations as a whole.
     """
 
-    n_permutations: int = Field(default=1000, ge=99)
     max_controls_per_plate: int = Field(default=32, ge=3)
     max_joint_wells: int = Field(default=800, ge=20)
-    seed: int = 0
 
 
 @benchmark(

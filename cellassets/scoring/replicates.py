@@ -1,0 +1,61 @@
+"""A statistic of every perturbation's wells, as observed and with labels shuffled within plates.
+
+The null of a benchmark about replicates: shuffling the labels of treated wells within each plate keeps for every
+perturbation how many wells it has on which plate, so plate and batch effects that alignment left are in the null as
+they are in the statistic.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cellassets.errors import BenchmarkError
+from cellassets.mapping.relate import unit_rows
+from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.statistics import permuted_within, settled_ties
+
+# of the wells, unit after unit, and how many each unit has; returns a value a unit
+Statistic = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class ReplicateDraws:
+    """A statistic of every unit that has replicates: row 0 of `draws` as observed, the others with labels shuffled."""
+
+    names: list[str]
+    n_wells: Int[np.ndarray, "unit"]
+    draws: Float[np.ndarray, "draw unit"]
+
+    @property
+    def nodes(self) -> Int[np.ndarray, "unit node"]:
+        """What each unit's value depends on: itself."""
+        return np.arange(len(self.names))[:, None]
+
+
+def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: int, seed: int) -> ReplicateDraws:
+    """Returns a statistic of each perturbation's wells, against labels shuffled within plates.
+
+    Args:
+        judged: what is looked at; its treated wells, as rows of length 1, are handed to the statistic.
+        statistic: takes the wells sorted by unit and the number of wells of each unit; returns a value a unit.
+            Values of units with one well are not looked at.
+        n_permutations: draws of the null.
+        seed: of the draws.
+
+    Raises:
+        BenchmarkError: no perturbation has two wells.
+    """
+    treated = np.flatnonzero(judged.is_treatment)
+    names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    counts = np.bincount(group)
+    is_kept = counts >= 2
+    if not is_kept.any():
+        message = f"none of {len(names)} perturbations has two wells; this benchmark needs replicates"
+        raise BenchmarkError(message)
+    wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
+    order, rng = np.argsort(group, kind="stable"), np.random.default_rng(seed)
+    observed = statistic(wells[order], counts)[is_kept]
+    null = (statistic(wells[permuted_within(plate, rng)[order]], counts)[is_kept] for _ in range(n_permutations))
+    return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))

@@ -1,0 +1,55 @@
+"""Takes every registered benchmark through the calibration study and writes its page into docs/.
+
+    .venv/bin/python scripts/calibrate.py                 # all, as `make calibrate` does
+    .venv/bin/python scripts/calibrate.py --benchmark perturbation_magnitude --seeds 400   # one, printed
+
+Two hundred screens a null take some tens of minutes on two cores.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: the cores are better used by screens side by side
+
+from rich.console import Console
+from rich.progress import Progress
+
+from cellassets.reporting.calibration_page import calibration_page, calibration_picture
+from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.calibration import run_study
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def main() -> None:
+    """Runs the study; with `--benchmark` the page goes to stdout."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--benchmark", action="append", choices=sorted(BENCHMARKS), help="only this one; may be repeated"
+    )
+    parser.add_argument("--seeds", type=int, default=200, help="simulated screens of every null")
+    parser.add_argument("--power-seeds", type=int, default=40, help="simulated screens of every planted effect")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    chosen = parser.parse_args()
+    names = chosen.benchmark or sorted(BENCHMARKS)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("simulated screens")
+        study = run_study(
+            names,
+            n_null=chosen.seeds,
+            n_power=chosen.power_seeds,
+            n_workers=chosen.workers,
+            progress=lambda done, total, _what: bars.update(bar, completed=done, total=total),
+        )
+    page = calibration_page(study, command="make calibrate")
+    if chosen.benchmark:
+        print(page)
+        return
+    (DOCS / "calibration.md").write_text(page)
+    (DOCS / "images" / "calibration.svg").write_text(calibration_picture(study))
+    print(f"{DOCS / 'calibration.md'}: {study.height} p-values of {len(names)} benchmarks")
+
+
+if __name__ == "__main__":
+    main()
