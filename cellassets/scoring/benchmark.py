@@ -7,11 +7,7 @@ from cellassets.scoring.catalogue import batches, relationships, replicates, ret
 from cellassets.scoring.definition import BENCHMARKS, Benchmark
 from cellassets.scoring.plugins import load_plugins
 
-<<<<<<< HEAD
-__all__ = ["BENCHMARKS", "Benchmark", "batches", "relationships", "replicates", "retrieval"]
-=======
-OWN = (relationships, replicates)
+OWN = (batches, relationships, replicates, retrieval)
 FAILED_PLUGINS = load_plugins()
 
 __all__ = ["BENCHMARKS", "FAILED_PLUGINS", "OWN", "Benchmark"]
->>>>>>> main
