@@ -59,7 +59,7 @@ class Queries:
 
 
 def grouped_queries(
-    asking: Sequence[int], partners: Sequence[Int[np.ndarray, "partner"]], is_positive: Sequence[np.ndarray]
+    asking: Sequence[int], partners: Sequence[Int[np.ndarray, "..."]], is_positive: Sequence[np.ndarray]
 ) -> list[Queries]:
     """Returns queries with equally many partners and positives together; one without any positive is left out.
 

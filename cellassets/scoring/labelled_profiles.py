@@ -27,6 +27,7 @@ class LabelledProfiles:
     """Profiles, what they are labelled, and which of them are the same thing.
 
     Attributes:
+        names: of the perturbations.
         profiles: a vector a perturbation; those of one identity follow each other, by dose.
         identity: number of what each is: a compound, of which doses are neither positives nor negatives of each other;
             otherwise each perturbation is one of its own.
@@ -34,6 +35,7 @@ class LabelledProfiles:
         members: places of each label's perturbations.
     """
 
+    names: list[str]
     profiles: Float[np.ndarray, "profile feature"]
     identity: Int[np.ndarray, "profile"]
     stratum: Int[np.ndarray, "identity"]
@@ -74,6 +76,7 @@ def labelled_profiles(
     known, identity = np.unique(identities, return_inverse=True)
     of_wells = named["identity"].to_numpy()
     return LabelledProfiles(
+        profiles,
         group_mean(judged.vectors[rows], np.array([place[name] for name in named["profile"]]), len(profiles)),
         identity,
         main_plates(of_wells, judged.plate_index[rows], np.ones(len(rows), dtype=bool), known.tolist()),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
@@ -15,18 +15,19 @@ from cellassets.scoring.catalogue.batches import LeftoverBatchParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.held_out_batch import some_plates
 from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.linear_probe import group_sums
 from cellassets.scoring.plate_assignments import Assignments, plate_assignments
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import Mean, mean_over_nodes, permuted_within
 from cellassets.scoring.ties import told_apart, with_p_values_of
 
-Draws = Float[np.ndarray, "draw plate"]
+Draws = Float[np.ndarray, "draw batch"]
 
 
 def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters) -> list[Score]:
     """Returns how well batch and plate are predicted after alignment, with batch mixing and biology kept beside them.
 
-    `batch_predictability`: share of a plate's wells whose batch a linear probe tells from wells of other plates.
+    `batch_predictability`: share of a batch's wells whose batch a linear probe tells from wells of other plates.
     `plate_predictability`: share whose plate it tells, among the plates of their batch, from other wells.
     `batch_mixing`: share of the nearest wells of other plates that are of other batches, over what their numbers would
     give: 1 where batches are mixed, 0 where they lie apart.
@@ -61,13 +62,13 @@ class PlateWells:
     Attributes:
         vectors: a row a well, centred on all held-out controls.
         plate: number of each well's plate.
-        names: of the plates.
+        batches: their names.
         batch_of_plate: number of each plate's batch.
     """
 
     vectors: Float[np.ndarray, "well feature"]
     plate: Int[np.ndarray, "well"]
-    names: list[str]
+    batches: list[str]
     batch_of_plate: Int[np.ndarray, "plate"]
 
 
@@ -97,9 +98,8 @@ def _plate_wells(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np
 def _numbered(judged: JudgedMap, rows: Int[np.ndarray, "well"]) -> PlateWells:
     _, first, plate = np.unique(judged.plate_index[rows], return_index=True, return_inverse=True)
     of_plates = judged.wells[rows[first]]
-    names = (of_plates["experiment_id"] + "/" + of_plates["plate_id"]).to_list()
-    batch = np.unique(of_plates["batch_id"].to_numpy(), return_inverse=True)[1]
-    return PlateWells(judged.vectors[rows] - _origin(judged), plate, names, batch)
+    batches, batch = np.unique(of_plates["batch_id"].to_numpy(), return_inverse=True)
+    return PlateWells(judged.vectors[rows] - _origin(judged), plate, batches.tolist(), batch)
 
 
 def _origin(judged: JudgedMap) -> Float[np.ndarray, "feature"]:
@@ -108,62 +108,55 @@ def _origin(judged: JudgedMap) -> Float[np.ndarray, "feature"]:
     return controls.mean(axis=0) if len(controls) else np.zeros(judged.vectors.shape[1])
 
 
-def _plate_means(values: np.ndarray, plate: Int[np.ndarray, "well"]) -> Float[np.ndarray, "plate"]:
-    return np.bincount(plate, values) / np.bincount(plate)
+def _means(values: np.ndarray, group: Int[np.ndarray, "row"]) -> Float[np.ndarray, "group"]:
+    return np.bincount(group, values) / np.bincount(group)
 
 
-def _probe_draws(
-    plate: Int[np.ndarray, "well"], answers: list[tuple[Bool[np.ndarray, "well"], Float[np.ndarray, "well"]]]
-) -> tuple[Draws, Draws]:
-    """Shares told right a plate, and how near its wells come, a row a draw."""
-    shares = np.stack([_plate_means(is_right, plate) for is_right, _ in answers])
-    return shares, np.stack([_plate_means(near, plate) for _, near in answers])
+def _rows(metric: str, wells: PlateWells, values: Draws, judged_by: Draws) -> list[Score]:
+    """A summary and a row a batch, with p-values by another statistic of the same draws.
 
-
-def _rows(
-    metric: str, names: list[str], shares: Draws, judged_by: Draws, n_wells: Int[np.ndarray, "plate"]
-) -> list[Score]:
-    """A summary and a row a plate, with p-values by another statistic of the same draws."""
-    mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
-    summary = summary_score(metric, mean, shares, within=(0.0, np.inf))
-    rows = [replace(summary, unit="plate"), *unit_scores(metric, names, shares, n_wells=n_wells)]
-    return with_p_values_of(rows, judged_by)
+    Plates of one batch share what is left of its effect: batches, not plates, are what a mean is taken over.
+    """
+    mean = mean_over_nodes(values[0], np.arange(len(wells.batches))[:, None])
+    summary = replace(summary_score(metric, mean, values, within=(0.0, np.inf)), unit="batch")
+    n_wells = np.bincount(wells.batch_of_plate[wells.plate])
+    return with_p_values_of([summary, *unit_scores(metric, wells.batches, values, n_wells=n_wells)], judged_by)
 
 
 def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
     rows = whitened(wells.vectors, np.zeros(len(wells.plate), dtype=np.int64))
     probe = BlockProbe(rows, wells.plate)
-    shares, near = _probe_draws(wells.plate, [probe.answers(batch) for batch in assignments])
-    n_wells = np.bincount(wells.plate)
-    return _rows("batch_predictability", wells.names, shares, told_apart(shares, near), n_wells)
+    draws = np.empty((2, len(assignments), len(wells.batches)))
+    for draw, batch in enumerate(assignments):
+        draws[:, draw] = [_means(_means(found, wells.plate), batch) for found in probe.answers(batch)]
+    return _rows("batch_predictability", wells, draws[0], told_apart(draws[0], draws[1]))
 
 
 def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generator) -> list[Score]:
-    """Plates within their batch, where two plates or more of it have two wells; none otherwise."""
+    """Plates within their batch, of batches with two wells on every plate; none where there is no such batch."""
     counts = np.bincount(wells.plate)
-    is_full = counts >= 2
-    is_kept = (
-        is_full
-        & (np.bincount(wells.batch_of_plate[is_full], minlength=wells.batch_of_plate.max() + 1) >= 2)[
-            wells.batch_of_plate
-        ]
-    )
-    if not is_kept.any():
+    is_full = np.bincount(wells.batch_of_plate, counts < 2) == 0
+    if not is_full.any():
         return []
-    here = np.flatnonzero(is_kept[wells.plate])
-    kept, plate = np.unique(wells.plate[here], return_inverse=True)
+    here = np.flatnonzero(is_full[wells.batch_of_plate[wells.plate]])
+    plate = np.unique(wells.plate[here], return_inverse=True)[1]
     batch = np.unique(wells.batch_of_plate[wells.plate[here]], return_inverse=True)[1]
-    rows = whitened(wells.vectors[here], batch)
+    kept = PlateWells(
+        wells.vectors[here],
+        plate,
+        [name for name, full in zip(wells.batches, is_full, strict=True) if full],
+        batch[np.unique(plate, return_index=True)[1]],
+    )
+    rows = whitened(kept.vectors, batch)
     probes = [(own, BlockProbe(rows[own], np.arange(len(own)))) for own in _rows_by(batch)]
     labels = [plate, *(plate[permuted_within(batch, rng)] for _ in range(n_permutations))]
-    found = np.zeros((2, len(labels), len(kept)))
+    draws = np.empty((2, len(labels), len(kept.batches)))
     for draw, label in enumerate(labels):
         values = np.empty((2, len(label)))
         for own, probe in probes:
-            values[:, own] = probe.answers(np.unique(label[own], return_inverse=True)[1])
-        found[:, draw] = [_plate_means(value, label) for value in values]
-    names = [wells.names[number] for number in kept]
-    return _rows("plate_predictability", names, found[0], told_apart(found[0], found[1]), counts[kept])
+            values[:, own] = probe.answers(label[own] - label[own].min())
+        draws[:, draw] = [_means(_means(value, label), kept.batch_of_plate) for value in values]
+    return _rows("plate_predictability", kept, draws[0], told_apart(draws[0], draws[1]))
 
 
 def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
@@ -171,9 +164,12 @@ def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
 
 
 def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: int) -> list[Score]:
-    """Share of the nearest wells of other plates that are of other batches, over what it would be by their numbers."""
+    """Share of the nearest wells of other plates that are of other batches, over what it would be by their numbers.
+
+    Equal shares are told apart by the mean cosine to the wells of other plates of the same batch.
+    """
     counts = np.bincount(wells.plate)
-    n_nearest = min(n_neighbours, len(wells.plate) - int(counts.max()))
+    n_nearest = min(n_neighbours, int(counts.min()))  # so many may all be of the own batch
     unit = unit_rows(wells.vectors)
     nearest = nearest_elsewhere(unit, np.arange(len(unit)), wells.plate, n_neighbours=n_nearest)
     between = np.zeros((len(counts), len(counts)))
@@ -181,11 +177,15 @@ def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: in
     share = between / between.sum(axis=1, keepdims=True)
     expected = np.where(np.eye(len(counts), dtype=bool), 0.0, counts)
     expected /= expected.sum(axis=1, keepdims=True)
-    draws = np.empty((len(assignments), len(counts)))
+    sums = group_sums(unit, wells.plate, len(counts)) / counts[:, None]
+    cosines = sums @ sums.T
+    draws = np.empty((2, len(assignments), len(wells.batches)))
     for draw, batch in enumerate(assignments):
-        is_other = batch[:, None] != batch
-        draws[draw] = (share * is_other).sum(axis=1) / (expected * is_other).sum(axis=1)
-    return _rows("batch_mixing", wells.names, draws, -draws, counts)
+        is_same = (batch[:, None] == batch) & ~np.eye(len(batch), dtype=bool)
+        mixing = (1 - (share * is_same).sum(axis=1)) / (1 - (expected * is_same).sum(axis=1))
+        alike = (1 + (cosines * is_same).sum(axis=1) / is_same.sum(axis=1)) / 2
+        draws[:, draw] = _means(mixing, batch), _means(alike, batch)
+    return _rows("batch_mixing", wells, draws[0], told_apart(-draws[0], draws[1]))
 
 
 def _biology_scores(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np.random.Generator) -> list[Score]:

@@ -20,12 +20,12 @@ from cellassets.scoring.catalogue.retrieval import PhenotypicConsistencyParamete
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.labelled_profiles import LabelledProfiles, labelled_profiles
-from cellassets.scoring.rows import summary_score, unit_scores
+from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes
 
 QUERIES_AT_ONCE = 2048
 METRICS = ("mean_average_precision", "normalised_average_precision")
-Query = tuple[int, int, Int[np.ndarray, "partner"], Bool[np.ndarray, "partner"]]
+Query = tuple[int, int, Int[np.ndarray, "..."], Bool[np.ndarray, "..."]]
 
 
 def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyParameters) -> list[Score]:
@@ -49,15 +49,19 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
             f"phenotypic_consistency by {parameters.label}: all perturbations share one label; nothing to tell from"
         )
         raise NotApplicable(message)
-    draws, is_kept = _draws(found, queries, parameters.n_permutations, rng)
+    order = rng.permutation(len(found.profiles))  # equal cosines come in random order
+    ranks = ranks_of_others(unit_rows(found.profiles[order]))[np.ix_(np.argsort(order), np.argsort(order))]
+    draws, is_kept = _draws(found, queries, ranks, parameters.n_permutations, rng)
+    influences = _influences(queries, ranks, is_kept)
     names = [name for name, kept in zip(found.members, is_kept, strict=True) if kept]
     n_members = np.array([len(found.members[name]) for name in names])
     rows = []
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
-        mean = mean_over_nodes(draws[number, 0], np.arange(len(names))[:, None])
+        mean = mean_over_nodes(draws[number, 0], np.arange(len(names))[:, None], influences=influences[number])
         rows.append(summary_score(metric, mean, draws[number], within=within))
         of_labels = unit_scores(metric, names, draws[number], n_wells=n_members)
         rows += [replace(row, unit="perturbation") for row in of_labels]
+        rows += influence_scores(metric, found.names, influences[number])
     return rows
 
 
@@ -76,16 +80,14 @@ def _queries(found: LabelledProfiles) -> Iterator[Query]:
 
 
 def _draws(
-    found: LabelledProfiles, queries: list[Query], n_permutations: int, rng: np.random.Generator
+    found: LabelledProfiles, queries: list[Query], ranks: Ranks, n_permutations: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "measure draw label"], Bool[np.ndarray, "label"]]:
     """Mean average precision of each label, plain and normalised, as observed (row 0) and with names permuted.
 
     Also which labels have a query.
     """
-    order = rng.permutation(len(found.profiles))  # equal cosines come in random order
-    ranks = ranks_of_others(unit_rows(found.profiles[order]))
     permuted = (found.permuted(rng) for _ in range(n_permutations))
-    placed = np.argsort(order)[np.stack([np.arange(len(order)), *permuted])]
+    placed = np.stack([np.arange(len(ranks)), *permuted])
     sums = np.zeros((len(METRICS), len(placed), len(found.members)))
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         label, asking, partners, flags = zip(*queries[start : start + QUERIES_AT_ONCE], strict=True)
@@ -93,6 +95,32 @@ def _draws(
             _add_to_labels(sums, np.array(label)[group.number], group, ranks, placed)
     counts = np.bincount([query[0] for query in queries], minlength=len(found.members))
     return sums[:, :, counts > 0] / counts[counts > 0], counts > 0
+
+
+def _influences(
+    queries: list[Query], ranks: Ranks, is_kept: Bool[np.ndarray, "label"]
+) -> Float[np.ndarray, "measure profile"]:
+    """By how much the mean would fall without each perturbation among the negatives of all labels but its own.
+
+    What is ranked after it moves up by one. Of the normalised mean, what chance would gain is left out: it is the same
+    for every model.
+    """
+    n_queries = np.bincount([query[0] for query in queries], minlength=len(is_kept))
+    lost = np.zeros((len(METRICS), len(ranks)))
+    for label, asking, partner, is_positive in queries:
+        listed = np.sort(ranks[asking, partner])
+        hits = np.sort(ranks[asking, partner[is_positive]]).astype(np.int64)
+        n_found = np.arange(1, len(hits) + 1)
+        n_looked_at = n_found + hits - np.searchsorted(listed, hits)
+        gain = np.zeros(len(ranks))
+        gain[hits] = (n_found / np.maximum(n_looked_at - 1, n_found) - n_found / n_looked_at) / len(hits)
+        more = gain[::-1].cumsum()[::-1][ranks[asking]]
+        more[partner], more[asking] = 0.0, 0.0
+        n_negatives = np.array([len(ranks) - 1 - len(partner)])
+        chance = float(expected_average_precision(np.array([len(hits)]), n_negatives)[0])
+        lost[0] -= more / n_queries[label]
+        lost[1] -= more / n_queries[label] / (1 - chance)
+    return lost / is_kept.sum()
 
 
 def _add_to_labels(

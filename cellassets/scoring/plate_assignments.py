@@ -7,6 +7,8 @@ from math import factorial, prod
 import numpy as np
 from jaxtyping import Int
 
+from cellassets.scoring.statistics import permuted_within
+
 Assignments = Int[np.ndarray, "draw plate"]
 
 
@@ -14,7 +16,8 @@ def plate_assignments(batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.ran
     """Returns the batch of each plate as observed (row 0) and under permutations of plates.
 
     Where no more than `n_draws` assignments differ from each other in which plates are together, they are all there,
-    each once: p-values are then exact, and can be no smaller than one in their number.
+    each once, with batches of one size called by each other's names at random: p-values are then exact, and can be no
+    smaller than one in their number.
 
     Args:
         batch: number of each plate's batch, from 0.
@@ -24,8 +27,9 @@ def plate_assignments(batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.ran
     if n_distinct_assignments(batch) > n_draws:
         return np.stack([batch, *(rng.permutation(batch) for _ in range(n_draws))])
     observed = _by_first_plate(batch)
-    others = (found for found in _all_assignments(np.bincount(batch).tolist()) if _by_first_plate(found) != observed)
-    return np.array([batch.tolist(), *others])
+    sizes = np.bincount(batch)
+    others = (found for found in _all_assignments(sizes.tolist()) if _by_first_plate(found) != observed)
+    return np.array([batch, *(permuted_within(sizes, rng)[found] for found in others)])
 
 
 def n_distinct_assignments(batch: Int[np.ndarray, "plate"]) -> int:

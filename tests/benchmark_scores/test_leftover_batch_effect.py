@@ -68,7 +68,8 @@ def test_mixing_is_the_share_of_neighbours_from_other_batches_over_what_numbers_
     wells = wells - wells.mean(axis=0)
     wells /= np.linalg.norm(wells, axis=1, keepdims=True)
     plate, batch = judged.plate_index[controls], judged.wells["batch_id"].to_numpy()[controls]
-    found = [row.value for row in score(judged, n_neighbours=4) if row.metric == "batch_mixing" and row.level != "summary"]
+    rows = [row for row in score(judged, n_neighbours=4) if row.metric == "batch_mixing" and row.level != "summary"]
+    mixing = {}
     for number in np.unique(plate):
         shares = []
         for well in np.flatnonzero(plate == number):
@@ -76,8 +77,9 @@ def test_mixing_is_the_share_of_neighbours_from_other_batches_over_what_numbers_
             nearest = elsewhere[np.argsort(wells[elsewhere] @ wells[well])[-4:]]
             shares.append(np.mean(batch[nearest] != batch[well]))
         own = batch[plate == number][0]
-        expected = np.mean(batch[plate != number] != own)
-        assert found[number] == pytest.approx(np.mean(shares) / expected)
+        mixing.setdefault(own, []).append(np.mean(shares) / np.mean(batch[plate != number] != own))
+    expected = {name: np.mean(values) for name, values in mixing.items()}
+    assert {row.perturbation_id: row.value for row in rows} == pytest.approx(expected)
 
 
 def test_biology_kept_is_the_replicate_retrieval_of_the_map(judge):
@@ -97,17 +99,18 @@ def test_biology_kept_is_the_replicate_retrieval_of_the_map(judge):
 def test_a_batch_effect_is_seen_before_alignment_and_less_after_it(judge):
     raw = summaries(judge(seed=3, n_batches=4, batch_effect=6.0, is_aligned=False))
     aligned = summaries(judge(seed=3, n_batches=4, batch_effect=6.0))
-    assert raw["batch_predictability"].value > 0.9 > aligned["batch_predictability"].value
-    assert raw["batch_mixing"].value < 0.2 < 0.8 < aligned["batch_mixing"].value
+    assert raw["batch_predictability"].value > 0.8 > aligned["batch_predictability"].value
+    assert raw["batch_mixing"].value < 0.2
+    assert aligned["batch_mixing"].value > 0.8
     assert raw["biology_kept"].value < aligned["biology_kept"].value
-    assert raw["batch_predictability"].unit == "plate"
+    assert raw["batch_predictability"].unit == "batch"
 
 
 def test_treated_wells_can_be_judged_by(judge):
     rows = score(judge(seed=4, n_batches=4, is_aligned=False, batch_effect=6.0), wells="treated_wells")
-    plates = [row for row in rows if row.metric == "batch_predictability" and row.level == "perturbation"]
-    assert [row.perturbation_id for row in plates[:2]] == ["SIM-1/Plate1", "SIM-1/Plate2"]
-    assert {row.n_units for row in plates} == {36}
+    batches = [row for row in rows if row.metric == "batch_predictability" and row.level == "perturbation"]
+    assert [row.perturbation_id for row in batches] == ["SIM-1", "SIM-2", "SIM-3", "SIM-4"]
+    assert {row.n_units for row in batches} == {72}
 
 
 def test_one_plate_a_batch_is_not_judged(judge):

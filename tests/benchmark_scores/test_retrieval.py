@@ -128,12 +128,16 @@ def test_the_joint_draws_observe_what_each_perturbation_observes(judge):
 
 
 def profiles_of(judged, names):
-    return {name: judged.vectors[np.array(names) == name].astype(np.float64).mean(axis=0) for name in sorted(set(names))}
+    return {
+        name: judged.vectors[np.array(names) == name].astype(np.float64).mean(axis=0) for name in sorted(set(names))
+    }
 
 
 def test_guides_of_a_gene_are_retrieved_among_all_other_guides(judge):
     judged = judge(seed=4, n_guides_per_gene=3, n_lone_genes=4, n_combinations=2)
-    treated = judged.wells.filter(pl.Series(judged.is_treatment) & ~pl.col("gene_symbol").str.contains("+", literal=True))
+    treated = judged.wells.filter(
+        pl.Series(judged.is_treatment) & ~pl.col("gene_symbol").str.contains("+", literal=True)
+    )
     profiles = profiles_of(judged, judged.wells["perturbation_id"].to_list())
     gene = dict(treated.select("perturbation_id", "gene_symbol").rows())
     found = unit_values(score("phenotypic_consistency", judged))
@@ -152,7 +156,11 @@ def test_guides_of_a_gene_are_retrieved_among_all_other_guides(judge):
 
 
 def test_a_member_of_two_sets_asks_for_each_and_the_others_are_left_out(judge):
-    sets = {"a": ["GENE000", "GENE001", "GENE002"], "b": ["GENE002", "GENE003", "STRANGER"], "c": ["GENE004", "GENE005"]}
+    sets = {
+        "a": ["GENE000", "GENE001", "GENE002"],
+        "b": ["GENE002", "GENE003", "STRANGER"],
+        "c": ["GENE004", "GENE005"],
+    }
     rows = [(name, member) for name, members in sets.items() for member in members]
     table = pl.DataFrame(rows, schema=["set_id", "member"], orient="row")
     judged = judge(seed=5, annotations={"sets": {"mine": table}})

@@ -4,11 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class LeftoverBatchParameters(Parameters):
+class LeftoverBatchParameters(PermutationParameters):
     """Which wells are judged, how many, and how many permutations.
 
     `held_out_controls` are alike whatever their batch; judge by `treated_wells` only where every perturbation is on
@@ -20,8 +19,6 @@ class LeftoverBatchParameters(Parameters):
     max_wells_per_plate: int = Field(default=64, ge=2)
     n_neighbours: int = Field(default=10, ge=2)
     max_queries: int = Field(default=5000, ge=10)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(

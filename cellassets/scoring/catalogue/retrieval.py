@@ -4,11 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.scoring.definition import RankedBy, Score, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
 
 
-class ActivityParameters(Parameters):
+class ActivityParameters(PermutationParameters):
     """Which wells count as replicates, how many controls they are told from, and how many permutations.
 
     With `is_across_plates` only wells on other plates are replicates to find. `max_controls` negative controls at most,
@@ -20,8 +19,6 @@ class ActivityParameters(Parameters):
     is_across_plates: bool = False
     max_controls: int = Field(default=512, ge=3)
     max_joint_wells: int = Field(default=500, ge=20)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
@@ -41,7 +38,7 @@ def phenotypic_activity(judged: Any, parameters: ActivityParameters) -> list[Sco
     return score(judged, parameters)
 
 
-class PhenotypicConsistencyParameters(Parameters):
+class PhenotypicConsistencyParameters(PermutationParameters):
     """What perturbations have in common: their `gene`, an annotated `set`, or an annotated `target` of compounds.
 
     A label with more than `max_members` perturbations is left out. Where the labelled perturbations are more than
@@ -51,8 +48,6 @@ class PhenotypicConsistencyParameters(Parameters):
     label: Literal["gene", "set", "target"] = "gene"
     max_members: int = Field(default=200, ge=2)
     max_perturbations: int = Field(default=6000, ge=10)
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
 
 
 @benchmark(
@@ -73,7 +68,7 @@ def phenotypic_consistency(judged: Any, parameters: PhenotypicConsistencyParamet
     return score(judged, parameters)
 
 
-class HeldOutBatchParameters(Parameters):
+class HeldOutBatchParameters(PermutationParameters):
     """What is held out at a time, how much of it, and how many permutations the null is made of.
 
     Each `batch` (or `plate`) in turn is the test set; where there are more than `n_splits`, so many are drawn. The
@@ -85,7 +80,6 @@ class HeldOutBatchParameters(Parameters):
     max_probe_wells: int = Field(default=20_000, ge=10)
     n_permutations: int = Field(default=499, ge=99)
     n_probe_permutations: int = Field(default=99, ge=99)
-    seed: int = 0
 
 
 @benchmark(
