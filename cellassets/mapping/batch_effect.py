@@ -10,10 +10,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.tables.schemas import BATCH_EFFECT
-
-BLOCK_VALUES = 1 << 24  # similarities held at once: 128 MiB of float64
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ def batch_effect_rows(
 def _batch_accuracy(
     unit: Float[np.ndarray, "well feature"], batch: Int[np.ndarray, "well"], n_queries: int, seed: int
 ) -> tuple[float, float, int]:
-    queries = _sample(np.arange(len(unit)), n_queries, seed)
-    nearest = _nearest(unit, queries, np.arange(len(unit)))
+    queries = sampled(np.arange(len(unit)), n_queries, seed)
+    nearest = nearest_elsewhere(unit, queries, np.arange(len(unit)))[:, 0]
     counts = np.bincount(batch)
     chance = float((counts * (counts - 1)).sum() / (len(unit) * (len(unit) - 1)))
     return float((batch[nearest] == batch[queries]).mean()), chance, len(queries)
@@ -82,37 +81,32 @@ def _replicate_retrieval(
     seed: int,
 ) -> tuple[float, float, int] | None:
     """Value, chance and n; None where no perturbation sits in two batches."""
-    if not len(unit):
-        return None
-    cells, counts = np.unique(np.stack([label, batch]), axis=1, return_counts=True)
-    of_label = np.bincount(label)
-    in_cell = {(int(l), int(b)): int(n) for (l, b), n in zip(cells.T, counts, strict=True)}
-    n_same = np.array([of_label[l] - in_cell[int(l), int(b)] for l, b in zip(label, batch, strict=True)])
-    asking = np.flatnonzero(n_same > 0)
+    asking, n_same = replicates_elsewhere(label, batch)
     if not len(asking):
         return None
-    queries = _sample(asking, n_queries, seed)
-    nearest = _nearest(unit, queries, batch)
+    queries = sampled(asking, n_queries, seed)
+    nearest = nearest_elsewhere(unit, queries, batch)[:, 0]
     n_elsewhere = len(unit) - np.bincount(batch)[batch[queries]]
     value = float((label[nearest] == label[queries]).mean())
     return value, float((n_same[queries] / n_elsewhere).mean()), len(queries)
 
 
-def _nearest(
-    unit: Float[np.ndarray, "well feature"], queries: Int[np.ndarray, "query"], group: Int[np.ndarray, "well"]
-) -> Int[np.ndarray, "query"]:
-    """Nearest well that is not of the query's group."""
-    n_block = max(1, BLOCK_VALUES // len(unit))
-    found = [np.zeros(0, dtype=np.int64)]
-    for start in range(0, len(queries), n_block):
-        block = queries[start : start + n_block]
-        cosines = unit[block] @ unit.T
-        cosines[group[block][:, None] == group[None, :]] = -np.inf
-        found.append(cosines.argmax(axis=1))
-    return np.concatenate(found)
+def replicates_elsewhere(
+    label: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]
+) -> tuple[Int[np.ndarray, "asking"], Int[np.ndarray, "well"]]:
+    """Returns the wells that have replicates in other groups, and how many every well has there.
+
+    Args:
+        label: wells of one label are replicates.
+        group: batch, or plate.
+    """
+    _, cell, counts = np.unique(np.stack([label, group]), axis=1, return_inverse=True, return_counts=True)
+    n_same = np.bincount(label)[label] - counts[cell.reshape(-1)]
+    return np.flatnonzero(n_same > 0), n_same
 
 
-def _sample(rows: Int[np.ndarray, "row"], n_most: int, seed: int) -> Int[np.ndarray, "sample"]:
+def sampled(rows: Int[np.ndarray, "row"], n_most: int, seed: int) -> Int[np.ndarray, "sample"]:
+    """Returns at most `n_most` of the rows, in their order."""
     if len(rows) <= n_most:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n_most, replace=False))

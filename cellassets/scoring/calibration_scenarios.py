@@ -26,6 +26,7 @@ SCREEN = SimulatedWells(
     plate_effect=3.0,
 )
 WITH_POSITION = MapParameters.model_validate({"steps": ({"kind": "well_position"}, *STEPS), "n_judged_wells": 10})
+NOT_ALIGNED = SIMULATED_MAP.model_copy(update={"steps": ()})
 NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
 
 
@@ -60,17 +61,21 @@ def _perturbations() -> tuple[Scenario, ...]:
 
 
 def _batches() -> tuple[Scenario, ...]:
-    same = {"batch_effect": 0.0, "plate_effect": 0.0}
-    nulls = (
-        _null("nothing planted", "batches and plates do not differ; perturbations do", gene_effect=2.0, **same),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **same),
+    """Nothing is aligned: alignment by batch would itself make the plates of one batch unlike others."""
+    same = {"batch_effect": 0.0, "plate_effect": 0.0, **NOTHING}
+    nulls = tuple(
+        null.model_copy(update={"parameters": NOT_ALIGNED})
+        for null in (
+            _null("nothing planted", "neither batches nor plates nor perturbations differ", **same),
+            _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **same),
+        )
     )
     planted = (
         Scenario(
             name=f"batch effect {effect:g}",
             words="batches differ so much, and alignment does nothing about it",
             design=SCREEN.model_copy(update={"batch_effect": effect, "plate_effect": 0.0}),
-            parameters=SIMULATED_MAP.model_copy(update={"steps": ()}),
+            parameters=NOT_ALIGNED,
             is_null=False,
             effect=effect,
         )

@@ -46,7 +46,7 @@ class Score:
     null_high: float
     p_value: float
     n_units: int
-    unit: Literal["well", "pair", "perturbation"]  # what n_units counts; a pair's name is A|B
+    unit: Literal["well", "pair", "perturbation", "batch"]  # what n_units counts; a pair's name is A|B
     perturbation_id: str | None = None
     q_value: float | None = None
     correction: str = "none"

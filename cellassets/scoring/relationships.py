@@ -21,6 +21,7 @@ from cellassets.scoring.statistics import (
     settled_ties,
     upper_p_values,
 )
+from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors
 
 Pairs = Int[np.ndarray, "pair 2"]
@@ -97,7 +98,7 @@ def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
     cosines = cosine_similarities(vectors(genes))
     ordered = np.sort(cosines[np.triu(is_counted, 1)])
     rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
-    stratum = _strata(judged, genes["perturbation_id"].to_list())
+    stratum = plate_strata(judged, genes["perturbation_id"].to_list())
     return _Ranks(names, stratum, rank, is_counted, len(ordered))
 
 
@@ -117,18 +118,6 @@ def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParame
     places = arms if parameters.leave_out_within == "arm" else [arm and arm[:-1] for arm in arms]
     named = np.array([place or f"unknown {number}" for number, place in enumerate(places)])
     return is_counted & (named[:, None] != named[None, :])
-
-
-def _strata(judged: JudgedMap, units: list[str]) -> Int[np.ndarray, "gene"]:
-    """The plate that most wells of each gene are on, the first where several are.
-
-    Genes of one library plate have one stratum, genes that are on all plates another. A well that the quality filter
-    dropped moves its gene to another stratum at most, where whole compositions would leave the gene alone in its own.
-    """
-    names, index = np.unique(np.array(judged.units), return_inverse=True)
-    counts = np.zeros((len(names), judged.plate_index.max() + 1), dtype=np.int64)
-    np.add.at(counts, (index, judged.plate_index), judged.is_treatment)
-    return counts.argmax(axis=1)[np.searchsorted(names, units)]
 
 
 def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:

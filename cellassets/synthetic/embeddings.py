@@ -26,7 +26,8 @@ class SimulatedWells(Parameters):
     Effects are in standard deviations of the noise of a well: `gene_effect` the length of a gene's own direction and
     of its complex's, `arm_effect` that of all genes of one chromosome arm, `compound_effect` that of a compound at a
     dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all wells of a batch
-    or plate, `position_effect` how far rows, columns and the outer ring of every plate differ.
+    or plate (a batch with an effect also has a scale of its own), `position_effect` how far rows, columns and the outer
+    ring of every plate differ.
 
     In `is_shuffled` wells the labels, controls' included, are permuted within plates: nothing is left to find.
     `plate_share` is the lowest and highest share of plates that a treatment is on: replicate numbers then differ.
@@ -88,7 +89,8 @@ def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
     tables, values = [], []
     for batch in range(design.n_batches):
         batch_shift = _shift(design.batch_effect, design, rng)
-        batch_scale = rng.uniform(0.8, 1.25, design.n_features)
+        drawn_scale = rng.uniform(0.8, 1.25, design.n_features)
+        batch_scale = drawn_scale if design.batch_effect else np.ones(design.n_features)
         for plate in range(design.n_plates_per_batch):
             shift = batch_shift + _shift(design.plate_effect, design, rng)
             here = np.flatnonzero(is_present[:, batch * design.n_plates_per_batch + plate])

@@ -147,7 +147,7 @@ SCORES = TableSchema(
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
-        Column("unit", pl.String(), "what is counted: well, pair or perturbation"),
+        Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
     ),
 )

@@ -14,7 +14,15 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
 
 QUICK = {"n_permutations": 99, "seed": 5}
-EVERYTHING = {"n_compounds": 8, "n_doses": 3, "n_combinations": 6, "n_other_maps": 1}  # something for every benchmark
+# a screen in which every benchmark has something to look at
+EVERYTHING = {
+    "n_guides_per_gene": 2,
+    "n_compounds": 8,
+    "n_doses": 3,
+    "n_combinations": 6,
+    "n_lone_genes": 12,
+    "n_other_maps": 1,
+}
 
 
 def score(name, judged, **parameters):

@@ -58,9 +58,12 @@ def test_scores_are_published_once_and_found_again(lake, name):
     assert record.generation == 1
     json.dumps(record.summary, allow_nan=False)
     table = read_table(lake.scores(name, "SIM", MODEL).path("scores.parquet"), SCORES)
+    if "does_not_apply" in record.summary:
+        assert table.is_empty()
+        return
     headline = table.filter((pl.col("level") == "summary") & (pl.col("metric") == BENCHMARKS[name].headline_metric))
     assert headline["value"].to_list() == [record.summary["value"]]
-    assert headline["p_value"][0] == 0.01
+    assert headline["p_value"][0] == 0.01 or BENCHMARKS[name].asks_about != "perturbations"
     for column in ("value", "null_mean", "null_low", "null_high"):
         assert table[column].is_finite().all()
     assert table["p_value"].is_between(0, 1, closed="right").all()
@@ -160,7 +163,7 @@ def test_strange_genes_are_refused_with_their_number(lake):
 
 
 def test_an_unknown_benchmark_is_refused_with_the_known_ones(lake):
-    with pytest.raises(BenchmarkError, match="no benchmark 'x'; there are known_relationships, perturbation_con"):
+    with pytest.raises(BenchmarkError, match=r"no benchmark 'x'; there are .*known_relationships, .*perturbation_con"):
         plan_scores(lake, "x", DATASET, model_key=MODEL, parameters=quick("known_relationships"))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cellassets.mapping import batch_effect
+from cellassets.mapping import neighbours
 from cellassets.mapping.batch_effect import JudgedWells, batch_effect_rows
 
 N_BATCHES, N_LABELS, N_WELLS = 3, 10, 240
@@ -71,7 +71,7 @@ def test_blocks_do_not_change_the_rates_and_queries_are_bounded(monkeypatch):
     judged = judged_wells()
     values = np.random.default_rng(1).standard_normal((N_WELLS, 5))
     whole = measured(values, judged)
-    monkeypatch.setattr(batch_effect, "BLOCK_VALUES", 500)
+    monkeypatch.setattr(neighbours, "BLOCK_SIMILARITIES", 500)
     assert measured(values, judged) == whole
     assert measured(values, judged, n_queries=20)["replicate_retrieval"]["n_wells"] == 20
 

@@ -1,0 +1,128 @@
+"""A linear probe in closed form: the class whose training mean is nearest in a metric that knows no labels.
+
+The metric is the inverse of the training wells' total covariance, shrunk as far as the wells are few. Labels enter by
+the class means alone, so that a permutation of labels costs a product of matrices and no fit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+SCORES_AT_ONCE = 1 << 24  # test wells x classes held at once: 64 MiB
+ROWS_AT_ONCE = 8192  # of wells whose products are summed
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Number, sum and summed products of rows."""
+
+    n_rows: int
+    total: Float[np.ndarray, "feature"]
+    products: Float[np.ndarray, "feature feature"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, "feature"]:
+        """Their mean."""
+        return self.total / self.n_rows
+
+    def less(self, other: "Moments") -> "Moments":
+        """Returns the moments of the rows that `other` has not."""
+        return Moments(self.n_rows - other.n_rows, self.total - other.total, self.products - other.products)
+
+
+def moments(wells: Float[np.ndarray, "well feature"]) -> Moments:
+    """Returns the moments of the rows, summed in blocks."""
+    total, products = np.zeros(wells.shape[1]), np.zeros((wells.shape[1], wells.shape[1]))
+    for start in range(0, len(wells), ROWS_AT_ONCE):
+        rows = wells[start : start + ROWS_AT_ONCE].astype(np.float64)
+        total += rows.sum(axis=0)
+        products += rows.T @ rows
+    return Moments(len(wells), total, products)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Where rows are centred, and the matrix after which squared distances are those of the probe's metric."""
+
+    origin: Float[np.ndarray, "feature"]
+    whitener: Float[np.ndarray, "feature feature"]
+
+    def apply(self, rows: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
+        """Returns the rows centred and whitened, in single precision."""
+        return (rows - self.origin).astype(np.float32) @ self.whitener.astype(np.float32)
+
+
+def metric_of(training: Moments, fourth_powers: float) -> Metric:
+    """Returns the metric of training wells: the inverse of their covariance, shrunk towards a multiple of the identity.
+
+    Args:
+        training: moments of the training wells.
+        fourth_powers: sum over them of their distance to their mean, to the fourth power.
+
+    Source: Ledoit and Wolf (2004), J. Multivar. Anal. 88:365, section 3.3 (their m, d^2, b^2).
+    """
+    origin = training.mean
+    sample = training.products / training.n_rows - np.outer(origin, origin)
+    identity = np.eye(len(origin))
+    scale = float(np.trace(sample)) / len(origin)
+    distance = float(((sample - scale * identity) ** 2).sum())
+    noise = (fourth_powers / training.n_rows - float((sample**2).sum())) / training.n_rows
+    weight = min(max(noise, 0.0), distance) / distance if distance > 0 else 1.0
+    values, axes = np.linalg.eigh(weight * scale * identity + (1.0 - weight) * sample)
+    return Metric(origin, axes / np.sqrt(np.maximum(values, 1e-9 * max(scale, 1e-12))))
+
+
+def summed_fourth_powers(
+    wells: Float[np.ndarray, "well feature"], is_counted: Bool[np.ndarray, "well"], origin: Float[np.ndarray, "feature"]
+) -> float:
+    """Returns the sum over the counted rows of their distance to the origin, to the fourth power."""
+    total = 0.0
+    for start in range(0, len(wells), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        centred = wells[block] - origin
+        total += float((np.einsum("wf,wf->w", centred, centred)[is_counted[block]] ** 2).sum())
+    return total
+
+
+def group_sums(
+    values: Float[np.ndarray, "row feature"], group: Int[np.ndarray, "row"], n_groups: int
+) -> Float[np.ndarray, "group feature"]:
+    """Returns the sum of the rows of each group, in their own precision."""
+    from scipy.sparse import csr_array
+
+    ends = np.cumsum(np.bincount(group, minlength=n_groups))
+    ones = np.ones(len(group), dtype=values.dtype)
+    rows = np.argsort(group, kind="stable")
+    return csr_array((ones, rows, np.append(0, ends)), shape=(n_groups, len(group))) @ values
+
+
+def nearest_class(
+    rows: Float[np.ndarray, "row feature"],
+    means: Float[np.ndarray, "class feature"],
+    own: Int[np.ndarray, "row"],
+    is_class: Bool[np.ndarray, "class"],
+) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
+    """Returns which rows are nearest to the mean of their own class, and how near they come to it, within 0 and 1.
+
+    Args:
+        rows: test wells after `Metric.apply`.
+        means: class means after it.
+        own: class of each row.
+        is_class: classes that there are in the training wells.
+
+    Source: linear discriminant analysis with equal priors (Hastie, Tibshirani and Friedman, The Elements of
+    Statistical Learning, section 4.3), with the total covariance in the place of the one within classes: the spread of
+    class means counts as noise, and no permutation changes the metric.
+    """
+    half = np.where(is_class, np.einsum("cf,cf->c", means, means) / 2, np.inf).astype(np.float32)
+    is_right, closeness = np.empty(len(rows), dtype=bool), np.empty(len(rows))
+    n_block = max(1, SCORES_AT_ONCE // len(means))
+    for start in range(0, len(rows), n_block):
+        block = slice(start, start + n_block)
+        scores = rows[block] @ means.T - half
+        of_own = scores[np.arange(len(scores)), own[block]]
+        short = scores.max(axis=1) - of_own
+        is_right[block] = scores.argmax(axis=1) == own[block]
+        closeness[block] = 1 / (1 + short)
+    return is_right, closeness

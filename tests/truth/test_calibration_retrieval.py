@@ -1,0 +1,132 @@
+"""Phenotypic activity and consistency: uniform p-values where there is nothing, small ones where there is.
+
+Small simulated screens go through the real alignment and aggregation. Nulls: labels shuffled within plates under large
+batch and plate effects, with equal and unequal replicate numbers, with perturbations in two of four batches; and
+screens in which nothing is planted. And strong effects with labels that
+have nothing to do with them. Seeds are fixed; the thresholds are those of a one-in-a-hundred
+Kolmogorov-Smirnov test and the binomial 99th percentile, and nothing was picked.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import binom
+
+from cellassets.scoring.compare import compare_models
+from cellassets.scoring.run import scores_table
+from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
+from cellassets.tables.parquet import vectors, with_vectors
+
+N_SEEDS = 200
+N_COMPARISONS = 60
+SMALL = {"n_complexes": 2, "n_lone_genes": 4, "n_guides_per_gene": 2, "n_controls_per_plate": 8, "n_features": 8}
+NUISANCES = {"batch_effect": 6.0, "plate_effect": 3.0}
+NULLS = {
+    "shuffled": {"is_shuffled": True, **NUISANCES},
+    "unequal": {"is_shuffled": True, "plate_share": (0.4, 1.0), **NUISANCES},
+    "two_of_four_batches": {"is_shuffled": True, "n_batches": 4, "n_batches_per_treatment": 2, **NUISANCES},
+    "nothing_planted": {"gene_effect": 0.0, **NUISANCES},
+}
+NAMES = ("phenotypic_activity", "phenotypic_consistency")
+WEAK = 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("null", sorted(NULLS))
+def test_p_values_of_summaries_and_units_are_uniform_where_there_is_nothing(p_values, judge_wells, score_by, null):
+    found = p_values()
+    for seed in range(N_SEEDS):
+        judged = judge_wells(*simulate_wells(SimulatedWells(seed=seed, **{**SMALL, **NULLS[null]})))
+        for name in NAMES:
+            found.add(name, score_by(name, judged, seed), seed)
+    assert len(found.found) == 8
+    assert found.refused() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", NAMES)
+def test_planted_effects_are_found_under_the_same_nuisances(judge_wells, score_by, headline_of, name, seed):
+    design = SimulatedWells(seed=seed, gene_effect=4.0, n_guides_per_gene=2, n_lone_genes=6, **NUISANCES)
+    row = headline_of(name, score_by(name, judge_wells(*simulate_wells(design)), seed))
+    assert row.p_value == 1 / 100
+    assert row.interval_low > row.null_high
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("name", NAMES)
+def test_power_grows_with_the_effect_and_with_replicates(judge_wells, score_by, headline_of, name):
+    def power(**changes):
+        p_values = []
+        for seed in range(20):
+            design = SimulatedWells(seed=seed, **{**SMALL, "batch_effect": 3.0, "n_batches": 2, **changes})
+            p_values.append(headline_of(name, score_by(name, judge_wells(*simulate_wells(design)), seed)).p_value)
+        return np.mean(np.array(p_values) <= 0.05)
+
+    weak = power(gene_effect=WEAK)
+    assert weak < power(gene_effect=3 * WEAK)
+    assert weak < power(gene_effect=WEAK, n_batches=6, n_plates_per_batch=3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("label", ["gene", "set", "target"])
+def test_labels_that_have_nothing_to_do_with_strong_effects_are_not_retrieved(p_values, judge_wells, score_by, label):
+    found = p_values()
+    for seed in range(N_SEEDS):
+        compounds = {"n_guides_per_gene": 1, "n_compounds": 16, "n_doses": 2} if label == "target" else {}
+        design = SimulatedWells(seed=seed, **{**SMALL, "gene_effect": 3.0, "n_complexes": 3, **compounds})
+        wells, known = simulate_wells(design)
+        wells, known = RELABELLED[label](wells, known, np.random.default_rng(seed + 30_000))
+        found.add(label, score_by("phenotypic_consistency", judge_wells(wells, known), seed, label=label), seed)
+    assert found.refused() == []
+
+
+def genes_exchanged(wells, known, rng):
+    guides = wells.filter(pl.col("guide_id").is_not_null()).select("guide_id", "gene_symbol").unique().sort("guide_id")
+    drawn = guides.with_columns(pl.Series("gene_symbol", rng.permutation(guides["gene_symbol"].to_numpy())))
+    return wells.drop("gene_symbol").join(drawn, on="guide_id", how="left").select(wells.columns), known
+
+
+def members_exchanged(wells, known, rng):
+    genes = wells["gene_symbol"].drop_nulls().unique().sort().to_numpy()
+    return wells, replace(
+        known, sets=known.sets.with_columns(member=pl.Series(rng.permutation(genes)[: known.sets.height]))
+    )
+
+
+def targets_exchanged(wells, known, rng):
+    drawn = rng.permutation(known.targets["gene_symbol"].to_numpy())
+    return wells, replace(known, targets=known.targets.with_columns(gene_symbol=pl.Series(drawn)))
+
+
+RELABELLED = {"gene": genes_exchanged, "set": members_exchanged, "target": targets_exchanged}
+
+
+def two_equal_models(judge_wells, score_by, seed):
+    """Comparisons of two models that see the same biology, each with noise of its own."""
+    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=8, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
+    wells, known = simulate_wells(design)
+    rng = np.random.default_rng(seed + 20_000)
+    tables = []
+    for model_key in ("a.v1", "b.v1"):
+        values = vectors(wells)
+        judged = judge_wells(with_vectors(wells, values + rng.standard_normal(values.shape)), known)
+        labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "protocol_fingerprint": "p", "model_key": model_key}
+        tables += [
+            scores_table(score_by(name, judged, 0), is_higher_better=True, benchmark_name=name, **labels)
+            for name in NAMES
+        ]
+    return compare_models(pl.concat(tables))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_resamples")
+def test_equal_models_are_seldom_told_apart(judge_wells, score_by):
+    found = pl.concat([two_equal_models(judge_wells, score_by, seed) for seed in range(N_COMPARISONS)])
+    for _, rows in found.group_by("benchmark_name"):
+        assert rows.height == N_COMPARISONS
+        assert (rows["p_value"] <= 0.05).sum() <= binom.ppf(0.99, N_COMPARISONS, 0.05)
