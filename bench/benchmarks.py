@@ -4,8 +4,9 @@
 here, and in `--reference-python` (bench/benchmarks_reference.py says what that environment holds); goal at least 10
 times as fast. copairs would list 384 million pairs of wells and controls, so both sides of `activity` get 6,400 wells
 and 600 controls, and ours is timed on all 70,000 besides. Ours is the median of 3 calls after a first one, the
-reference runs once. Peak memory is what ours allocated beyond the arrays it was given. Prints JSON, keeps it in
-bench/results/benchmarks.json beside the other numbers of dimensions.
+reference runs once; `load` is the machine's after it, others' work included, and moves the ratios. Peak memory is what
+ours allocated beyond the arrays it was given. Prints JSON, keeps it in bench/results/benchmarks.json beside the other
+numbers of dimensions.
 
     python bench/benchmarks.py --dim 128 --reference-python /path/to/python
 """
@@ -212,7 +213,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     arrays = make_wells(arguments.dim, rng)
     arrays |= make_annotations(arrays, rng)
-    families: dict[str, Any] = {}
+    n_wells = {"n_wells": len(arrays["wells"])}
     with tempfile.TemporaryDirectory() as name:
         for key, array in arrays.items():
             np.save(Path(name, f"{key}.npy"), array)
@@ -226,22 +227,19 @@ def main() -> None:
                 )
             if "reference_s" in row:
                 row["ratio"] = round(row["reference_s"] / row["ours_s"], 1)
-            families[work.__name__] = row
+            keep(arguments.dim, n_wells | {work.__name__: row | {"load": round(os.getloadavg()[0], 1)}})
             print(work.__name__, row, flush=True)
     if "activity_of_all" in (arguments.families or ["activity_of_all"]):
-        families["activity_of_all"] = measure(activity_of_all, arrays)[0]
-    keep(arguments.dim, {"n_wells": len(arrays["wells"]), **families})
+        keep(arguments.dim, n_wells | {"activity_of_all": measure(activity_of_all, arrays)[0]})
+    print(RESULT.read_text())
 
 
 def keep(dim: int, rows: dict[str, Any]) -> None:
-    """Prints all results, those of other families and dimensions beside the new ones, and keeps them."""
+    """Keeps results beside those of other families and dimensions."""
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"goal_at_least": 10}
-    machine = {"n_cpus": os.cpu_count(), "load_at_the_end": round(os.getloadavg()[0], 2)}
-    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | machine | rows
-    text = json.dumps(kept, indent=1)
+    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | {"n_cpus": os.cpu_count()} | rows
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text + "\n")
-    print(text)
+    RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from cellassets.errors import BenchmarkError
-from cellassets.scoring.published.efaar_map import cluster_separation, relationship_recall
+from cellassets.scoring.published.efaar_map import _kolmogorov_smirnov, cluster_separation, relationship_recall
 from cellassets.scoring.published.efaar_wells import (
     energy_distances,
     perturbation_consistency,
     perturbation_magnitude,
     published_p_values,
 )
+from cellassets.scoring.published.groups import named_codes
 
 UNEXPRESSED = ("U0", "U1", "U2", "U3")
 
@@ -84,6 +86,25 @@ def test_cluster_separation_is_the_published_one(published_table, published_expe
     np.testing.assert_allclose(
         found["p_value"], [0.1363489427761928, 8.954737470868476e-13, 0.049154376774460176], rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("n_levels", [5, 100, 10**9])
+@pytest.mark.parametrize("shift", [-0.2, 0.0, 0.2])
+def test_the_test_of_many_pairs_is_that_of_scipy(n_levels, shift):
+    rng = np.random.default_rng(3)
+    within = np.round((rng.random(66) + shift) * n_levels)
+    between = np.round(rng.random(13_000) * n_levels)
+    expected = stats.ks_2samp(within, between)
+    found = _kolmogorov_smirnov(within, between)
+    assert found == pytest.approx((expected.statistic, expected.pvalue), rel=1e-9)
+
+
+@pytest.mark.parametrize("labels", [["b", "a", "b", "c"], [3, 1, 3, 2]])
+def test_labels_get_the_places_that_numpy_gives_them(labels):
+    names, codes = named_codes(np.array(labels))
+    expected, places = np.unique(labels, return_inverse=True)
+    np.testing.assert_array_equal(names, expected)
+    np.testing.assert_array_equal(codes, places)
 
 
 def test_turning_and_stretching_all_vectors_changes_no_cosine_statistic(published_table):

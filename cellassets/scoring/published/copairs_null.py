@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 from cellassets.scoring.published.copairs import AveragePrecision
-from cellassets.scoring.published.groups import BLOCK_VALUES
+from cellassets.scoring.published.groups import BLOCK_VALUES, named_codes
 from cellassets.scoring.statistics import benjamini_hochberg
 
 
@@ -33,7 +33,7 @@ def mean_average_precision(
     Source: Kalinin et al. (2025), Nat. Commun. 16:5181; copairs 0.5.5.
     """
     kept = np.flatnonzero(scores.n_positives > 0)
-    names, code = np.unique(group[kept], return_inverse=True)
+    names, code = named_codes(group[kept])
     n_profiles = np.bincount(code)
     values = np.bincount(code, scores.value[kept]) / n_profiles
     configurations, which = np.unique(

@@ -12,7 +12,7 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 from cellassets.errors import BenchmarkError
-from cellassets.scoring.published.groups import group_sums, grouped_blocks
+from cellassets.scoring.published.groups import group_sums, grouped_blocks, named_codes
 
 LEAST_SQUARED_DISTANCE = 1e-8  # below it geomloss takes this for the square, so a well is 1e-4 from itself
 N_WELLS_OF_MAGNITUDE = 5
@@ -36,7 +36,7 @@ def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: 
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal consistency.
     """
-    names, group = np.unique(perturbation, return_inverse=True)
+    names, group = named_codes(perturbation)
     n_wells = np.bincount(group)
     sums, lengths = group_sums(wells, group, len(names))
     pairs = n_wells * (n_wells - 1)
@@ -79,15 +79,13 @@ def perturbation_magnitude(
     if len(control_rows) > max_controls:
         control_rows = np.random.default_rng(seed).choice(control_rows, max_controls, replace=False)
     others = np.flatnonzero(perturbation != control)
-    names, group = np.unique(perturbation[others], return_inverse=True)
+    names, group = named_codes(perturbation[others])
     n_wells = np.bincount(group, minlength=len(names))
     values = np.full(len(names), np.nan)
     is_scored = n_wells >= N_WELLS_OF_MAGNITUDE
     rows = others[is_scored[group]]
     if len(rows):
-        values[is_scored] = energy_distances(
-            wells, rows, np.unique(perturbation[rows], return_inverse=True)[1], controls=control_rows
-        )
+        values[is_scored] = energy_distances(wells, rows, named_codes(perturbation[rows])[1], controls=control_rows)
     return _against_null(names, n_wells, values, unexpressed=unexpressed, side="right")
 
 

@@ -6,11 +6,29 @@ Which pairs count and what is computed of them is the business of the modules th
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 Rows = Int[np.ndarray, "..."]
 BLOCK_VALUES = 1 << 22  # pairs held at once: 32 MiB in double precision
 GROUP_ROWS = 512  # small groups are taken together up to this many rows
+
+
+def named_codes(labels: Shaped[np.ndarray, "row"]) -> tuple[Shaped[np.ndarray, "name"], Int[np.ndarray, "row"]]:
+    """Returns the different labels in order, and the place of each row's among them.
+
+    The same as `numpy.unique`, which takes ten times as long over text.
+
+    Args:
+        labels: names or numbers.
+    """
+    if labels.dtype.kind not in "UO":
+        names, codes = np.unique(labels, return_inverse=True)
+        return names, codes
+    listed = pl.Series(labels)
+    different = listed.unique().sort()
+    place = listed.replace_strict(different, np.arange(len(different)), return_dtype=pl.Int64)
+    return different.to_numpy().astype(labels.dtype), place.to_numpy()
 
 
 def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
@@ -21,7 +39,7 @@ def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"
     """
     combined = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
-        values, codes = np.unique(column, return_inverse=True)
+        values, codes = named_codes(column)
         combined = np.unique(combined * len(values) + codes, return_inverse=True)[1]
     return combined
 
