@@ -11,17 +11,15 @@ from scipy import stats
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.mapping.relate import combination_parts, is_combination
-from cellassets.scoring import potency, statistics
+from cellassets.scoring import potency
 from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compound_targets import area_under_curve, average_precision
 from cellassets.scoring.dose_trend import page_ranks, pair_signs
 from cellassets.scoring.effect_size import effect_sizes
 from cellassets.scoring.neighbour_sharing import jaccard_index, partner_shares
-from cellassets.scoring.node_permutation import node_permutations, permuted_lookups
 from cellassets.scoring.potency import half_effect_dose, rank_correlations
 from cellassets.scoring.rank_overlap import overlap_depth, overlap_weights
-from cellassets.scoring.strata import plate_strata
 from cellassets.tables.parquet import vectors, with_vectors
 
 NEW = ("analogies", "cell_type_generalisation", "compound_targets", "dose_response", "proximity_bias")
@@ -346,31 +344,6 @@ def test_names_of_combinations():
 
 
 # --- what they share
-
-
-def test_permuted_lookups_are_those_of_the_whole_table(monkeypatch):
-    rng = np.random.default_rng(3)
-    table = rng.random((7, 8))
-    table[:, 7] = 0.0
-    permutations = node_permutations(np.array([0, 0, 0, 0, 1, 1, 1]), 5, rng)
-    units, columns = np.array([1, 4, 6]), np.array([[0, 2], [5, 7], [3, 1]])
-    monkeypatch.setattr(statistics, "BLOCK_VALUES", 15)
-    found = np.zeros((6, 3, 2))
-    for draw, here, values in permuted_lookups(lambda a, b: table[a:b], columns, permutations, units):
-        found[draw, here] = values
-    for draw, permutation in enumerate(permutations):
-        moved = [*permutation, 7]
-        for number, unit in enumerate(units):
-            assert found[draw, number].tolist() == [table[permutation[unit], moved[c]] for c in columns[number]]
-    assert (permutations[:, :4] < 4).all()
-    assert permutations[0].tolist() == list(range(7))
-
-
-def test_a_stratum_is_the_plate_with_most_wells(judge):
-    judged = judge(seed=8, n_batches=2)
-    plate = np.where((np.array(judged.units) == "GENE001") & (judged.plate_index == 0), 3, judged.plate_index)
-    found = plate_strata(replace(judged, plate_index=plate), ["GENE000", "GENE001"])
-    assert found.tolist() == [0, 3]
 
 
 def test_pairs_of_wells_have_no_trend_with_one_dose_a_plate(judge):
