@@ -18,7 +18,7 @@ from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 
 N_SEEDS = 200
-N_COMPARISONS = 60
+N_COMPARISONS = 40
 SMALL = {"n_complexes": 2, "n_lone_genes": 4, "n_guides_per_gene": 2, "n_controls_per_plate": 8, "n_features": 8}
 NUISANCES = {"batch_effect": 6.0, "plate_effect": 3.0}
 NULLS = {
@@ -100,7 +100,7 @@ def test_a_batch_effect_is_found_before_alignment(judge_wells, score_by, seed):
 
 def two_equal_models(judge_wells, score_by, seed):
     """Comparisons of two models that see the same biology, each with noise of its own."""
-    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=8, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
+    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=4, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
     wells, known = simulate_wells(design)
     rng = np.random.default_rng(seed + 20_000)
     tables = []

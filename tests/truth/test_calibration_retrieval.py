@@ -20,7 +20,7 @@ from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 
 N_SEEDS = 200
-N_COMPARISONS = 60
+N_COMPARISONS = 40
 SMALL = {"n_complexes": 2, "n_lone_genes": 4, "n_guides_per_gene": 2, "n_controls_per_plate": 8, "n_features": 8}
 NUISANCES = {"batch_effect": 6.0, "plate_effect": 3.0}
 NULLS = {
@@ -77,8 +77,9 @@ def test_power_grows_with_the_effect_and_with_replicates(judge_wells, score_by, 
 def test_labels_that_have_nothing_to_do_with_strong_effects_are_not_retrieved(p_values, judge_wells, score_by, label):
     found = p_values()
     for seed in range(N_SEEDS):
-        compounds = {"n_guides_per_gene": 1, "n_compounds": 16, "n_doses": 2} if label == "target" else {}
-        design = SimulatedWells(seed=seed, **{**SMALL, "gene_effect": 3.0, "n_complexes": 3, **compounds})
+        compounds = {"n_guides_per_gene": 1, "n_complexes": 2, "n_compounds": 24, "n_doses": 2}
+        changes = compounds if label == "target" else {"n_complexes": 3}
+        design = SimulatedWells(seed=seed, **{**SMALL, "gene_effect": 3.0, **changes})
         wells, known = simulate_wells(design)
         wells, known = RELABELLED[label](wells, known, np.random.default_rng(seed + 30_000))
         found.add(label, score_by("phenotypic_consistency", judge_wells(wells, known), seed, label=label), seed)
@@ -108,7 +109,7 @@ RELABELLED = {"gene": genes_exchanged, "set": members_exchanged, "target": targe
 
 def two_equal_models(judge_wells, score_by, seed):
     """Comparisons of two models that see the same biology, each with noise of its own."""
-    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=8, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
+    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=4, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
     wells, known = simulate_wells(design)
     rng = np.random.default_rng(seed + 20_000)
     tables = []

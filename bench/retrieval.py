@@ -1,0 +1,271 @@
+"""Retrieval and batch benchmarks on 70,000 wells: against plain transcriptions, against copairs, and as a whole.
+
+1,000 genes, 4 guides each, in each of 16 batches of 12 plates; 31 controls a plate, 15 of them held out; 128 features.
+- Average precision: ours, as the benchmark observes it, against the published formula written out for each profile;
+  and copairs itself where `--reference-python` names an interpreter that has it. All on one plate of every batch.
+- Nearest neighbour in other batches, and the linear probe: ours on all wells against a loop over `N_LOOP_WELLS` wells.
+- Each benchmark as a whole, with its default parameters, and the most memory that the process held until then.
+Values must agree. Prints JSON, keeps it in bench/results/retrieval.json.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cellassets.mapping.neighbours import nearest_elsewhere
+from cellassets.mapping.relate import unit_rows
+from cellassets.scoring.average_precision import average_precisions, grouped_queries, ranks_of_others
+from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.linear_probe import group_sums, metric_of, moments, nearest_class, summed_fourth_powers
+
+RESULT = Path(__file__).parent / "results" / "retrieval.json"
+N_GENES, N_GUIDES, N_BATCHES, N_PLATES, N_CONTROLS = 1000, 4, 16, 12, 31
+N_LOOP_WELLS = 500
+NAMES = (
+    "phenotypic_activity",
+    "phenotypic_consistency",
+    "held_out_batch_classification",
+    "leftover_batch_effect",
+)
+COPAIRS = """
+import sys, time
+import numpy as np, pandas as pd
+from copairs.map import average_precision
+data = np.load(sys.argv[1])
+meta = pd.DataFrame({"unit": data["unit"], "is_control": data["is_control"]})
+started = time.perf_counter()
+found = average_precision(meta, data["wells"], ["unit"], [], [], ["unit", "is_control"], progress_bar=False)
+elapsed = time.perf_counter() - started
+np.savez(sys.argv[2], ap=found["average_precision"].to_numpy()[~data["is_control"]], seconds=elapsed)
+"""
+
+
+def screen(n_features: int) -> JudgedMap:
+    """Returns a screen of 70,000 wells as benchmarks see it."""
+    rng = np.random.default_rng(0)
+    guide = np.arange(N_GENES * N_GUIDES)
+    on_plate = [
+        np.concatenate([guide[guide % N_PLATES == plate], np.full(N_CONTROLS, -1)]) for plate in range(N_PLATES)
+    ]
+    one_batch, plate = np.concatenate(on_plate), np.repeat(np.arange(N_PLATES), [len(rows) for rows in on_plate])
+    treatment = np.tile(one_batch, N_BATCHES)
+    batch = np.repeat(np.arange(N_BATCHES), len(one_batch))
+    gene = treatment // N_GUIDES
+    is_control = treatment < 0
+    effects = rng.standard_normal((N_GENES + 1, n_features)).astype(np.float32) * 0.4
+    effects[-1] = 0
+    vectors = rng.standard_normal((len(treatment), n_features), dtype=np.float32) + effects[gene]
+    names = np.array([f"GENE{number:04d}" for number in range(N_GENES)] + ["EMPTY"])[gene]
+    wells = pl.DataFrame(
+        {
+            "experiment_id": [f"SIM-{number + 1:02d}" for number in batch],
+            "plate_id": [f"Plate{number + 1:02d}" for number in np.tile(plate, N_BATCHES)],
+            "well_id": [f"W{number:05d}" for number in range(len(treatment))],
+            "batch_id": [f"SIM-{number + 1:02d}" for number in batch],
+            "perturbation_id": [f"{n}_g{t % N_GUIDES}" for n, t in zip(names, treatment, strict=True)],
+            "perturbation_kind": np.where(is_control, "control", "gene"),
+            "gene_symbol": [None if empty else name for name, empty in zip(names, is_control, strict=True)],
+            "compound_id": pl.Series([None] * len(names), dtype=pl.String),
+            "concentration_um": pl.Series([None] * len(names), dtype=pl.Float64),
+        }
+    )
+    return JudgedMap(
+        wells=wells,
+        vectors=vectors,
+        units=tuple(names.tolist()),
+        is_treatment=~is_control,
+        is_held_out_control=is_control & (np.arange(len(names)) % 2 == 0),
+        plate_index=batch * N_PLATES + np.tile(plate, N_BATCHES),
+        map_table=pl.DataFrame(),
+    )
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Returns what a call returns, and its wall time."""
+    started = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - started
+
+
+def transcribed(wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Average precision a profile at a time: rank positives and controls by cosine, mean precision at the positives."""
+    found = []
+    for number, well in enumerate(wells):
+        positives = np.delete(wells, number, axis=0)[np.delete(unit, number) == unit[number]]
+        listed = np.concatenate([positives, controls])
+        cosines = listed @ well / np.linalg.norm(listed, axis=1) / np.linalg.norm(well)
+        is_positive = np.arange(len(listed)) < len(positives)
+        is_positive = is_positive[np.argsort(-cosines)]
+        precision = np.cumsum(is_positive) / np.arange(1, len(listed) + 1)
+        found.append(precision[is_positive].mean())
+    return np.array(found)
+
+
+def ours(wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Average precision as the benchmark observes it, unit after unit."""
+    found = np.empty(len(wells))
+    rows, others = unit_rows(wells), unit_rows(controls)
+    for number in np.unique(unit):
+        own = np.flatnonzero(unit == number)
+        ranks = ranks_of_others(np.concatenate([rows[own], others]))
+        partners = [np.delete(np.arange(len(own)), place) for place in range(len(own))]
+        flags = [np.ones(len(own) - 1, dtype=bool)] * len(own)
+        (group,) = grouped_queries(range(len(own)), partners, flags)
+        placed = np.arange(len(own))[None]
+        found[own] = average_precisions(group, ranks, placed, are_others_negatives=True)[0]
+    return found
+
+
+def measure_average_precision(judged: JudgedMap, reference_python: str | None) -> dict[str, Any]:
+    """Returns times on the guides of the first plate of every batch: they share all their plates."""
+    here = judged.plate_index % N_PLATES == 0
+    is_treated, is_control = here & judged.is_treatment, here & judged.is_held_out_control
+    wells, controls = judged.vectors[is_treated], judged.vectors[is_control]
+    names = judged.wells["perturbation_id"].to_numpy()[is_treated]
+    unit = np.unique(names, return_inverse=True)[1]
+    mine, own_s = timed(lambda: ours(wells, unit, controls))
+    plain, plain_s = timed(lambda: transcribed(wells, unit, controls))
+    result = {"n_profiles": len(wells), "n_controls": len(controls), "ours_s": own_s, "transcribed_s": plain_s}
+    result |= {"transcribed_to_ours": plain_s / own_s, "largest_difference": float(np.abs(mine - plain).max())}
+    if reference_python is None:
+        return result
+    theirs, seconds = run_copairs(reference_python, wells, unit, controls)
+    difference = float(np.abs(mine - theirs).max())
+    return result | {"copairs_s": seconds, "copairs_to_ours": seconds / own_s, "largest_difference_copairs": difference}
+
+
+def run_copairs(python: str, wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns copairs' average precisions and the seconds it took for them, without its start."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, found = Path(folder) / "data.npz", Path(folder) / "found.npz"
+        is_control = np.arange(len(wells) + len(controls)) >= len(wells)
+        # every control a unit of its own: copairs would otherwise rank controls for controls too
+        units = np.concatenate([unit, unit.max() + 1 + np.arange(len(controls))])
+        np.savez(data, wells=np.concatenate([wells, controls]), unit=units, is_control=is_control)
+        subprocess.run([python, "-W", "ignore", "-c", COPAIRS, str(data), str(found)], check=True)
+        with np.load(found) as values:
+            return values["ap"], float(values["seconds"])
+
+
+def measure_neighbours(judged: JudgedMap) -> dict[str, Any]:
+    """Returns seconds a thousand wells of the nearest neighbour in other batches."""
+    wells = unit_rows(judged.vectors[judged.is_treatment]).astype(np.float32)
+    batch = judged.wells["batch_id"].to_numpy()[judged.is_treatment]
+    group = np.unique(batch, return_inverse=True)[1]
+    found, own_s = timed(lambda: nearest_elsewhere(wells, np.arange(len(wells)), group)[:, 0])
+    asked = np.random.default_rng(1).choice(len(wells), N_LOOP_WELLS, replace=False)
+
+    def loop() -> list[int]:
+        nearest = []
+        for well in asked:
+            elsewhere = np.flatnonzero(group != group[well])
+            nearest.append(elsewhere[np.argmax(wells[elsewhere] @ wells[well])])
+        return nearest
+
+    plain, plain_s = timed(loop)
+    per_own, per_plain = 1000 * own_s / len(wells), 1000 * plain_s / N_LOOP_WELLS
+    return {
+        "n_wells": len(wells),
+        "n_loop_wells": N_LOOP_WELLS,
+        "ours_s": own_s,
+        "ours_s_per_1000": per_own,
+        "loop_s_per_1000": per_plain,
+        "loop_to_ours": per_plain / per_own,
+        "agree_frac": float((found[asked] == np.array(plain)).mean()),
+    }
+
+
+def measure_probe(judged: JudgedMap) -> dict[str, Any]:
+    """Returns seconds of the linear probe on one held-out batch: fit once, then a permutation, against a refit."""
+    wells = judged.vectors[judged.is_treatment]
+    label = np.unique(np.array(judged.units)[judged.is_treatment], return_inverse=True)[1]
+    is_here = judged.wells["batch_id"].to_numpy()[judged.is_treatment] == "SIM-01"
+    train, test, test_label = wells[~is_here], wells[is_here], label[is_here]
+
+    def fit() -> Any:
+        training = moments(wells).less(moments(wells[is_here]))
+        metric = metric_of(training, summed_fourth_powers(wells, ~is_here, training.mean))
+        return metric, metric.apply(test)
+
+    def answer() -> np.ndarray:
+        counts = np.bincount(label[~is_here])
+        means = metric.apply(group_sums(train, label[~is_here], N_GENES) / counts[:, None])
+        return nearest_class(rows, means, test_label, counts > 0)[0]
+
+    def loop() -> list[bool]:
+        centred = (train - train.mean(axis=0)).astype(np.float64)
+        inverse = np.linalg.inv(np.cov(centred, rowvar=False, bias=True))
+        means = np.stack([train[label[~is_here] == gene].mean(axis=0) for gene in range(N_GENES)])
+        rights = []
+        for well, own in zip(test[:N_LOOP_WELLS], test_label, strict=False):
+            distances = [(well - mean) @ inverse @ (well - mean) for mean in means]
+            rights.append(bool(np.argmin(distances) == own))
+        return rights
+
+    (metric, rows), fit_s = timed(fit)
+    found, own_s = timed(answer)
+    plain, plain_s = timed(loop)
+    per_plain = plain_s / min(N_LOOP_WELLS, len(test)) * len(test)
+    return {
+        "n_test_wells": len(test),
+        "n_loop_wells": N_LOOP_WELLS,
+        "fit_s": fit_s,
+        "permutation_s": own_s,
+        "loop_s": per_plain,
+        "loop_to_ours": per_plain / (fit_s + own_s),
+        "agree_frac": float((found[:N_LOOP_WELLS] == np.array(plain)).mean()),
+    }
+
+
+def measure_benchmarks(judged: JudgedMap) -> dict[str, Any]:
+    """Returns seconds and the most memory so far, in GiB, of each benchmark with its default parameters."""
+    found = {}
+    for name in NAMES:
+        chosen = BENCHMARKS[name]
+        rows, seconds = timed(lambda chosen=chosen: chosen.score(judged, chosen.parameters()))
+        headline = next(row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        found[name] = {"seconds": seconds, "value": headline.value, "p_value": headline.p_value, "peak_gib": peak}
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """Returns nested numbers with four digits."""
+    if isinstance(value, dict):
+        return {name: rounded(entry) for name, entry in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Measures, prints and keeps everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference-python", help="an interpreter that has copairs")
+    parser.add_argument("--n-features", type=int, default=128)
+    arguments = parser.parse_args()
+    judged = screen(arguments.n_features)
+    result = {
+        "n_wells": len(judged.units),
+        "n_features": arguments.n_features,
+        "average_precision": measure_average_precision(judged, arguments.reference_python),
+        "nearest_neighbour": measure_neighbours(judged),
+        "linear_probe": measure_probe(judged),
+        "benchmarks": measure_benchmarks(judged),
+    }
+    text = json.dumps(rounded(result), indent=1)
+    if arguments.n_features == 128:
+        RESULT.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
