@@ -8,7 +8,9 @@ reference runs once; `load` is the machine's after it, others' work included, an
 ours allocated beyond the arrays it was given. Prints JSON, keeps it in bench/results/benchmarks.json beside the other
 numbers of dimensions.
 
-    python bench/benchmarks.py --dim 128 --reference-python /path/to/python
+One thread for both sides, since those of a small matrix product wait for each other where others use the machine:
+
+    OMP_NUM_THREADS=1 python bench/benchmarks.py --dim 128 --reference-python /path/to/python
 """
 
 import argparse
@@ -237,7 +239,7 @@ def main() -> None:
 def keep(dim: int, rows: dict[str, Any]) -> None:
     """Keeps results beside those of other families and dimensions."""
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"goal_at_least": 10}
-    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | {"n_cpus": os.cpu_count()} | rows
+    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | {"n_threads": os.environ.get("OMP_NUM_THREADS", "all")} | rows
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 
