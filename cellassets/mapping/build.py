@@ -27,7 +27,7 @@ from cellassets.tables.parquet import read_table, read_tables, vectors, with_vec
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, QUALITY, SITE_EMBEDDINGS, WELL_EMBEDDINGS
 
-MAP_CODE_VERSION = "1"
+MAP_CODE_VERSION = "2"
 GENE_ARMS_NAME = "gene_arms.csv"
 
 
@@ -115,6 +115,7 @@ def build_map(
         write_table(table, artifact.folder(plan.fingerprint) / name, schema)
     summary = {
         "dataset_fingerprint": plan.inputs["dataset_fingerprint"],
+        "cell_types": sorted(filtered.wells["cell_type"].unique().to_list()),
         "n_perturbations": units.filter(pl.col("control_kind").is_null()).height,
         "n_wells": filtered.wells.height,
         "n_wells_dropped": filtered.n_wells_dropped,

@@ -29,6 +29,8 @@ FINGERPRINT_COLUMNS = (
     "perturbation_id",
     "perturbation_kind",
     "gene_symbol",
+    "guide_id",
+    "compound_id",
     "concentration_um",
     "control_kind",
 )

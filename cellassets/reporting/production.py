@@ -5,10 +5,11 @@ alias. A run that was cut off between the two finds the decision and moves the a
 record is what counts: an alias that was moved by hand is put back by the next decision.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field
+from pydantic import StringConstraints
 
 from cellassets.artifact import Artifact, Plan, Record
 from cellassets.configuration import Parameters, validate
@@ -17,19 +18,19 @@ from cellassets.lake import Lake
 from cellassets.registry import ModelEntry, Registry
 from cellassets.reporting.leaderboard import Protocols, published_scores
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.gate import Decision, GatePolicy, judge_candidate
+from cellassets.scoring.gate import Decision, GatePolicy, Pair, judge_candidate
 from cellassets.tables.parquet import read_table, write_table
 from cellassets.tables.schemas import GATE, SCORES
 
 CHAMPION, CANDIDATE = "champion", "candidate"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 class Override(Parameters):
     """A person puts the candidate into production whatever the gate says, and says why."""
 
-    approved_by: str = Field(min_length=1)
-    reason: str = Field(min_length=10)
+    approved_by: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
 
 
 def load_override(reason: str | None, approved_by: str | None) -> Override | None:
@@ -98,21 +99,33 @@ def decide_production(
         override: puts the candidate into production whatever the comparisons say.
 
     Raises:
-        RegistryError: candidate or champion is not in the registry.
+        RegistryError: the candidate is not in the registry; or the champion is not, and there is no override.
         BenchmarkError: the candidate is the champion by no decision of this gate.
     """
-    chosen, champion = find_candidate(registry, candidate), current_champion(lake, registry)
+    chosen = find_candidate(registry, candidate)
+    champion = _champion_to_beat(lake, registry, override)
     artifact = lake.production_model()
     if champion is not None and champion.key == chosen.key:
         return _already(artifact, registry, chosen)
-    fresh = _fresh_scores(lake, protocols, [entry.key for entry in (chosen, champion) if entry is not None])
-    plan = _plan(chosen, champion, fresh, policy, override)
+    published = _read_published(lake, protocols, [entry.key for entry in (chosen, champion) if entry is not None])
+    plan = _plan(chosen, champion, published, policy, override)
     if not artifact.is_done(plan):
-        _publish(artifact, registry, plan, _decide(chosen, champion, fresh, policy))
+        _publish(artifact, registry, plan, _decide(chosen, champion, published, policy))
     record = artifact.record()
     if record.summary["champion"] is not None:
         registry.move_alias(CHAMPION, record.summary["champion"])
     return record
+
+
+def _champion_to_beat(lake: Lake, registry: Registry, override: Override | None) -> ModelEntry | None:
+    """The model in production; None too where it was deleted from the registry and a person decides without it."""
+    try:
+        return current_champion(lake, registry)
+    except RegistryError as error:
+        if override is not None:
+            return None
+        message = f"{error}; it is in production and cannot be compared with: restore it, or decide by an override"
+        raise RegistryError(message) from error
 
 
 def _already(artifact: Artifact, registry: Registry, chosen: ModelEntry) -> Record:
@@ -124,27 +137,55 @@ def _already(artifact: Artifact, registry: Registry, chosen: ModelEntry) -> Reco
     return record
 
 
-def _fresh_scores(lake: Lake, protocols: Protocols, model_keys: list[str]) -> dict[str, tuple[Artifact, Record]]:
-    """Scores of these models that would be taken the same way now, by benchmark/dataset/model."""
-    found = {}
+@dataclass(frozen=True)
+class _Published:
+    """What is published of the models: scores that would be taken the same way now, and where there are others."""
+
+    fresh: dict[str, tuple[Artifact, Record]]
+    judged_on: dict[str, set[Pair]]
+
+    def scores(self) -> pl.DataFrame:
+        """SCORES rows by the protocols of now."""
+        found = (
+            read_table(artifact.path("scores.parquet", record), SCORES) for artifact, record in self.fresh.values()
+        )
+        return pl.concat([SCORES.empty(), *found])
+
+    def silent_for(self, model_key: str) -> set[Pair]:
+        """Where the model has nothing to be judged on."""
+        records = (record for _, record in self.fresh.values() if record.inputs["model_key"] == model_key)
+        return {_pair(record) for record in records if "does_not_apply" in record.summary}
+
+
+def _read_published(lake: Lake, protocols: Protocols, model_keys: list[str]) -> _Published:
+    published = _Published({}, {key: set() for key in model_keys})
     for name, artifact, record in published_scores(lake):
-        axes = [record.inputs[axis] for axis in ("benchmark_name", "dataset_id", "model_key")]
-        if axes[2] in model_keys and protocols(*axes) == record.inputs["protocol_fingerprint"]:
-            found[name] = (artifact, record)
-    return found
+        key = str(record.inputs["model_key"])
+        if key not in model_keys:
+            continue
+        if "does_not_apply" not in record.summary:
+            published.judged_on[key].add(_pair(record))
+        if protocols(*_pair(record), key) == record.inputs["protocol_fingerprint"]:
+            published.fresh[name] = (artifact, record)
+    return published
+
+
+def _pair(record: Record) -> Pair:
+    return str(record.inputs["benchmark_name"]), str(record.inputs["dataset_id"])
 
 
 def _plan(
     chosen: ModelEntry,
     champion: ModelEntry | None,
-    fresh: dict[str, tuple[Artifact, Record]],
+    published: _Published,
     policy: GatePolicy,
     override: Override | None,
 ) -> Plan:
     inputs = {
         "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
         "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
-        "scores": {name: record.fingerprint for name, (_, record) in fresh.items()},
+        "scores": {name: record.fingerprint for name, (_, record) in published.fresh.items()},
+        "judged_on": {key: sorted(map(list, pairs)) for key, pairs in published.judged_on.items()},
         "policy": policy.model_dump(mode="json"),
         "override": None if override is None else override.model_dump(mode="json"),
         "code_version": CODE_VERSION,
@@ -152,19 +193,17 @@ def _plan(
     return Plan("production_model", inputs)
 
 
-def _decide(
-    chosen: ModelEntry, champion: ModelEntry | None, fresh: dict[str, tuple[Artifact, Record]], policy: GatePolicy
-) -> Decision:
-    tables = [read_table(artifact.path("scores.parquet", record), SCORES) for artifact, record in fresh.values()]
-    scores = pl.concat(tables) if tables else SCORES.empty()
+def _decide(chosen: ModelEntry, champion: ModelEntry | None, published: _Published, policy: GatePolicy) -> Decision:
     if champion is None:
-        return _first(scores, policy, chosen.key)
-    silent = {
-        (str(record.inputs["benchmark_name"]), str(record.inputs["dataset_id"]))
-        for _, record in fresh.values()
-        if "does_not_apply" in record.summary
-    }
-    return judge_candidate(scores, policy, candidate=chosen.key, champion=champion.key, does_not_apply=silent)
+        return _first(published.scores(), policy, chosen.key)
+    return judge_candidate(
+        published.scores(),
+        policy,
+        candidate=chosen.key,
+        champion=champion.key,
+        champion_judged_on=published.judged_on[champion.key],
+        does_not_apply=published.silent_for(chosen.key) & published.silent_for(champion.key),
+    )
 
 
 def _first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Decision:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import BenchmarkError
 from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.replicates import check_replicates
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ def compared_wells(
         rng: draws them.
 
     Raises:
-        BenchmarkError: there is no such perturbation.
+        NotApplicable: no perturbation has two wells.
+        BenchmarkError: those that have are not on plates with such controls.
     """
+    check_replicates(judged)
     units = np.array(judged.units)
     held_out = np.flatnonzero(judged.is_held_out_control)
     controls = held_out[at_most(judged.plate_index[held_out], max_controls_per_plate, rng)]

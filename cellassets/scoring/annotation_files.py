@@ -93,8 +93,14 @@ def _gene_sets(path: UPath) -> pl.DataFrame:
 
 def _clusters(path: UPath) -> pl.DataFrame:
     """EFAAR's clusters: a set a line: name, a tab, members separated by spaces."""
-    lines = _lines(path)
-    return _sets(path, [(fields[0], " ".join(fields[1:]).split()) for fields in lines], "name, a tab, members")
+    sets = [(fields[0], " ".join(fields[1:]).split()) for fields in _lines(path)]
+    if all(len(members) == 1 for _, members in sets):
+        message = (
+            f"{path}: no line has a second member, so these are no clusters (name, a tab, members apart by spaces); "
+            f"of a table the first line must name its columns, such as {' and '.join(COLUMNS['pairs'])}"
+        )
+        raise AnnotationError(message)
+    return _sets(path, sets, "name, a tab, members")
 
 
 def _sets(path: UPath, sets: list[tuple[str, list[str]]], form: str) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from cellassets.errors import AnnotationError
 from cellassets.scoring.annotation_files import read_source, source_kind
 
 SUFFIXES = (".csv", ".txt", ".tsv", ".gmt")
+MAX_SET_MEMBERS = 200
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Annotations:
     """All sources that a map is judged against, by kind and name.
 
     Attributes:
-        pairs: entity1 < entity2, each pair once; the pairs within the sets of a set source are there too.
+        pairs: entity1 < entity2, each pair once; those within the sets of a set source too (`pairs_within`).
         sets: set_id, member; a member may be in several sets.
         targets: compound_id, gene_symbol.
         gene_arms: gene_symbol, chromosome_arm (such as 1p or Xq), each gene once.
@@ -92,6 +93,11 @@ def _files_of(folder: UPath, kinds: Collection[str], names: Collection[str] | No
 
 
 def pairs_within(sets: pl.DataFrame) -> pl.DataFrame:
-    """Returns all pairs of members of one set: entity1 < entity2, each once."""
+    """Returns all pairs of members of one set: entity1 < entity2, each once.
+
+    Sets of more than `MAX_SET_MEMBERS` are left out: "metabolism" is no relationship, and its pairs would outnumber all
+    others.
+    """
+    sets = sets.filter(pl.len().over("set_id") <= MAX_SET_MEMBERS)
     joined = sets.join(sets, on="set_id", suffix="_2").filter(pl.col("member") < pl.col("member_2"))
     return joined.select(entity1="member", entity2="member_2").unique().sort("entity1", "entity2")

@@ -32,7 +32,8 @@ def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
         chosen = BENCHMARKS.get(str(labels["benchmark_name"]))
         if chosen is None:  # of a benchmark that was taken out since
             continue
-        units = group.filter(pl.col("metric") == chosen.unit_metric)
+        # a summary may have the units' metric; it is no unit
+        units = group.filter((pl.col("metric") == chosen.unit_metric) & (pl.col("level") != "summary"))
         for first, second in combinations(sorted(units["model_key"].unique().to_list()), 2):
             difference = paired_difference(units, first, second)
             if difference is not None:
@@ -60,7 +61,7 @@ def paired_difference(units: pl.DataFrame, first: str, second: str) -> Mean | No
         return None
     shared = _side_by_side(units.filter(pl.col("level") == "control"), first, second).fill_null(0.0)
     names = both["perturbation_id"].to_list()
-    is_pair = units["unit"][0] == "pair"
+    is_pair = units.filter(pl.col("level") == "perturbation")["unit"][0] == "pair"
     nodes = np.array([name.split(PAIR_SEPARATOR) for name in names] if is_pair else names).reshape(len(names), -1)
     return mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
 

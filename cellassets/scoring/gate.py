@@ -1,10 +1,14 @@
 """The production gate: may a candidate replace the champion? Pure: scores in, a decision with its numbers out.
 
 A candidate must be better on the deciding benchmark and not worse on any guarded one, in paired comparisons on the same
-perturbations, corrected over all comparisons that the gate makes. Who asks, and what follows, is in
-`cellassets.reporting.production`.
+perturbations. Who asks, and what follows, is in `cellassets.reporting.production`.
+
+Every comparison must be passed, so a correction over them can only be needed where a pass is what chance may give: the
+deciding ones are corrected among each other. A guard is passed unless a loss is found; corrected over many guards,
+every one of them would let more through.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,12 +19,15 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compare import compare_models
 from cellassets.tables.schemas import GATE
 
+Pair = tuple[str, str]  # benchmark, dataset
+
 
 class Guard(Parameters):
     """A benchmark on which the candidate must not be worse.
 
-    Worse is a significant loss; and, where `margin` is given, a loss of more than that cannot be ruled out (the lower
-    end of the difference's 95% interval lies beyond it). The margin is in the units of the benchmark's headline.
+    Worse is a loss with p at most `alpha`; and, where `margin` is given, a loss of more than that cannot be ruled out
+    (the lower end of the difference's 95% interval lies beyond it). The margin is in the units of the benchmark's
+    headline.
     """
 
     benchmark_name: str
@@ -31,8 +38,8 @@ class GatePolicy(Parameters):
     """What a candidate must show.
 
     `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`; `guarded` are those that
-    it must not be worse on, on all of `datasets` (None: every dataset that either model was judged on). `alpha` is the
-    false discovery rate over all comparisons of one decision (Benjamini and Hochberg).
+    it must not be worse on, on all of `datasets` (None: every dataset that the champion was judged on by that
+    benchmark). `alpha` bounds the q-values of deciding comparisons (Benjamini and Hochberg), the p-values of guarded.
     """
 
     deciding: str = "known_relationships"
@@ -51,6 +58,9 @@ class GatePolicy(Parameters):
         if len(set(names)) < len(names) or self.deciding in names:
             message = "each benchmark once: the deciding one is no guard, and a guard is named once"
             raise ValueError(message)
+        if not BENCHMARKS[self.deciding].is_higher_better:
+            message = f"{self.deciding} measures a defect (lower is better); it can be guarded, and not decide"
+            raise ValueError(message)
         return self
 
 
@@ -68,7 +78,13 @@ class Decision:
 
 
 def judge_candidate(
-    scores: pl.DataFrame, policy: GatePolicy, *, candidate: str, champion: str, does_not_apply: set[tuple[str, str]]
+    scores: pl.DataFrame,
+    policy: GatePolicy,
+    *,
+    candidate: str,
+    champion: str,
+    champion_judged_on: Collection[Pair],
+    does_not_apply: Collection[Pair] = (),
 ) -> Decision:
     """Returns whether a candidate may replace the champion.
 
@@ -77,45 +93,58 @@ def judge_candidate(
         policy: what must be shown.
         candidate: a model_key.
         champion: another model_key.
-        does_not_apply: (benchmark, dataset) that has nothing to look at; nothing is asked there.
+        champion_judged_on: benchmark and dataset of all scores that the champion has, stale ones too: there guards ask.
+        does_not_apply: benchmark and dataset where neither model has anything to be judged on; no guard asks there.
     """
-    asked = [pair for pair in _asked(scores, policy) if pair not in does_not_apply]
+    deciding = [(policy.deciding, dataset) for dataset in policy.deciding_datasets]
+    guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
     ours = scores.filter(pl.col("model_key").is_in([candidate, champion]))
-    wanted = pl.DataFrame(asked, schema=["benchmark_name", "dataset_id"], orient="row")
-    found = compare_models(ours.join(wanted, on=["benchmark_name", "dataset_id"], how="semi"))
-    by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
-    rows = [_row(pair, by_pair.get(pair), policy, candidate) for pair in asked]
+    rows = []
+    for role, pairs in (("deciding", deciding), ("guarded", guarded)):
+        wanted = pl.DataFrame(pairs, schema={"benchmark_name": pl.String, "dataset_id": pl.String}, orient="row")
+        found = compare_models(ours.join(wanted, on=wanted.columns, how="semi"))
+        by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
+        rows += [_row(role, pair, by_pair.get(pair), policy, candidate) for pair in pairs]
     comparisons = GATE.conform(pl.DataFrame(rows, schema=GATE.empty().schema), source="gate")
-    return Decision(comparisons, bool(rows) and all(row["is_passed"] for row in rows))
+    return Decision(comparisons, all(row["is_passed"] for row in rows))
 
 
-def _asked(scores: pl.DataFrame, policy: GatePolicy) -> list[tuple[str, str]]:
-    """Benchmark and dataset of every comparison, the deciding ones first."""
-    datasets = policy.datasets or sorted(scores["dataset_id"].unique().to_list())
-    guarded = [(guard.benchmark_name, dataset) for guard in policy.guarded for dataset in datasets]
-    return [*((policy.deciding, dataset) for dataset in policy.deciding_datasets), *guarded]
+def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[Pair]:
+    """Benchmark and dataset of every guarded comparison."""
+    if policy.datasets is not None:
+        return [(guard.benchmark_name, dataset) for guard in policy.guarded for dataset in policy.datasets]
+    return [
+        (guard.benchmark_name, dataset)
+        for guard in policy.guarded
+        for name, dataset in sorted(champion_judged_on)
+        if name == guard.benchmark_name
+    ]
 
 
 def _row(
-    pair: tuple[str, str], found: dict[str, object] | None, policy: GatePolicy, candidate: str
+    role: str, pair: Pair, found: dict[str, object] | None, policy: GatePolicy, candidate: str
 ) -> dict[str, object]:
     """One comparison, seen from the candidate: positive differences are gains."""
     benchmark_name, dataset_id = pair
-    role = "deciding" if benchmark_name == policy.deciding else "guarded"
     margin = next((guard.margin for guard in policy.guarded if guard.benchmark_name == benchmark_name), None)
     shared = {"role": role, "benchmark_name": benchmark_name, "dataset_id": dataset_id, "margin": margin}
     if found is None:
-        reason = f"{benchmark_name} on {dataset_id}: the two models have no scores taken alike; backfill the benchmark"
+        reason = (
+            f"{benchmark_name} on {dataset_id}: no scores that can be compared; backfill the benchmark, or name the "
+            "`datasets` that guards ask about"
+        )
         return {**shared, "is_passed": False, "verdict": reason}
     gain, low, high = _gain(found, candidate, is_higher_better=BENCHMARKS[benchmark_name].is_higher_better)
-    q_value = float(str(found["q_value"]))
-    numbers = {"gain": gain, "interval_low": low, "interval_high": high, "q_value": q_value}
-    counts = {"p_value": found["p_value"], "n_pairs": found["n_pairs"]}
-    is_passed, verdict = _judge(role, margin, (gain, low, q_value), policy.alpha)
-    text = (
-        f"{benchmark_name} on {dataset_id}: {verdict} (gain {gain:+.4f}, {low:+.4f} to {high:+.4f}, q = {q_value:.2g})"
-    )
-    return {**shared, **numbers, **counts, "is_passed": is_passed, "verdict": text}
+    p_value, q_value = float(str(found["p_value"])), float(str(found["q_value"]))
+    if role == "deciding":
+        is_passed, verdict = _is_better(gain, is_significant=q_value <= policy.alpha)
+        chance = f"q = {q_value:.2g}"
+    else:
+        is_passed, verdict = _is_not_worse(gain, low, margin, is_significant=p_value <= policy.alpha)
+        chance = f"p = {p_value:.2g}"
+    text = f"{benchmark_name} on {dataset_id}: {verdict} (gain {gain:+.4f}, {low:+.4f} to {high:+.4f}, {chance})"
+    numbers = {"gain": gain, "interval_low": low, "interval_high": high, "p_value": p_value, "q_value": q_value}
+    return {**shared, **numbers, "n_pairs": found["n_pairs"], "is_passed": is_passed, "verdict": text}
 
 
 def _gain(row: dict[str, object], candidate: str, *, is_higher_better: bool) -> tuple[float, float, float]:
@@ -125,11 +154,11 @@ def _gain(row: dict[str, object], candidate: str, *, is_higher_better: bool) -> 
     return sign * float(str(row["difference"])), ends[0], ends[1]
 
 
-def _judge(role: str, margin: float | None, numbers: tuple[float, float, float], alpha: float) -> tuple[bool, str]:
-    gain, low, q_value = numbers
-    is_significant = q_value <= alpha
-    if role == "deciding":
-        return (True, "better") if is_significant and gain > 0 else (False, "not shown to be better")
+def _is_better(gain: float, *, is_significant: bool) -> tuple[bool, str]:
+    return (True, "better") if is_significant and gain > 0 else (False, "not shown to be better")
+
+
+def _is_not_worse(gain: float, low: float, margin: float | None, *, is_significant: bool) -> tuple[bool, str]:
     if is_significant and gain < 0:
         return False, "worse"
     if margin is not None and low < -margin:

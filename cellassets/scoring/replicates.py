@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from cellassets.errors import BenchmarkError
+from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import permuted_within, settled_ties
@@ -34,6 +34,18 @@ class ReplicateDraws:
         return np.arange(len(self.names))[:, None]
 
 
+def check_replicates(judged: JudgedMap) -> None:
+    """Says where a screen has no replicates.
+
+    Raises:
+        NotApplicable: no perturbation has two wells.
+    """
+    counts = np.unique(np.array(judged.units)[judged.is_treatment], return_counts=True)[1]
+    if not (counts >= 2).any():
+        message = f"none of {len(counts)} perturbations has two wells; this benchmark needs replicates"
+        raise NotApplicable(message)
+
+
 def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: int, seed: int) -> ReplicateDraws:
     """Returns a statistic of each perturbation's wells, against labels shuffled within plates.
 
@@ -45,15 +57,13 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
         seed: of the draws.
 
     Raises:
-        BenchmarkError: no perturbation has two wells.
+        NotApplicable: no perturbation has two wells.
     """
+    check_replicates(judged)
     treated = np.flatnonzero(judged.is_treatment)
     names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
     counts = np.bincount(group)
     is_kept = counts >= 2
-    if not is_kept.any():
-        message = f"none of {len(names)} perturbations has two wells; this benchmark needs replicates"
-        raise BenchmarkError(message)
     wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
     order, rng = np.argsort(group, kind="stable"), np.random.default_rng(seed)
     observed = statistic(wells[order], counts)[is_kept]

@@ -40,9 +40,8 @@ def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key:
         AnnotationError: the dataset names an annotation source that is not there.
     """
     record = lake.perturbation_map(dataset.dataset_id, model_key).record()
-    made_by = {name: value for name, value in record.inputs.items() if name not in OF_THE_MODEL}
     judged_by = score_protocol(
-        lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made_by
+        lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=_without_model(record)
     )
     inputs = {
         **judged_by,
@@ -50,8 +49,10 @@ def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key:
         "model_key": model_key,
         "protocol_fingerprint": fingerprint(judged_by),
     }
-    others = _other_maps(lake, dataset, model_key) if "other_maps" in find_benchmark(benchmark_name).uses else {}
-    return Plan("scores", {**inputs, "other_maps": {name: found.fingerprint for name, found in others.items()}})
+    if "other_maps" in find_benchmark(benchmark_name).uses:
+        others = _other_maps(lake, dataset.dataset_id, model_key)
+        inputs["made_from_maps"] = {name: found.fingerprint for name, found in others.items()}
+    return Plan("scores", inputs)
 
 
 def score_protocol(
@@ -84,8 +85,8 @@ def score_protocol(
         "annotations": annotation_fingerprints(lake.annotations, chosen.uses, dataset.annotation_sources),
     }
     if "other_maps" in chosen.uses:
-        others = _other_maps(lake, dataset, model_key)
-        protocol["other_wells"] = {name: record.inputs["dataset_fingerprint"] for name, record in others.items()}
+        others = _other_maps(lake, dataset.dataset_id, model_key)
+        protocol["other_maps"] = {name: fingerprint(_without_model(record)) for name, record in others.items()}
     return protocol
 
 
@@ -119,7 +120,7 @@ def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) ->
     """Returns what a benchmark looks at, read from published maps and the lake's annotations."""
     artifact = lake.perturbation_map(dataset.dataset_id, model_key)
     record = artifact.record()
-    others = _other_maps(lake, dataset, model_key) if "other_maps" in chosen.uses else {}
+    others = _other_maps(lake, dataset.dataset_id, model_key) if "other_maps" in chosen.uses else {}
     return judged_map(
         read_table(artifact.path("wells.parquet", record), WELL_EMBEDDINGS),
         read_table(artifact.path("map.parquet", record), PERTURBATION_MAP),
@@ -192,11 +193,17 @@ def find_benchmark(benchmark_name: str) -> Benchmark:
     return BENCHMARKS[benchmark_name]
 
 
-def _other_maps(lake: Lake, dataset: Dataset, model_key: str) -> dict[str, Record]:
-    """The model's maps of other datasets, by dataset."""
-    names = [name for name in lake.keys("perturbation_map") if name != dataset.dataset_id]
-    found = {name: lake.perturbation_map(name, model_key).find_record() for name in names}
-    return {name: record for name, record in found.items() if record is not None}
+def _other_maps(lake: Lake, dataset_id: str, model_key: str) -> dict[str, Record]:
+    """The model's maps of other cell types, by dataset; one that shares a cell type would be compared with itself."""
+    found = {name: lake.perturbation_map(name, model_key).find_record() for name in lake.keys("perturbation_map")}
+    cell_types = {name: set(record.summary["cell_types"]) for name, record in found.items() if record is not None}
+    own = cell_types.get(dataset_id, set())
+    return {name: record for name, record in found.items() if record is not None and not own & cell_types[name]}
+
+
+def _without_model(record: Record) -> dict[str, Any]:
+    """What a map was made from but for the model."""
+    return {name: value for name, value in record.inputs.items() if name not in OF_THE_MODEL}
 
 
 def _sources(annotations: Annotations) -> dict[str, Any]:
@@ -206,8 +213,20 @@ def _sources(annotations: Annotations) -> dict[str, Any]:
 
 
 def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:
-    headline = next(row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric)
+    """What people see first.
+
+    Raises:
+        BenchmarkError: the benchmark returned no row of its headline, or none of its units.
+    """
+    headlines = [row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric]
     units = [row for row in rows if row.level == "perturbation" and row.metric == chosen.unit_metric]
+    if len(headlines) != 1 or not units:
+        message = (
+            f"{chosen.name} returned {len(headlines)} summary rows of {chosen.headline_metric!r}, and {len(units)} "
+            f"perturbation rows of {chosen.unit_metric!r}; expected one and at least one, or NotApplicable raised"
+        )
+        raise BenchmarkError(message)
+    headline = headlines[0]
     n_significant = sum(row.q_value is not None and row.q_value <= ALPHA for row in units)
     summary = {
         "metric": chosen.headline_metric,

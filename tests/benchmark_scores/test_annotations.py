@@ -5,7 +5,7 @@ from upath import UPath
 
 from cellassets.errors import AnnotationError
 from cellassets.scoring.annotation_files import read_source
-from cellassets.scoring.annotations import annotation_fingerprints, read_annotations
+from cellassets.scoring.annotations import MAX_SET_MEMBERS, annotation_fingerprints, read_annotations
 
 
 @pytest.fixture
@@ -58,6 +58,20 @@ def test_gene_sets_are_read_from_gmt_and_from_clusters(source):
 def test_a_set_without_members_is_refused_by_line(source, name, text):
     with pytest.raises(AnnotationError, match=r"line 1: set .* has no members"):
         source(name, text)
+
+
+def test_pairs_without_a_header_are_not_taken_for_clusters(source):
+    with pytest.raises(AnnotationError, match="no line has a second member"):
+        source("string.tsv", "TP53\tMDM2\nMYC\tMAX\n")
+
+
+def test_pairs_of_very_large_sets_are_no_relationships(tmp_path):
+    folder = UPath(tmp_path)
+    large = "\t".join(f"G{number}" for number in range(MAX_SET_MEMBERS + 1))
+    (folder / "go.gmt").write_text(f"everything\t\t{large}\ncomplex\t\tA\tB\n")
+    found = read_annotations(folder, ("pairs", "sets"))
+    assert found.pairs["go"].rows() == [("A", "B")]
+    assert found.sets["go"].height == MAX_SET_MEMBERS + 3
 
 
 def test_arms_are_written_one_way(source):

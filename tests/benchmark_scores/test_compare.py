@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compare import compare_models
 from cellassets.scoring.definition import Score
 from cellassets.scoring.run import scores_table
@@ -94,3 +95,23 @@ def test_a_perturbation_with_a_bar_in_its_name_is_one_perturbation():
 def test_scores_of_a_benchmark_that_is_gone_are_left_out():
     scores = pl.concat([rows_of(key, values(n), benchmark_name="gone") for n, key in enumerate(("a.v1", "b.v1"))])
     assert compare_models(scores).is_empty()
+
+
+def test_a_summary_with_the_metric_of_the_units_is_no_unit():
+    """Analogies' headline is called as its units' metric."""
+    chosen = BENCHMARKS["analogies"]
+    assert chosen.headline_metric == chosen.unit_metric
+    tables = []
+    for key, found in (("a.v1", values(0)), ("b.v1", values(1))):
+        rows = [
+            Score(chosen.unit_metric, level, value, 0.5, 0.0, 1.0, 0.5, n_units=1, unit=unit, perturbation_id=name)
+            for level, unit, name, value in [
+                ("summary", "perturbation", "", 0.5),
+                *(("perturbation", "pair", f"{name}|{name}b", value) for name, value in found.items()),
+            ]
+        ]
+        labels = {"benchmark_name": "analogies", "dataset_id": "D", "dataset_fingerprint": "f", "model_key": key}
+        tables.append(scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels))
+    row = compare_models(pl.concat(tables)).row(0, named=True)
+    assert row["n_pairs"] == 20
+    assert row["difference"] == pytest.approx(np.mean(list(values(0).values())) - np.mean(list(values(1).values())))

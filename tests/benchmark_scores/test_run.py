@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 from cellassets.artifact import Plan
-from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError
+from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError, NotApplicable
 from cellassets.lake import Lake
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
@@ -37,7 +37,7 @@ def lake(tmp_path, judge):
     plan = Plan("perturbation_map", inputs)
     write_table(judged.map_table, artifact.folder(plan.fingerprint) / "map.parquet", PERTURBATION_MAP)
     write_table(judged.wells, artifact.folder(plan.fingerprint) / "wells.parquet", WELL_EMBEDDINGS)
-    artifact.publish(plan, ["map.parquet", "wells.parquet"], {})
+    artifact.publish(plan, ["map.parquet", "wells.parquet"], {"cell_types": ["SIM"]})
     lake.annotations.mkdir()
     judged.annotations.pairs["planted"].write_csv(str(lake.annotations / "planted.csv"))
     return lake
@@ -45,6 +45,17 @@ def lake(tmp_path, judge):
 
 def quick(name):
     return BENCHMARKS[name].parameters(n_permutations=99)
+
+
+def copy_map(source, target, cell_types=("SIM",), **inputs):
+    """Publishes the files of a map as another one."""
+    record = source.record()
+    plan = Plan("perturbation_map", {**record.inputs, **inputs})
+    for entry in record.files:
+        path = target.folder(plan.fingerprint) / entry.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.path(entry.name, record).read_bytes())
+    target.publish(plan, [entry.name for entry in record.files], {"cell_types": list(cell_types)})
 
 
 def run(lake, name):
@@ -77,13 +88,7 @@ def test_other_parameters_and_other_maps_are_scored_anew(lake, name):
     other = BENCHMARKS[name].parameters(n_permutations=100)
     assert plan_scores(lake, name, DATASET, model_key=MODEL, parameters=other).fingerprint != planned.fingerprint
     artifact = lake.perturbation_map("SIM", MODEL)
-    record = artifact.record()
-    plan = Plan("perturbation_map", {**record.inputs, "code_version": "2"})
-    for entry in record.files:
-        target = artifact.folder(plan.fingerprint) / entry.name
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(artifact.path(entry.name, record).read_bytes())
-    artifact.publish(plan, [entry.name for entry in record.files], {})
+    copy_map(artifact, artifact, code_version="2")
     again = plan_scores(lake, name, DATASET, model_key=MODEL, parameters=quick(name))
     assert again.fingerprint != planned.fingerprint
 
@@ -117,20 +122,40 @@ def test_a_dataset_is_judged_against_the_sources_that_it_names(lake):
 
 
 def test_protocols_are_equal_but_for_the_model(lake):
-    record = lake.perturbation_map("SIM", MODEL).record()
-    twin = lake.perturbation_map("SIM", "n.v1")
-    plan = Plan("perturbation_map", {**record.inputs, "model_key": "n.v1", "site_embeddings": {"E": "other"}})
-    for entry in record.files:
-        target = twin.folder(plan.fingerprint) / entry.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(lake.perturbation_map("SIM", MODEL).path(entry.name, record).read_bytes())
-    twin.publish(plan, [entry.name for entry in record.files], {})
+    ours, twin = lake.perturbation_map("SIM", MODEL), lake.perturbation_map("SIM", "n.v1")
+    copy_map(ours, twin, model_key="n.v1", site_embeddings={"E": "other"})
     ours, theirs = (
         plan_scores(lake, "perturbation_magnitude", DATASET, model_key=key, parameters=quick("perturbation_magnitude"))
         for key in (MODEL, "n.v1")
     )
     assert ours.fingerprint != theirs.fingerprint
     assert ours.inputs["protocol_fingerprint"] == theirs.inputs["protocol_fingerprint"]
+
+
+def test_a_map_is_compared_with_maps_of_other_cell_types_alone(lake):
+    name, ours = "cell_type_generalisation", lake.perturbation_map("SIM", MODEL)
+
+    def planned(model_key=MODEL):
+        return plan_scores(lake, name, DATASET, model_key=model_key, parameters=quick(name))
+
+    copy_map(ours, lake.perturbation_map("SIM-strict", MODEL), dataset_id="SIM-strict")
+    assert planned().inputs["other_maps"] == {}
+    copy_map(ours, lake.perturbation_map("U2OS", MODEL), ["U2OS"], dataset_id="U2OS")
+    assert sorted(planned().inputs["other_maps"]) == ["U2OS"]
+    assert run(lake, name).summary["value"] == 1.0
+    before = planned()
+    copy_map(ours, lake.perturbation_map("U2OS", MODEL), ["U2OS"], dataset_id="U2OS", site_embeddings={"E": "other"})
+    assert planned().fingerprint != before.fingerprint
+    assert planned().inputs["protocol_fingerprint"] == before.inputs["protocol_fingerprint"]
+    copy_map(ours, lake.perturbation_map("U2OS", MODEL), ["U2OS"], dataset_id="U2OS", parameters={"seed": 1})
+    assert planned().inputs["protocol_fingerprint"] != before.inputs["protocol_fingerprint"]
+
+
+def test_a_benchmark_that_returns_no_headline_is_refused(lake, monkeypatch):
+    chosen = BENCHMARKS["perturbation_magnitude"]
+    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, score=lambda *_: []))
+    with pytest.raises(BenchmarkError, match="perturbation_magnitude returned 0 summary rows of 'magnitude'"):
+        run(lake, chosen.name)
 
 
 def test_each_source_has_its_own_recall_and_is_counted(lake):
@@ -176,10 +201,10 @@ def without_replicates(judged):
     return type(judged)(**{**vars(judged), "units": tuple(f"u{n}" for n in range(len(judged.units)))})
 
 
-@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude"])
-def test_a_screen_without_replicates_is_refused(judge, name):
+@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude", "phenotypic_activity"])
+def test_a_screen_without_replicates_has_nothing_to_judge(judge, name):
     chosen = BENCHMARKS[name]
-    with pytest.raises(BenchmarkError, match="two wells"):
+    with pytest.raises(NotApplicable, match="two wells"):
         chosen.score(without_replicates(judge(seed=1)), chosen.parameters())
 
 

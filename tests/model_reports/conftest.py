@@ -67,7 +67,7 @@ def map_wells(lake, model_key, wells):
     }
     for file, (table, schema) in tables.items():
         write_table(table, artifact.folder(plan.fingerprint) / file, schema)
-    artifact.publish(plan, list(tables), {"n_perturbations": units.height, "n_batches": 3})
+    artifact.publish(plan, list(tables), {"n_perturbations": units.height, "n_batches": 3, "cell_types": ["SIM"]})
 
 
 def score(lake, model_key, benchmarks=tuple(BENCHMARKS)):

@@ -13,7 +13,7 @@ from cellassets.lake import Lake
 from cellassets.registry import Registry
 from cellassets.reporting.production import Override, current_champion, decide_production, load_override
 from cellassets.scoring.definition import Score
-from cellassets.scoring.gate import GatePolicy, judge_candidate
+from cellassets.scoring.gate import GatePolicy, Guard, judge_candidate
 from cellassets.scoring.run import scores_table
 
 POLICY = GatePolicy.model_validate(
@@ -47,9 +47,14 @@ def scores_of(gains, *, n=40, spread=0.05):
     return pl.concat(tables)
 
 
-def judged(gains, policy=POLICY, silent=()):
+def judged(gains, policy=POLICY, judged_on=None, silent=()):
     return judge_candidate(
-        scores_of(gains), policy, candidate="candidate.v1", champion="champion.v1", does_not_apply=set(silent)
+        scores_of(gains),
+        policy,
+        candidate="candidate.v1",
+        champion="champion.v1",
+        champion_judged_on=[(name, "SIM") for name in gains] if judged_on is None else judged_on,
+        does_not_apply=silent,
     )
 
 
@@ -83,10 +88,36 @@ def test_a_margin_refuses_a_loss_that_cannot_be_ruled_out():
         assert judged(gains, policy).is_passed is is_passed
 
 
-def test_a_comparison_that_cannot_be_made_stands_against_the_candidate_unless_there_is_nothing_to_compare():
+def test_a_guard_asks_wherever_the_champion_was_judged_unless_there_is_nothing_to_judge():
     gains = {"known_relationships": 0.1, "perturbation_consistency": 0.0}
-    assert "perturbation_magnitude on SIM: the two models have no scores taken alike" in judged(gains).reasons[0]
-    assert judged(gains, silent=[("perturbation_magnitude", "SIM")]).is_passed
+    assert judged(gains).is_passed
+    magnitude = ("perturbation_magnitude", "SIM")
+    found = judged(gains, judged_on=[magnitude, ("perturbation_consistency", "SIM")])
+    assert "perturbation_magnitude on SIM: no scores that can be compared" in found.reasons[0]
+    assert judged(gains, judged_on=[magnitude], silent=[magnitude]).is_passed
+
+
+def test_guards_ask_on_the_datasets_that_the_policy_names():
+    policy = POLICY.model_copy(update={"datasets": ("SIM", "ELSE")})
+    found = judged(dict.fromkeys(UNIT_METRICS, 0.1), policy, judged_on=[])
+    assert [text.split(":")[0] for text in found.reasons] == [
+        "perturbation_consistency on ELSE",
+        "perturbation_magnitude on ELSE",
+    ]
+
+
+def test_what_decides_is_asked_even_where_there_is_nothing_to_judge():
+    found = judged({"perturbation_consistency": 0.1}, silent=[("known_relationships", "SIM")])
+    assert "known_relationships on SIM: no scores that can be compared" in found.reasons[0]
+
+
+def test_more_guards_let_no_more_through():
+    """A loss at p = 0.03 is found among any number of guards that lose nothing."""
+    gains = {"known_relationships": 0.1, "perturbation_consistency": -0.0175, "perturbation_magnitude": 0.0}
+    found = judged(gains)
+    row = found.comparisons.row(by_predicate=pl.col("benchmark_name") == "perturbation_consistency", named=True)
+    assert row["p_value"] < 0.05 < row["q_value"]
+    assert not row["is_passed"]
 
 
 def test_scores_by_another_protocol_are_not_compared():
@@ -95,7 +126,10 @@ def test_scores_by_another_protocol_are_not_compared():
         pl.when(pl.col("model_key") == "champion.v1").then(pl.lit("old")).otherwise("protocol_fingerprint")
         .alias("protocol_fingerprint")
     )  # fmt: skip
-    found = judge_candidate(moved, POLICY, candidate="candidate.v1", champion="champion.v1", does_not_apply=set())
+    judged_on = [(name, "SIM") for name in UNIT_METRICS]
+    found = judge_candidate(
+        moved, POLICY, candidate="candidate.v1", champion="champion.v1", champion_judged_on=judged_on
+    )
     assert len(found.reasons) == 3
 
 
@@ -105,6 +139,7 @@ def test_scores_by_another_protocol_are_not_compared():
         ({"deciding": "nonsense"}, "no benchmarks"),
         ({"guarded": [{"benchmark_name": "known_relationships"}]}, "each benchmark once"),
         ({"deciding_datasets": []}, "deciding_datasets"),
+        ({"deciding": "proximity_bias"}, "lower is better"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(changes, message):
@@ -173,7 +208,12 @@ def test_a_worse_model_does_not_and_the_reasons_are_written_down(place, decide):
 def test_an_override_needs_a_reason_and_a_name_and_keeps_what_the_gate_said(place, decide):
     _, registry = place
     registry.move_alias("champion", "good.v1")
-    for reason, name in (("because I say", None), (None, "M. Curie"), ("short", "M. Curie")):
+    for reason, name in (
+        ("because I say", None),
+        (None, "M. Curie"),
+        ("short" + 9 * " ", "M. Curie"),
+        ("because I say", " "),
+    ):
         with pytest.raises(ConfigError, match="override of the production gate"):
             load_override(reason, name)
     assert load_override(None, None) is None
@@ -184,6 +224,27 @@ def test_an_override_needs_a_reason_and_a_name_and_keeps_what_the_gate_said(plac
     assert record.summary["override_reason"] == override.reason
     assert record.summary["against"]
     assert champions(registry) == ["blind.v1"]
+
+
+def test_a_champion_that_was_deleted_is_replaced_by_a_person_alone(place, decide):
+    _, registry = place
+    decide("good.v1")
+    registry.client().delete_registered_model("good")
+    with pytest.raises(RegistryError, match=r"good\.v1 is not in the registry .* decide by an override"):
+        decide("fair.v1")
+    record = decide("fair.v1", override=Override(approved_by="M. Curie", reason="good was deleted by mistake"))
+    assert record.summary["champion"] == "fair.v1"
+    assert champions(registry) == ["fair.v1"]
+
+
+def test_a_score_that_one_model_lacks_is_no_silence(place, decide):
+    """Only where neither model has anything to be judged on does a guard not ask."""
+    _, registry = place
+    registry.move_alias("champion", "blind.v1")
+    policy = POLICY.model_copy(update={"guarded": (Guard(benchmark_name="dose_response"),), "datasets": ("SIM",)})
+    assert decide("good.v1", policy=policy).summary["decision"] == "promoted"
+    policy = POLICY.model_copy(update={"guarded": (Guard(benchmark_name="dose_response"),), "datasets": ("OTHER",)})
+    assert "dose_response on OTHER" in decide("fair.v1", policy=policy).summary["against"][-1]
 
 
 def test_the_first_model_must_beat_chance(place, decide):
@@ -213,7 +274,7 @@ def test_scores_that_went_stale_do_not_count(place, decide):
     registry.move_alias("champion", "blind.v1")
     record = decide("good.v1", protocols=lambda *_names: "of now")
     assert record.summary["decision"] == "kept"
-    assert all("no scores taken alike" in text for text in record.summary["against"])
+    assert all("no scores that can be compared" in text for text in record.summary["against"])
 
 
 def test_the_candidate_is_the_model_with_that_alias(place, decide):
