@@ -10,7 +10,9 @@ from jaxtyping import Float
 from cellassets.reporting.charts import GROUP_COLOURS, svg_document
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.calibration import summarise
+from cellassets.scoring.calibration_published import PUBLISHED
 from cellassets.scoring.calibration_scenarios import scenarios_of
+from cellassets.scoring.definition import Subject
 
 INTRODUCTION = """# Calibration of the benchmarks
 
@@ -25,14 +27,15 @@ test is calibrated; above it there are more small p-values than there should be.
 ## Nothing to find: share of p-values at or below 0.05
 
 In brackets the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
-models are ranked by, `one unit` one perturbation (or pair, or compound) a screen, another each time. Bold: above the
-99th percentile of what a calibrated test would give in as many screens.
+models are ranked by, `one unit` one perturbation (or pair, or compound) a screen, another each time. `published` is the
+statistic of the literature as its own code has it ([published-statistics.md](published-statistics.md)), on the same
+screens. Bold: above the 99th percentile of what a calibrated test would give in as many screens.
 """
 STYLE = (
     "<style>text { font: 11px sans-serif; fill: #444 } .frame { fill: #fff; stroke: #ccc } .even { stroke: #999; "
     "stroke-dasharray: 3 3 } polyline { fill: none; stroke-width: 1.4 }</style>"
 )
-PANEL, GAP, COLUMNS = 150, 34, 4
+PANEL, GAP, COLUMNS, LEGEND_LINE = 150, 34, 4, 18
 
 
 def calibration_page(study: pl.DataFrame, *, command: str) -> str:
@@ -64,7 +67,11 @@ def calibration_picture(study: pl.DataFrame) -> str:
             & (pl.col("metric") == BENCHMARKS[name].headline_metric)
         )
         parts.append(f'<g transform="translate({left} {top})">{_panel(name, headlines)}</g>')
-    size = (GAP + COLUMNS * (PANEL + GAP), GAP + n_rows * (PANEL + GAP + 10))
+    height = GAP + n_rows * (PANEL + GAP + 10)
+    subjects = sorted({BENCHMARKS[name].asks_about for name in names})
+    for number, subject in enumerate(subjects):
+        parts.append(f'<g transform="translate({GAP} {height + number * LEGEND_LINE})">{_legend(subject)}</g>')
+    size = (GAP + COLUMNS * (PANEL + GAP), height + len(subjects) * LEGEND_LINE)
     return svg_document("Distribution of p-values under every null", ", ".join(names), size, parts)
 
 
@@ -83,20 +90,33 @@ def _panel(name: str, rows: pl.DataFrame) -> str:
     return "".join(marks)
 
 
+def _legend(subject: Subject) -> str:
+    """The colours of the nulls of benchmarks that ask about a subject."""
+    marks, left = [f"<text>{subject.replace('_', ' ')}:</text>"], 130
+    for number, name in enumerate(scenario.name for scenario in scenarios_of(subject) if scenario.is_null):
+        colour = GROUP_COLOURS[number % len(GROUP_COLOURS)]
+        marks.append(f'<rect x="{left}" y="-8" width="10" height="10" fill="{colour}"/>')
+        marks.append(f'<text x="{left + 15}">{name}</text>')
+        left += 30 + 7 * len(name)
+    return "".join(marks)
+
+
 def _steps(p_values: Float[np.ndarray, "seed"]) -> str:
     shares = np.arange(1, len(p_values) + 1) / len(p_values)
     return " ".join(f"{p * PANEL:.1f},{(1 - share) * PANEL:.1f}" for p, share in zip(p_values, shares, strict=True))
 
 
-def _null_tables(found: pl.DataFrame, subject: str) -> list[str]:
-    scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]  # type: ignore[arg-type]
+def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:
+    scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]
     names = [name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject]
     lines = [f"**Benchmarks that ask about {subject.replace('_', ' ')}.** The nulls:", ""]
     lines += [f"- *{scenario.name}*: {scenario.words}" for scenario in scenarios]
     head = ["benchmark", "p-value of", *(scenario.name for scenario in scenarios)]
     lines += ["", _line(head), _line(["---"] * len(head))]
     for name in names:
-        for metric, words in ((BENCHMARKS[name].headline_metric, "headline"), ("unit", "one unit")):
+        kinds = [(BENCHMARKS[name].headline_metric, "headline"), ("unit", "one unit")]
+        kinds += [("published", f"published: {PUBLISHED[name][0]}")] if name in PUBLISHED else []
+        for metric, words in kinds:
             rows = found.filter((pl.col("benchmark_name") == name) & (pl.col("metric") == metric) & pl.col("is_null"))
             by_scenario = {row["scenario"]: row for row in rows.iter_rows(named=True)}
             if by_scenario:

@@ -110,15 +110,18 @@ def leaderboard_table(lake: Lake) -> "Table":
     from rich.table import Table
 
     table = Table(title="Leaderboard", title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", overflow="fold")
     for name in ("score", "95% interval", "by chance", "p"):
         table.add_column(name, justify="right", no_wrap=True)
-    before: tuple[str, str] | None = None
+    before = ("", "")
     for row in _rows(lake):
         axes = row["dataset_id"], row["benchmark_name"]
+        if axes[0] != before[0]:
+            table.add_section()
+            table.add_row(f"[bold]{axes[0]}[/bold]")
         if axes != before:
             table.add_section()
-            table.add_row(f"[bold]{axes[0]}[/bold]  {axes[1].replace('_', ' ')}")
+            table.add_row(axes[1].replace("_", " "))
         before = axes
         rank, model, *numbers = _cells(row)
         table.add_row(f"  {rank}  {model}", *numbers, style="dim" if row["is_stale"] else "")

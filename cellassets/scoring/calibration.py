@@ -13,9 +13,10 @@ from multiprocessing import get_context
 import numpy as np
 import polars as pl
 
-from cellassets.errors import BenchmarkError
+from cellassets.errors import NotApplicable
 from cellassets.progress import Progress, no_progress
 from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.calibration_published import PUBLISHED
 from cellassets.scoring.calibration_scenarios import Scenario, scenarios_of
 from cellassets.scoring.definition import Benchmark, Score
 from cellassets.scoring.simulated import simulate_map
@@ -46,7 +47,8 @@ class _Task:
 def run_study(
     names: Sequence[str], *, n_null: int, n_power: int, n_workers: int = 1, progress: Progress = no_progress
 ) -> pl.DataFrame:
-    """Returns a row a p-value: of every summary metric, and of one unit a seed (metric `unit`).
+    """Returns a row a p-value: of every summary metric, of one unit a seed (metric `unit`), under nulls also of the
+    published statistic that the benchmark stands for (`published`).
 
     Args:
         names: benchmarks.
@@ -93,9 +95,12 @@ def run_task(task: _Task) -> list[dict[str, object]]:
         try:
             # not the simulation's own seed: both would draw the same random numbers
             scores = chosen.score(judged, chosen.parameters(n_permutations=N_PERMUTATIONS, seed=task.seed + 10_000))
-        except BenchmarkError:
+        except NotApplicable:
             continue
-        rows += [{**shared, "benchmark_name": name, **found} for found in _p_values(chosen, scores, task.seed)]
+        found = _p_values(chosen, scores, task.seed)
+        if name in PUBLISHED and task.scenario.is_null:
+            found.append({"metric": "published", "p_value": PUBLISHED[name][1](judged, task.seed)})
+        rows += [{**shared, "benchmark_name": name, **row} for row in found]
     return rows
 
 

@@ -12,9 +12,9 @@ import pytest
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.scoring import relationships
+from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import judged_map
-from cellassets.scoring.simulated import annotations_of
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 
@@ -42,14 +42,14 @@ def in_two_batches(wells, seed):
     return pl.concat([wells.filter(is_control), treated]).sort("experiment_id", "plate_id", "well_id")
 
 
-def recall(wells, values, known, metric="recall"):
+def recall(wells, values, pairs, metric="recall"):
     units, unit_vectors = aggregate_wells(wells, values, aggregate_by="gene", method="mean")
     labels = units.with_columns(pl.lit("SIM").alias("dataset_id"), pl.lit("m.v1").alias("model_key"))
     judged = judged_map(
         with_vectors(wells, values),
         with_vectors(labels, unit_vectors),
         parameters=PARAMETERS,
-        annotations=annotations_of(known),
+        annotations=Annotations(pairs={"planted": pairs}),
     )
     chosen = BENCHMARKS["known_relationships"]
     rows = chosen.score(judged, chosen.parameters(n_permutations=99))
@@ -72,8 +72,8 @@ def measured():
                     "batch_raw": values["batch_accuracy", "raw"]["value"],
                     "batch_aligned": values["batch_accuracy", "tvn"]["value"],
                     "batch_chance": values["batch_accuracy", "tvn"]["chance"],
-                    "recall_raw": recall(wells, vectors(wells), known).value,
-                    "recall_aligned": recall(wells, aligned, known).value,
+                    "recall_raw": recall(wells, vectors(wells), known.pairs).value,
+                    "recall_aligned": recall(wells, aligned, known.pairs).value,
                 }
             )
         found[layout] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -124,6 +124,6 @@ def test_genes_that_share_a_plate_are_not_taken_for_related():
 
 
 def test_a_null_that_swaps_genes_between_plates_would_take_them_for_related(monkeypatch):
-    monkeypatch.setattr(relationships, "_strata", lambda _judged, units: np.zeros(len(units), dtype=np.int64))
+    monkeypatch.setattr(relationships, "plate_strata", lambda _judged, units: np.zeros(len(units), dtype=np.int64))
     p_values = np.array([of_plate_mates(seed) for seed in range(20)])
     assert (p_values <= 0.05).mean() > 0.5
