@@ -91,6 +91,7 @@ def _arms() -> tuple[Scenario, ...]:
         _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
         _null("no effects", "no gene does anything", gene_effect=0.0, **genes),
         _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **genes),
+        _null("one axis", "all genes share a direction, some more of it than others", common_effect=3.0, **genes),
     )
     planted = (
         Scenario(

@@ -24,10 +24,11 @@ class SimulatedWells(Parameters):
     """What is simulated. Unless told otherwise every plate holds every treatment once, and its negative controls.
 
     Effects are in standard deviations of the noise of a well: `gene_effect` the length of a gene's own direction and
-    of its complex's, `arm_effect` that of all genes of one chromosome arm, `compound_effect` that of a compound at a
-    dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all wells of a batch
-    or plate (a batch with an effect also has a scale of its own), `position_effect` how far rows, columns and the outer
-    ring of every plate differ.
+    of its complex's, `arm_effect` that of all genes of one chromosome arm, `common_effect` the mean length of one
+    direction that all genes share, some more of it than others (cells that grow badly), `compound_effect` that of a
+    compound at a dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all
+    wells of a batch or plate (a batch with an effect also has a scale of its own), `position_effect` how far rows,
+    columns and the outer ring of every plate differ.
 
     In `is_shuffled` wells the labels, controls' included, are permuted within plates: nothing is left to find.
     `plate_share` is the lowest and highest share of plates that a treatment is on: replicate numbers then differ.
@@ -50,6 +51,7 @@ class SimulatedWells(Parameters):
     gene_effect: float = Field(default=2.0, ge=0)
     compound_effect: float = Field(default=3.0, ge=0)
     arm_effect: float = Field(default=0.0, ge=0)
+    common_effect: float = Field(default=0.0, ge=0)
     batch_effect: float = Field(default=3.0, ge=0)
     plate_effect: float = Field(default=1.0, ge=0)
     position_effect: float = Field(default=0.0, ge=0)
@@ -144,6 +146,8 @@ def _gene_effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator
     effects = design.gene_effect * effects
     if design.arm_effect:
         effects += design.arm_effect * _directions(design.n_arms, design, rng)[np.arange(n_genes) % design.n_arms]
+    if design.common_effect:
+        effects += design.common_effect * rng.exponential(size=(n_genes, 1)) * _directions(1, design, rng)
     return effects
 
 

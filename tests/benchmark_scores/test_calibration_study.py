@@ -8,8 +8,10 @@ from cellassets.reporting.calibration_page import calibration_page, calibration_
 from cellassets.scoring import calibration_scenarios
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.calibration import SCHEMA, run_study, summarise
+from cellassets.scoring.calibration_published import PUBLISHED
 from cellassets.scoring.calibration_scenarios import Scenario, scenarios_of
 from cellassets.scoring.definition import PermutationParameters, RankedBy, Score, benchmark
+from cellassets.scoring.simulated import simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells
 
 SMALL = SimulatedWells(n_complexes=2, n_lone_genes=2, n_controls_per_plate=8, n_features=6)
@@ -70,3 +72,27 @@ def test_every_subject_has_nulls_and_something_planted(subject):
     assert len({scenario.name for scenario in scenarios}) == len(scenarios)
     assert sum(scenario.is_null for scenario in scenarios) >= 2
     assert sum(not scenario.is_null for scenario in scenarios) >= 3
+
+
+def test_published_statistics_see_what_is_planted():
+    """EFAAR's null is made of other genes: it sees a gene only where those do nothing, which no map here has."""
+    quiet, loud = (
+        simulate_map(SMALL.model_copy(update={"n_lone_genes": 12, "n_guides_per_gene": 2, "gene_effect": effect}))
+        for effect in (0.0, 6.0)
+    )
+    for name in ("phenotypic_activity", "phenotypic_consistency"):
+        of_one = PUBLISHED[name][1]
+        assert np.mean([of_one(loud, seed) for seed in range(8)]) < 0.01
+        assert np.mean([of_one(quiet, seed) for seed in range(8)]) > 0.2
+    for _, of_one in PUBLISHED.values():
+        p_values = [of_one(quiet, seed) for seed in range(8)]
+        assert all(0 <= p <= 1 for p in p_values)
+
+
+def test_the_study_puts_published_statistics_beside_the_nulls(monkeypatch):
+    null = Scenario(name="shuffled", words="w", design=SMALL.model_copy(update={"is_shuffled": True}))
+    monkeypatch.setattr(calibration_scenarios, "_perturbations", lambda: (null,))
+    study = run_study(["perturbation_consistency"], n_null=3, n_power=0)
+    assert study.filter(pl.col("metric") == "published").height == 3
+    page = calibration_page(study, command="make calibrate")
+    assert "| perturbation_consistency | published: EFAAR, one gene | " in page
