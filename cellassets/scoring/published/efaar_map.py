@@ -14,6 +14,11 @@ from cellassets.errors import BenchmarkError
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.published.groups import BLOCK_VALUES, cosines_to_all
 
+CLUSTER_COLUMNS = {
+    "cluster": pl.String,
+    **dict.fromkeys(("n_genes", "n_other_genes"), pl.Int64),
+    **dict.fromkeys(("mean_within", "mean_between", "ks_statistic"), pl.Float64),
+}
 N_EXACT = 10_000  # scipy counts all orders where both samples have at most this many values
 THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
 Genes = Float[np.ndarray, "gene feature"]
@@ -119,31 +124,46 @@ def cluster_separation(
     n_least = max(min_genes, 2)
     found = {cluster: members for cluster, members in found.items() if n_least <= len(members) < len(names)}
     unit = unit_rows(genes)
-    rows = []
+    rows, exact = [], []
     for (cluster, members), cosines in zip(found.items(), cosines_to_all(unit, list(found.values())), strict=True):
         n_genes = len(members)
         within = cosines[:, members][np.triu_indices(n_genes, 1)]
         between = np.delete(cosines, members, axis=1).ravel()
         means = {"mean_within": float(within.mean()), "mean_between": float(between.mean())}
-        result = dict(zip(("ks_statistic", "p_value"), _kolmogorov_smirnov(within, between), strict=True))
-        rows.append({"cluster": cluster, "n_genes": n_genes, "n_other_genes": len(names) - n_genes, **means, **result})
-    return pl.DataFrame(rows)
+        sizes = {"n_genes": n_genes, "n_other_genes": len(names) - n_genes}
+        rows.append({"cluster": cluster, **sizes, **means, "ks_statistic": _largest_difference(within, between)})
+        exact.append(_exact_p_value(within, between))
+    table = pl.DataFrame(rows, schema=CLUSTER_COLUMNS)
+    return table.with_columns(pl.Series("p_value", _p_values(table, np.array(exact, dtype=np.float64))))
 
 
-def _kolmogorov_smirnov(
-    within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]
-) -> tuple[float, float]:
-    """Statistic and two-sided p-value as `scipy.stats.ks_2samp` has them, for many more values between than within.
+def _p_values(table: pl.DataFrame, exact: Float[np.ndarray, "cluster"]) -> Float[np.ndarray, "cluster"]:
+    """Two-sided, as `scipy.stats.ks_2samp` has them: the exact ones where there are any, or the limiting ones."""
+    from scipy.stats import kstwo
+
+    statistic, n_genes, n_others = (
+        table[name].to_numpy().astype(np.float64) for name in ("ks_statistic", "n_genes", "n_other_genes")
+    )
+    n_within, n_between = n_genes * (n_genes - 1) / 2, n_genes * n_others
+    limiting = kstwo.sf(statistic, np.round(n_within * n_between / (n_within + n_between)))
+    return np.where(np.isnan(exact), limiting, exact)
+
+
+def _exact_p_value(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
+    """Counted out by scipy where samples are small; NaN where they are not."""
+    from scipy.stats import ks_2samp
+
+    is_small = max(len(within), len(between)) <= N_EXACT
+    return float(ks_2samp(within, between).pvalue) if is_small else float("nan")
+
+
+def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
+    """Kolmogorov and Smirnov's statistic of two samples, for many more values between than within.
 
     Between two of the values within, the difference of the distributions moves one way only: it is looked at just below
     and at each of them.
     """
-    from scipy.stats import ks_2samp, kstwo
-
     n_within, n_between = len(within), len(between)
-    if max(n_within, n_between) <= N_EXACT:
-        test = ks_2samp(within, between)
-        return float(test.statistic), float(test.pvalue)
     within, between = np.sort(within), np.sort(between)
     at_most = (
         np.searchsorted(within, within, side="right") / n_within
@@ -153,9 +173,7 @@ def _kolmogorov_smirnov(
         np.searchsorted(within, within, side="left") / n_within
         - np.searchsorted(between, within, side="left") / n_between
     )
-    statistic = float(max(np.abs(at_most).max(), np.abs(below).max()))
-    n_effective = np.round(n_within * n_between / (n_within + n_between))
-    return statistic, float(kstwo.sf(statistic, n_effective))
+    return float(max(np.abs(at_most).max(), np.abs(below).max()))
 
 
 def _places(table: pl.DataFrame, index: dict[str, int]) -> Int[np.ndarray, "pair 2"]:

@@ -81,8 +81,10 @@ def cosines_to_all(
     chunk = ends * len(unit) // BLOCK_VALUES
     for number in np.unique(chunk):
         together = [rows for rows, its_chunk in zip(groups, chunk, strict=True) if its_chunk == number]
-        cosines = unit[np.concatenate(together)] @ unit.T
-        yield from np.split(cosines, np.cumsum([len(rows) for rows in together])[:-1])
+        needed, place = np.unique(np.concatenate(together), return_inverse=True)  # a row may be in several groups
+        cosines = unit[needed] @ unit.T
+        for rows in np.split(place, np.cumsum([len(rows) for rows in together])[:-1]):
+            yield cosines[rows]
 
 
 def group_sums(
