@@ -3,7 +3,8 @@
 70,000 wells in 16 batches, a tenth of them controls, 5,000 genes; 128 and 1,024 features. The transcriptions write the
 formulas down as they are published: loops over batches or names, the singular value decomposition, scipy's
 `fractional_matrix_power`. Where EFAAR_PATH is the path of EFAAR_benchmarking's `efaar.py` and its imports are there,
-TVN is timed against that file as well. Goal: TVN at least 50 times as fast; memory a small multiple of the input.
+TVN is timed against that file as well. Beside them stand limits: reading the values once, a covariance, a linear map.
+Goal: TVN at least 50 times as fast; memory a small multiple of the input.
 
 Each method runs twice and the faster one counts; a transcription runs once. Processor seconds of one thread are
 counted, since a machine that others use makes wall times of both sides meaningless: set OMP_NUM_THREADS=1. Prints
@@ -41,7 +42,8 @@ from cellassets.mapping.steps import (
 RESULT = Path(__file__).parent / "results" / "alignment.json"
 N_BATCHES, N_GENES = 16, 5000
 METHODS = (
-    "efaar_centre_scale", "efaar_pca", "efaar_tvn", "robust_z", "sphering", "mean", "median", "tvn", "reference",
+    "efaar_centre_scale", "efaar_pca", "efaar_tvn", "robust_z", "sphering", "mean", "median", "tvn", "limits",
+    "reference",
 )  # fmt: skip
 Work = Callable[[], np.ndarray]
 
@@ -187,6 +189,17 @@ def reference_tvn_s(values: np.ndarray, design: BatchDesign) -> float | None:
     return timed(lambda: module.tvn_on_controls(values, metadata, "name", "control", "batch"))[0]
 
 
+def limits(values: np.ndarray) -> dict[str, float]:
+    """Returns what no method can do without: reading all values once, a covariance of all wells, one linear map."""
+    square = np.eye(values.shape[1])
+    works = {
+        "read_s": values.sum,
+        "covariance_s": lambda: values.T @ values,
+        "linear_map_s": lambda: values @ square,
+    }
+    return {name: round(min(timed(work)[0] for _ in range(2)), 3) for name, work in works.items()}
+
+
 def measure(n_wells: int, n_features: int, methods: Sequence[str]) -> dict[str, object]:
     """Returns these methods at one width."""
     values, design, genes = screen(n_wells, n_features)
@@ -197,6 +210,8 @@ def measure(n_wells: int, n_features: int, methods: Sequence[str]) -> dict[str, 
             print(n_features, name, found[name], file=sys.stderr, flush=True)
     if "tvn" in methods:
         found["tvn_s"] = round(timed(lambda: TypicalVariation().apply(values, design))[0], 3)
+    if "limits" in methods:
+        found["limits"] = limits(values)
     reference = reference_tvn_s(values, design) if "reference" in methods else None
     if reference is not None:
         found["efaar_tvn_reference_s"] = round(reference, 3)
