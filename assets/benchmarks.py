@@ -1,5 +1,6 @@
 """`benchmark/<name>`: one asset a registered benchmark, all made the same way."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -38,6 +39,7 @@ def _build(name: str) -> dg.AssetsDefinition:
         owners=["team:computational-biology"],
         kinds={"scipy", "parquet"},
         code_version=benchmark.code_version,
+        output_required=False,  # a backfill over all partitions meets data sets that a model has no map of
         description=f"{benchmark.title}. {benchmark.description}",
         op_tags=cpu_pod(2, 4),
         check_specs=check_of(
@@ -47,11 +49,16 @@ def _build(name: str) -> dg.AssetsDefinition:
             partitions=DATASET_MODEL,
         ),
     )
-    def score(context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
+    def score(
+        context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         from cellassets.reconcile.policy import load_benchmark_parameters
         from cellassets.scoring.run import score_map
 
         dataset_id, model_key = dataset_and_model(context.partition_key)
+        if lake.open().perturbation_map(dataset_id, model_key).find_record() is None:
+            yield _no_map(key, f"{model_key} has no map of {dataset_id}: nothing is scored")
+            return
         with refusals_as_failures():
             record = score_map(
                 lake.open(),
@@ -62,9 +69,16 @@ def _build(name: str) -> dg.AssetsDefinition:
             )
         artifact = lake.open().scores(name, dataset_id, model_key)
         scores = read_scores(artifact, record)
-        return materialised(artifact, record, metadata=_pictures(scores), checks=[_check(scores, record)])
+        yield materialised(artifact, record, metadata=_pictures(scores), checks=[_check(scores, record)])
 
     return score
+
+
+def _no_map(key: dg.AssetKey, reason: str) -> dg.AssetCheckResult:
+    """The partition stays as it is, missing; the check says why."""
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=CHECK, passed=False, severity=dg.AssetCheckSeverity.WARN, description=reason
+    )
 
 
 def read_scores(artifact: "Artifact", record: "Record") -> "pl.DataFrame":
@@ -107,11 +121,13 @@ def _pictures(scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
 
 def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
     summary = scores.filter(scores["level"] == "summary")
-    lines = ["| metric | value | 95% interval | null | p | n |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| metric | value | 95% interval | null | effect | p | n |", f"|{' --- |' * 7}"]
     for row in summary.iter_rows(named=True):
         low, high = row["interval_low"], row["interval_high"]
         interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         null = f"{row['null_mean']:.3f} ({row['null_low']:.3f} to {row['null_high']:.3f})"
         count = f"{row['n_units']} {row['unit']}s"
-        lines.append(f"| {row['metric']} | {row['value']:.3f} | {interval} | {null} | {row['p_value']:.2g} | {count} |")
+        effect = "" if row["effect_size"] is None else f"{row['effect_size']:.1f} sd"
+        numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {row['p_value']:.2g} | {count}"
+        lines.append(f"| {row['metric']} | {numbers} |")
     return dg.MetadataValue.md("\n".join(lines))

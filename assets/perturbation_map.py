@@ -16,7 +16,9 @@ from resources.pods import cpu_pod
 if TYPE_CHECKING:
     import polars as pl
 
-CHECK = "alignment_lowers_the_batch_effect"
+    from cellassets.artifact import Record
+
+CHECK, POSITION_CHECK = "alignment_lowers_the_batch_effect", "position_is_not_taken_for_biology"
 
 SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
 
@@ -31,12 +33,20 @@ SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("mo
     owners=["team:computational-biology"],
     kinds={"numpy", "parquet"},
     op_tags=cpu_pod(2, 8),
-    check_specs=check_of(
-        "perturbation_map",
-        CHECK,
-        description="Batches are harder to tell apart by control wells after alignment than before.",
-        partitions=DATASET_MODEL,
-    ),
+    check_specs=[
+        *check_of(
+            "perturbation_map",
+            CHECK,
+            description="Batches are harder to tell apart by control wells after alignment than before.",
+            partitions=DATASET_MODEL,
+        ),
+        *check_of(
+            "perturbation_map",
+            POSITION_CHECK,
+            description="Replicates are in several places, or the step `well_position` took out what places do.",
+            partitions=DATASET_MODEL,
+        ),
+    ],
 )
 def perturbation_map(
     context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource
@@ -58,7 +68,7 @@ def perturbation_map(
         )
     artifact = lake.open().perturbation_map(dataset_id, model_key)
     steps = read_table(artifact.path("batch_effect.parquet", record), BATCH_EFFECT)
-    return materialised(artifact, record, checks=[_check(steps)])
+    return materialised(artifact, record, checks=[_check(steps), _position_check(record)])
 
 
 def _check(steps: "pl.DataFrame") -> dg.AssetCheckResult:
@@ -70,4 +80,19 @@ def _check(steps: "pl.DataFrame") -> dg.AssetCheckResult:
         passed=after <= before,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"above_chance_before": before, "above_chance_after": after},
+    )
+
+
+def _position_check(record: "Record") -> dg.AssetCheckResult:
+    in_one_place = record.summary["one_place_frac"]
+    is_regressed = any(step["kind"] == "well_position" for step in record.inputs["parameters"]["steps"])
+    return dg.AssetCheckResult(
+        check_name=POSITION_CHECK,
+        passed=is_regressed or in_one_place < 0.5,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"Replicates of {in_one_place:.0%} of perturbations sit at one position. Where they do, p-values of "
+            "replicates count what positions do as biology: put the step well_position first in mapping.yaml."
+        ),
+        metadata={"one_place_frac": in_one_place},
     )

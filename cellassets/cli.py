@@ -111,20 +111,25 @@ def check_recipe(path: Path, as_json: JsonOption = False) -> None:
 def list_datasets(
     home: HomeOption = DEFAULT_HOME, configs: Path = Path("configs"), as_json: JsonOption = False
 ) -> None:
-    """Lists data sets with their fingerprints."""
+    """Lists data sets with their fingerprints; those that cannot be used, and why, go to stderr."""
     from cellassets.mapping.dataset import dataset_experiments, dataset_fingerprint
     from cellassets.reconcile.models import dataset_state
 
     lake = _lake(home)
+    state = dataset_state(lake, UPath(configs))
     rows = [
         {
             "dataset_id": dataset.dataset_id,
             "experiments": ", ".join(dataset_experiments(lake, dataset)),
             "fingerprint": dataset_fingerprint(lake, dataset),
         }
-        for dataset in dataset_state(lake, UPath(configs)).datasets
+        for dataset in state.datasets
     ]
     _show(rows, as_json)
+    for item in state.waiting:
+        typer.echo(f"{item.what}: {item.reason}", err=True)
+    if state.waiting:
+        raise typer.Exit(1)
 
 
 @nouns["dataset"].command("freeze")
@@ -213,8 +218,11 @@ def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
     """Adds a table of pairs, sets (GMT too), targets or chromosome arms as a source that maps are judged on."""
     from cellassets.errors import AnnotationError
     from cellassets.scoring.annotation_files import read_source
-    from cellassets.scoring.annotations import annotation_files
+    from cellassets.scoring.annotations import SUFFIXES, annotation_files
 
+    if source.suffix not in SUFFIXES:
+        message = f"{source}: suffix {source.suffix!r}; expected one of {', '.join(SUFFIXES)}: rename the file"
+        raise AnnotationError(message)
     read_source(UPath(source))
     target = _lake(home).annotations / source.name
     known = annotation_files(_lake(home).annotations).get(source.stem)

@@ -27,12 +27,12 @@ def stale_scores(
     models = active_models(registry.open().list_models(), configs.policy().models)
     state = dataset_state(lake.open(), configs.path())
     datasets = state.datasets
-    work = scores.stale_scores(lake.open(), models=models, datasets=datasets, configs=configs.path())
-    requests = run_requests(work, in_flight, job_name=score_maps.name)
+    stale = scores.stale_scores(lake.open(), models=models, datasets=datasets, configs=configs.path())
+    requests = run_requests(stale.work, in_flight, job_name=score_maps.name)
     if not requests and not in_flight.touches("benchmark/"):
         board = scores.stale_leaderboard(lake.open(), datasets, configs.path())
         requests = run_requests(board, in_flight, job_name=rank_models.name)
         if not board:
             reports = scores.stale_reports(lake.open(), registry.open(), models)
             requests = run_requests(reports, in_flight, job_name=write_reports.name)
-    return answer(requests, [], waiting=state.waiting)
+    return answer(requests, [], waiting=[*state.waiting, *stale.waiting])

@@ -21,6 +21,7 @@ from cellassets.mapping.batch_effect import JudgedWells, batch_effect_rows
 from cellassets.mapping.controls import batch_design, hold_out_controls, is_treatment
 from cellassets.mapping.dataset import Dataset, dataset_experiments, dataset_fingerprint, dataset_wells
 from cellassets.mapping.filter import FilteredWells, filter_wells
+from cellassets.mapping.places import one_place_frac
 from cellassets.mapping.steps import AlignmentStep, CentreScale, PrincipalComponents, TypicalVariation
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import read_table, read_tables, vectors, with_vectors, write_table
@@ -121,6 +122,7 @@ def build_map(
         "n_wells_dropped": filtered.n_wells_dropped,
         "n_sites_flagged": filtered.n_sites_flagged,
         "n_batches": filtered.wells["batch_id"].n_unique(),
+        "one_place_frac": one_place_frac(filtered.wells),
         "n_controls_held_out": int(is_held_out.sum()),
         "embedding_dim": int(aligned.shape[1]),
         **_first_and_last(batch_effect),

@@ -92,3 +92,18 @@ def gene_arms_of_wells(wells: pl.DataFrame, table: pl.DataFrame) -> GeneArms:
     arm_names, arm_of_gene = np.unique(table["chromosome_arm"].to_numpy(), return_inverse=True)
     is_expressed = table["is_expressed"].cast(pl.Boolean).to_numpy() if "is_expressed" in table.columns else None
     return GeneArms(tuple(table["gene_symbol"]), gene_index, tuple(map(str, arm_names)), arm_of_gene, is_expressed)
+
+
+def one_place_frac(wells: pl.DataFrame) -> float:
+    """Returns the share of perturbations whose replicates all sit at one position, whatever the plate.
+
+    Where it is high, what a position does to cells cannot be told from what perturbations do: replicates are alike for
+    their place alone, and permutations within plates do not keep that.
+
+    Args:
+        wells: WELL_EMBEDDINGS rows; controls and perturbations with one well do not count.
+    """
+    treated = wells.filter(pl.col("control_kind").is_null())
+    places = treated.group_by("perturbation_id").agg(pl.len(), pl.col("well_id").n_unique().alias("n_places"))
+    replicated = places.filter(pl.col("len") > 1)
+    return float((replicated["n_places"] == 1).sum() / replicated.height) if replicated.height else 0.0

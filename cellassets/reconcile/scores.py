@@ -1,19 +1,20 @@
 """Maps, scores, leaderboard and reports that are missing or made from other inputs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from upath import UPath
 
 from cellassets.artifact import Artifact, Plan
 from cellassets.embedding.plan import plan_embeddings
-from cellassets.errors import AlignmentError, ArtifactMissing, DatasetError
+from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.lake import Lake
 from cellassets.mapping.build import map_protocol, plan_map
 from cellassets.mapping.dataset import Dataset, dataset_experiments
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import load_benchmark_parameters, load_map_parameters
-from cellassets.reconcile.work import Work, is_missing, run_key
+from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
 from cellassets.registry import ModelEntry, Registry
 from cellassets.reporting.leaderboard import Protocols, plan_leaderboard
 from cellassets.reporting.report import plan_report
@@ -21,22 +22,36 @@ from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import find_benchmark, plan_scores, score_protocol
 
 
-def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> list[Work]:
+@dataclass(frozen=True)
+class ScoreState:
+    """What is to be mapped and scored, and what cannot be asked for yet."""
+
+    work: list[Work]
+    waiting: list[Waiting]
+
+
+def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> ScoreState:
     """Returns the (dataset, model) pairs to map and score, each with exactly the assets that are out of date.
 
     A pair counts only when every experiment of the dataset is stored and embedded as it is now, so that a backfill
-    or a landing under way does not score half a dataset.
+    or a landing under way does not score half a dataset. Settings or annotations that cannot be read hold up the
+    benchmarks that read them, and nothing else.
     """
-    work = []
+    state = ScoreState([], [])
     for dataset in datasets:
         for entry in models:
-            if _is_embedded(lake, dataset, entry):
-                steps = _stale_steps(lake, dataset, entry.key, configs)
-                if steps:
-                    keys = {"dataset": dataset.dataset_id, "model": entry.key}
-                    key = run_key(*((artifact, fingerprint) for _, artifact, fingerprint in steps))
-                    work.append(Work(keys, tuple(asset for asset, _, _ in steps), key))
-    return work
+            if not _is_embedded(lake, dataset, entry):
+                continue
+            try:
+                steps = _stale_steps(lake, dataset, entry.key, configs, state.waiting)
+            except CellAssetsError as error:
+                state.waiting.append(Waiting(f"map of {dataset.dataset_id} by {entry.key}", str(error)))
+                continue
+            if steps:
+                keys = {"dataset": dataset.dataset_id, "model": entry.key}
+                key = run_key(*((artifact, fingerprint) for _, artifact, fingerprint in steps))
+                state.work.append(Work(keys, tuple(asset for asset, _, _ in steps), key))
+    return state
 
 
 def _is_embedded(lake: Lake, dataset: Dataset, entry: ModelEntry) -> bool:
@@ -48,7 +63,9 @@ def _is_embedded(lake: Lake, dataset: Dataset, entry: ModelEntry) -> bool:
     )
 
 
-def _stale_steps(lake: Lake, dataset: Dataset, model_key: str, configs: UPath) -> list[tuple[str, Artifact, str]]:
+def _stale_steps(
+    lake: Lake, dataset: Dataset, model_key: str, configs: UPath, waiting: list[Waiting]
+) -> list[tuple[str, Artifact, str]]:
     parameters = load_map_parameters(configs)
     plan = plan_map(lake, dataset, model_key=model_key, parameters=parameters)
     artifact = lake.perturbation_map(dataset.dataset_id, model_key)
@@ -56,7 +73,12 @@ def _stale_steps(lake: Lake, dataset: Dataset, model_key: str, configs: UPath) -
     steps = [("perturbation_map", artifact, plan.fingerprint)] if is_map_stale else []
     for name in sorted(BENCHMARKS):
         scores = lake.scores(name, dataset.dataset_id, model_key)
-        wanted = None if is_map_stale else _plan_one(lake, dataset, model_key, name, configs)
+        try:
+            load_benchmark_parameters(configs, name)
+            wanted = None if is_map_stale else _plan_one(lake, dataset, model_key, name, configs)
+        except CellAssetsError as error:
+            waiting.append(Waiting(f"{name} on {dataset.dataset_id} by {model_key}", str(error)))
+            continue
         if wanted is None or is_missing(scores, wanted):
             # under a stale map a benchmark's own fingerprint is not known yet: the map's stands for it
             steps.append((f"benchmark/{name}", scores, plan.fingerprint if wanted is None else wanted.fingerprint))
@@ -70,6 +92,8 @@ def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: 
 
 def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> list[Work]:
     """Returns every published map, of any model, that a benchmark has not scored as it would now.
+
+    A map that is itself out of date is scored as it lies: its scores stay stale until `perturbation_map` makes it anew.
 
     Raises:
         BenchmarkError: there is no such benchmark.
@@ -91,17 +115,17 @@ def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], c
 def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Protocols:
     """Returns how a benchmark, dataset and model would be scored now: a protocol's fingerprint by these three names.
 
-    None where that cannot be: the dataset is gone, or the quality of one of its experiments.
+    None where that cannot be: the dataset is gone, or the quality of one of its experiments, or settings or annotations
+    cannot be read.
     """
     maps: dict[str, dict[str, Any] | None] = {}
     by_id = {dataset.dataset_id: dataset for dataset in datasets}
 
     def made_by(dataset: Dataset) -> dict[str, Any] | None:
         if dataset.dataset_id not in maps:
-            parameters = load_map_parameters(configs)
             try:
-                maps[dataset.dataset_id] = map_protocol(lake, dataset, parameters)
-            except (AlignmentError, ArtifactMissing, DatasetError):
+                maps[dataset.dataset_id] = map_protocol(lake, dataset, load_map_parameters(configs))
+            except CellAssetsError:
                 maps[dataset.dataset_id] = None
         return maps[dataset.dataset_id]
 
@@ -110,10 +134,13 @@ def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Pro
         made = None if dataset is None else made_by(dataset)
         if dataset is None or made is None:
             return None
-        parameters = load_benchmark_parameters(configs, benchmark_name)
-        judged_by = score_protocol(
-            lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made
-        )
+        try:
+            parameters = load_benchmark_parameters(configs, benchmark_name)
+            judged_by = score_protocol(
+                lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=made
+            )
+        except CellAssetsError:
+            return None
         return fingerprint(judged_by)
 
     return protocol

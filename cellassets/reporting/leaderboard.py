@@ -17,7 +17,7 @@ from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
 if TYPE_CHECKING:
     from rich.table import Table
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 Protocols = Callable[[str, str, str], str | None]  # of benchmark, dataset and model
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
 
@@ -33,18 +33,35 @@ def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
                     yield f"{benchmark_name}/{dataset_id}/{model_key}", artifact, record
 
 
+def protocol_now(lake: Lake, record: Record, protocols: Protocols) -> str | None:
+    """Returns the protocol by which a published score would be taken now; None where its map is no longer there.
+
+    Args:
+        lake: where the map is.
+        record: of the scores.
+        protocols: how scores would be taken now.
+    """
+    benchmark_name, dataset_id, model_key = (
+        str(record.inputs[axis]) for axis in ("benchmark_name", "dataset_id", "model_key")
+    )
+    found = lake.perturbation_map(dataset_id, model_key).find_record()
+    if found is None or found.fingerprint != record.inputs["perturbation_map"]:
+        return None
+    return protocols(benchmark_name, dataset_id, model_key)
+
+
 def plan_leaderboard(lake: Lake, protocols: Protocols) -> Plan:
     """Returns what the leaderboard would be made from now; its `scores` are empty where nothing is scored yet.
 
     Args:
         lake: where the scores are.
         protocols: how a score of a benchmark, dataset and model would be taken now (`score_protocol`'s fingerprint);
-            those taken otherwise are stale, and so are those that it says None of.
+            those taken otherwise, or of a map that was made anew since, are stale.
     """
     scores, newest = {}, {}
     for name, _, record in published_scores(lake):
         scores[name] = record.fingerprint
-        newest[name] = protocols(*(record.inputs[axis] for axis in ("benchmark_name", "dataset_id", "model_key")))
+        newest[name] = protocol_now(lake, record, protocols)
     return Plan("leaderboard", {"scores": scores, "protocols": newest, "code_version": CODE_VERSION})
 
 
@@ -59,10 +76,14 @@ def build_leaderboard(lake: Lake, protocols: Protocols) -> Record:
     artifact, plan = lake.leaderboard(), plan_leaderboard(lake, protocols)
     if artifact.is_done(plan):
         return artifact.record()
-    tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published_scores(lake)]
-    scores = pl.concat(tables) if tables else SCORES.empty()
-    rows = rank_models(scores, plan.inputs["protocols"])
-    differences = compare_models(scores)
+    published = {
+        name: (record.inputs["protocol_fingerprint"], read_table(found.path("scores.parquet", record), SCORES))
+        for name, found, record in published_scores(lake)
+    }
+    newest = plan.inputs["protocols"]
+    rows = rank_models(pl.concat([SCORES.empty(), *(table for _, table in published.values())]), newest)
+    fresh = [table for name, (protocol, table) in published.items() if protocol == newest[name]]
+    differences = compare_models(pl.concat([SCORES.empty(), *fresh]))
     folder = artifact.folder(plan.fingerprint)
     write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
     write_table(differences, folder / "differences.parquet", DIFFERENCES)

@@ -16,7 +16,7 @@ from cellassets.configuration import Parameters, validate
 from cellassets.errors import BenchmarkError, RegistryError
 from cellassets.lake import Lake
 from cellassets.registry import ModelEntry, Registry
-from cellassets.reporting.leaderboard import Protocols, published_scores
+from cellassets.reporting.leaderboard import Protocols, protocol_now, published_scores
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.gate import Decision, GatePolicy, Pair, judge_candidate
 from cellassets.tables.parquet import read_table, write_table
@@ -117,15 +117,17 @@ def decide_production(
     return record
 
 
-def _champion_to_beat(lake: Lake, registry: Registry, override: Override | None) -> ModelEntry | None:
-    """The model in production; None too where it was deleted from the registry and a person decides without it."""
+def _champion_to_beat(lake: Lake, registry: Registry, override: Override | None) -> "_Champion | None":
+    """The model in production; one that was deleted from the registry only a person can replace."""
     try:
-        return current_champion(lake, registry)
+        found = current_champion(lake, registry)
     except RegistryError as error:
-        if override is not None:
-            return None
+        record = lake.production_model().find_record()
+        if override is not None and record is not None:
+            return _Champion(record.summary["champion"], None)
         message = f"{error}; it is in production and cannot be compared with: restore it, or decide by an override"
         raise RegistryError(message) from error
+    return None if found is None else _Champion(found.key, found.fingerprint)
 
 
 def _already(artifact: Artifact, registry: Registry, chosen: ModelEntry) -> Record:
@@ -135,6 +137,14 @@ def _already(artifact: Artifact, registry: Registry, chosen: ModelEntry) -> Reco
         raise BenchmarkError(message)
     registry.move_alias(CHAMPION, chosen.key)
     return record
+
+
+@dataclass(frozen=True)
+class _Champion:
+    """The model in production. `fingerprint` is None where it was deleted from the registry."""
+
+    key: str
+    fingerprint: str | None
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,7 @@ def _read_published(lake: Lake, protocols: Protocols, model_keys: list[str]) -> 
             continue
         if "does_not_apply" not in record.summary:
             published.judged_on[key].add(_pair(record))
-        if protocols(*_pair(record), key) == record.inputs["protocol_fingerprint"]:
+        if protocol_now(lake, record, protocols) == record.inputs["protocol_fingerprint"]:
             published.fresh[name] = (artifact, record)
     return published
 
@@ -176,7 +186,7 @@ def _pair(record: Record) -> Pair:
 
 def _plan(
     chosen: ModelEntry,
-    champion: ModelEntry | None,
+    champion: _Champion | None,
     published: _Published,
     policy: GatePolicy,
     override: Override | None,
@@ -193,9 +203,11 @@ def _plan(
     return Plan("production_model", inputs)
 
 
-def _decide(chosen: ModelEntry, champion: ModelEntry | None, published: _Published, policy: GatePolicy) -> Decision:
+def _decide(chosen: ModelEntry, champion: _Champion | None, published: _Published, policy: GatePolicy) -> Decision:
     if champion is None:
         return _first(published.scores(), policy, chosen.key)
+    if champion.fingerprint is None:
+        return _uncomparable(policy, f"{champion.key} is in production and was deleted from the registry")
     return judge_candidate(
         published.scores(),
         policy,
@@ -224,6 +236,25 @@ def _first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Decision
         verdict = f"{policy.deciding} on {dataset_id}: {told}; there is no champion to compare with"
         row = {"role": "deciding", "benchmark_name": policy.deciding, "dataset_id": dataset_id, "p_value": p_value}
         rows.append({**row, "is_passed": is_passed, "verdict": verdict})
+    return _decision(rows)
+
+
+def _uncomparable(policy: GatePolicy, reason: str) -> Decision:
+    """Where there is nothing to compare with nothing is passed."""
+    rows = [
+        {
+            "role": "deciding",
+            "benchmark_name": policy.deciding,
+            "dataset_id": dataset_id,
+            "is_passed": False,
+            "verdict": f"{policy.deciding} on {dataset_id}: not compared, {reason}",
+        }
+        for dataset_id in policy.deciding_datasets
+    ]
+    return _decision(rows)
+
+
+def _decision(rows: list[dict[str, Any]]) -> Decision:
     table = pl.concat([GATE.empty(), *(pl.DataFrame([row]) for row in rows)], how="diagonal_relaxed")
     return Decision(GATE.conform(table, source="gate"), all(row["is_passed"] for row in rows))
 

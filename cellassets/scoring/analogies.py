@@ -12,12 +12,12 @@ from cellassets.mapping.relate import combination_parts, unit_rows
 from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.catalogue.transfer import AnalogyParameters
 from cellassets.scoring.definition import Score
-from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.node_permutation import node_permutations
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import blocks, mean_over_nodes
 from cellassets.scoring.strata import plate_strata
+from cellassets.scoring.ties import with_finer_p_values
 from cellassets.tables.parquet import vectors
 
 TIE_BREAK = 1e-6  # settles ties between equal numbers of hits, and is never a hit's worth

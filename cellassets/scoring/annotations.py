@@ -7,6 +7,7 @@ arms of genes (gene_symbol, chromosome_arm). Which sources a dataset is judged a
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import polars as pl
 from upath import UPath
@@ -34,6 +35,10 @@ class Annotations:
     sets: dict[str, pl.DataFrame] = field(default_factory=dict)
     targets: dict[str, pl.DataFrame] = field(default_factory=dict)
     gene_arms: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+    def arm_of_gene(self) -> dict[str, str]:
+        """Returns the arm of each gene; of sources that disagree the first by name counts."""
+        return {gene: arm for name in sorted(self.gene_arms, reverse=True) for gene, arm in self.gene_arms[name].rows()}
 
 
 def read_annotations(folder: UPath, kinds: Collection[str], names: Collection[str] | None = None) -> Annotations:
@@ -81,8 +86,17 @@ def annotation_fingerprints(
     folder: UPath, kinds: Collection[str], names: Collection[str] | None = None
 ) -> dict[str, list[int]]:
     """Returns size and CRC32C of each source that `read_annotations` would read."""
-    entries = {name: describe_file(path, path.name) for name, path in _files_of(folder, kinds, names).items()}
-    return {name: [entry.n_bytes, entry.crc32c] for name, entry in entries.items()}
+    return {
+        name: _size_and_checksum(path, repr(path.fs.info(path.path)))
+        for name, path in _files_of(folder, kinds, names).items()
+    }
+
+
+@lru_cache(maxsize=1024)
+def _size_and_checksum(path: UPath, _state: str) -> list[int]:
+    """Of one file in one state (times, generation: what its file system tells); sensors ask at every tick."""
+    entry = describe_file(path, path.name)
+    return [entry.n_bytes, entry.crc32c]
 
 
 def _files_of(folder: UPath, kinds: Collection[str], names: Collection[str] | None) -> dict[str, UPath]:

@@ -7,7 +7,6 @@ the whole map. What is published where is in `cellassets.scoring.published`.
 from collections.abc import Callable
 
 import numpy as np
-import polars as pl
 
 from cellassets.mapping.aggregate import group_mean
 from cellassets.mapping.relate import is_combination
@@ -68,8 +67,7 @@ def label_consistency(judged: JudgedMap, seed: int) -> float:
 def arms(judged: JudgedMap, _seed: int) -> float:
     """The p-value by proxbias of the whole genome."""
     genes = map_genes(judged, "proximity_bias")
-    known = pl.concat(judged.annotations.gene_arms.values())
-    arm_of = dict(known.select("gene_symbol", "chromosome_arm").rows())
+    arm_of = judged.annotations.arm_of_gene()
     on_arm = np.array([name in arm_of for name in genes.names])
     arm = np.array([arm_of[name] for name in genes.names if name in arm_of])
     return proxbias.proximity_bias(genes.vectors[on_arm], arm)[0].p_value

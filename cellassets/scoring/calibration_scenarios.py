@@ -56,6 +56,7 @@ def _perturbations() -> tuple[Scenario, ...]:
         _null("two of four batches", "each treatment in two batches only", n_batches_per_treatment=2, **NOTHING),
         _null("position", "rows, columns and edge differ, every treatment in one place", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
+        _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
     )  # fmt: skip
     return (*nulls, *(_planted(effect, n) for n in (1, 2) for effect in (0.5, 1.0, 2.0, 3.0)))
 

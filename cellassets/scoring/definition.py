@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
@@ -35,7 +35,8 @@ class Score:
     """One row of a SCORES table, without what all rows of a run share.
 
     Rows of level `perturbation` are what the summary is the mean of. Rows of level `control` say how much it hangs on
-    a control well that all perturbations share (`cellassets.scoring.rows.influence_scores`).
+    a control well that all perturbations share (`cellassets.scoring.rows.influence_scores`). `effect_size` is the value
+    less the null's mean, in standard deviations of the null (`cellassets.scoring.statistics.standardised`).
     """
 
     metric: str
@@ -52,6 +53,7 @@ class Score:
     correction: str = "none"
     interval_low: float | None = None
     interval_high: float | None = None
+    effect_size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by 
             plates do not differ) or chromosome_arms (genes of one arm share nothing).
 
     Raises:
-        ConfigError: another benchmark has this name.
+        ConfigError: another benchmark has this name, or a parameter has no default.
     """
 
     def register(score: ScoreFunction) -> ScoreFunction:
@@ -115,6 +117,11 @@ def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by 
         if name in BENCHMARKS and BENCHMARKS[name].score.__module__ != score.__module__:
             message = f"benchmark {name} is there already, in {BENCHMARKS[name].score.__module__}; call yours otherwise"
             raise ConfigError(message)
+        try:
+            parameters()
+        except ValidationError as error:
+            message = f"benchmark {name}: every parameter of {parameters.__name__} needs a default ({error})"
+            raise ConfigError(message) from error
         BENCHMARKS[name] = Benchmark(
             name=name,
             title=title,

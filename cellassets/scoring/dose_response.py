@@ -8,11 +8,11 @@ from cellassets.errors import NotApplicable
 from cellassets.scoring.definition import PermutationParameters, Score
 from cellassets.scoring.dose_trend import DoseWells, trend_draws
 from cellassets.scoring.effect_size import effect_sizes
-from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.potency import potency_order
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import mean_over_nodes
+from cellassets.scoring.ties import with_finer_p_values
 
 
 def dose_response(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from cellassets.configuration import Parameters
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.compare import compare_models
+from cellassets.scoring.statistics import least_p_value
 from cellassets.tables.schemas import GATE
 
 Pair = tuple[str, str]  # benchmark, dataset
@@ -38,14 +39,15 @@ class GatePolicy(Parameters):
     """What a candidate must show.
 
     `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`; `guarded` are those that
-    it must not be worse on, on all of `datasets` (None: every dataset that the champion was judged on by that
-    benchmark). `alpha` bounds the q-values of deciding comparisons (Benjamini and Hochberg), the p-values of guarded.
+    it must not be worse on, on all of `datasets` (None: the deciding ones, and every one that the champion was judged
+    on by that benchmark). `alpha` bounds the q-values of deciding comparisons (Benjamini and Hochberg), and the
+    p-values of guarded ones.
     """
 
     deciding: str = "known_relationships"
     deciding_datasets: tuple[str, ...] = Field(min_length=1)
     guarded: tuple[Guard, ...] = ()
-    datasets: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -111,13 +113,11 @@ def judge_candidate(
 
 def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[Pair]:
     """Benchmark and dataset of every guarded comparison."""
-    if policy.datasets is not None:
-        return [(guard.benchmark_name, dataset) for guard in policy.guarded for dataset in policy.datasets]
     return [
         (guard.benchmark_name, dataset)
         for guard in policy.guarded
-        for name, dataset in sorted(champion_judged_on)
-        if name == guard.benchmark_name
+        for dataset in policy.datasets
+        or sorted({*policy.deciding_datasets, *(on for name, on in champion_judged_on if name == guard.benchmark_name)})
     ]
 
 
@@ -140,7 +140,14 @@ def _row(
         is_passed, verdict = _is_better(gain, is_significant=q_value <= policy.alpha)
         chance = f"q = {q_value:.2g}"
     else:
-        is_passed, verdict = _is_not_worse(gain, low, margin, is_significant=p_value <= policy.alpha)
+        n_free = int(str(found["n_pairs"])) - 1
+        is_passed, verdict = _is_not_worse(
+            gain,
+            low,
+            margin,
+            is_significant=p_value <= policy.alpha,
+            can_be_significant=least_p_value(n_free) <= policy.alpha,
+        )
         chance = f"p = {p_value:.2g}"
     text = f"{benchmark_name} on {dataset_id}: {verdict} (gain {gain:+.4f}, {low:+.4f} to {high:+.4f}, {chance})"
     numbers = {"gain": gain, "interval_low": low, "interval_high": high, "p_value": p_value, "q_value": q_value}
@@ -158,9 +165,13 @@ def _is_better(gain: float, *, is_significant: bool) -> tuple[bool, str]:
     return (True, "better") if is_significant and gain > 0 else (False, "not shown to be better")
 
 
-def _is_not_worse(gain: float, low: float, margin: float | None, *, is_significant: bool) -> tuple[bool, str]:
+def _is_not_worse(
+    gain: float, low: float, margin: float | None, *, is_significant: bool, can_be_significant: bool
+) -> tuple[bool, str]:
     if is_significant and gain < 0:
         return False, "worse"
     if margin is not None and low < -margin:
         return False, f"a loss of more than {margin:g} cannot be ruled out"
+    if margin is None and not can_be_significant:
+        return False, "too few units for any loss to be seen; give the guard a margin"
     return True, "not worse"

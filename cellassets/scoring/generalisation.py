@@ -10,7 +10,6 @@ from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.catalogue.transfer import GeneralisationParameters
 from cellassets.scoring.definition import Score
-from cellassets.scoring.finer import with_finer_p_values
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.neighbour_sharing import jaccard_index, partner_shares
 from cellassets.scoring.node_permutation import Permutations, node_permutations, permuted_lookups
@@ -18,6 +17,7 @@ from cellassets.scoring.rank_overlap import overlap_depth, overlap_weights
 from cellassets.scoring.rows import influence_scores, summary_score, unit_scores
 from cellassets.scoring.statistics import blocks, mean_over_nodes
 from cellassets.scoring.strata import plate_strata
+from cellassets.scoring.ties import with_finer_p_values
 from cellassets.tables.parquet import vectors
 
 N_DIGITS = 12

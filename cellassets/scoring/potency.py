@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from cellassets.scoring.definition import Score
 from cellassets.scoring.dose_trend import DoseWells
 from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.statistics import central, permuted_within, settled_ties, upper_p_values
+from cellassets.scoring.statistics import central, permuted_within, settled_ties, standardised, upper_p_values
 from cellassets.scoring.strata import main_plates
 
 MIN_COMPOUNDS = 5  # of fewer, no order is significant
@@ -50,6 +50,7 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
         p_value=float(upper_p_values(taus[0], taus[1:])[0]),
         n_units=len(both),
         unit="perturbation",
+        effect_size=standardised(float(taus[0, 0]), taus[1:, 0]),
     )
 
 

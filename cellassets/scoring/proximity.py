@@ -7,7 +7,6 @@ reason of their own, and every relation within an arm is in doubt.
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import NotApplicable
@@ -73,8 +72,7 @@ def _arms(judged: JudgedMap, genes: MapGenes, min_genes: int) -> _Arms:
             "by `cellassets annotation add`"
         )
         raise NotApplicable(message)
-    known = pl.concat([judged.annotations.gene_arms[name] for name in sorted(judged.annotations.gene_arms)])
-    arm_of = dict(reversed(known.select("gene_symbol", "chromosome_arm").rows()))  # the first source that knows a gene
+    arm_of = judged.annotations.arm_of_gene()
     names = sorted({arm_of[gene] for gene in genes.names if gene in arm_of})
     number = {name: place for place, name in enumerate(names)}
     arm = np.array([number.get(arm_of.get(gene, ""), -1) for gene in genes.names], dtype=np.int64)

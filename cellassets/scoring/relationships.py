@@ -12,6 +12,7 @@ from cellassets.plates.layout import PAIR_SEPARATOR
 from cellassets.scoring.catalogue.relationships import RelationshipParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
+from cellassets.scoring.map_genes import map_genes
 from cellassets.scoring.statistics import (
     benjamini_hochberg,
     blocks,
@@ -19,10 +20,9 @@ from cellassets.scoring.statistics import (
     mean_over_nodes,
     permuted_within,
     settled_ties,
+    standardised,
     upper_p_values,
 )
-from cellassets.scoring.strata import plate_strata
-from cellassets.tables.parquet import vectors
 
 Pairs = Int[np.ndarray, "pair 2"]
 Ranks = Float[np.ndarray, "..."]
@@ -31,7 +31,7 @@ TIE_BREAK = 1e-6
 
 @dataclass(frozen=True)
 class _Ranks:
-    """How similar every pair of the map's genes is among all pairs that count.
+    """How similar every pair of the map's genes is among all pairs that count; combinations of genes are no genes.
 
     `rank` is the share of all pairs with a cosine at most as large; `is_counted` is false for pairs of one chromosome
     (or arm) where these are left out. Genes with one `stratum` share their plates.
@@ -80,26 +80,16 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     return [*rows, *_pair_scores(pooled, ranks, parameters)]
 
 
-def _genes(map_table: pl.DataFrame) -> pl.DataFrame:
-    genes = map_table.filter((pl.col("perturbation_kind") == "gene") & pl.col("control_kind").is_null())
-    return genes.with_columns(pl.coalesce("gene_symbol", "perturbation_id").alias("name")).sort("name")
-
-
 def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
-    genes = _genes(judged.map_table)
-    names = genes["name"].to_list()
-    if len(set(names)) < len(names):
-        message = "known_relationships: the map has several rows a gene; set aggregate_by: gene in mapping.yaml"
-        raise BenchmarkError(message)
-    if len(names) < 3:
-        message = f"{len(names)} genes in the map; relations need at least 3"
+    genes = map_genes(judged, "known_relationships")
+    if len(genes.names) < 3:
+        message = f"{len(genes.names)} genes in the map; relations need at least 3"
         raise NotApplicable(message)
-    is_counted = _counted(judged, names, parameters)
-    cosines = cosine_similarities(vectors(genes))
+    is_counted = _counted(judged, genes.names, parameters)
+    cosines = cosine_similarities(genes.vectors)
     ordered = np.sort(cosines[np.triu(is_counted, 1)])
     rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
-    stratum = plate_strata(judged, genes["perturbation_id"].to_list())
-    return _Ranks(names, stratum, rank, is_counted, len(ordered))
+    return _Ranks(genes.names, genes.stratum, rank, is_counted, len(ordered))
 
 
 def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParameters) -> Bool[np.ndarray, "gene gene"]:
@@ -113,7 +103,7 @@ def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParame
             "where genes are; add a CSV with the columns gene_symbol and chromosome_arm"
         )
         raise BenchmarkError(message)
-    arm_of = dict(pl.concat(list(judged.annotations.gene_arms.values())).rows())
+    arm_of = judged.annotations.arm_of_gene()
     arms = [arm_of.get(gene) for gene in genes]
     places = arms if parameters.leave_out_within == "arm" else [arm and arm[:-1] for arm in arms]
     named = np.array([place or f"unknown {number}" for number, place in enumerate(places)])
@@ -183,6 +173,7 @@ def _tail_score(
         interval_high=high,
         n_units=len(pairs),
         unit="pair",
+        effect_size=standardised(mean.value, null),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.scoring.definition import Score
-from cellassets.scoring.statistics import Mean, benjamini_hochberg, central, settled_ties, upper_p_values
+from cellassets.scoring.statistics import Mean, benjamini_hochberg, central, settled_ties, standardised, upper_p_values
 
 Draws = Float[np.ndarray, "draw unit"]
 
@@ -43,6 +43,7 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
             correction="benjamini_hochberg",
             n_units=int(n_wells[number]),
             unit="well",
+            effect_size=standardised(float(observed[number]), null[:, number]),
         )
         for number, unit in enumerate(units)
     ]
@@ -73,6 +74,7 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
         interval_high=high,
         n_units=mean.n_units,
         unit="perturbation",
+        effect_size=standardised(float(means[0]), means[1:]),
     )
 
 

@@ -4,6 +4,7 @@ Reads `perturbation_map` and, where the benchmark asks for them, the lake's anno
 publishes `scores.parquet`. A benchmark that has nothing to look at in a dataset publishes no rows, and why.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -106,7 +107,7 @@ def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: s
     judged = open_map(lake, dataset, model_key, chosen)
     try:
         rows = chosen.score(judged, parameters)
-        summary = _summary(chosen, rows)
+        summary = _summary(chosen, _checked(chosen, rows))
     except NotApplicable as reason:
         rows, summary = [], {"does_not_apply": str(reason)}
     shared = ("benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key")
@@ -210,6 +211,31 @@ def _sources(annotations: Annotations) -> dict[str, Any]:
     """How many rows each annotation source had, for people."""
     kinds = {name: getattr(annotations, name) for name in ("pairs", "sets", "targets", "gene_arms")}
     return {f"n_{kind}": {name: rows.height for name, rows in found.items()} for kind, found in kinds.items() if found}
+
+
+def _checked(chosen: Benchmark, rows: list[Score]) -> list[Score]:
+    """Returns the rows.
+
+    Raises:
+        BenchmarkError: a value that is not finite, a p-value outside (0, 1], or two rows of one unit; published, they
+            would hold up every comparison that they are part of.
+    """
+    seen = set()
+    for row in rows:
+        name = f"{row.metric} {row.perturbation_id or ''}".strip()
+        numbers = (row.value, row.null_mean, row.null_low, row.null_high)
+        if not all(map(math.isfinite, numbers)) or not 0 < row.p_value <= 1:
+            message = (
+                f"{chosen.name} returned {name} with value {row.value}, null {row.null_mean} ({row.null_low} to "
+                f"{row.null_high}) and p-value {row.p_value}; expected finite numbers and a p-value in (0, 1]"
+            )
+            raise BenchmarkError(message)
+        key = (row.metric, row.level, row.perturbation_id)
+        if key in seen:
+            message = f"{chosen.name} returned two rows of {name} at level {row.level}; expected one a unit"
+            raise BenchmarkError(message)
+        seen.add(key)
+    return rows
 
 
 def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:

@@ -97,15 +97,19 @@ class Mean:
     def two_sided_p_value(self) -> float:
         """Returns the p-value of a mean of 0, by Student's t.
 
-        It is never below 2^-n_free, the least that turning the signs of n_free + 1 values could give: values that are
-        all the same have no spread to judge them by.
+        It is never below `least_p_value`: values that are all the same have no spread to judge them by.
         """
         from scipy.stats import t
 
-        least = 2.0**-self.n_free
+        least = least_p_value(self.n_free)
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else least
         return float(min(1.0, max(least, 2 * t.sf(abs(self.value) / self.standard_error, self.n_free))))
+
+
+def least_p_value(n_free: int) -> float:
+    """Returns the least two-sided p-value that turning the signs of n_free + 1 values could give: 2^-n_free."""
+    return 2.0**-n_free
 
 
 def mean_over_nodes(
@@ -133,6 +137,12 @@ def mean_over_nodes(
     variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
     shared = 0.0 if influences is None else float((influences**2).sum())
     return Mean(float(values.mean()), float(np.sqrt(variance + shared)), float(np.sqrt(shared)), n_free, values, index)
+
+
+def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
+    """Returns how many standard deviations of its null a value lies above the null's mean; None where it has none."""
+    deviation = float(null.std())
+    return None if deviation == 0 else (value - float(null.mean())) / deviation
 
 
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:

@@ -4,33 +4,43 @@ A finer statistic of the same draws, too small to outweigh one well, tells equal
 those of the share.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from jaxtyping import Float
-
 from cellassets.scoring.definition import Score
+from cellassets.scoring.rows import Draws
 from cellassets.scoring.statistics import benjamini_hochberg, settled_ties, upper_p_values
 
 TIE_BREAK = 1e-5  # of a statistic within 0 and 1; a well is worth more as long as a unit has fewer than 100,000
 
 
-def told_apart(
-    shares: Float[np.ndarray, "draw unit"], finer: Float[np.ndarray, "draw unit"]
-) -> Float[np.ndarray, "draw unit"]:
+def told_apart(shares: Draws, finer: Draws) -> Draws:
     """Returns the shares with a little of the finer statistic, which lies within 0 and 1."""
     return shares + TIE_BREAK * finer
 
 
-def with_p_values_of(rows: list[Score], draws: Float[np.ndarray, "draw unit"]) -> list[Score]:
+def with_p_values_of(rows: list[Score], draws: Draws) -> list[Score]:
     """Returns a summary and the rows of its units with the p- and q-values of another statistic of the same draws.
 
     Args:
         rows: the summary first.
         draws: the other statistic, row 0 as observed; large is what is asked for.
     """
-    means, of_units = settled_ties(draws.mean(axis=1)[:, None]), settled_ties(draws)
-    p_values = upper_p_values(of_units[0], of_units[1:])
-    units = zip(rows[1:], p_values.tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
-    summary = replace(rows[0], p_value=float(upper_p_values(means[0], means[1:])[0]))
-    return [summary, *(replace(row, p_value=p, q_value=q) for row, p, q in units)]
+    means = draws.mean(axis=1)[:, None]
+    return [*with_finer_p_values(rows[:1], means), *with_finer_p_values(rows[1:], draws)]
+
+
+def with_finer_p_values(rows: Sequence[Score], draws: Draws) -> list[Score]:
+    """Returns the rows with the p- and q-values of other draws; values and nulls stay.
+
+    Args:
+        rows: one a unit, or a summary alone.
+        draws: of the finer statistic, row 0 as observed; of a summary one column, the mean over its units.
+    """
+    settled = settled_ties(draws)
+    p_values = upper_p_values(settled[0], settled[1:])
+    q_values = benjamini_hochberg(p_values)
+    return [
+        replace(row, p_value=float(p), q_value=None if row.q_value is None else float(q))
+        for row, p, q in zip(rows, p_values, q_values, strict=True)
+    ]

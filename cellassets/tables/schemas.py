@@ -146,6 +146,9 @@ SCORES = TableSchema(
         Column("correction", pl.String(), "the correction used, or none"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
+        Column(
+            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
+        ),
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
         Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
@@ -169,6 +172,9 @@ LEADERBOARD = TableSchema(
         Column("p_value", pl.Float64(), "permutation p-value"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
+        Column(
+            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
+        ),
         Column("n_units", pl.Int64(), "units that the value is taken over"),
         Column(
             "is_stale",
@@ -208,7 +214,7 @@ GATE = TableSchema(
         Column("interval_high", pl.Float64(), "upper end of the gain's 95% interval", is_nullable=True),
         Column("margin", pl.Float64(), "loss that is acceptable", is_nullable=True),
         Column("p_value", pl.Float64(), "two-sided paired p-value", is_nullable=True),
-        Column("q_value", pl.Float64(), "p-value after correction over the gate's comparisons", is_nullable=True),
+        Column("q_value", pl.Float64(), "p-value after correction over the comparisons of its role", is_nullable=True),
         Column("n_pairs", pl.Int64(), "perturbations in common", is_nullable=True),
         Column("is_passed", pl.Boolean(), "true where nothing stands against the candidate here"),
         Column("verdict", pl.String(), "in words"),

@@ -9,7 +9,7 @@ from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, build_map, plan_map
 from cellassets.mapping.controls import BatchDesign, batch_design
 from cellassets.mapping.dataset import Dataset
-from cellassets.mapping.places import gene_arms_of_wells, well_places
+from cellassets.mapping.places import gene_arms_of_wells, one_place_frac, well_places
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.mapping.steps import ChromosomeArm, WellPosition
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
@@ -172,3 +172,15 @@ def test_a_map_reads_the_lakes_arms_only_where_a_step_asks(simulate):
     assert first.inputs["gene_arms"]["n_bytes"] == len(path.read_bytes())
     path.write_bytes(arm_table(n_arms=3).write_csv().encode())
     assert build_map(simulated.lake, dataset, model_key="m.v1", parameters=arms).generation == 2
+
+
+def test_replicates_in_one_place_are_counted():
+    rows = [
+        ("same", "A01", None), ("same", "A01", None), ("moved", "A02", None), ("moved", "A03", None),
+        ("once", "A04", None), ("control", "A05", "negative"), ("control", "A05", "negative"),
+    ]  # fmt: skip
+    table = pl.DataFrame(rows, schema=["perturbation_id", "well_id", "control_kind"], orient="row")
+    assert one_place_frac(table) == 0.5
+    assert one_place_frac(table.filter(pl.col("perturbation_id") == "once")) == 0.0
+    fixed = SimulatedWells(n_batches=2, position_effect=1.0)
+    assert one_place_frac(simulate_wells(fixed)[0]) == 1.0

@@ -88,13 +88,22 @@ def test_a_margin_refuses_a_loss_that_cannot_be_ruled_out():
         assert judged(gains, policy).is_passed is is_passed
 
 
-def test_a_guard_asks_wherever_the_champion_was_judged_unless_there_is_nothing_to_judge():
+def test_a_guard_asks_where_it_is_decided_and_wherever_the_champion_was_judged():
     gains = {"known_relationships": 0.1, "perturbation_consistency": 0.0}
-    assert judged(gains).is_passed
     magnitude = ("perturbation_magnitude", "SIM")
-    found = judged(gains, judged_on=[magnitude, ("perturbation_consistency", "SIM")])
-    assert "perturbation_magnitude on SIM: no scores that can be compared" in found.reasons[0]
-    assert judged(gains, judged_on=[magnitude], silent=[magnitude]).is_passed
+    assert [text.split(":")[0] for text in judged(gains, judged_on=[]).reasons] == ["perturbation_magnitude on SIM"]
+    assert judged(gains, judged_on=[], silent=[magnitude]).is_passed
+    found = judged(gains, judged_on=[("perturbation_magnitude", "U2OS")], silent=[magnitude])
+    assert "perturbation_magnitude on U2OS: no scores that can be compared" in found.reasons[0]
+
+
+def test_a_guard_that_too_few_units_could_never_fail_needs_a_margin():
+    few = scores_of({"known_relationships": 0.1}).vstack(scores_of({"perturbation_consistency": -0.2}, n=4))
+    for margin, reason in ((None, "too few units for any loss to be seen"), (0.05, "a loss of more than 0.05")):
+        guard = {"benchmark_name": "perturbation_consistency", "margin": margin}
+        policy = GatePolicy.model_validate({"deciding_datasets": ["SIM"], "guarded": [guard]})
+        found = judge_candidate(few, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
+        assert reason in found.reasons[0]
 
 
 def test_guards_ask_on_the_datasets_that_the_policy_names():
@@ -158,7 +167,8 @@ def place(scored_lake, tmp_path):
         registry.register(folder, name=name, run_id=None, tags={"kind": "classical"})
     lake = Lake(UPath(tmp_path / "lake"))
     Path(lake.root).mkdir()
-    (Path(lake.root) / "scores").symlink_to(Path(scored_lake.root) / "scores")
+    for kind in ("scores", "perturbation_map"):
+        (Path(lake.root) / kind).symlink_to(Path(scored_lake.root) / kind)
     return lake, registry
 
 
@@ -234,6 +244,9 @@ def test_a_champion_that_was_deleted_is_replaced_by_a_person_alone(place, decide
         decide("fair.v1")
     record = decide("fair.v1", override=Override(approved_by="M. Curie", reason="good was deleted by mistake"))
     assert record.summary["champion"] == "fair.v1"
+    assert (record.summary["decision"], record.summary["approved_by"]) == ("overridden", "M. Curie")
+    assert record.summary["previous_champion"] == "good.v1"
+    assert "good.v1 is in production and was deleted" in record.summary["against"][0]
     assert champions(registry) == ["fair.v1"]
 
 

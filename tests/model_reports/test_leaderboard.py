@@ -1,6 +1,7 @@
 """Models are ranked on equal wells only; what is out of date says so; nothing is made twice."""
 
 import io
+import json
 import shutil
 
 import polars as pl
@@ -79,6 +80,19 @@ def test_scores_that_could_not_be_taken_now_are_stale(scored_lake, tmp_path):
     lake = Lake(UPath(tmp_path / "lake"))
     build_leaderboard(lake, lambda *_names: None)
     assert board(lake)["is_stale"].all()
+
+
+def test_scores_of_a_map_that_was_made_anew_are_stale_and_not_compared(scored_lake, tmp_path, protocols_of):
+    shutil.copytree(scored_lake.root, tmp_path / "lake")
+    lake = Lake(UPath(tmp_path / "lake"))
+    record = json.loads((lake.perturbation_map("SIM", "good.v1").root / "record.json").read_text())
+    record["fingerprint"] = "f" * len(record["fingerprint"])
+    (lake.perturbation_map("SIM", "good.v1").root / "record.json").write_text(json.dumps(record))
+    build_leaderboard(lake, protocols_of(lake))
+    assert board(lake).filter("is_stale")["model_key"].unique().to_list() == ["good.v1"]
+    differences = read_table(lake.leaderboard().path("differences.parquet"), DIFFERENCES)
+    assert differences.height
+    assert "good.v1" not in {*differences["model_key_a"], *differences["model_key_b"]}
 
 
 def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, protocols_of, add_model):

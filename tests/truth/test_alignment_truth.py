@@ -11,7 +11,7 @@ import pytest
 
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
-from cellassets.scoring import relationships
+from cellassets.scoring import map_genes
 from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.run import judged_map
@@ -124,6 +124,6 @@ def test_genes_that_share_a_plate_are_not_taken_for_related():
 
 
 def test_a_null_that_swaps_genes_between_plates_would_take_them_for_related(monkeypatch):
-    monkeypatch.setattr(relationships, "plate_strata", lambda _judged, units: np.zeros(len(units), dtype=np.int64))
+    monkeypatch.setattr(map_genes, "plate_strata", lambda _judged, units: np.zeros(len(units), dtype=np.int64))
     p_values = np.array([of_plate_mates(seed) for seed in range(20)])
     assert (p_values <= 0.05).mean() > 0.5

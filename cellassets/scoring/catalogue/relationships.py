@@ -28,7 +28,7 @@ class RelationshipParameters(PermutationParameters):
         "Share of known gene pairs that lie among the 5% most similar or the 5% most opposite pairs of the map; 0.1 by "
         "chance, 1 at best."
     ),
-    code_version="2",
+    code_version="3",
     parameters=RelationshipParameters,
     ranked_by=RankedBy("recall", "pair_recalled"),
     uses=("pairs", "gene_arms"),
