@@ -26,7 +26,11 @@ check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in bench/*.py; do \
+		echo "== $$script"; \
+		case $$script in */alignment.py|*/benchmarks.py|*/biology.py|*/retrieval.py) threads=1;; *) threads=;; esac; \
+		env $${threads:+OMP_NUM_THREADS=$$threads} $(BIN)/python $$script || exit 1; \
+	done
 
 calibrate: $(VENV)/.installed  ## all benchmarks on simulated screens with nothing to find; writes docs/calibration.md
 	@$(BIN)/python scripts/calibrate.py

@@ -16,8 +16,24 @@ from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import permuted_within, settled_ties
 
-# of the wells, unit after unit, and how many each unit has; returns a value a unit
-Statistic = Callable[..., np.ndarray]
+# of the wells (vectors of length 1 or 0) and of which of them each unit has; returns a value a unit
+Statistic = Callable[[np.ndarray, "Replicates"], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Which wells each unit has: the first `counts[0]` of `rows` are unit 0's, and so on."""
+
+    rows: Int[np.ndarray, "well"]
+    counts: Int[np.ndarray, "unit"]
+
+    def sums(self, values: Float[np.ndarray, "well feature"]) -> Float[np.ndarray, "unit feature"]:
+        """Returns the sum of each unit's rows of `values`, without a copy of them in another order."""
+        from scipy.sparse import csr_matrix
+
+        bounds = np.concatenate([[0], np.cumsum(self.counts)])
+        members = csr_matrix((np.ones(len(self.rows)), self.rows, bounds), shape=(len(self.counts), len(values)))
+        return np.asarray(members @ values)
 
 
 @dataclass(frozen=True)
@@ -51,8 +67,8 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
 
     Args:
         judged: what is looked at; its treated wells, as rows of length 1, are handed to the statistic.
-        statistic: takes the wells sorted by unit and the number of wells of each unit; returns a value a unit.
-            Values of units with one well are not looked at.
+        statistic: takes the wells and which of them each unit has; returns a value a unit. Values of units with one
+            well are not looked at.
         n_permutations: draws of the null.
         seed: of the draws.
 
@@ -66,6 +82,6 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
     is_kept = counts >= 2
     wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
     order, rng = np.argsort(group, kind="stable"), np.random.default_rng(seed)
-    observed = statistic(wells[order], counts)[is_kept]
-    null = (statistic(wells[permuted_within(plate, rng)[order]], counts)[is_kept] for _ in range(n_permutations))
+    shuffled = (permuted_within(plate, rng)[order] for _ in range(n_permutations))
+    observed, *null = (statistic(wells, Replicates(rows, counts))[is_kept] for rows in (order, *shuffled))
     return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))

@@ -13,7 +13,7 @@ from cellassets.scoring.definition import PermutationParameters, RankedBy, Score
         "Share of random groups of wells from the same plates that agree less with each other than the replicates of a "
         "perturbation do; 0.5 by chance, 1 at best."
     ),
-    code_version="1",
+    code_version="2",
     parameters=PermutationParameters,
     ranked_by=RankedBy("consistency_percentile", "consistency_percentile"),
 )

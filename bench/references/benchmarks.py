@@ -3,7 +3,7 @@
 Runs in an environment of its own, with efaar_benchmarking 1.0, copairs 0.5.5, proxbias 0.11.0 and pandas, none of which
 cellassets needs:
 
-    python bench/benchmarks_reference.py FOLDER FAMILY
+    python bench/references/benchmarks.py FOLDER FAMILY
 
 RxRx3-core's retrieval has no release; it is a straight transcription of the published rules here.
 """
