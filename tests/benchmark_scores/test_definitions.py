@@ -209,3 +209,24 @@ def test_many_perturbations_are_judged_jointly_by_some_of_them(judge):
     assert few[0].value == every[0].value
     assert few[0].null_high > every[0].null_high  # of fewer perturbations
     assert few[0].p_value == every[0].p_value == 0.01
+
+
+def test_combinations_are_no_genes_among_which_pairs_are_ranked(judge):
+    """Those of a gene are alike for that gene, and would fill both tails."""
+    judged = judge(seed=1, n_combinations=12)
+    names = judged.map_table["gene_symbol"].fill_null("")
+    genes = replace(judged, map_table=judged.map_table.filter(~names.str.contains("+", literal=True)))
+    assert genes.map_table.height == judged.map_table.height - 12
+    with_combinations, without = (score("known_relationships", one) for one in (judged, genes))
+    assert [(row.value, row.perturbation_id) for row in with_combinations] == [
+        (row.value, row.perturbation_id) for row in without
+    ]
+
+
+def test_the_effect_size_is_the_distance_from_the_null_in_its_deviations(judge):
+    null = np.array([1.0, 2.0, 3.0])
+    assert statistics.standardised(4.0, null) == pytest.approx(2.0 / null.std())
+    assert statistics.standardised(4.0, np.ones(3)) is None
+    rows = score("perturbation_magnitude", judge(seed=1))
+    headline = next(row for row in rows if row.level == "summary" and row.metric == "magnitude")
+    assert headline.effect_size > 5

@@ -12,7 +12,7 @@ from upath import UPath
 from cellassets.configuration import load_yaml
 from cellassets.errors import ConfigError
 from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.definition import RankedBy, benchmark
+from cellassets.scoring.definition import PermutationParameters, RankedBy, benchmark
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -82,6 +82,19 @@ def test_every_benchmark_says_what_it_is():
         assert chosen.name == name == chosen.score.__name__
         assert chosen.title
         assert chosen.description.endswith(".")
+
+
+def test_a_parameter_without_a_default_is_refused():
+    class Bare(PermutationParameters):
+        needed: int
+
+    with pytest.raises(ConfigError, match="benchmark bare: every parameter of Bare needs a default"):
+
+        @benchmark(title="t", description="d.", code_version="1", parameters=Bare, ranked_by=RankedBy("x", "x"))
+        def bare(_judged, _parameters):
+            return []
+
+    assert "bare" not in BENCHMARKS
 
 
 def test_two_benchmarks_of_one_name_are_refused():

@@ -15,7 +15,9 @@ from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError, 
 from cellassets.lake import Lake
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
+from cellassets.reconcile.scores import unscored_maps
 from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.scoring.definition import Score
 from cellassets.scoring.run import plan_scores, score_map
 from cellassets.tables.parquet import read_table, write_table
 from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
@@ -156,6 +158,41 @@ def test_a_benchmark_that_returns_no_headline_is_refused(lake, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, score=lambda *_: []))
     with pytest.raises(BenchmarkError, match="perturbation_magnitude returned 0 summary rows of 'magnitude'"):
         run(lake, chosen.name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": float("nan")}, "expected finite numbers"),
+        ({"p_value": 0.0}, r"a p-value in \(0, 1\]"),
+        ({"perturbation_id": "q"}, "two rows of magnitude q at level perturbation"),
+    ],
+)
+def test_rows_that_would_hold_up_every_comparison_are_refused(lake, monkeypatch, changes, message):
+    chosen = BENCHMARKS["perturbation_magnitude"]
+    row = Score("magnitude", "perturbation", 0.5, 0.0, -1.0, 1.0, 0.5, n_units=2, unit="well", perturbation_id="p")
+    rows = [row, replace(row, perturbation_id="q"), replace(row, **{"perturbation_id": "r", **changes})]
+    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, score=lambda *_: rows))
+    with pytest.raises(BenchmarkError, match=message):
+        run(lake, chosen.name)
+
+
+def test_maps_that_a_benchmark_has_not_scored_as_it_would_now_are_found(lake, tmp_path):
+    name, configs = "perturbation_magnitude", UPath(tmp_path / "configs")
+    (configs / "benchmarks").mkdir(parents=True)
+    copy_map(lake.perturbation_map("SIM", MODEL), lake.perturbation_map("SIM", "old.v1"), model_key="old.v1")
+
+    def unscored():
+        return [work.keys["model"] for work in unscored_maps(lake, name, datasets=[DATASET], configs=configs)]
+
+    assert unscored() == [MODEL, "old.v1"]
+    (configs / f"benchmarks/{name}.yaml").write_text("n_permutations: 99\n")
+    run(lake, name)
+    assert unscored() == ["old.v1"]
+    (configs / f"benchmarks/{name}.yaml").write_text("n_permutations: 100\n")
+    assert unscored() == [MODEL, "old.v1"]
+    with pytest.raises(BenchmarkError, match="no benchmark 'x'"):
+        unscored_maps(lake, "x", datasets=[DATASET], configs=configs)
 
 
 def test_each_source_has_its_own_recall_and_is_counted(lake):

@@ -102,3 +102,18 @@ def test_status_and_sql_of_an_empty_deployment(tmp_path):
     stands = json.loads(run("status", "--home", tmp_path, "--json"))
     assert {stand["what"]: stand["n_done"] for stand in stands}["leaderboard"] == 0
     assert json.loads(run("sql", "SELECT 1 AS one", "--home", tmp_path, "--json")) == [{"one": 1}]
+
+
+def test_a_data_set_that_cannot_be_used_is_named_and_the_status_is_1(tmp_path):
+    (tmp_path / "configs/datasets").mkdir(parents=True)
+    (tmp_path / "configs/datasets/old.yaml").write_text("experiment_ids: [HUVEC-9]\nfrozen_fingerprint: abc\n")
+    told = refused("dataset", "list", "--home", tmp_path / "home", "--configs", tmp_path / "configs")
+    assert "data set old" in told
+    assert "HUVEC-9" in told
+
+
+def test_an_annotation_with_a_suffix_that_nobody_reads_is_refused(tmp_path):
+    (tmp_path / "pairs.CSV").write_text("entity1,entity2\nA,B\n")
+    told = refused("annotation", "add", tmp_path / "pairs.CSV", "--home", tmp_path / "home")
+    assert "suffix '.CSV'; expected one of .csv" in " ".join(told.split())
+    assert not (tmp_path / "home/lake/annotations/pairs.CSV").exists()

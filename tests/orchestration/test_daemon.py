@@ -1,6 +1,7 @@
 """The whole line under Dagster's real daemon, from landing to scores, and exactly what a new experiment makes stale."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,10 @@ from upath import UPath
 
 from cellassets.home import Home
 from cellassets.lake import Lake
+from cellassets.reconcile.models import active_models, dataset_state
+from cellassets.reconcile.policy import load_policy
+from cellassets.reconcile.scores import stale_scores, wanted_protocols
+from cellassets.registry import Registry
 from cellassets.scoring.benchmark import BENCHMARKS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -111,3 +116,45 @@ def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, 
     assert elsewhere == {"benchmark/cell_type_generalisation"}, "it alone looks at the model's maps of other data sets"
     board = pl.read_parquet(Lake(UPath(home.lake)).leaderboard().path("leaderboard.parquet").read_bytes())
     assert not board.filter(pl.col("dataset_id") == "U2OS")["is_stale"].any()
+
+
+@pytest.fixture
+def state(home, configs, tmp_path):
+    """Lake, models and data sets of the home, and a copy of its settings to spoil."""
+    settings = UPath(shutil.copytree(configs, tmp_path / "configs"))
+    models = active_models(Registry(home.tracking_uri, home.model_root).list_models(), load_policy(settings).models)
+    lake = Lake(UPath(home.lake))
+    return {"lake": lake, "models": models, "datasets": dataset_state(lake, settings).datasets, "configs": settings}
+
+
+def test_one_wrong_settings_file_holds_up_its_own_benchmark(state):
+    assert stale_scores(**state).work == []
+    folder = state["configs"] / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    (folder / "dose_response.yaml").write_text("n_permutation: 999\n")
+    found = stale_scores(**state)
+    assert found.work == []
+    assert len(found.waiting) == 4
+    assert all(item.what.startswith("dose_response on ") and "n_permutation" in item.reason for item in found.waiting)
+    protocols = wanted_protocols(state["lake"], state["datasets"], state["configs"])
+    assert protocols("dose_response", "HUVEC", "classical.v1") is None
+    assert protocols("perturbation_consistency", "HUVEC", "classical.v1") is not None
+    (state["configs"] / "mapping.yaml").write_text("stepz: []\n")
+    found = stale_scores(**state)
+    assert found.work == []
+    assert sorted({item.what.split(" by ")[0] for item in found.waiting}) == ["map of HUVEC", "map of U2OS"]
+
+
+def test_a_benchmark_is_backfilled_over_the_maps_that_lack_it(home, instance):
+    """Last of all: what is queued here would run with the next demo."""
+    command = [sys.executable, "scripts/backfill.py", "--benchmark", "perturbation_magnitude", "--home", str(home.root)]
+
+    def backfill():
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    assert "everything is there already" in backfill()
+    for model_key in ("classical.v1", "tiny_network.v1"):
+        (Path(home.lake) / f"scores/perturbation_magnitude/U2OS/{model_key}/record.json").unlink()
+    assert "of 2 partitions of benchmark/perturbation_magnitude is queued" in backfill()
+    asked_for = [queued.asset_selection for queued in instance.get_backfills()]
+    assert asked_for.count([dg.AssetKey(["benchmark", "perturbation_magnitude"])]) == 1

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from upath import UPath
 
+from assets.benchmarks import build_benchmark_assets
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.raw_plates import raw_plates
@@ -16,6 +17,7 @@ from cellassets.lake import Lake
 from cellassets.plates.policy import IngestPolicy
 from cellassets.reconcile.experiments import FirstSeen, landing_state
 from cellassets.reconcile.policy import LandingPolicy, Policy
+from cellassets.reconcile.scores import ScoreState
 from cellassets.reconcile.work import Work
 from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
 from sensors.new_experiments import new_experiments
@@ -196,7 +198,7 @@ def test_one_wrong_data_set_holds_up_itself_alone(zone, instance, places):
 def test_a_pair_that_failed_for_good_does_not_hold_up_the_leaderboard(instance, places, monkeypatch):
     pair = Work({"dataset": "HUVEC", "model": "m.v1"}, ("benchmark/known_relationships",), "key-of-the-pair")
     board = Work({}, ("leaderboard",), "key-of-the-board")
-    monkeypatch.setattr("cellassets.reconcile.scores.stale_scores", lambda *_args, **_named: [pair])
+    monkeypatch.setattr("cellassets.reconcile.scores.stale_scores", lambda *_args, **_named: ScoreState([pair], []))
     monkeypatch.setattr("cellassets.reconcile.scores.stale_leaderboard", lambda *_args: [board])
     assert asked(tick(stale_scores, instance, places)) == [("HUVEC|m.v1", ["benchmark/known_relationships"])]
     job = dg.Definitions(assets=TAKE_IN, resources=places).resolve_implicit_global_asset_job_def()
@@ -262,3 +264,18 @@ def test_a_folder_whose_name_cannot_be_a_key_is_passed_over(zone, instance, plac
     zone.land("E-1")
     zone.land("bad name|x")
     assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
+
+
+def test_a_benchmark_of_a_model_without_a_map_leaves_its_partition_missing(instance, places):
+    """What a backfill over all partitions meets: nothing fails, and the check says why nothing came."""
+    (benchmark,) = [
+        asset for asset in build_benchmark_assets() if asset.key == dg.AssetKey(["benchmark", "dose_response"])
+    ]
+    for axis, key in (("dataset", "HUVEC"), ("model", "m.v1")):
+        instance.add_dynamic_partitions(axis, [key])
+    done = dg.materialize([benchmark], instance=instance, partition_key="HUVEC|m.v1", resources=places)
+    assert done.success
+    assert not done.asset_materializations_for_node("benchmark__dose_response")
+    (check,) = done.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.description == "m.v1 has no map of HUVEC: nothing is scored"
