@@ -68,14 +68,16 @@ def missing_scores_of(benchmark_name: str, dataset_id: str | None) -> list[str]:
     resources = build_resources()
     lake, configs = resources["lake"].open(), resources["configs"]
     try:
-        work = unscored_maps(lake, benchmark_name, datasets=_datasets(dataset_id), configs=configs.path())
+        state = unscored_maps(lake, benchmark_name, datasets=_datasets(dataset_id), configs=configs.path())
     except CellAssetsError as error:
         sys.exit(str(error))
+    for item in state.waiting:
+        print(f"left out: {item.what}: {item.reason}", file=sys.stderr)
     with dg.DagsterInstance.get() as instance:
         for axis in ("dataset", "model"):
             known = instance.get_dynamic_partitions(axis)
-            instance.add_dynamic_partitions(axis, sorted({item.keys[axis] for item in work} - set(known)))
-    return _keys(work)
+            instance.add_dynamic_partitions(axis, sorted({item.keys[axis] for item in state.work} - set(known)))
+    return _keys(state.work)
 
 
 def _datasets(dataset_id: str | None) -> list[Dataset]:

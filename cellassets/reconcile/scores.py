@@ -1,6 +1,6 @@
 """Maps, scores, leaderboard and reports that are missing or made from other inputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from upath import UPath
@@ -24,10 +24,11 @@ from cellassets.scoring.run import find_benchmark, plan_scores, score_protocol
 
 @dataclass(frozen=True)
 class ScoreState:
-    """What is to be mapped and scored, and what cannot be asked for yet."""
+    """What is to be mapped and scored, and what cannot be asked for yet; `unscored`: the pairs with either."""
 
     work: list[Work]
     waiting: list[Waiting]
+    unscored: set[tuple[str, str]] = field(default_factory=set)
 
 
 def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset], configs: UPath) -> ScoreState:
@@ -40,13 +41,15 @@ def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset
     state = ScoreState([], [])
     for dataset in datasets:
         for entry in models:
-            if not _is_embedded(lake, dataset, entry):
-                continue
+            n_waiting = len(state.waiting)
             try:
-                steps = _stale_steps(lake, dataset, entry.key, configs, state.waiting)
+                is_ready = _is_embedded(lake, dataset, entry)
+                steps = _stale_steps(lake, dataset, entry.key, configs, state.waiting) if is_ready else []
             except CellAssetsError as error:
                 state.waiting.append(Waiting(f"map of {dataset.dataset_id} by {entry.key}", str(error)))
-                continue
+                steps = []
+            if steps or len(state.waiting) > n_waiting:
+                state.unscored.add((dataset.dataset_id, entry.key))
             if steps:
                 keys = {"dataset": dataset.dataset_id, "model": entry.key}
                 key = run_key(*((artifact, fingerprint) for _, artifact, fingerprint in steps))
@@ -90,26 +93,31 @@ def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: 
     return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
 
 
-def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> list[Work]:
+def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> ScoreState:
     """Returns every published map, of any model, that a benchmark has not scored as it would now.
 
     A map that is itself out of date is scored as it lies: its scores stay stale until `perturbation_map` makes it anew.
+    Maps that cannot be scored, since settings or annotations cannot be read, are in `waiting`.
 
     Raises:
         BenchmarkError: there is no such benchmark.
     """
     find_benchmark(benchmark_name)
-    work = []
+    state = ScoreState([], [])
     for dataset in datasets:
         for model_key in lake.keys("perturbation_map", dataset.dataset_id):
             if lake.perturbation_map(dataset.dataset_id, model_key).find_record() is None:
                 continue
-            plan = _plan_one(lake, dataset, model_key, benchmark_name, configs)
+            try:
+                plan = _plan_one(lake, dataset, model_key, benchmark_name, configs)
+            except CellAssetsError as error:
+                state.waiting.append(Waiting(f"{benchmark_name} on {dataset.dataset_id} by {model_key}", str(error)))
+                continue
             artifact = lake.scores(benchmark_name, dataset.dataset_id, model_key)
             if is_missing(artifact, plan):
                 keys = {"dataset": dataset.dataset_id, "model": model_key}
-                work.append(Work(keys, (f"benchmark/{benchmark_name}",), run_key((artifact, plan.fingerprint))))
-    return work
+                state.work.append(Work(keys, (f"benchmark/{benchmark_name}",), run_key((artifact, plan.fingerprint))))
+    return state
 
 
 def wanted_protocols(lake: Lake, datasets: list[Dataset], configs: UPath) -> Protocols:

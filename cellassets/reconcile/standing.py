@@ -63,7 +63,7 @@ def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> 
         if not any((name, model.key) in held_up for name in dataset_experiments(lake, dataset))
     ]
     stale = stale_scores(lake, models=models, datasets=datasets, configs=configs)
-    n_scored = max(0, len(ready) - len(stale.work) - len(stale.waiting))
+    n_scored = len(ready) - len(stale.unscored)
     is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined, configs)
     n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
     return [

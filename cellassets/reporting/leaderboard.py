@@ -4,6 +4,7 @@ Reads every published `scores`; publishes `leaderboard.parquet` and `differences
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "3"
 Protocols = Callable[[str, str, str], str | None]  # of benchmark, dataset and model
+Published = tuple[str, Artifact, Record]  # benchmark/dataset/model
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
 
 
-def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
+def published_scores(lake: Lake) -> Iterator[Published]:
     """Yields a name, the artefact and the record of every published score, in order of the names."""
     for benchmark_name in lake.keys("scores"):
         for dataset_id in lake.keys("scores", benchmark_name):
@@ -34,7 +36,7 @@ def published_scores(lake: Lake) -> Iterator[tuple[str, Artifact, Record]]:
 
 
 def protocol_now(lake: Lake, record: Record, protocols: Protocols) -> str | None:
-    """Returns the protocol by which a published score would be taken now; None where its map is no longer there.
+    """Returns the protocol by which a published score would be taken now; None where a map that it is of was made anew.
 
     Args:
         lake: where the map is.
@@ -44,8 +46,9 @@ def protocol_now(lake: Lake, record: Record, protocols: Protocols) -> str | None
     benchmark_name, dataset_id, model_key = (
         str(record.inputs[axis]) for axis in ("benchmark_name", "dataset_id", "model_key")
     )
-    found = lake.perturbation_map(dataset_id, model_key).find_record()
-    if found is None or found.fingerprint != record.inputs["perturbation_map"]:
+    judged = {dataset_id: record.inputs["perturbation_map"], **record.inputs.get("made_from_maps", {})}
+    found = {name: lake.perturbation_map(name, model_key).find_record() for name in judged}
+    if judged != {name: None if its is None else its.fingerprint for name, its in found.items()}:
         return None
     return protocols(benchmark_name, dataset_id, model_key)
 
@@ -58,10 +61,12 @@ def plan_leaderboard(lake: Lake, protocols: Protocols) -> Plan:
         protocols: how a score of a benchmark, dataset and model would be taken now (`score_protocol`'s fingerprint);
             those taken otherwise, or of a map that was made anew since, are stale.
     """
-    scores, newest = {}, {}
-    for name, _, record in published_scores(lake):
-        scores[name] = record.fingerprint
-        newest[name] = protocol_now(lake, record, protocols)
+    return _plan(lake, protocols, list(published_scores(lake)))
+
+
+def _plan(lake: Lake, protocols: Protocols, published: list[Published]) -> Plan:
+    scores = {name: record.fingerprint for name, _, record in published}
+    newest = {name: protocol_now(lake, record, protocols) for name, _, record in published}
     return Plan("leaderboard", {"scores": scores, "protocols": newest, "code_version": CODE_VERSION})
 
 
@@ -73,17 +78,15 @@ def build_leaderboard(lake: Lake, protocols: Protocols) -> Record:
     """
     from cellassets.scoring.compare import compare_models
 
-    artifact, plan = lake.leaderboard(), plan_leaderboard(lake, protocols)
+    published = list(published_scores(lake))  # once: others may publish meanwhile
+    artifact, plan = lake.leaderboard(), _plan(lake, protocols, published)
     if artifact.is_done(plan):
         return artifact.record()
-    published = {
-        name: (record.inputs["protocol_fingerprint"], read_table(found.path("scores.parquet", record), SCORES))
-        for name, found, record in published_scores(lake)
-    }
     newest = plan.inputs["protocols"]
-    rows = rank_models(pl.concat([SCORES.empty(), *(table for _, table in published.values())]), newest)
-    fresh = [table for name, (protocol, table) in published.items() if protocol == newest[name]]
-    differences = compare_models(pl.concat([SCORES.empty(), *fresh]))
+    tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published]
+    is_fresh = [record.inputs["protocol_fingerprint"] == newest[name] for name, _, record in published]
+    rows = rank_models(pl.concat([SCORES.empty(), *tables]), newest)
+    differences = compare_models(pl.concat([SCORES.empty(), *compress(tables, is_fresh)]))
     folder = artifact.folder(plan.fingerprint)
     write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
     write_table(differences, folder / "differences.parquet", DIFFERENCES)
@@ -98,7 +101,7 @@ def build_leaderboard(lake: Lake, protocols: Protocols) -> Record:
 
 
 def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.DataFrame:
-    """Returns a LEADERBOARD row for every benchmark, dataset and model, best first.
+    """Returns a LEADERBOARD row for every benchmark, dataset and model, best first; stale ones among themselves.
 
     Args:
         scores: SCORES rows.
@@ -113,11 +116,12 @@ def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.Da
         {"name": list(newest), "newest": list(newest.values())}, schema={"name": pl.String, "newest": pl.String}
     )
     name = pl.concat_str("benchmark_name", "dataset_id", "model_key", separator="/")
-    ranked = rows.with_columns(signed.rank("min").over(AXES).cast(pl.Int32).alias("rank"), name.alias("name")).join(
-        wanted, on="name", how="left"
-    )
     is_stale = (pl.col("protocol_fingerprint") != pl.col("newest")).fill_null(value=True)
-    return LEADERBOARD.conform(ranked.with_columns(is_stale.alias("is_stale")), source="leaderboard").sort(
+    dated = rows.with_columns(name.alias("name")).join(wanted, on="name", how="left")
+    ranked = dated.with_columns(is_stale.alias("is_stale")).with_columns(
+        signed.rank("min").over([*AXES, "is_stale"]).cast(pl.Int32).alias("rank")
+    )
+    return LEADERBOARD.conform(ranked, source="leaderboard").sort(
         "benchmark_name", "dataset_id", "is_stale", "protocol_fingerprint", "rank", "model_key"
     )
 

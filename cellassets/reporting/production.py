@@ -123,7 +123,9 @@ def _champion_to_beat(lake: Lake, registry: Registry, override: Override | None)
         found = current_champion(lake, registry)
     except RegistryError as error:
         record = lake.production_model().find_record()
-        if override is not None and record is not None:
+        if record is None or record.summary["champion"] is None:  # several models have the alias
+            raise
+        if override is not None:
             return _Champion(record.summary["champion"], None)
         message = f"{error}; it is in production and cannot be compared with: restore it, or decide by an override"
         raise RegistryError(message) from error

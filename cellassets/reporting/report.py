@@ -150,7 +150,8 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
     from cellassets.reporting.verdict import standing_of, verdict, versus
 
     on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "protocol_fingerprint")]
-    peers = board.rows.filter(*on_same_wells).sort("rank", "model_key").to_dicts()
+    are_peers = [*on_same_wells, pl.col("is_stale") == row["is_stale"]]
+    peers = board.rows.filter(*are_peers).sort("rank", "model_key").to_dicts()
     compared = versus(board.differences.filter(*on_same_wells), row["model_key"]).to_dicts()
     for other in compared:
         other["standing"] = standing_of(

@@ -41,15 +41,17 @@ def verdict(headline: dict[str, object], comparisons: Sequence[dict[str, object]
     """Returns one sentence on a model, one dataset and one benchmark.
 
     Args:
-        headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `rank`.
+        headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `is_stale`.
         comparisons: rows of `versus` for this benchmark and dataset.
         is_higher_better: direction of a better score.
     """
     value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
+    where = f"{str(headline['title']).lower()} on {headline['dataset_id']}"
+    if headline["is_stale"]:
+        return f"{headline['model_key']} scored {value:.2f} in {where}; that score is stale, and is compared with none."
     beats = "clearly more than" if p_value <= ALPHA else "not distinguishable from"
     start = (
-        f"{headline['model_key']} scores {value:.2f} in {str(headline['title']).lower()} on {headline['dataset_id']}, "
-        f"{beats} the {chance:.2f} of chance (p = {p_value:.2g})"
+        f"{headline['model_key']} scores {value:.2f} in {where}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )
     by_standing: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
     for row in comparisons:

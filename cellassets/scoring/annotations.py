@@ -86,15 +86,22 @@ def annotation_fingerprints(
     folder: UPath, kinds: Collection[str], names: Collection[str] | None = None
 ) -> dict[str, list[int]]:
     """Returns size and CRC32C of each source that `read_annotations` would read."""
-    return {
-        name: _size_and_checksum(path, repr(path.fs.info(path.path)))
-        for name, path in _files_of(folder, kinds, names).items()
-    }
+    return {name: _size_and_checksum(path, _state(path)) for name, path in _files_of(folder, kinds, names).items()}
+
+
+def _state(path: UPath) -> str:
+    """What the file system tells of a file now (times, generation), not what it remembers."""
+    path.fs.invalidate_cache(path.parent.path)
+    try:
+        return repr(path.fs.info(path.path))
+    except FileNotFoundError as error:
+        message = f"{path}: was removed while the annotations were read; try again"
+        raise AnnotationError(message) from error
 
 
 @lru_cache(maxsize=1024)
 def _size_and_checksum(path: UPath, _state: str) -> list[int]:
-    """Of one file in one state (times, generation: what its file system tells); sensors ask at every tick."""
+    """Of one file in one state; sensors ask at every tick."""
     entry = describe_file(path, path.name)
     return [entry.n_bytes, entry.crc32c]
 

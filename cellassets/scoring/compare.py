@@ -85,4 +85,5 @@ def _columns(difference: Mean) -> dict[str, float | int]:
         "interval_high": high,
         "p_value": difference.two_sided_p_value(),
         "n_pairs": difference.n_units,
+        "n_free": difference.n_free,
     }

@@ -7,6 +7,7 @@ they are in the statistic.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -83,5 +84,5 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
     wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
     order, rng = np.argsort(group, kind="stable"), np.random.default_rng(seed)
     shuffled = (permuted_within(plate, rng)[order] for _ in range(n_permutations))
-    observed, *null = (statistic(wells, Replicates(rows, counts))[is_kept] for rows in (order, *shuffled))
+    observed, *null = (statistic(wells, Replicates(rows, counts))[is_kept] for rows in chain([order], shuffled))
     return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))

@@ -197,9 +197,9 @@ def find_benchmark(benchmark_name: str) -> Benchmark:
 def _other_maps(lake: Lake, dataset_id: str, model_key: str) -> dict[str, Record]:
     """The model's maps of other cell types, by dataset; one that shares a cell type would be compared with itself."""
     found = {name: lake.perturbation_map(name, model_key).find_record() for name in lake.keys("perturbation_map")}
-    cell_types = {name: set(record.summary["cell_types"]) for name, record in found.items() if record is not None}
-    own = cell_types.get(dataset_id, set())
-    return {name: record for name, record in found.items() if record is not None and not own & cell_types[name]}
+    told = {name: record for name, record in found.items() if record is not None and "cell_types" in record.summary}
+    own = set(told[dataset_id].summary["cell_types"]) if dataset_id in told else set()
+    return {name: record for name, record in told.items() if own and not own & set(record.summary["cell_types"])}
 
 
 def _without_model(record: Record) -> dict[str, Any]:

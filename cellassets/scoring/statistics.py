@@ -141,8 +141,9 @@ def mean_over_nodes(
 
 def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
     """Returns how many standard deviations of its null a value lies above the null's mean; None where it has none."""
-    deviation = float(null.std())
-    return None if deviation == 0 else (value - float(null.mean())) / deviation
+    if np.ptp(null) == 0:
+        return None
+    return (value - float(null.mean())) / float(null.std())
 
 
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:

@@ -25,7 +25,7 @@ def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
 
 
 def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
-    """Returns the table at `path`.
+    """Returns the table at `path`; a nullable column that it lacks is null.
 
     Raises:
         SchemaError: the file is no Parquet file, or not the table that `schema` says.
@@ -35,7 +35,11 @@ def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
     except pl.exceptions.ComputeError as error:
         message = f"{path}: cannot be read as Parquet ({error}); expected a {schema.name} table"
         raise SchemaError(message) from error
-    return schema.conform(table, source=str(path))
+    # a column that may be null came later than the file
+    later = [
+        pl.lit(None, c.dtype).alias(c.name) for c in schema.columns if c.is_nullable and c.name not in table.columns
+    ]
+    return schema.conform(table.with_columns(later), source=str(path))
 
 
 def read_tables(paths: Sequence[UPath], schema: TableSchema) -> pl.DataFrame:

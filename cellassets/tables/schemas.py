@@ -200,6 +200,7 @@ DIFFERENCES = TableSchema(
         Column("p_value", pl.Float64(), "two-sided paired p-value"),
         Column("q_value", pl.Float64(), "p-value after correction over all comparisons in the table"),
         Column("n_pairs", pl.Int64(), "perturbations in common"),
+        Column("n_free", pl.Int64(), "degrees of freedom: perturbations, or genes that pairs share, less one"),
     ),
 )
 

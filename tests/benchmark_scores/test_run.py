@@ -183,7 +183,7 @@ def test_maps_that_a_benchmark_has_not_scored_as_it_would_now_are_found(lake, tm
     copy_map(lake.perturbation_map("SIM", MODEL), lake.perturbation_map("SIM", "old.v1"), model_key="old.v1")
 
     def unscored():
-        return [work.keys["model"] for work in unscored_maps(lake, name, datasets=[DATASET], configs=configs)]
+        return [work.keys["model"] for work in unscored_maps(lake, name, datasets=[DATASET], configs=configs).work]
 
     assert unscored() == [MODEL, "old.v1"]
     (configs / f"benchmarks/{name}.yaml").write_text("n_permutations: 99\n")
@@ -191,6 +191,9 @@ def test_maps_that_a_benchmark_has_not_scored_as_it_would_now_are_found(lake, tm
     assert unscored() == ["old.v1"]
     (configs / f"benchmarks/{name}.yaml").write_text("n_permutations: 100\n")
     assert unscored() == [MODEL, "old.v1"]
+    (configs / f"benchmarks/{name}.yaml").write_text("n_permutation: 100\n")
+    found = unscored_maps(lake, name, datasets=[DATASET], configs=configs)
+    assert (found.work, len(found.waiting)) == ([], 2)
     with pytest.raises(BenchmarkError, match="no benchmark 'x'"):
         unscored_maps(lake, "x", datasets=[DATASET], configs=configs)
 

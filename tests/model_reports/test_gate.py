@@ -1,6 +1,7 @@
 """The production gate: what is promoted, what is kept out, what is written down, and what a kill leaves."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +98,25 @@ def test_a_guard_asks_where_it_is_decided_and_wherever_the_champion_was_judged()
     assert "perturbation_magnitude on U2OS: no scores that can be compared" in found.reasons[0]
 
 
-def test_a_guard_that_too_few_units_could_never_fail_needs_a_margin():
-    few = scores_of({"known_relationships": 0.1}).vstack(scores_of({"perturbation_consistency": -0.2}, n=4))
-    for margin, reason in ((None, "too few units for any loss to be seen"), (0.05, "a loss of more than 0.05")):
-        guard = {"benchmark_name": "perturbation_consistency", "margin": margin}
-        policy = GatePolicy.model_validate({"deciding_datasets": ["SIM"], "guarded": [guard]})
-        found = judge_candidate(few, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
-        assert reason in found.reasons[0]
+@pytest.mark.parametrize("margin", [None, 0.05])
+def test_a_guard_that_too_few_units_could_never_fail_is_not_passed(margin):
+    """Four perturbations, or ten pairs of five genes; without a spread the interval would be a point."""
+    few = scores_of({"known_relationships": 0.1}).vstack(scores_of({"perturbation_consistency": 0.0}, n=4, spread=0))
+    guard = {"benchmark_name": "perturbation_consistency", "margin": margin}
+    policy = GatePolicy.model_validate({"deciding_datasets": ["SIM"], "guarded": [guard]})
+    found = judge_candidate(few, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
+    assert "too few units for any loss to be seen" in found.reasons[0]
+    pairs = [f"g{a}|g{b}" for a, b in combinations(range(5), 2)]
+    named = scores_of({"known_relationships": -0.5}, n=10).with_columns(
+        pl.col("perturbation_id").replace_strict({f"p{n:02d}": pair for n, pair in enumerate(pairs)}),
+        pl.lit("pair").alias("unit"),
+    )
+    guard = {"benchmark_name": "known_relationships", "margin": margin}
+    policy = GatePolicy.model_validate(
+        {"deciding": "phenotypic_activity", "deciding_datasets": ["SIM"], "guarded": [guard]}
+    )
+    found = judge_candidate(named, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
+    assert "too few units for any loss to be seen" in found.reasons[1]
 
 
 def test_guards_ask_on_the_datasets_that_the_policy_names():

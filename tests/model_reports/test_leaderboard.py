@@ -90,6 +90,8 @@ def test_scores_of_a_map_that_was_made_anew_are_stale_and_not_compared(scored_la
     (lake.perturbation_map("SIM", "good.v1").root / "record.json").write_text(json.dumps(record))
     build_leaderboard(lake, protocols_of(lake))
     assert board(lake).filter("is_stale")["model_key"].unique().to_list() == ["good.v1"]
+    best = board(lake).filter(~pl.col("is_stale") & (pl.col("benchmark_name") == "perturbation_magnitude"))
+    assert best.sort("rank")["rank"].to_list() == [1, 2], "a stale score takes no rank from a fresh one"
     differences = read_table(lake.leaderboard().path("differences.parquet"), DIFFERENCES)
     assert differences.height
     assert "good.v1" not in {*differences["model_key_a"], *differences["model_key_b"]}

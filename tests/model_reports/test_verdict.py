@@ -8,7 +8,7 @@ from cellassets.tables.schemas import DIFFERENCES
 
 HEADLINE = {
     "model_key": "m.v1", "title": "Recall of known relationships", "dataset_id": "HUVEC", "value": 0.41,
-    "null_mean": 0.1, "p_value": 0.0005, "rank": 1,
+    "null_mean": 0.1, "p_value": 0.0005, "is_stale": False,
 }  # fmt: skip
 
 
@@ -45,12 +45,19 @@ def test_what_does_not_beat_chance_is_said():
     assert text.endswith("no other model was judged on the same wells.")
 
 
+def test_a_stale_score_is_not_judged():
+    text = verdict({**HEADLINE, "is_stale": True}, [], is_higher_better=True)
+    assert text == (
+        "m.v1 scored 0.41 in recall of known relationships on HUVEC; that score is stale, and is compared with none."
+    )
+
+
 def test_a_comparison_is_turned_round_for_the_second_model():
     row = {
         "benchmark_name": "b", "metric": "m", "dataset_id": "d", "dataset_fingerprint": "f",
         "protocol_fingerprint": "p", "model_key_a": "x.v1",
         "model_key_b": "y.v1", "difference": 0.3, "interval_low": 0.1, "interval_high": 0.5, "p_value": 0.01,
-        "q_value": 0.02, "n_pairs": 9,
+        "q_value": 0.02, "n_pairs": 9, "n_free": 8,
     }  # fmt: skip
     table = DIFFERENCES.conform(pl.DataFrame([row]), source="test")
     columns = ["other", "difference", "interval_low", "interval_high"]
