@@ -92,12 +92,12 @@ def _panel(name: str, rows: pl.DataFrame) -> str:
 
 def _legend(subject: Subject) -> str:
     """The colours of the nulls of benchmarks that ask about a subject."""
-    marks, left = [f"<text>{subject.replace('_', ' ')}:</text>"], 130
+    marks, left = [f"<text>{subject.replace('_', ' ')}:</text>"], 110.0
     for number, name in enumerate(scenario.name for scenario in scenarios_of(subject) if scenario.is_null):
         colour = GROUP_COLOURS[number % len(GROUP_COLOURS)]
-        marks.append(f'<rect x="{left}" y="-8" width="10" height="10" fill="{colour}"/>')
-        marks.append(f'<text x="{left + 15}">{name}</text>')
-        left += 30 + 7 * len(name)
+        marks.append(f'<rect x="{left:.0f}" y="-8" width="10" height="10" fill="{colour}"/>')
+        marks.append(f'<text x="{left + 14:.0f}">{name}</text>')
+        left += 24 + 5.6 * len(name)
     return "".join(marks)
 
 
