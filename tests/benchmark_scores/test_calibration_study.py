@@ -1,5 +1,7 @@
 """The calibration study finds what is calibrated and what is not, and its page says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -74,19 +76,37 @@ def test_every_subject_has_nulls_and_something_planted(subject):
     assert sum(not scenario.is_null for scenario in scenarios) >= 3
 
 
-def test_published_statistics_see_what_is_planted():
-    """EFAAR's null is made of other genes: it sees a gene only where those do nothing, which no map here has."""
-    quiet, loud = (
-        simulate_map(SMALL.model_copy(update={"n_lone_genes": 12, "n_guides_per_gene": 2, "gene_effect": effect}))
-        for effect in (0.0, 6.0)
-    )
-    for name in ("phenotypic_activity", "phenotypic_consistency"):
-        of_one = PUBLISHED[name][1]
-        assert np.mean([of_one(loud, seed) for seed in range(8)]) < 0.01
-        assert np.mean([of_one(quiet, seed) for seed in range(8)]) > 0.2
-    for _, of_one in PUBLISHED.values():
-        p_values = [of_one(quiet, seed) for seed in range(8)]
-        assert all(0 <= p <= 1 for p in p_values)
+QUIET = SMALL.model_copy(update={"n_lone_genes": 12, "n_guides_per_gene": 2, "gene_effect": 0.0})
+
+
+def with_effect_of(judged, gene):
+    """The map, with one gene's wells moved far away in one direction."""
+    moved = judged.vectors + 20.0 * (np.array(judged.units) == gene)[:, None]
+    return replace(judged, vectors=moved.astype(judged.vectors.dtype))
+
+
+@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude"])
+def test_the_published_statistic_of_one_gene_sees_it_among_genes_that_do_nothing(name):
+    quiet, of_one = simulate_map(QUIET), PUBLISHED[name][1]
+    genes = sorted({unit for unit, is_treated in zip(quiet.units, quiet.is_treatment, strict=True) if is_treated})
+    assert of_one(with_effect_of(quiet, genes[3]), seed=3) == 0.0
+    assert np.mean([of_one(quiet, seed=seed) for seed in range(8)]) > 0.2
+
+
+@pytest.mark.parametrize("name", ["phenotypic_activity", "phenotypic_consistency"])
+def test_published_average_precision_sees_what_is_planted(name):
+    quiet, loud = (simulate_map(QUIET.model_copy(update={"gene_effect": effect})) for effect in (0.0, 6.0))
+    of_one = PUBLISHED[name][1]
+    assert np.mean([of_one(loud, seed) for seed in range(8)]) < 0.01
+    assert np.mean([of_one(quiet, seed) for seed in range(8)]) > 0.2
+
+
+def test_published_tests_of_pairs_see_genes_of_an_arm_and_no_random_cluster():
+    genes = QUIET.model_copy(update={"n_complexes": 0, "n_lone_genes": 36})
+    quiet, armed = (simulate_map(genes.model_copy(update={"arm_effect": effect})) for effect in (0.0, 3.0))
+    assert PUBLISHED["proximity_bias"][1](armed, 0) < 1e-6
+    assert PUBLISHED["proximity_bias"][1](quiet, 0) > 0.01
+    assert np.mean([PUBLISHED["known_relationships"][1](quiet, seed) for seed in range(8)]) > 0.2
 
 
 def test_the_study_puts_published_statistics_beside_the_nulls(monkeypatch):
