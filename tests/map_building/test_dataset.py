@@ -1,7 +1,11 @@
 """Datasets: which wells, and when they are the same wells."""
 
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 from upath import UPath
 
@@ -132,3 +136,12 @@ def test_curated_datasets_are_named_by_their_file(tmp_path):
 def test_datasets_that_contradict_themselves_are_refused(values):
     with pytest.raises((ValidationError, ValueError)):
         Dataset(**{"dataset_id": "d", **values})
+
+
+def test_the_documented_data_set_is_valid():
+    page = (Path(__file__).parents[2] / "docs/add-a-dataset.md").read_text()
+    (documented,) = re.findall(r"```yaml\n# configs/datasets/huvec_genes.yaml.*?\n(.*?)```", page, re.DOTALL)
+    values = yaml.safe_load(documented)
+    dataset = Dataset.model_validate({"dataset_id": "huvec_genes", **values})
+    assert dataset.quality.min_nuclei == 5
+    assert set(values) == set(Dataset.model_fields) - {"dataset_id", "frozen_fingerprint"}, "every key is shown"

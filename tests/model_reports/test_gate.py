@@ -1,22 +1,26 @@
 """The production gate: what is promoted, what is kept out, what is written down, and what a kill leaves."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from upath import UPath
 
 from cellassets.errors import BenchmarkError, ConfigError, RegistryError
 from cellassets.lake import Lake
+from cellassets.reconcile.policy import load_gate_policy
 from cellassets.registry import Registry
 from cellassets.reporting.production import Override, current_champion, decide_production, load_override
 from cellassets.scoring.definition import Score
 from cellassets.scoring.gate import GatePolicy, Guard, judge_candidate
 from cellassets.scoring.run import scores_table
 
+REPOSITORY = Path(__file__).parents[2]
 POLICY = GatePolicy.model_validate(
     {
         "deciding_datasets": ["SIM"],
@@ -167,6 +171,13 @@ def test_scores_by_another_protocol_are_not_compared():
 def test_a_policy_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         GatePolicy.model_validate({"deciding_datasets": ["SIM"], **changes})
+
+
+def test_the_documented_policy_is_the_shipped_one_and_valid():
+    page = (REPOSITORY / "docs/production-gate.md").read_text()
+    (documented,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert yaml.safe_load(documented) == yaml.safe_load((REPOSITORY / "configs/gate.yaml").read_text())
+    assert load_gate_policy(UPath(REPOSITORY / "configs")).deciding == "known_relationships"
 
 
 @pytest.fixture
