@@ -27,13 +27,14 @@ import polars as pl
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from cellassets.mapping.aggregate import group_mean
+from cellassets.mapping.moments import group_sums
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.average_precision import average_precisions, grouped_queries, ranks_of_others
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.linear_probe import group_sums, metric_of, moments, nearest_class, summed_fourth_powers
+from cellassets.scoring.linear_probe import metric_of, moments, nearest_class, summed_fourth_powers
 from cellassets.tables.parquet import vectors as tables_vectors
 from cellassets.tables.parquet import with_vectors
 

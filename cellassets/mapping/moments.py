@@ -139,9 +139,9 @@ def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.nda
 
 
 def group_sums(values: Block, group_index: Int[np.ndarray, "row"], n_groups: int) -> Float[np.ndarray, "group feature"]:
-    """Returns the sum of the rows of each group; rows of group -1 do not count."""
+    """Returns the sum of the rows of each group, in their own precision; rows of group -1 do not count."""
     from scipy.sparse import csr_array
 
     counted = np.flatnonzero(group_index >= 0)
-    ones = np.ones(len(counted))
+    ones = np.ones(len(counted), dtype=values.dtype)
     return csr_array((ones, (group_index[counted], counted)), shape=(n_groups, len(values))) @ values

@@ -7,7 +7,8 @@ permutation of labels needs are products of wells with sums of blocks, so that i
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from cellassets.scoring.linear_probe import group_sums, metric_of, moments, summed_fourth_powers
+from cellassets.mapping.moments import group_sums
+from cellassets.scoring.linear_probe import metric_of, moments, summed_fourth_powers
 
 
 def whitened(

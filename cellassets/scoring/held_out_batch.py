@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
+from cellassets.mapping.moments import group_sums
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.catalogue.retrieval import HeldOutBatchParameters
@@ -15,7 +16,6 @@ from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.linear_probe import (
     Metric,
-    group_sums,
     metric_of,
     moments,
     nearest_class,

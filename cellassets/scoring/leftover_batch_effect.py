@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
+from cellassets.mapping.moments import group_sums
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.against_controls import at_most
@@ -15,7 +16,6 @@ from cellassets.scoring.catalogue.batches import LeftoverBatchParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.held_out_batch import some_plates
 from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.linear_probe import group_sums
 from cellassets.scoring.plate_assignments import Assignments, plate_assignments
 from cellassets.scoring.rows import summary_score, unit_scores
 from cellassets.scoring.statistics import Mean, mean_over_nodes, permuted_within

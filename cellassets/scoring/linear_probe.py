@@ -85,18 +85,6 @@ def summed_fourth_powers(
     return total
 
 
-def group_sums(
-    values: Float[np.ndarray, "row feature"], group: Int[np.ndarray, "row"], n_groups: int
-) -> Float[np.ndarray, "group feature"]:
-    """Returns the sum of the rows of each group, in their own precision."""
-    from scipy.sparse import csr_array
-
-    ends = np.cumsum(np.bincount(group, minlength=n_groups))
-    ones = np.ones(len(group), dtype=values.dtype)
-    rows = np.argsort(group, kind="stable")
-    return csr_array((ones, rows, np.append(0, ends)), shape=(n_groups, len(group))) @ values
-
-
 def nearest_class(
     rows: Float[np.ndarray, "row feature"],
     means: Float[np.ndarray, "class feature"],
