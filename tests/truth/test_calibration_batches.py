@@ -100,7 +100,7 @@ def test_a_batch_effect_is_found_before_alignment(judge_wells, score_by, seed):
 
 def two_equal_models(judge_wells, score_by, seed):
     """Comparisons of two models that see the same biology, each with noise of its own."""
-    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=4, n_guides_per_gene=2, gene_effect=3.0, n_batches=4)
+    design = SimulatedWells(seed=seed, n_complexes=4, n_lone_genes=4, n_guides_per_gene=2, gene_effect=3.0, n_batches=8)
     wells, known = simulate_wells(design)
     rng = np.random.default_rng(seed + 20_000)
     tables = []
