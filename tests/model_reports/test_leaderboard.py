@@ -16,6 +16,7 @@ from cellassets.reporting.leaderboard import (
     leaderboard_markdown,
     leaderboard_table,
     plan_leaderboard,
+    protocol_now,
     rank_models,
 )
 from cellassets.scoring.benchmark import BENCHMARKS
@@ -95,6 +96,15 @@ def test_scores_of_a_map_that_was_made_anew_are_stale_and_not_compared(scored_la
     differences = read_table(lake.leaderboard().path("differences.parquet"), DIFFERENCES)
     assert differences.height
     assert "good.v1" not in {*differences["model_key_a"], *differences["model_key_b"]}
+
+
+def test_scores_are_stale_where_another_map_that_they_are_of_was_made_anew(scored_lake, protocols_of):
+    protocols = protocols_of(scored_lake)
+    record = scored_lake.scores("perturbation_magnitude", "SIM", "good.v1").record()
+    own = scored_lake.perturbation_map("SIM", "good.v1").record().fingerprint
+    for made_from, is_fresh in (({"SIM": own}, True), ({"SIM": "earlier"}, False), ({"GONE": own}, False)):
+        of_both = record.model_copy(update={"inputs": {**record.inputs, "made_from_maps": made_from}})
+        assert (protocol_now(scored_lake, of_both, protocols) is not None) == is_fresh
 
 
 def test_making_it_again_does_nothing_until_a_score_is_published(scored_lake, protocols_of, add_model):
