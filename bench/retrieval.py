@@ -27,14 +27,15 @@ import polars as pl
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from cellassets.mapping.aggregate import group_mean
-from cellassets.mapping.moments import group_sums
+from cellassets.mapping.moments import group_sums, source_moments
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.source import ArrayWells
 from cellassets.scoring.annotations import Annotations
 from cellassets.scoring.average_precision import average_precisions, grouped_queries, ranks_of_others
 from cellassets.scoring.benchmark import BENCHMARKS
 from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.linear_probe import metric_of, moments, nearest_class, summed_fourth_powers
+from cellassets.scoring.linear_probe import metric_of, nearest_class, summed_fourth_powers
 from cellassets.tables.parquet import vectors as tables_vectors
 from cellassets.tables.parquet import with_vectors
 
@@ -240,8 +241,12 @@ def measure_probe(judged: JudgedMap) -> dict[str, Any]:
     train, test, test_label = wells[~is_here], wells[is_here], label[is_here]
 
     def fit() -> Any:
-        training = moments(wells).less(moments(wells[is_here]))
-        metric = metric_of(training, summed_fourth_powers(wells, ~is_here, training.mean))
+        source = ArrayWells(wells)
+        every, here = (
+            source_moments(source, rows, has_products=True) for rows in (np.arange(len(wells)), np.flatnonzero(is_here))
+        )
+        training = every.less(here)
+        metric = metric_of(training, summed_fourth_powers(wells, np.flatnonzero(~is_here), training.mean))
         return metric, metric.apply(test)
 
     def answer() -> np.ndarray:

@@ -21,6 +21,7 @@ from cellassets.mapping.moments import (
     moments_by_group,
     ridged_power,
     shrinkage,
+    shrunk_covariance,
     signed_axes,
     source_moments,
     symmetric_power,
@@ -147,8 +148,7 @@ def shrunk_control_covariance(wells: WellSource, design: BatchDesign) -> Square:
         scatter += residuals.T @ residuals
         n += len(residuals)
         fourth += fourth_powers(residuals)
-    weight, scale = shrinkage(scatter, n, fourth)
-    return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / n
+    return shrunk_covariance(scatter, n, fourth)
 
 
 def control_moments(wells: WellSource, design: BatchDesign, *, has_products: bool) -> Moments:

@@ -28,6 +28,13 @@ class Moments:
         """Variance of each feature, over n."""
         return (self.scatter if self.scatter.ndim == 1 else np.diag(self.scatter)) / self.n
 
+    def less(self, part: "Moments") -> "Moments":
+        """Returns the moments, with products, of the rows that are not in `part`, which is some of them."""
+        n = self.n - part.n
+        mean = (self.n * self.mean - part.n * part.mean) / n
+        delta = part.mean - mean
+        return Moments(n, mean, self.scatter - part.scatter - np.outer(delta, delta) * (n * part.n / self.n))
+
 
 def moments_of(values: Block, *, has_products: bool) -> Moments:
     """Returns the moments of a block of at least one row."""
@@ -65,11 +72,10 @@ def moments_by_group(source: WellSource, rows_of_group: RowsOfGroups) -> list[Mo
     return [source_moments(source, rows, has_products=False) for rows in rows_of_group]
 
 
-def shrunk_covariance(residuals: Float[np.ndarray, "control feature"]) -> Square:
-    """Returns the covariance of centred rows, shrunk towards a multiple of the identity as far as the rows are few."""
-    scatter = residuals.T @ residuals
-    weight, scale = shrinkage(scatter, len(residuals), fourth_powers(residuals))
-    return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / len(residuals)
+def shrunk_covariance(scatter: Square, n_rows: int, fourth: float) -> Square:
+    """Returns the covariance of rows, shrunk towards a multiple of the identity by `shrinkage`."""
+    weight, scale = shrinkage(scatter, n_rows, fourth)
+    return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / n_rows
 
 
 def fourth_powers(residuals: Float[np.ndarray, "control feature"]) -> float:

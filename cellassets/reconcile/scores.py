@@ -5,7 +5,7 @@ from typing import Any
 
 from upath import UPath
 
-from cellassets.artifact import Artifact, Plan
+from cellassets.artifact import Artifact
 from cellassets.embedding.plan import plan_embeddings
 from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
@@ -41,14 +41,13 @@ def stale_scores(lake: Lake, *, models: list[ModelEntry], datasets: list[Dataset
     state = ScoreState([], [])
     for dataset in datasets:
         for entry in models:
-            n_waiting = len(state.waiting)
             try:
                 is_ready = _is_embedded(lake, dataset, entry)
-                steps = _stale_steps(lake, dataset, entry.key, configs, state.waiting) if is_ready else []
+                steps, waiting = _stale_steps(lake, dataset, entry.key, configs) if is_ready else ([], [])
             except CellAssetsError as error:
-                state.waiting.append(Waiting(f"map of {dataset.dataset_id} by {entry.key}", str(error)))
-                steps = []
-            if steps or len(state.waiting) > n_waiting:
+                steps, waiting = [], [Waiting(f"map of {dataset.dataset_id} by {entry.key}", str(error))]
+            state.waiting.extend(waiting)
+            if steps or waiting:
                 state.unscored.add((dataset.dataset_id, entry.key))
             if steps:
                 keys = {"dataset": dataset.dataset_id, "model": entry.key}
@@ -67,30 +66,29 @@ def _is_embedded(lake: Lake, dataset: Dataset, entry: ModelEntry) -> bool:
 
 
 def _stale_steps(
-    lake: Lake, dataset: Dataset, model_key: str, configs: UPath, waiting: list[Waiting]
-) -> list[tuple[str, Artifact, str]]:
+    lake: Lake, dataset: Dataset, model_key: str, configs: UPath
+) -> tuple[list[tuple[str, Artifact, str]], list[Waiting]]:
+    """The assets of a pair that are out of date, each with its artefact and fingerprint; and what cannot be planned."""
     parameters = load_map_parameters(configs)
     plan = plan_map(lake, dataset, model_key=model_key, parameters=parameters)
     artifact = lake.perturbation_map(dataset.dataset_id, model_key)
     is_map_stale = is_missing(artifact, plan)
     steps = [("perturbation_map", artifact, plan.fingerprint)] if is_map_stale else []
+    waiting = []
     for name in sorted(BENCHMARKS):
         scores = lake.scores(name, dataset.dataset_id, model_key)
         try:
-            load_benchmark_parameters(configs, name)
-            wanted = None if is_map_stale else _plan_one(lake, dataset, model_key, name, configs)
+            settings = load_benchmark_parameters(configs, name)
+            wanted = None
+            if not is_map_stale:
+                wanted = plan_scores(lake, name, dataset, model_key=model_key, parameters=settings)
         except CellAssetsError as error:
             waiting.append(Waiting(f"{name} on {dataset.dataset_id} by {model_key}", str(error)))
             continue
         if wanted is None or is_missing(scores, wanted):
             # under a stale map a benchmark's own fingerprint is not known yet: the map's stands for it
             steps.append((f"benchmark/{name}", scores, plan.fingerprint if wanted is None else wanted.fingerprint))
-    return steps
-
-
-def _plan_one(lake: Lake, dataset: Dataset, model_key: str, name: str, configs: UPath) -> Plan:
-    parameters = load_benchmark_parameters(configs, name)
-    return plan_scores(lake, name, dataset, model_key=model_key, parameters=parameters)
+    return steps, waiting
 
 
 def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], configs: UPath) -> ScoreState:
@@ -109,7 +107,8 @@ def unscored_maps(lake: Lake, benchmark_name: str, *, datasets: list[Dataset], c
             if lake.perturbation_map(dataset.dataset_id, model_key).find_record() is None:
                 continue
             try:
-                plan = _plan_one(lake, dataset, model_key, benchmark_name, configs)
+                parameters = load_benchmark_parameters(configs, benchmark_name)
+                plan = plan_scores(lake, benchmark_name, dataset, model_key=model_key, parameters=parameters)
             except CellAssetsError as error:
                 state.waiting.append(Waiting(f"{benchmark_name} on {dataset.dataset_id} by {model_key}", str(error)))
                 continue

@@ -238,7 +238,7 @@ def _first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Decision
         verdict = f"{policy.deciding} on {dataset_id}: {told}; there is no champion to compare with"
         row = {"role": "deciding", "benchmark_name": policy.deciding, "dataset_id": dataset_id, "p_value": p_value}
         rows.append({**row, "is_passed": is_passed, "verdict": verdict})
-    return _decision(rows)
+    return Decision.of(rows)
 
 
 def _uncomparable(policy: GatePolicy, reason: str) -> Decision:
@@ -253,12 +253,7 @@ def _uncomparable(policy: GatePolicy, reason: str) -> Decision:
         }
         for dataset_id in policy.deciding_datasets
     ]
-    return _decision(rows)
-
-
-def _decision(rows: list[dict[str, Any]]) -> Decision:
-    table = pl.concat([GATE.empty(), *(pl.DataFrame([row]) for row in rows)], how="diagonal_relaxed")
-    return Decision(GATE.conform(table, source="gate"), all(row["is_passed"] for row in rows))
+    return Decision.of(rows)
 
 
 def _publish(artifact: Artifact, registry: Registry, plan: Plan, decision: Decision) -> None:

@@ -7,8 +7,9 @@ permutation of labels needs are products of wells with sums of blocks, so that i
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from cellassets.mapping.moments import group_sums
-from cellassets.scoring.linear_probe import metric_of, moments, summed_fourth_powers
+from cellassets.mapping.moments import group_sums, source_moments
+from cellassets.mapping.source import ArrayWells
+from cellassets.scoring.linear_probe import metric_of, summed_fourth_powers
 
 
 def whitened(
@@ -23,9 +24,9 @@ def whitened(
     rows = wells.astype(np.float64)
     means = group_sums(rows, group, int(group.max()) + 1) / np.bincount(group)[:, None]
     rows = rows - means[group]
-    found = moments(rows)
-    powers = summed_fourth_powers(rows, np.ones(len(rows), dtype=bool), found.mean)
-    return metric_of(found, powers).apply(rows).astype(np.float64)
+    every = np.arange(len(rows))
+    found = source_moments(ArrayWells(rows), every, has_products=True)
+    return metric_of(found, summed_fourth_powers(rows, every, found.mean)).apply(rows).astype(np.float64)
 
 
 class BlockProbe:

@@ -8,7 +8,7 @@ deciding ones are corrected among each other. A guard is passed unless a loss is
 every one of them would let more through.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -73,6 +73,12 @@ class Decision:
     comparisons: pl.DataFrame
     is_passed: bool
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, object]]) -> "Decision":
+        """Returns the decision that these GATE rows make; columns that one lacks are null."""
+        table = pl.DataFrame(rows, schema=GATE.empty().schema)
+        return cls(GATE.conform(table, source="gate"), all(row["is_passed"] for row in rows))
+
     @property
     def reasons(self) -> list[str]:
         """What stands against the candidate, a sentence a comparison; empty where it passed."""
@@ -107,8 +113,7 @@ def judge_candidate(
         found = compare_models(ours.join(wanted, on=wanted.columns, how="semi"))
         by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
         rows += [_row(role, pair, by_pair.get(pair), policy, candidate) for pair in pairs]
-    comparisons = GATE.conform(pl.DataFrame(rows, schema=GATE.empty().schema), source="gate")
-    return Decision(comparisons, all(row["is_passed"] for row in rows))
+    return Decision.of(rows)
 
 
 def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[Pair]:

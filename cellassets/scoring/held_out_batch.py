@@ -8,16 +8,16 @@ from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
-from cellassets.mapping.moments import group_sums
+from cellassets.mapping.moments import group_sums, source_moments
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.source import ArrayWells
 from cellassets.scoring.catalogue.retrieval import HeldOutBatchParameters
 from cellassets.scoring.definition import Score
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.linear_probe import (
     Metric,
     metric_of,
-    moments,
     nearest_class,
     summed_fourth_powers,
 )
@@ -227,11 +227,13 @@ class _Split:
 
 
 def _fitted(wells: SplitWells, is_probed: Bool[np.ndarray, "well"]) -> list[_Split]:
-    every, found = moments(wells.vectors), []
+    source, found = ArrayWells(wells.vectors), []
+    every = source_moments(source, np.arange(source.n_wells), has_products=True)
     for group in np.unique(wells.group[is_probed]):
         is_here = wells.group == group
-        training = every.less(moments(wells.vectors[is_here]))
-        metric = metric_of(training, summed_fourth_powers(wells.vectors, ~is_here, training.mean))
+        here = np.flatnonzero(is_here)
+        training = every.less(source_moments(source, here, has_products=True))
+        metric = metric_of(training, summed_fourth_powers(wells.vectors, np.flatnonzero(~is_here), training.mean))
         rows = np.flatnonzero(is_here & is_probed)
-        found.append(_Split(np.flatnonzero(is_here), rows, metric.apply(wells.vectors[rows]), metric))
+        found.append(_Split(here, rows, metric.apply(wells.vectors[rows]), metric))
     return found

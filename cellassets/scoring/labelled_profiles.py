@@ -14,12 +14,11 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import NotApplicable
 from cellassets.mapping.aggregate import group_mean
+from cellassets.mapping.relate import COMBINATION_SEPARATOR
 from cellassets.scoring.catalogue.retrieval import PhenotypicConsistencyParameters
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import permuted_within
 from cellassets.scoring.strata import main_plates
-
-COMBINATION = "+"  # joins the genes, and the guides, of a combination
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _named(wells: pl.DataFrame, label: str) -> pl.DataFrame:
 
 
 def _is_single() -> pl.Expr:
-    return ~pl.col("gene_symbol").fill_null("").str.contains(COMBINATION, literal=True)
+    return ~pl.col("gene_symbol").fill_null("").str.contains(COMBINATION_SEPARATOR, literal=True)
 
 
 def _labels(judged: JudgedMap, things: pl.DataFrame, label: str) -> dict[str, set[str]]:

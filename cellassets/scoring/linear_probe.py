@@ -9,36 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cellassets.mapping.moments import Moments, fourth_powers, shrunk_covariance
+from cellassets.mapping.source import ArrayWells, blocks
+
 SCORES_AT_ONCE = 1 << 24  # test wells x classes held at once: 64 MiB
-ROWS_AT_ONCE = 8192  # of wells whose products are summed
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Number, sum and summed products of rows."""
-
-    n_rows: int
-    total: Float[np.ndarray, "feature"]
-    products: Float[np.ndarray, "feature feature"]
-
-    @property
-    def mean(self) -> Float[np.ndarray, "feature"]:
-        """Their mean."""
-        return self.total / self.n_rows
-
-    def less(self, other: "Moments") -> "Moments":
-        """Returns the moments of the rows that `other` has not."""
-        return Moments(self.n_rows - other.n_rows, self.total - other.total, self.products - other.products)
-
-
-def moments(wells: Float[np.ndarray, "well feature"]) -> Moments:
-    """Returns the moments of the rows, summed in blocks."""
-    total, products = np.zeros(wells.shape[1]), np.zeros((wells.shape[1], wells.shape[1]))
-    for start in range(0, len(wells), ROWS_AT_ONCE):
-        rows = wells[start : start + ROWS_AT_ONCE].astype(np.float64)
-        total += rows.sum(axis=0)
-        products += rows.T @ rows
-    return Moments(len(wells), total, products)
 
 
 @dataclass(frozen=True)
@@ -53,36 +27,24 @@ class Metric:
         return (rows - self.origin).astype(np.float32) @ self.whitener.astype(np.float32)
 
 
-def metric_of(training: Moments, fourth_powers: float) -> Metric:
+def metric_of(training: Moments, fourth: float) -> Metric:
     """Returns the metric of training wells: the inverse of their covariance, shrunk towards a multiple of the identity.
 
     Args:
-        training: moments of the training wells.
-        fourth_powers: sum over them of their distance to their mean, to the fourth power.
-
-    Source: Ledoit and Wolf (2004), J. Multivar. Anal. 88:365, section 3.3 (their m, d^2, b^2).
+        training: moments of the training wells, with products.
+        fourth: sum over them of their distance to their mean, to the fourth power.
     """
-    origin = training.mean
-    sample = training.products / training.n_rows - np.outer(origin, origin)
-    identity = np.eye(len(origin))
-    scale = float(np.trace(sample)) / len(origin)
-    distance = float(((sample - scale * identity) ** 2).sum())
-    noise = (fourth_powers / training.n_rows - float((sample**2).sum())) / training.n_rows
-    weight = min(max(noise, 0.0), distance) / distance if distance > 0 else 1.0
-    values, axes = np.linalg.eigh(weight * scale * identity + (1.0 - weight) * sample)
-    return Metric(origin, axes / np.sqrt(np.maximum(values, 1e-9 * max(scale, 1e-12))))
+    values, axes = np.linalg.eigh(shrunk_covariance(training.scatter, training.n, fourth))
+    scale = float(values.mean())  # shrinking leaves the trace
+    return Metric(training.mean, axes / np.sqrt(np.maximum(values, 1e-9 * max(scale, 1e-12))))
 
 
 def summed_fourth_powers(
-    wells: Float[np.ndarray, "well feature"], is_counted: Bool[np.ndarray, "well"], origin: Float[np.ndarray, "feature"]
+    wells: Float[np.ndarray, "well feature"], rows: Int[np.ndarray, "row"], origin: Float[np.ndarray, "feature"]
 ) -> float:
-    """Returns the sum over the counted rows of their distance to the origin, to the fourth power."""
-    total = 0.0
-    for start in range(0, len(wells), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
-        centred = wells[block] - origin
-        total += float((np.einsum("wf,wf->w", centred, centred)[is_counted[block]] ** 2).sum())
-    return total
+    """Returns the sum over these wells of their distance to the origin, to the fourth power."""
+    source = ArrayWells(wells)
+    return sum(fourth_powers(source.rows(some) - origin) for some in blocks(rows, source.n_features))
 
 
 def nearest_class(

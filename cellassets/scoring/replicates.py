@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.errors import NotApplicable
+from cellassets.mapping.moments import group_sums
 from cellassets.mapping.relate import unit_rows
 from cellassets.scoring.judged import JudgedMap
 from cellassets.scoring.statistics import permuted_within, settled_ties
@@ -23,18 +24,14 @@ Statistic = Callable[[np.ndarray, "Replicates"], np.ndarray]
 
 @dataclass(frozen=True)
 class Replicates:
-    """Which wells each unit has: the first `counts[0]` of `rows` are unit 0's, and so on."""
+    """The unit of each well, and how many wells each unit has."""
 
-    rows: Int[np.ndarray, "well"]
+    unit: Int[np.ndarray, "well"]
     counts: Int[np.ndarray, "unit"]
 
     def sums(self, values: Float[np.ndarray, "well feature"]) -> Float[np.ndarray, "unit feature"]:
         """Returns the sum of each unit's rows of `values`, without a copy of them in another order."""
-        from scipy.sparse import csr_matrix
-
-        bounds = np.concatenate([[0], np.cumsum(self.counts)])
-        members = csr_matrix((np.ones(len(self.rows)), self.rows, bounds), shape=(len(self.counts), len(values)))
-        return np.asarray(members @ values)
+        return group_sums(values, self.unit, len(self.counts))
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,14 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
     counts = np.bincount(group)
     is_kept = counts >= 2
     wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
-    order, rng = np.argsort(group, kind="stable"), np.random.default_rng(seed)
-    shuffled = (permuted_within(plate, rng)[order] for _ in range(n_permutations))
-    observed, *null = (statistic(wells, Replicates(rows, counts))[is_kept] for rows in chain([order], shuffled))
+    rng = np.random.default_rng(seed)
+    shuffled = (_given_to(permuted_within(plate, rng), group) for _ in range(n_permutations))
+    observed, *null = (statistic(wells, Replicates(unit, counts))[is_kept] for unit in chain([group], shuffled))
     return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))
+
+
+def _given_to(wells: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]) -> Int[np.ndarray, "well"]:
+    """The labels after the first well's was given to the first of `wells`, and so on."""
+    given = np.empty_like(group)
+    given[wells] = group
+    return given

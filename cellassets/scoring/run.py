@@ -41,17 +41,15 @@ def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key:
         AnnotationError: the dataset names an annotation source that is not there.
     """
     record = lake.perturbation_map(dataset.dataset_id, model_key).record()
-    judged_by = score_protocol(
-        lake, benchmark_name, dataset, model_key=model_key, parameters=parameters, map_protocol=_without_model(record)
-    )
+    others = _other_maps(lake, find_benchmark(benchmark_name), dataset, model_key)
+    judged_by = _protocol(lake, benchmark_name, dataset, parameters, map_protocol=_without_model(record), others=others)
     inputs = {
         **judged_by,
         "perturbation_map": record.fingerprint,
         "model_key": model_key,
         "protocol_fingerprint": fingerprint(judged_by),
     }
-    if "other_maps" in find_benchmark(benchmark_name).uses:
-        others = _other_maps(lake, dataset.dataset_id, model_key)
+    if others is not None:
         inputs["made_from_maps"] = {name: found.fingerprint for name, found in others.items()}
     return Plan("scores", inputs)
 
@@ -75,6 +73,19 @@ def score_protocol(
         parameters: the benchmark's.
         map_protocol: what the map is made from but for the model (`cellassets.mapping.build.map_protocol`).
     """
+    others = _other_maps(lake, find_benchmark(benchmark_name), dataset, model_key)
+    return _protocol(lake, benchmark_name, dataset, parameters, map_protocol=map_protocol, others=others)
+
+
+def _protocol(
+    lake: Lake,
+    benchmark_name: str,
+    dataset: Dataset,
+    parameters: Parameters,
+    *,
+    map_protocol: Mapping[str, Any],
+    others: dict[str, Record] | None,
+) -> dict[str, Any]:
     chosen = find_benchmark(benchmark_name)
     protocol: dict[str, Any] = {
         "benchmark_name": benchmark_name,
@@ -85,8 +96,7 @@ def score_protocol(
         "code_version": chosen.code_version,
         "annotations": annotation_fingerprints(lake.annotations, chosen.uses, dataset.annotation_sources),
     }
-    if "other_maps" in chosen.uses:
-        others = _other_maps(lake, dataset.dataset_id, model_key)
+    if others is not None:
         protocol["other_maps"] = {name: fingerprint(_without_model(record)) for name, record in others.items()}
     return protocol
 
@@ -121,7 +131,7 @@ def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) ->
     """Returns what a benchmark looks at, read from published maps and the lake's annotations."""
     artifact = lake.perturbation_map(dataset.dataset_id, model_key)
     record = artifact.record()
-    others = _other_maps(lake, dataset.dataset_id, model_key) if "other_maps" in chosen.uses else {}
+    others = _other_maps(lake, chosen, dataset, model_key) or {}
     return judged_map(
         read_table(artifact.path("wells.parquet", record), WELL_EMBEDDINGS),
         read_table(artifact.path("map.parquet", record), PERTURBATION_MAP),
@@ -194,11 +204,16 @@ def find_benchmark(benchmark_name: str) -> Benchmark:
     return BENCHMARKS[benchmark_name]
 
 
-def _other_maps(lake: Lake, dataset_id: str, model_key: str) -> dict[str, Record]:
-    """The model's maps of other cell types, by dataset; one that shares a cell type would be compared with itself."""
+def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str) -> dict[str, Record] | None:
+    """The model's maps of other cell types, by dataset; None where the benchmark does not look at them.
+
+    A map that shares a cell type would be compared with itself.
+    """
+    if "other_maps" not in chosen.uses:
+        return None
     found = {name: lake.perturbation_map(name, model_key).find_record() for name in lake.keys("perturbation_map")}
     told = {name: record for name, record in found.items() if record is not None and "cell_types" in record.summary}
-    own = set(told[dataset_id].summary["cell_types"]) if dataset_id in told else set()
+    own = set(told[dataset.dataset_id].summary["cell_types"]) if dataset.dataset_id in told else set()
     return {name: record for name, record in told.items() if own and not own & set(record.summary["cell_types"])}
 
 

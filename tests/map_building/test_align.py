@@ -7,7 +7,7 @@ from scipy.linalg import fractional_matrix_power
 from cellassets.errors import AlignmentError
 from cellassets.mapping import align
 from cellassets.mapping.controls import BatchDesign
-from cellassets.mapping.moments import shrunk_covariance, symmetric_power
+from cellassets.mapping.moments import fourth_powers, shrunk_covariance, symmetric_power
 from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
 
 
@@ -150,7 +150,7 @@ def shrunk_naively(rows):
 @pytest.mark.parametrize("n_rows", [3, 10, 200])
 def test_shrinkage_is_that_of_ledoit_and_wolf(n_rows):
     rows = np.random.default_rng(n_rows).standard_normal((n_rows, 5)) * [1, 2, 3, 4, 5]
-    np.testing.assert_allclose(shrunk_covariance(rows), shrunk_naively(rows))
+    np.testing.assert_allclose(shrunk_covariance(rows.T @ rows, n_rows, fourth_powers(rows)), shrunk_naively(rows))
 
 
 def test_powers_of_a_matrix_are_those_of_scipy():
