@@ -9,7 +9,7 @@ from assets.checks import check_of
 from assets.lookup import dataset_and_model, dataset_named
 from assets.materialise import materialised, refusals_as_failures
 from assets.perturbation_map import perturbation_map
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.benchmarks.registry import BENCHMARKS
 from resources.partitions import DATASET_MODEL
 from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
@@ -17,7 +17,7 @@ from resources.pods import cpu_pod
 if TYPE_CHECKING:
     import polars as pl
 
-    from cellassets.artifact import Artifact, Record
+    from cellassets.storage.artifact import Artifact, Record
 
 CHECK = "scores_have_a_null"
 
@@ -52,8 +52,8 @@ def _build(name: str) -> dg.AssetsDefinition:
     def score(
         context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        from cellassets.benchmarks.run import score_map
         from cellassets.reconcile.policy import load_benchmark_parameters
-        from cellassets.scoring.run import score_map
 
         dataset_id, model_key = dataset_and_model(context.partition_key)
         if lake.open().perturbation_map(dataset_id, model_key).find_record() is None:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.checks import check_of
 from assets.materialise import materialised, refusals_as_failures
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.benchmarks.registry import BENCHMARKS
 from resources.places import ConfigsResource, LakeResource
 from resources.pods import cpu_pod
 
@@ -25,9 +25,9 @@ CHECK = "scores_are_as_they_would_be_taken_now"
 )
 def leaderboard(lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
     """Scores of all models side by side, with paired differences and their intervals."""
+    from cellassets.judging.leaderboard import build_leaderboard, leaderboard_markdown
     from cellassets.reconcile.models import dataset_state
     from cellassets.reconcile.scores import wanted_protocols
-    from cellassets.reporting.leaderboard import build_leaderboard, leaderboard_markdown
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import LEADERBOARD
 

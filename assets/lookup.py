@@ -8,8 +8,8 @@ from resources.partitions import DATASET_MODEL
 if TYPE_CHECKING:
     from upath import UPath
 
-    from cellassets.lake import Lake
     from cellassets.mapping.dataset import Dataset
+    from cellassets.storage.lake import Lake
 
 
 def dataset_and_model(key: str) -> tuple[str, str]:

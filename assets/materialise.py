@@ -9,8 +9,8 @@ import dagster as dg
 from cellassets.errors import CellAssetsError
 
 if TYPE_CHECKING:
-    from cellassets.artifact import Artifact, Record
     from cellassets.progress import Progress
+    from cellassets.storage.artifact import Artifact, Record
 
 PROGRESS_STEPS = 10
 

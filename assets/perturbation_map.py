@@ -16,7 +16,7 @@ from resources.pods import cpu_pod
 if TYPE_CHECKING:
     import polars as pl
 
-    from cellassets.artifact import Record
+    from cellassets.storage.artifact import Record
 
 CHECK, POSITION_CHECK = "alignment_lowers_the_batch_effect", "position_is_not_taken_for_biology"
 

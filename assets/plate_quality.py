@@ -13,7 +13,7 @@ from resources.places import LakeResource
 from resources.pods import cpu_pod
 
 if TYPE_CHECKING:
-    from cellassets.artifact import Artifact, Record
+    from cellassets.storage.artifact import Artifact, Record
 
 CHECK = "most_sites_are_in_line"
 MAX_FLAGGED_FRAC = 0.2
@@ -35,7 +35,7 @@ MAX_FLAGGED_FRAC = 0.2
 )
 def plate_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Quality of every site, flagged against its own plate's distribution, with plate heat maps and contact sheets."""
-    from cellassets.store.inspect import inspect_experiment
+    from cellassets.quality.inspect import inspect_experiment
 
     with refusals_as_failures():
         record = inspect_experiment(lake.open(), context.partition_key, progress=log_progress(context))

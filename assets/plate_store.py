@@ -28,7 +28,7 @@ def plate_store(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource
 ) -> dg.MaterializeResult:
     """Images of an experiment as one sharded Zarr v3 array a plate, with its wells and per-site statistics."""
-    from cellassets.store.pack import pack_experiment
+    from cellassets.images.pack import pack_experiment
 
     with refusals_as_failures():
         record = pack_experiment(

@@ -38,10 +38,10 @@ def production_model(
     config: GateConfig, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
 ) -> dg.MaterializeResult:
     """The alias `champion` in MLflow, moved only by a passed gate, or by a person who says why."""
+    from cellassets.judging.production import decide_production, load_override
     from cellassets.reconcile.models import dataset_state
     from cellassets.reconcile.policy import load_gate_policy
     from cellassets.reconcile.scores import wanted_protocols
-    from cellassets.reporting.production import decide_production, load_override
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import GATE
 

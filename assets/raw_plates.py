@@ -34,7 +34,7 @@ def raw_plates(
     context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource, configs: ConfigsResource
 ) -> Iterator[Any]:
     """Manifest of a landed experiment: a row an image with size, CRC32C, shape and dtype, a row a well."""
-    from cellassets.plates.ingest import ingest_plates
+    from cellassets.screens.ingest import ingest_plates
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import FINDINGS
 
@@ -57,7 +57,7 @@ def raw_plates(
 
 
 def _check(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
-    from cellassets.plates.ingest import HARMFUL
+    from cellassets.screens.ingest import HARMFUL
 
     harmful = findings.filter(findings["consequence"].is_in(HARMFUL))
     rows = harmful.head(MAX_ROWS_SHOWN).select("finding_kind", "plate_id", "well_id", "site_index", "path", "message")

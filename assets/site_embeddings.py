@@ -36,7 +36,7 @@ def site_embeddings(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource
 ) -> dg.MaterializeResult:
     """Embedding table of one experiment by one model: Parquet, a row a site."""
-    from cellassets.embedding.run import embed_experiment
+    from cellassets.encoders.run import embed_experiment
 
     fingerprints, counts, refused = [], {}, {}
     for key in context.partition_keys:

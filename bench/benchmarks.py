@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cellassets.scoring.published.copairs import phenotypic_activity, phenotypic_consistency
-from cellassets.scoring.published.copairs_null import mean_average_precision
-from cellassets.scoring.published.efaar_map import cluster_separation, relationship_recall
-from cellassets.scoring.published.efaar_wells import perturbation_consistency, perturbation_magnitude
-from cellassets.scoring.published.proxbias import proximity_bias
-from cellassets.scoring.published.rxrx import compound_gene_retrieval
+from cellassets.benchmarks.published.copairs import phenotypic_activity, phenotypic_consistency
+from cellassets.benchmarks.published.copairs_null import mean_average_precision
+from cellassets.benchmarks.published.efaar_map import cluster_separation, relationship_recall
+from cellassets.benchmarks.published.efaar_wells import perturbation_consistency, perturbation_magnitude
+from cellassets.benchmarks.published.proxbias import proximity_bias
+from cellassets.benchmarks.published.rxrx import compound_gene_retrieval
 
 RESULT = Path(__file__).parent / "results" / "benchmarks.json"
 N_GENES, N_GUIDES, N_BATCHES, N_CONTROLS = 1000, 4, 16, 6000

@@ -17,12 +17,12 @@ import numpy as np
 import polars as pl
 from scipy.stats import brunnermunzel
 
-from cellassets.scoring.annotations import Annotations
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.effect_size import effect_sizes
-from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.run import judged_map
-from cellassets.scoring.simulated import SIMULATED_MAP
+from cellassets.benchmarks.effect_size import effect_sizes
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map
+from cellassets.knowledge.annotations import Annotations
+from cellassets.studies.simulated import SIMULATED_MAP
 from cellassets.tables.parquet import vectors, with_vectors
 from cellassets.tables.schemas import PERTURBATION_COLUMNS
 

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from upath import UPath
 
-from cellassets.embedding.network import NetworkEncoder
-from cellassets.embedding.run import embed_experiment
-from cellassets.lake import Lake
-from cellassets.plates.ingest import ingest_plates
-from cellassets.plates.policy import IngestPolicy
+from cellassets.encoders.network import NetworkEncoder
+from cellassets.encoders.run import embed_experiment
+from cellassets.images.pack import pack_experiment
+from cellassets.images.reader import ExperimentStore
 from cellassets.registry import Registry
-from cellassets.store.pack import pack_experiment
-from cellassets.store.reader import ExperimentStore
+from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.training.backbone import build_network

@@ -26,16 +26,16 @@ import numpy as np
 import polars as pl
 from scipy.spatial.distance import cdist, pdist, squareform
 
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.aggregate import group_mean
 from cellassets.mapping.moments import group_sums, source_moments
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.mapping.source import ArrayWells
-from cellassets.scoring.annotations import Annotations
-from cellassets.scoring.average_precision import average_precisions, grouped_queries, ranks_of_others
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.judged import JudgedMap
-from cellassets.scoring.linear_probe import metric_of, nearest_class, summed_fourth_powers
+from cellassets.statistics.average_precision import average_precisions, grouped_queries, ranks_of_others
+from cellassets.statistics.linear_probe import metric_of, nearest_class, summed_fourth_powers
 from cellassets.tables.parquet import vectors as tables_vectors
 from cellassets.tables.parquet import with_vectors
 

@@ -19,11 +19,11 @@ import imagecodecs
 import numpy as np
 from upath import UPath
 
-from cellassets.lake import Lake
-from cellassets.plates.ingest import ingest_plates
-from cellassets.plates.policy import IngestPolicy
-from cellassets.store.pack import pack_experiment
-from cellassets.store.reader import ExperimentStore
+from cellassets.images.pack import pack_experiment
+from cellassets.images.reader import ExperimentStore
+from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 

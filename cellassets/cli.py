@@ -18,11 +18,11 @@ from rich.progress import TaskID
 from rich.table import Table
 from upath import UPath
 
-from cellassets.artifact import write_bytes
 from cellassets.errors import CellAssetsError
-from cellassets.home import Home
-from cellassets.lake import Lake
 from cellassets.progress import Progress
+from cellassets.storage.artifact import write_bytes
+from cellassets.storage.deployment import Home
+from cellassets.storage.lake import Lake
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Maps of cell biology as data assets.")
 nouns = {
@@ -71,8 +71,8 @@ def check_experiment(
     landing: Path, experiment_id: str, configs: Path = Path("configs"), as_json: JsonOption = False
 ) -> None:
     """Checks one experiment's folder below LANDING and names what is wrong; publishes nothing."""
-    from cellassets.plates.manifest import build_manifest
     from cellassets.reconcile.policy import load_policy
+    from cellassets.screens.manifest import build_manifest
 
     policy = load_policy(UPath(configs)).ingest
     with _bar() as report:
@@ -174,11 +174,11 @@ def judge_model(
     as_json: JsonOption = False,
 ) -> None:
     """Takes CANDIDATE through the production gate; where it passes, the alias `champion` is moved to it."""
+    from cellassets.judging.production import decide_production, load_override
     from cellassets.reconcile.models import dataset_state
     from cellassets.reconcile.policy import load_gate_policy
     from cellassets.reconcile.scores import wanted_protocols
     from cellassets.registry import Registry
-    from cellassets.reporting.production import decide_production, load_override
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import GATE
 
@@ -202,7 +202,7 @@ def judge_model(
 @nouns["leaderboard"].command("show")
 def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Shows all models side by side."""
-    from cellassets.reporting.leaderboard import leaderboard_table
+    from cellassets.judging.leaderboard import leaderboard_table
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import LEADERBOARD
 
@@ -217,8 +217,8 @@ def show_leaderboard(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = Fals
 def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
     """Adds a table of pairs, sets (GMT too), targets or chromosome arms as a source that maps are judged on."""
     from cellassets.errors import AnnotationError
-    from cellassets.scoring.annotation_files import read_source
-    from cellassets.scoring.annotations import SUFFIXES, annotation_files
+    from cellassets.knowledge.annotation_files import read_source
+    from cellassets.knowledge.annotations import SUFFIXES, annotation_files
 
     if source.suffix not in SUFFIXES:
         message = f"{source}: suffix {source.suffix!r}; expected one of {', '.join(SUFFIXES)}: rename the file"

@@ -1,7 +1,7 @@
 """The model registry: MLflow's, seen through a few functions. Model folders go in, model folders come out.
 
 A model folder holds `encoder.json` (what kind of encoder, its preprocessing, its embedding width) and
-`weights.safetensors` where the kind has weights. Nothing here knows torch; `cellassets.embedding.encoders` turns a
+`weights.safetensors` where the kind has weights. Nothing here knows torch; `cellassets.encoders.loading` turns a
 folder into an encoder. A database URL and a tracking server take the same way: MLflow's client, never its globals.
 """
 

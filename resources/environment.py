@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cellassets.home import Home
+from cellassets.storage.deployment import Home
 from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
 
 CONFIGS_BESIDE = Path(__file__).parents[1] / "configs"

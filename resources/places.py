@@ -8,9 +8,9 @@ import dagster as dg
 if TYPE_CHECKING:
     from upath import UPath
 
-    from cellassets.lake import Lake
     from cellassets.reconcile.policy import Policy
     from cellassets.registry import Registry
+    from cellassets.storage.lake import Lake
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -23,7 +23,7 @@ class LakeResource(dg.ConfigurableResource):
         """Returns the lake."""
         from upath import UPath
 
-        from cellassets.lake import Lake
+        from cellassets.storage.lake import Lake
 
         return Lake(UPath(self.root))
 

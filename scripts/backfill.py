@@ -18,11 +18,11 @@ from pathlib import Path
 import dagster as dg
 
 from cellassets.errors import CellAssetsError
-from cellassets.home import Home
 from cellassets.mapping.dataset import Dataset
 from cellassets.reconcile.models import active_models, dataset_state, missing_embeddings
 from cellassets.reconcile.scores import unscored_maps
 from cellassets.reconcile.work import Work
+from cellassets.storage.deployment import Home
 from resources.environment import build_resources
 from resources.partitions import partition_key
 

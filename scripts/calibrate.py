@@ -15,9 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: the cores are b
 from rich.console import Console
 from rich.progress import Progress
 
-from cellassets.reporting.calibration_page import calibration_page, calibration_picture
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.calibration import run_study
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.studies.calibration import run_study
+from cellassets.studies.calibration_page import calibration_page, calibration_picture
 
 DOCS = Path(__file__).parents[1] / "docs"
 

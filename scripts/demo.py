@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from upath import UPath
 
-from cellassets.artifact import write_bytes
 from cellassets.configuration import load_yaml
-from cellassets.home import Home
-from cellassets.lake import Lake
+from cellassets.judging.leaderboard import leaderboard_table
 from cellassets.reconcile.checkpoints import recipe_state
 from cellassets.reconcile.standing import MAPS, PLATES, Standing, standing
 from cellassets.registry import Registry
-from cellassets.reporting.leaderboard import leaderboard_table
+from cellassets.storage.artifact import write_bytes
+from cellassets.storage.deployment import Home
+from cellassets.storage.lake import Lake
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen

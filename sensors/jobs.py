@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.benchmarks.registry import BENCHMARKS
 
 score_maps = dg.define_asset_job(
     "score_maps",

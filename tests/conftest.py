@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from cellassets.plates.policy import IngestPolicy
+from cellassets.screens.policy import IngestPolicy
 
 CHANNELS = ("Hoechst", "ConA", "Phalloidin")
 COLUMNS = ("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", "well", "site", "well_type", "sirna")

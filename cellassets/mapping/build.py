@@ -12,10 +12,8 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from upath import UPath
 
-from cellassets.artifact import Plan, Record, describe_file
 from cellassets.configuration import Parameters
 from cellassets.errors import AlignmentError
-from cellassets.lake import Lake
 from cellassets.mapping.aggregate import AggregateBy, Aggregation, aggregate_wells, unit_labels
 from cellassets.mapping.batch_effect import JudgedWells, batch_effect_rows
 from cellassets.mapping.controls import batch_design, hold_out_controls, is_treatment
@@ -24,6 +22,8 @@ from cellassets.mapping.filter import FilteredWells, filter_wells
 from cellassets.mapping.places import one_place_frac
 from cellassets.mapping.steps import AlignmentStep, CentreScale, PrincipalComponents, TypicalVariation
 from cellassets.progress import Progress, no_progress
+from cellassets.storage.artifact import Plan, Record, describe_file
+from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, read_tables, vectors, with_vectors, write_table
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, QUALITY, SITE_EMBEDDINGS, WELL_EMBEDDINGS

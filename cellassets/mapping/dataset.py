@@ -11,11 +11,11 @@ import polars as pl
 from pydantic import Field, model_validator
 from upath import UPath
 
-from cellassets.artifact import Artifact
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError, DatasetError
 from cellassets.fingerprint import check_partition_key, fingerprint
-from cellassets.lake import Lake
+from cellassets.storage.artifact import Artifact
+from cellassets.storage.lake import Lake
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import WELLS

@@ -7,7 +7,7 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from cellassets.errors import AlignmentError
-from cellassets.plates.well import GEOMETRIES, well_place
+from cellassets.screens.well import GEOMETRIES, well_place
 
 
 @dataclass(frozen=True)

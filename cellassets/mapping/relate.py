@@ -1,6 +1,7 @@
 """Relations read off a map: cosine similarities and nearest neighbours of perturbations.
 
-Takes vectors or a PERTURBATION_MAP table; makes no judgement about significance (that is `cellassets.scoring`).
+Takes vectors or a PERTURBATION_MAP table; makes no judgement about significance
+(`cellassets.statistics` and `cellassets.benchmarks` do).
 """
 
 import numpy as np

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CellAssetsError
-from cellassets.lake import Lake
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
+from cellassets.storage.lake import Lake
 from cellassets.training.plan import plan_checkpoint, recipe_experiments
 from cellassets.training.recipe import load_recipe
 

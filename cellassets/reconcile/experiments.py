@@ -7,17 +7,18 @@ from datetime import datetime, timedelta
 from upath import UPath
 
 from cellassets.fingerprint import fingerprint
-from cellassets.lake import Lake
-from cellassets.plates.ingest import ingest_settings
-from cellassets.plates.landing import LandedExperiment, find_experiments
-from cellassets.plates.policy import IngestPolicy
-from cellassets.plates.quality import QualityParameters
+from cellassets.images import pack
+from cellassets.images.pack import plan_store
+from cellassets.images.spec import StoreSpec
+from cellassets.quality import inspect
+from cellassets.quality.inspect import plan_quality
+from cellassets.quality.measures import QualityParameters
 from cellassets.reconcile.policy import Policy
 from cellassets.reconcile.work import Waiting, Work, run_key
-from cellassets.store import inspect, pack
-from cellassets.store.inspect import plan_quality
-from cellassets.store.pack import plan_store
-from cellassets.store.spec import StoreSpec
+from cellassets.screens.ingest import ingest_settings
+from cellassets.screens.landing import LandedExperiment, find_experiments
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.lake import Lake
 
 ASSETS = ("raw_plates", "plate_store", "plate_quality")
 

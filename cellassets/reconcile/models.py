@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from cellassets.embedding.plan import ENCODER_KINDS, plan_embeddings
+from cellassets.encoders.plan import ENCODER_KINDS, plan_embeddings
 from cellassets.errors import CellAssetsError, ConfigError
-from cellassets.lake import Lake
+from cellassets.knowledge.annotations import annotation_files
 from cellassets.mapping.dataset import (
     Dataset,
     cell_type_datasets,
@@ -18,7 +18,7 @@ from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import DatasetPolicy, ModelPolicy
 from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
 from cellassets.registry import ModelEntry
-from cellassets.scoring.annotations import annotation_files
+from cellassets.storage.lake import Lake
 
 
 def active_models(entries: list[ModelEntry], policy: ModelPolicy) -> list[ModelEntry]:

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from upath import UPath
 
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters, load_yaml
+from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
-from cellassets.plates.policy import IngestPolicy
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.gate import GatePolicy
+from cellassets.screens.policy import IngestPolicy
 
 
 class LandingPolicy(Parameters):

@@ -5,21 +5,21 @@ from typing import Any
 
 from upath import UPath
 
-from cellassets.artifact import Artifact
-from cellassets.embedding.plan import plan_embeddings
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import find_benchmark, plan_scores, score_protocol
+from cellassets.encoders.plan import plan_embeddings
 from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
-from cellassets.lake import Lake
+from cellassets.judging.leaderboard import Protocols, plan_leaderboard
 from cellassets.mapping.build import map_protocol, plan_map
 from cellassets.mapping.dataset import Dataset, dataset_experiments
 from cellassets.reconcile.experiments import is_stored
 from cellassets.reconcile.policy import load_benchmark_parameters, load_map_parameters
 from cellassets.reconcile.work import Waiting, Work, is_missing, run_key
 from cellassets.registry import ModelEntry, Registry
-from cellassets.reporting.leaderboard import Protocols, plan_leaderboard
 from cellassets.reporting.report import plan_report
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import find_benchmark, plan_scores, score_protocol
+from cellassets.storage.artifact import Artifact
+from cellassets.storage.lake import Lake
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from cellassets.lake import Lake
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.mapping.dataset import dataset_experiments
-from cellassets.plates.landing import find_experiments
 from cellassets.reconcile.checkpoints import recipe_state
 from cellassets.reconcile.experiments import is_taken_in
 from cellassets.reconcile.models import active_datasets, active_models, dataset_state, missing_embeddings
 from cellassets.reconcile.policy import load_policy
 from cellassets.reconcile.scores import stale_leaderboard, stale_reports, stale_scores
 from cellassets.registry import Registry
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.screens.landing import find_experiments
+from cellassets.storage.lake import Lake
 
 PLATES = "plates checked and stored"
 MAPS = f"maps, each with {len(BENCHMARKS)} benchmarks"

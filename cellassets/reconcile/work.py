@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cellassets.artifact import Artifact, Plan
 from cellassets.fingerprint import fingerprint
+from cellassets.storage.artifact import Artifact, Plan
 
 
 @dataclass(frozen=True)

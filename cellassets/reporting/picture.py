@@ -9,10 +9,10 @@ import polars as pl
 from jaxtyping import Float, UInt8
 
 from cellassets.errors import CellAssetsError
-from cellassets.lake import Lake
+from cellassets.images.reader import ExperimentStore
 from cellassets.mapping.relate import cosine_similarities
-from cellassets.plates.composite import channel_limits, composite
-from cellassets.store.reader import ExperimentStore
+from cellassets.quality.composite import channel_limits, composite
+from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import QUALITY
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import polars as pl
 
-from cellassets.artifact import Plan, Record, write_bytes
-from cellassets.lake import Lake
+from cellassets.benchmarks.registry import BENCHMARKS, Benchmark
 from cellassets.registry import ModelEntry, Registry
-from cellassets.scoring.benchmark import BENCHMARKS, Benchmark
+from cellassets.storage.artifact import Plan, Record, write_bytes
+from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import BATCH_EFFECT, DIFFERENCES, LEADERBOARD, PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
 
@@ -146,8 +146,8 @@ def _units(lake: Lake, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict[str, Any]:
+    from cellassets.judging.verdict import standing_of, verdict, versus
     from cellassets.reporting.charts import Band, Estimate, interval_chart
-    from cellassets.reporting.verdict import standing_of, verdict, versus
 
     on_same_wells = [pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id", "protocol_fingerprint")]
     are_peers = [*on_same_wells, pl.col("is_stale") == row["is_stale"]]
@@ -183,9 +183,9 @@ def _benchmark(board: _Board, row: dict[str, Any], described: Benchmark) -> dict
 
 
 def _heat_map(lake: Lake, model_key: str, dataset_id: str, map_table: pl.DataFrame) -> dict[str, Any] | None:
+    from cellassets.knowledge.annotations import read_annotations
     from cellassets.reporting.charts import heat_map
     from cellassets.reporting.picture import clustered_map
-    from cellassets.scoring.annotations import read_annotations
 
     genes = map_table.filter((pl.col("perturbation_kind") == "gene") & pl.col("control_kind").is_null())
     if genes.height < 2:

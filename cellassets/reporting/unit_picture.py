@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.reporting.charts import WIDTH, svg_document
-from cellassets.scoring.benchmark import BENCHMARKS
 
 STYLE = Path(__file__).parent / "templates" / "style.css"
 MAX_POINTS = 240

@@ -8,8 +8,8 @@ import polars as pl
 from jaxtyping import Float
 from upath import UPath
 
-from cellassets.artifact import is_local, write_bytes
 from cellassets.errors import SchemaError
+from cellassets.storage.artifact import is_local, write_bytes
 from cellassets.tables.schema import TableSchema
 
 

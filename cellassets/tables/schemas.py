@@ -56,7 +56,7 @@ IMAGES = TableSchema(
 FINDINGS = TableSchema(
     "findings",
     (
-        Column("finding_kind", pl.String(), "what is wrong, one of cellassets.plates.findings.FINDING_KINDS"),
+        Column("finding_kind", pl.String(), "what is wrong, one of cellassets.screens.findings.FINDING_KINDS"),
         EXPERIMENT,
         Column("plate_id", pl.String(), "plate", is_nullable=True),
         Column("well_id", pl.String(), "well", is_nullable=True),

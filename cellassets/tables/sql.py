@@ -6,9 +6,9 @@ import duckdb
 import polars as pl
 from upath import UPath
 
-from cellassets.artifact import RECORD_NAME, Artifact, is_local
 from cellassets.errors import ConfigError
-from cellassets.lake import Lake
+from cellassets.storage.artifact import RECORD_NAME, Artifact, is_local
+from cellassets.storage.lake import Lake
 
 # (kind of artefact, file without its number) -> view
 VIEWS = {

@@ -1,6 +1,6 @@
 """Model folders of trained networks: `encoder.json` beside `weights.safetensors`. Never a pickle.
 
-Written after training, read by `cellassets.embedding`; where folders are kept is the registry's business.
+Written after training, read by `cellassets.encoders`; where folders are kept is the registry's business.
 """
 
 from pathlib import Path
@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from upath import UPath
 
-from cellassets.artifact import write_bytes
 from cellassets.errors import RegistryError
+from cellassets.storage.artifact import write_bytes
 from cellassets.training.backbone import EmbeddingNetwork, build_network
 from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec
 

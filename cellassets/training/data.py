@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from cellassets.artifact import Plan
 from cellassets.errors import RecipeError
-from cellassets.lake import Lake
-from cellassets.store.reader import ExperimentStore
+from cellassets.images.reader import ExperimentStore
+from cellassets.storage.artifact import Plan
+from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import QUALITY
 from cellassets.training.batches import ImageReader

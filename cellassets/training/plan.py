@@ -5,9 +5,9 @@ Cheap and without torch: sensors ask at every tick whether a recipe is trained a
 
 from typing import Any
 
-from cellassets.artifact import Plan
 from cellassets.fingerprint import fingerprint
-from cellassets.lake import Lake
+from cellassets.storage.artifact import Plan
+from cellassets.storage.lake import Lake
 from cellassets.training.recipe import NetworkRecipe, Recipe
 
 CODE_VERSION = "1"

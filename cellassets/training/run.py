@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from upath import UPath
 
-from cellassets.artifact import Plan, Record, write_bytes
 from cellassets.errors import CellAssetsError
-from cellassets.lake import Lake
 from cellassets.progress import Progress, no_progress
 from cellassets.registry import ModelEntry, Registry
+from cellassets.storage.artifact import Plan, Record, write_bytes
+from cellassets.storage.lake import Lake
 from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import build_network, seeded
 from cellassets.training.checkpoint import save_model_folder

@@ -1,6 +1,6 @@
 """`encoder.json` of a trained network: what must be known to use its weights. No torch here.
 
-Written by `checkpoint.py`, read by it and by `cellassets.embedding`.
+Written by `checkpoint.py`, read by it and by `cellassets.encoders`.
 """
 
 from typing import Literal

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from upath import UPath
 
-from cellassets.home import Home
-from cellassets.lake import Lake
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.reconcile.models import active_models, dataset_state
 from cellassets.reconcile.policy import load_policy
 from cellassets.reconcile.scores import stale_scores, wanted_protocols
 from cellassets.registry import Registry
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.storage.deployment import Home
+from cellassets.storage.lake import Lake
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from dagster_k8s.job import get_user_defined_k8s_config
 
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.definitions import build_definitions
-from cellassets.scoring.benchmark import BENCHMARKS
 
 DEFINITIONS = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}

@@ -13,12 +13,12 @@ from assets.benchmarks import build_benchmark_assets
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.raw_plates import raw_plates
-from cellassets.lake import Lake
-from cellassets.plates.policy import IngestPolicy
 from cellassets.reconcile.experiments import FirstSeen, landing_state
 from cellassets.reconcile.policy import LandingPolicy, Policy
 from cellassets.reconcile.scores import ScoreState
 from cellassets.reconcile.work import Work
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.lake import Lake
 from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
 from sensors.new_experiments import new_experiments
 from sensors.new_models import new_models
@@ -169,7 +169,7 @@ def test_changed_code_of_a_stage_is_seen(zone, instance, places, monkeypatch):
     zone.land()
     tick(new_experiments, instance, places)
     assert take_in(instance, places, "E-1").success
-    monkeypatch.setattr("cellassets.store.inspect.CODE_VERSION", "of tomorrow")
+    monkeypatch.setattr("cellassets.quality.inspect.CODE_VERSION", "of tomorrow")
     assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest
 
-from cellassets.scoring import bootstrap
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import judged_map
-from cellassets.scoring.simulated import SIMULATED_MAP, annotations_of, map_wells
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map
+from cellassets.statistics import bootstrap
+from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
 
 
 @pytest.fixture(scope="module")

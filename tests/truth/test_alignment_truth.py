@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cellassets.benchmarks import map_genes
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map
+from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
-from cellassets.scoring import map_genes
-from cellassets.scoring.annotations import Annotations
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import judged_map
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 

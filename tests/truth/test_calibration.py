@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from scipy.stats import binom, kstest
 
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.compare import compare_models
-from cellassets.scoring.run import judged_map, scores_table
-from cellassets.scoring.simulated import SIMULATED_MAP, annotations_of, map_wells
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map, scores_table
+from cellassets.judging.comparison import compare_models
+from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 

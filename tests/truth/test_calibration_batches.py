@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
-from cellassets.scoring.compare import compare_models
-from cellassets.scoring.run import scores_table
+from cellassets.benchmarks.run import scores_table
+from cellassets.judging.comparison import compare_models
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 

@@ -19,13 +19,13 @@ import polars as pl
 import pytest
 from scipy.stats import binom, brunnermunzel, kstest
 
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map, scores_table
+from cellassets.judging.comparison import compare_models
+from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.relate import cosine_similarities
-from cellassets.scoring import bootstrap
-from cellassets.scoring.annotations import Annotations
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.compare import compare_models
-from cellassets.scoring.run import judged_map, scores_table
-from cellassets.scoring.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
+from cellassets.statistics import bootstrap
+from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells, another_cell_type, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
 

@@ -4,20 +4,20 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from cellassets.artifact import Plan
-from cellassets.embedding.run import embed_experiment
-from cellassets.lake import Lake
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import score_map
+from cellassets.encoders.run import embed_experiment
+from cellassets.images.pack import pack_experiment
+from cellassets.images.reader import ExperimentStore
 from cellassets.mapping.build import MapParameters, build_map
 from cellassets.mapping.dataset import Dataset
 from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
-from cellassets.plates.ingest import ingest_plates
-from cellassets.plates.policy import IngestPolicy
+from cellassets.quality.inspect import inspect_experiment
 from cellassets.registry import Registry
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.run import score_map
-from cellassets.store.inspect import inspect_experiment
-from cellassets.store.pack import pack_experiment
-from cellassets.store.reader import ExperimentStore
+from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.artifact import Plan
+from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth

@@ -1,0 +1,1 @@
+"""Benchmarks of batches: what alignment left of the batch effect."""

@@ -1,0 +1,1 @@
+"""Benchmarks of compounds: their targets and the order of their doses."""

@@ -1,0 +1,1 @@
+"""Benchmarks of confounders: proximity bias on chromosome arms."""

@@ -1,0 +1,153 @@
+"""Proximity bias: are genes of one chromosome arm more alike than genes of different arms?
+
+A knock-out by CRISPR-Cas9 can take the rest of the chromosome arm with it. Genes of one arm then look alike for no
+reason of their own, and every relation within an arm is in doubt.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cellassets.benchmarks.confounders.declared import ProximityParameters
+from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.map_genes import MapGenes, map_genes
+from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.errors import NotApplicable
+from cellassets.mapping.relate import unit_rows
+from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
+from cellassets.statistics.permutation import mean_over_nodes
+
+N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are computed
+
+
+def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Score]:
+    """Returns, for each gene, the probability that a cosine to a gene of its arm is greater than one to another arm's.
+
+    The headline is the mean over genes, 0.5 by chance, 1 at worst; a row an arm is the mean over its genes. Genes of
+    the same plates give each other their arms in the null, so that arms keep their sizes and whatever makes plates
+    alike is in the null too. Genes of small arms are judged by nobody, and are there to be compared with.
+
+    Raises:
+        NotApplicable: no source of chromosome arms, or no arm has more than `min_genes` genes of the map.
+
+    Source: Lazar et al. (2024), Nat. Genet. 56:1482: the probability of Brunner and Munzel (2000), Biom. J. 42:17, for
+    cosines within and between arms. Their test takes pairs that share genes for independent; this null does not.
+    """
+    genes = map_genes(judged, "proximity_bias")
+    arms = _arms(judged, genes, parameters.min_genes)
+    draws = _draws(genes, arms, parameters)
+    influences = _partner_influences(genes, arms, draws[0])
+    mean = mean_over_nodes(draws[0], np.arange(draws.shape[1])[:, None], influences=influences)
+    rows = [summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))]
+    judged_arm = arms.arm[arms.units]
+    for arm in np.unique(judged_arm):
+        own = draws[:, judged_arm == arm]
+        mean = mean_over_nodes(own[0], np.arange(own.shape[1])[:, None])
+        rows.append(summary_score(f"proximity_bias[{arms.names[arm]}]", mean, own, within=(0.0, 1.0)))
+    names = [genes.names[unit] for unit in arms.units]
+    units = unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units])
+    return [*rows, *units, *influence_scores("arm_proximity", genes.names, influences)]
+
+
+@dataclass(frozen=True)
+class _Arms:
+    """Arm of each gene (-1: not known), the genes that are judged, and the genes of each judged gene's arm.
+
+    `members` is filled up with the number of genes.
+    """
+
+    names: list[str]
+    arm: Int[np.ndarray, "gene"]
+    units: Int[np.ndarray, "unit"]
+    members: Int[np.ndarray, "unit member"]
+    sizes: Int[np.ndarray, "unit"]
+
+
+def _arms(judged: JudgedMap, genes: MapGenes, min_genes: int) -> _Arms:
+    if not judged.annotations.gene_arms:
+        message = (
+            "proximity_bias: no source of chromosome arms; add a CSV with the columns gene_symbol and chromosome_arm "
+            "by `cellassets annotation add`"
+        )
+        raise NotApplicable(message)
+    arm_of = judged.annotations.arm_of_gene()
+    names = sorted({arm_of[gene] for gene in genes.names if gene in arm_of})
+    number = {name: place for place, name in enumerate(names)}
+    arm = np.array([number.get(arm_of.get(gene, ""), -1) for gene in genes.names], dtype=np.int64)
+    sizes = np.bincount(arm[arm >= 0], minlength=len(names))
+    is_judged = (sizes > min_genes) & (sizes < (arm >= 0).sum())
+    if not is_judged.any():
+        message = (
+            f"proximity_bias: of {len(names)} chromosome arms none has more than {min_genes} of the map's genes, and "
+            f"other arms beside it ({(arm >= 0).sum()} of {len(arm)} genes have a known arm)"
+        )
+        raise NotApplicable(message)
+    units = np.flatnonzero((arm >= 0) & is_judged[arm])
+    members = np.full((len(names), sizes.max()), len(arm))
+    for place in range(len(names)):
+        members[place, : sizes[place]] = np.flatnonzero(arm == place)
+    return _Arms(names, arm, units, members[arm[units]], sizes[arm[units]])
+
+
+def _draws(genes: MapGenes, arms: _Arms, parameters: ProximityParameters) -> Float[np.ndarray, "draw unit"]:
+    """Probabilities as observed (row 0), and with the genes' arms permuted within strata.
+
+    From ranks: of n_w cosines within and n_b between, with rank sum R of those within, a share of
+    (R - n_w (n_w + 1) / 2) / (n_w n_b) of the pairs has the one within as the greater.
+    """
+    is_known = arms.arm >= 0
+    stratum = np.where(is_known, genes.stratum, genes.stratum.max() + 1 + np.arange(len(genes.stratum)))
+    rng = np.random.default_rng(parameters.seed)
+    permutations = node_permutations(stratum, parameters.n_permutations, rng)
+    unit = unit_rows(genes.vectors)
+
+    def ranks(start: int, stop: int) -> Float[np.ndarray, "row column"]:
+        return _row_ranks(unit, is_known, np.arange(start, stop))
+
+    sums = np.zeros((len(permutations), len(arms.units)))
+    for draw, here, values in permuted_lookups(ranks, arms.members, permutations, arms.units):
+        sums[draw, here] = values.sum(axis=1)
+    n_within, n_between = arms.sizes - 1, is_known.sum() - arms.sizes
+    return (sums - n_within * (n_within + 1) / 2) / (n_within * n_between)
+
+
+def _partner_influences(genes: MapGenes, arms: _Arms, observed: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "gene"]:
+    """By how much the mean would fall if each gene were compared with by nobody.
+
+    It is the other half of what the mean owes to a gene, which the genes' own probabilities do not show one by one.
+    With the share of cosines between that lie below the one to gene j (or of those within that lie above it) for q,
+    and n cosines of its kind, a probability p falls by (q - p) / (n - 1) without j.
+    """
+    from scipy.stats import rankdata
+
+    unit, is_known = unit_rows(genes.vectors), arms.arm >= 0
+    lost = np.zeros(len(genes.names))
+    for arm in np.unique(arms.arm[arms.units]):
+        own, others = np.flatnonzero(arms.arm == arm), np.flatnonzero(is_known & (arms.arm != arm))
+        ranks = _row_ranks(unit, is_known, own)
+        probability = observed[arms.arm[arms.units] == arm][:, None]
+        n_within, n_between = len(own) - 1, len(others)
+        below = (ranks[:, own] - (rankdata(ranks[:, own], axis=1) - 1)) / n_between
+        from_within = (below - probability) / max(n_within - 1, 1)
+        np.fill_diagonal(from_within, 0.0)
+        above = 1 - (ranks[:, others] - rankdata(ranks[:, others], axis=1)) / n_within
+        lost[own] += from_within.sum(axis=0)
+        lost[others] += ((above - probability) / max(n_between - 1, 1)).sum(axis=0)
+    return lost / len(observed)
+
+
+def _row_ranks(
+    unit: Float[np.ndarray, "gene feature"], is_known: Bool[np.ndarray, "gene"], rows: Int[np.ndarray, "row"]
+) -> Float[np.ndarray, "row column"]:
+    """Ranks of the rows' cosines to the genes with a known arm, 0 for the gene itself; a last column of zeros."""
+    from scipy.stats import rankdata
+
+    known = np.flatnonzero(is_known)
+    cosines = np.round(unit[rows] @ unit[known].T, N_DIGITS)
+    cosines[rows[:, None] == known] = -np.inf
+    ranks = np.zeros((len(rows), len(unit) + 1))
+    # of a row that is not in the table itself no rank is lost; nobody asks for it
+    ranks[:, known] = rankdata(cosines, axis=1) - 1
+    return ranks

@@ -1,0 +1,38 @@
+"""How far each well lies from the negative controls of its plate: one number a well, whatever the direction."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.mapping.aggregate import group_mean
+from cellassets.mapping.controls import is_negative_control
+
+
+def effect_sizes(judged: JudgedMap) -> Float[np.ndarray, "well"]:
+    """Returns the distance of every well to the mean of those negative controls of its plate that alignment saw.
+
+    The controls that alignment did not see are left for comparison: no distance, theirs neither, is to a point that the
+    well itself moved. Where a plate has no control that alignment saw, the mean is its batch's; where the batch has
+    none, the origin. A norm needs no direction, which would have to be learnt from the very wells that it judges.
+    """
+    is_seen = is_negative_control(judged.wells) & ~judged.is_held_out_control
+    batch = np.unique(judged.wells["batch_id"].to_numpy(), return_inverse=True)[1]
+    values = judged.vectors.astype(np.float64)
+    centres = _centres(values, is_seen, batch, np.zeros_like(values))
+    centres = _centres(values, is_seen, judged.plate_index, centres)
+    return np.linalg.norm(values - centres, axis=1)
+
+
+def _centres(
+    values: Float[np.ndarray, "well feature"],
+    is_seen: Bool[np.ndarray, "well"],
+    group: Int[np.ndarray, "well"],
+    otherwise: Float[np.ndarray, "well feature"],
+) -> Float[np.ndarray, "well feature"]:
+    """The mean of the chosen wells of each well's group, `otherwise` where there are none."""
+    with_controls = np.unique(group[is_seen])
+    if not len(with_controls):
+        return otherwise
+    means = group_mean(values[is_seen], np.searchsorted(with_controls, group[is_seen]), len(with_controls))
+    place = np.searchsorted(with_controls, group).clip(max=len(with_controls) - 1)
+    return np.where((with_controls[place] == group)[:, None], means[place], otherwise)

@@ -1,0 +1,36 @@
+"""What benchmarks look at."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from cellassets.knowledge.annotations import Annotations
+
+
+@dataclass(frozen=True)
+class JudgedMap:
+    """All that a benchmark may look at: one map, its wells, and what is known of biology.
+
+    Attributes:
+        wells: WELL_EMBEDDINGS rows after alignment, controls included.
+        vectors: their vectors.
+        units: what each well counts as (gene, or perturbation), a name that replicates share.
+        is_treatment: wells that are no controls.
+        is_held_out_control: negative controls that alignment never saw; only these are exchangeable with treatments.
+        plate_index: number of the plate of each well; labels are exchangeable within it.
+        map_table: PERTURBATION_MAP rows.
+        annotations: the sources that the dataset is judged against, of the kinds that the benchmark says it uses.
+        other_maps: dataset to the PERTURBATION_MAP rows of the same model there, where the benchmark uses them.
+    """
+
+    wells: pl.DataFrame
+    vectors: Float[np.ndarray, "well feature"]
+    units: tuple[str, ...]
+    is_treatment: Bool[np.ndarray, "well"]
+    is_held_out_control: Bool[np.ndarray, "well"]
+    plate_index: Int[np.ndarray, "well"]
+    map_table: pl.DataFrame
+    annotations: Annotations = field(default_factory=Annotations)
+    other_maps: dict[str, pl.DataFrame] = field(default_factory=dict)

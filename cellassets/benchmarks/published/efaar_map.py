@@ -1,0 +1,197 @@
+"""Recall of known relationships and separation of known clusters as EFAAR publishes them: from a vector a gene.
+
+Differs from `cellassets.benchmarks.relationships` in judging by thresholds alone: the p-value of a cluster takes pairs
+that share a gene for independent. Annotations come as tables that `cellassets.knowledge.annotations` reads.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from cellassets.benchmarks.published.groups import BLOCK_VALUES, cosines_to_all
+from cellassets.errors import BenchmarkError
+from cellassets.mapping.relate import unit_rows
+
+CLUSTER_COLUMNS = {
+    "cluster": pl.String,
+    **dict.fromkeys(("n_genes", "n_other_genes"), pl.Int64),
+    **dict.fromkeys(("mean_within", "mean_between", "ks_statistic"), pl.Float64),
+}
+N_EXACT = 10_000  # scipy counts all orders where both samples have at most this many values
+THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
+Genes = Float[np.ndarray, "gene feature"]
+
+
+def relationship_recall(
+    genes: Genes,
+    names: Sequence[str],
+    pairs: Mapping[str, pl.DataFrame],
+    *,
+    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+) -> pl.DataFrame:
+    """Returns the share of known pairs among the most similar and most opposite of all pairs of the map.
+
+    A pair counts where at most the left share of all pairs is at most as similar, or at least the right share is less
+    similar.
+
+    Args:
+        genes: a vector a gene.
+        names: the genes.
+        pairs: entity1 and entity2, each pair once, by annotation source.
+        thresholds: left and right shares.
+
+    Returns:
+        source, left, right, recall, n_pairs (known and in the map), n_null_pairs (all of the map); no rows of a source
+        that has no pair in the map.
+
+    Raises:
+        BenchmarkError: a gene has several rows.
+
+    Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463.
+    """
+    index = {name: number for number, name in enumerate(names)}
+    if len(index) < len(names):
+        message = f"relationship_recall: {len(names)} rows of {len(index)} genes; aggregate to a row a gene first"
+        raise BenchmarkError(message)
+    places = {source: _places(table, index) for source, table in pairs.items()}
+    places = {source: found for source, found in places.items() if len(found)}
+    if not places:
+        shares = dict.fromkeys(("left", "right", "recall"), pl.Float64)
+        return pl.DataFrame(schema={"source": pl.String, **shares, "n_pairs": pl.Int64, "n_null_pairs": pl.Int64})
+    at_most, below = pair_percentiles(genes, np.concatenate(list(places.values())))
+    ends = np.cumsum([len(found) for found in places.values()])
+    rows = []
+    for source, last in zip(places, ends, strict=True):
+        of_source = slice(last - len(places[source]), last)
+        for left, right in thresholds:
+            is_recalled = (at_most[of_source] <= min(left, right)) | (below[of_source] >= max(left, right))
+            recall = float(is_recalled.sum() / len(is_recalled))
+            rows.append({"source": source, "left": left, "right": right, "recall": recall, "n_pairs": len(is_recalled)})
+    return pl.DataFrame(rows).with_columns(pl.lit(len(genes) * (len(genes) - 1) // 2, pl.Int64).alias("n_null_pairs"))
+
+
+def pair_percentiles(
+    genes: Genes, pairs: Int[np.ndarray, "pair 2"]
+) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "pair"]]:
+    """Returns, of each pair, the share of all pairs with a cosine at most as large, and the share with a smaller one.
+
+    Cosines are gone through twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept between;
+    of more they come in blocks, both times.
+
+    Args:
+        genes: a vector a gene.
+        pairs: places of the two genes, different ones.
+    """
+    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    values = np.empty(len(pairs))
+    kept = list(_upper_blocks(genes)) if len(genes) ** 2 <= BLOCK_VALUES else []
+    for first, cosines in kept or _upper_blocks(genes):
+        here = np.flatnonzero((low >= first) & (low < first + len(cosines)))
+        values[here] = cosines[low[here] - first, high[here] - first]
+    order = np.argsort(values)
+    counts = np.zeros((2, len(pairs)), dtype=np.int64)
+    for _, cosines in kept or _upper_blocks(genes):
+        block = np.sort(cosines[np.triu_indices(*_shape(cosines))])
+        counts[:, order] += [np.searchsorted(block, values[order], side=side) for side in ("right", "left")]
+    at_most, below = counts / (len(genes) * (len(genes) - 1) // 2)
+    return at_most, below
+
+
+def cluster_separation(
+    genes: Genes, names: Sequence[str], clusters: Mapping[str, Collection[str]], *, min_genes: int = 10
+) -> pl.DataFrame:
+    """Returns how the cosines within each known cluster differ from those between it and all other genes.
+
+    Args:
+        genes: a vector a gene.
+        names: the genes.
+        clusters: genes of each cluster.
+        min_genes: clusters with fewer genes in the map are left out.
+
+    Returns:
+        cluster, n_genes, n_other_genes, mean_within, mean_between, ks_statistic, p_value (two-sided, of two samples,
+        as if pairs were independent).
+
+    Source: the cluster benchmark of EFAAR_benchmarking 1.0; Kolmogorov and Smirnov's test of two samples.
+    """
+    index = {name: number for number, name in enumerate(names)}
+    found = {
+        cluster: np.array(sorted(index[gene] for gene in set(members) if gene in index), dtype=np.int64)
+        for cluster, members in clusters.items()
+    }
+    n_least = max(min_genes, 2)
+    found = {cluster: members for cluster, members in found.items() if n_least <= len(members) < len(names)}
+    unit = unit_rows(genes)
+    rows, exact = [], []
+    for (cluster, members), cosines in zip(found.items(), cosines_to_all(unit, list(found.values())), strict=True):
+        n_genes = len(members)
+        within = cosines[:, members][np.triu_indices(n_genes, 1)]
+        between = np.delete(cosines, members, axis=1).ravel()
+        means = {"mean_within": float(within.mean()), "mean_between": float(between.mean())}
+        sizes = {"n_genes": n_genes, "n_other_genes": len(names) - n_genes}
+        rows.append({"cluster": cluster, **sizes, **means, "ks_statistic": _largest_difference(within, between)})
+        exact.append(_exact_p_value(within, between))
+    table = pl.DataFrame(rows, schema=CLUSTER_COLUMNS)
+    return table.with_columns(pl.Series("p_value", _p_values(table, np.array(exact, dtype=np.float64))))
+
+
+def _p_values(table: pl.DataFrame, exact: Float[np.ndarray, "cluster"]) -> Float[np.ndarray, "cluster"]:
+    """Two-sided, as `scipy.stats.ks_2samp` has them: the exact ones where there are any, or the limiting ones."""
+    from scipy.stats import kstwo
+
+    statistic, n_genes, n_others = (
+        table[name].to_numpy().astype(np.float64) for name in ("ks_statistic", "n_genes", "n_other_genes")
+    )
+    n_within, n_between = n_genes * (n_genes - 1) / 2, n_genes * n_others
+    limiting = kstwo.sf(statistic, np.round(n_within * n_between / (n_within + n_between)))
+    return np.where(np.isnan(exact), limiting, exact)
+
+
+def _exact_p_value(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
+    """Counted out by scipy where samples are small; NaN where they are not."""
+    from scipy.stats import ks_2samp
+
+    is_small = max(len(within), len(between)) <= N_EXACT
+    return float(ks_2samp(within, between).pvalue) if is_small else float("nan")
+
+
+def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
+    """Kolmogorov and Smirnov's statistic of two samples, for many more values between than within.
+
+    Between two of the values within, the difference of the distributions moves one way only: it is looked at just below
+    and at each of them.
+    """
+    n_within, n_between = len(within), len(between)
+    within, between = np.sort(within), np.sort(between)
+    at_most = (
+        np.searchsorted(within, within, side="right") / n_within
+        - np.searchsorted(between, within, side="right") / n_between
+    )
+    below = (
+        np.searchsorted(within, within, side="left") / n_within
+        - np.searchsorted(between, within, side="left") / n_between
+    )
+    return float(max(np.abs(at_most).max(), np.abs(below).max()))
+
+
+def _places(table: pl.DataFrame, index: dict[str, int]) -> Int[np.ndarray, "pair 2"]:
+    """Places of the pairs with both genes in the map."""
+    both = [table[name].replace_strict(index, default=None, return_dtype=pl.Int64) for name in ("entity1", "entity2")]
+    return pl.DataFrame(dict(zip("ab", both, strict=True))).drop_nulls().to_numpy()
+
+
+def _upper_blocks(genes: Genes) -> Iterator[tuple[int, Float[np.ndarray, "row column"]]]:
+    """The first gene of each block, and the block's cosines to itself and all genes after it."""
+    unit = unit_rows(genes)
+    first = 0
+    while first < len(unit):
+        n_rows = max(1, BLOCK_VALUES // (len(unit) - first))
+        yield first, unit[first : first + n_rows] @ unit[first:].T
+        first += n_rows
+
+
+def _shape(block: Float[np.ndarray, "row column"]) -> tuple[int, int, int]:
+    """What `triu_indices` takes for the pairs above the diagonal of a block."""
+    return block.shape[0], 1, block.shape[1]

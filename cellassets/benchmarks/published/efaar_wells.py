@@ -1,0 +1,173 @@
+"""Perturbation consistency and magnitude as EFAAR publishes them: from wells, each with the unexpressed genes as null.
+
+Differs from `cellassets.benchmarks.replicates` in the null: the values that unexpressed genes take, however
+many wells each has and wherever these sit. Draws nothing but the controls.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int, Shaped
+
+from cellassets.benchmarks.published.groups import group_sums, grouped_blocks, named_codes
+from cellassets.errors import BenchmarkError
+
+LEAST_SQUARED_DISTANCE = 1e-8  # below it geomloss takes this for the square, so a well is 1e-4 from itself
+N_WELLS_OF_MAGNITUDE = 5
+Wells = Float[np.ndarray, "well feature"]
+Names = Shaped[np.ndarray, "well"]
+
+
+def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: Collection[str] = ()) -> pl.DataFrame:
+    """Returns the mean cosine over the pairs of each perturbation's wells, and its p-value.
+
+    Args:
+        wells: aligned vectors.
+        perturbation: name of each well's perturbation.
+        unexpressed: perturbations whose values make the null; they get no row.
+
+    Returns:
+        perturbation_id, n_wells, value, p_value; NaN with fewer than 2 wells, p_value NaN without a null.
+
+    Raises:
+        BenchmarkError: no well is of an unexpressed gene, though some are named.
+
+    Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal consistency.
+    """
+    names, group = named_codes(perturbation)
+    n_wells = np.bincount(group)
+    sums, lengths = group_sums(wells, group, len(names))
+    pairs = n_wells * (n_wells - 1)
+    total = np.einsum("gf,gf->g", sums, sums) - lengths
+    values = np.divide(total, pairs, out=np.full(len(names), np.nan), where=pairs > 0)
+    return _against_null(names, n_wells, values, unexpressed=unexpressed, side="left")
+
+
+def perturbation_magnitude(
+    wells: Wells,
+    perturbation: Names,
+    *,
+    control: str,
+    unexpressed: Collection[str] = (),
+    max_controls: int = 1000,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Returns each perturbation's energy distance to the control wells, and its p-value.
+
+    Args:
+        wells: aligned vectors.
+        perturbation: name of each well's perturbation.
+        control: the perturbation that all are compared with; it gets no row.
+        unexpressed: perturbations whose values make the null; they get no row.
+        max_controls: control wells to compare with; where there are more, some are drawn.
+        seed: of that draw. The reference draws without a seed.
+
+    Returns:
+        perturbation_id, n_wells, value, p_value; NaN with fewer than 5 wells, p_value NaN without a null.
+
+    Raises:
+        BenchmarkError: there is no control well, or no well of an unexpressed gene though some are named.
+
+    Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal magnitude.
+    """
+    control_rows = np.flatnonzero(perturbation == control)
+    if len(control_rows) == 0:
+        message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; how is it called?"
+        raise BenchmarkError(message)
+    if len(control_rows) > max_controls:
+        control_rows = np.random.default_rng(seed).choice(control_rows, max_controls, replace=False)
+    others = np.flatnonzero(perturbation != control)
+    names, group = named_codes(perturbation[others])
+    n_wells = np.bincount(group, minlength=len(names))
+    values = np.full(len(names), np.nan)
+    is_scored = n_wells >= N_WELLS_OF_MAGNITUDE
+    rows = others[is_scored[group]]
+    if len(rows):
+        values[is_scored] = energy_distances(wells, rows, named_codes(perturbation[rows])[1], controls=control_rows)
+    return _against_null(names, n_wells, values, unexpressed=unexpressed, side="right")
+
+
+def energy_distances(
+    wells: Wells, rows: Int[np.ndarray, "row"], group: Int[np.ndarray, "row"], *, controls: Int[np.ndarray, "control"]
+) -> Float[np.ndarray, "group"]:
+    """Returns 2 E|x - y| - E|x - x'| - E|y - y'| between each group x and the controls y.
+
+    Means are over all pairs, those of a well with itself among them, and no distance is below 1e-4: what
+    `geomloss.SamplesLoss("energy")` gives, twice, in double precision.
+
+    Args:
+        wells: vectors.
+        rows: places of the wells of x.
+        group: group of each, from 0 on without a gap.
+        controls: places of the wells of y.
+
+    Source: Szekely and Rizzo (2013), J. Stat. Plan. Inference 143:1249, as a V-statistic; Feydy et al. (2019), AISTATS,
+    for geomloss.
+    """
+    n_x, n_y = np.bincount(group), len(controls)
+    together, alone = np.zeros(len(rows), dtype=np.int64), np.zeros(n_y, dtype=np.int64)
+    between = _distance_sums(wells, rows, controls, groups=(together, alone))
+    within_x = _distance_sums(wells, rows, rows, groups=(group, group))
+    within_y = _distance_sums(wells, controls, controls, groups=(alone, alone)).sum()
+    sums_x = np.bincount(group, within_x)
+    return 2 * np.bincount(group, between) / (n_x * n_y) - sums_x / n_x**2 - within_y / n_y**2
+
+
+def _distance_sums(
+    wells: Wells,
+    first: Int[np.ndarray, "first"],
+    second: Int[np.ndarray, "second"],
+    *,
+    groups: tuple[Int[np.ndarray, "first"], Int[np.ndarray, "second"]],
+) -> Float[np.ndarray, "first"]:
+    """Each first well's distances to the second wells of its group, summed."""
+    sums = np.empty(len(first))
+    for queries, partners in grouped_blocks(*groups):
+        x, y = wells[first[queries]].astype(np.float64), wells[second[partners]].astype(np.float64)
+        squared = x @ (-2 * y.T)
+        squared += np.einsum("wf,wf->w", x, x)[:, None]
+        squared += np.einsum("wf,wf->w", y, y)
+        np.sqrt(np.maximum(squared, LEAST_SQUARED_DISTANCE, out=squared), out=squared)
+        in_group = groups[0][queries][:, None] == groups[1][partners]
+        sums[queries] = np.einsum("qp,qp->q", squared, in_group)
+    return sums
+
+
+def _against_null(
+    names: Shaped[np.ndarray, "group"],
+    n_wells: Int[np.ndarray, "group"],
+    values: Float[np.ndarray, "group"],
+    *,
+    unexpressed: Collection[str],
+    side: Literal["left", "right"],
+) -> pl.DataFrame:
+    is_null = np.isin(names, list(unexpressed))
+    if len(unexpressed) and not is_null.any():
+        message = f"none of {len(unexpressed)} unexpressed genes has a well here; are the names of the same kind?"
+        raise BenchmarkError(message)
+    is_row = ~is_null
+    p_values = published_p_values(values[is_row], values[is_null], side=side)
+    columns = {"perturbation_id": names, "n_wells": n_wells, "value": values}
+    return pl.DataFrame({name: column[is_row] for name, column in columns.items()} | {"p_value": p_values})
+
+
+def published_p_values(
+    values: Float[np.ndarray, "unit"], null: Float[np.ndarray, "draw"], *, side: Literal["left", "right"]
+) -> Float[np.ndarray, "unit"]:
+    """Returns 1 - (draws below the value) / draws; 0 where a value is above all draws.
+
+    NaN among the draws sort above all numbers: they count as draws that no value exceeds.
+
+    Args:
+        values: what is judged; NaN gives NaN.
+        null: what unexpressed genes gave.
+        side: "left" where draws equal to the value are not below it (consistency), "right" where they are (magnitude).
+
+    Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, and the rule of its code.
+    """
+    if len(null) == 0:
+        return np.full(len(values), np.nan)
+    p_values = 1 - np.searchsorted(np.sort(null), values, side=side) / len(null)
+    return np.where(np.isnan(values), np.nan, p_values)

@@ -1,0 +1,1 @@
+"""Benchmarks of known biology: recall of known relationships."""

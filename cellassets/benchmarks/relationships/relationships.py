@@ -1,0 +1,225 @@
+"""Recall of known relationships: are genes that are known to belong together among the most extreme of all pairs?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.map_genes import map_genes
+from cellassets.benchmarks.relationships.declared import RelationshipParameters
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.mapping.relate import cosine_similarities
+from cellassets.screens.layout import PAIR_SEPARATOR
+from cellassets.statistics.permutation import (
+    benjamini_hochberg,
+    blocks,
+    central,
+    mean_over_nodes,
+    permuted_within,
+    settled_ties,
+    standardised,
+    upper_p_values,
+)
+
+Pairs = Int[np.ndarray, "pair 2"]
+Ranks = Float[np.ndarray, "..."]
+TIE_BREAK = 1e-6
+
+
+@dataclass(frozen=True)
+class _Ranks:
+    """How similar every pair of the map's genes is among all pairs that count; combinations of genes are no genes.
+
+    `rank` is the share of all pairs with a cosine at most as large; `is_counted` is false for pairs of one chromosome
+    (or arm) where these are left out. Genes with one `stratum` share their plates.
+    """
+
+    genes: list[str]
+    stratum: Int[np.ndarray, "gene"]
+    rank: Float[np.ndarray, "gene gene"]
+    is_counted: Bool[np.ndarray, "gene gene"]
+    n_pairs: int
+
+
+def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -> list[Score]:
+    """Returns the recall of annotated pairs in both tails of the cosines between genes, over all sources and by source.
+
+    The null gives genes of the same plates each other's names: the same pairs, sharing genes as they do, between random
+    genes, and whatever makes plates alike is in the null too. Intervals allow for pairs that share a gene. The
+    p-value's statistic is the recall; equal recalls are told apart by the mean rank of the pairs, or p-values on few
+    pairs would be coarse.
+
+    Raises:
+        NotApplicable: there is no annotation source of pairs or sets, or no gene in the map.
+        BenchmarkError: fewer annotated pairs in the map than `min_pairs`, or arms are asked for and not known.
+
+    Source: recall at the 5th and 95th percentile of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the same
+    values; the null is the permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
+    """
+    if not judged.annotations.pairs:
+        message = "no annotation source of pairs or sets; add one by `cellassets annotation add`"
+        raise NotApplicable(message)
+    ranks = _ranks(judged, parameters)
+    by_source = {name: _counted_pairs(pairs, ranks) for name, pairs in judged.annotations.pairs.items()}
+    pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)
+    if len(pooled) < parameters.min_pairs:
+        known = sum(pairs.height for pairs in judged.annotations.pairs.values())
+        message = (
+            f"known_relationships: of {known} annotated pairs {len(pooled)} have both genes among the map's "
+            f"{len(ranks.genes)}, fewer than min_pairs {parameters.min_pairs}; are the gene symbols of the same kind?"
+        )
+        raise BenchmarkError(message)
+    rows = _source_scores("", pooled, ranks, parameters)
+    if len(by_source) > 1:
+        for name, pairs in by_source.items():
+            if len(pairs) >= parameters.min_pairs:
+                rows += _source_scores(f"[{name}]", pairs, ranks, parameters)
+    return [*rows, *_pair_scores(pooled, ranks, parameters)]
+
+
+def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
+    genes = map_genes(judged, "known_relationships")
+    if len(genes.names) < 3:
+        message = f"{len(genes.names)} genes in the map; relations need at least 3"
+        raise NotApplicable(message)
+    is_counted = _counted(judged, genes.names, parameters)
+    cosines = cosine_similarities(genes.vectors)
+    ordered = np.sort(cosines[np.triu(is_counted, 1)])
+    rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
+    return _Ranks(genes.names, genes.stratum, rank, is_counted, len(ordered))
+
+
+def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParameters) -> Bool[np.ndarray, "gene gene"]:
+    """Pairs of different genes, those within one chromosome or arm left out on request; unknown places count."""
+    is_counted = ~np.eye(len(genes), dtype=bool)
+    if parameters.leave_out_within == "nothing":
+        return is_counted
+    if not judged.annotations.gene_arms:
+        message = (
+            f"known_relationships: leave_out_within is {parameters.leave_out_within!r} and no annotation source says "
+            "where genes are; add a CSV with the columns gene_symbol and chromosome_arm"
+        )
+        raise BenchmarkError(message)
+    arm_of = judged.annotations.arm_of_gene()
+    arms = [arm_of.get(gene) for gene in genes]
+    places = arms if parameters.leave_out_within == "arm" else [arm and arm[:-1] for arm in arms]
+    named = np.array([place or f"unknown {number}" for number, place in enumerate(places)])
+    return is_counted & (named[:, None] != named[None, :])
+
+
+def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:
+    """Places in `genes` of the pairs that are both there."""
+    place = {gene: number for number, gene in enumerate(genes)}
+    found = [
+        sorted((place[first], place[second]))
+        for first, second in pairs.select("entity1", "entity2").rows()
+        if first in place and second in place
+    ]
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def _counted_pairs(pairs: pl.DataFrame, ranks: _Ranks) -> Pairs:
+    found = _pair_index(pairs, ranks.genes)
+    return found[ranks.is_counted[found[:, 0], found[:, 1]]]
+
+
+def _extremes(
+    rank: Ranks, n_pairs: int, tail_frac: float
+) -> dict[str, tuple[Bool[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
+    """By tail: whether pairs of these ranks lie in it, and how far out they are."""
+    is_similar, is_opposite = rank - 1 / n_pairs >= 1 - tail_frac - 1e-12, rank <= tail_frac + 1e-12
+    return {
+        "": (is_similar | is_opposite, np.abs(2 * rank - 1)),
+        "_similar": (is_similar, rank),
+        "_opposite": (is_opposite, 1 - rank),
+    }
+
+
+def _source_scores(suffix: str, pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
+    """Rows of one source: recall in both tails and in each, at every threshold."""
+    observed = ranks.rank[pairs[:, 0], pairs[:, 1]]
+    null = _permuted_recalls(pairs, ranks, parameters)
+    rows = []
+    for tail_frac in parameters.tail_fracs:
+        at = "" if tail_frac == parameters.tail_fracs[0] else f"@{tail_frac:g}"
+        for tail, (is_extreme, outwards) in _extremes(observed, ranks.n_pairs, tail_frac).items():
+            weighted = (is_extreme + TIE_BREAK * outwards).mean()
+            name = f"recall{tail}{at}{suffix}"
+            rows.append(_tail_score(name, pairs, is_extreme.astype(np.float64), (weighted, null[tail_frac, tail])))
+    return rows
+
+
+def _tail_score(
+    metric: str, pairs: Pairs, hits: Float[np.ndarray, "pair"], judged: tuple[float, Float[np.ndarray, "two draw"]]
+) -> Score:
+    """One row; `judged` are the weighted recall as observed, and recall and weighted recall under the null."""
+    weighted, (null, null_weighted) = judged
+    mean = mean_over_nodes(hits, pairs)
+    low, high = mean.interval(within=(0.0, 1.0))
+    null_low, null_high = central(null)
+    settled = settled_ties(np.concatenate([[weighted], null_weighted])[:, None])
+    return Score(
+        metric,
+        level="summary",
+        value=mean.value,
+        null_mean=float(null.mean()),
+        null_low=null_low,
+        null_high=null_high,
+        p_value=float(upper_p_values(settled[0], settled[1:])[0]),
+        interval_low=low,
+        interval_high=high,
+        n_units=len(pairs),
+        unit="pair",
+        effect_size=standardised(mean.value, null),
+    )
+
+
+def _permuted_recalls(
+    pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters
+) -> dict[tuple[float, str], Float[np.ndarray, "two draw"]]:
+    """By threshold and tail: recall and weighted recall with the genes' names permuted within strata.
+
+    Permuted pairs that do not count are left out of the mean, as annotated ones were.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    parts: dict[tuple[float, str], list[np.ndarray]] = {}
+    for n_draws in blocks(parameters.n_permutations, 4 * len(pairs)):
+        genes = np.stack([permuted_within(ranks.stratum, rng) for _ in range(n_draws)])
+        first, second = genes[:, pairs[:, 0]], genes[:, pairs[:, 1]]
+        drawn, is_counted = ranks.rank[first, second], ranks.is_counted[first, second]
+        n_counted = np.maximum(is_counted.sum(axis=1), 1)
+        for tail_frac in parameters.tail_fracs:
+            for tail, (is_extreme, outwards) in _extremes(drawn, ranks.n_pairs, tail_frac).items():
+                recall = (is_extreme & is_counted).sum(axis=1) / n_counted
+                weight = TIE_BREAK * (outwards * is_counted).sum(axis=1) / n_counted
+                parts.setdefault((tail_frac, tail), []).append(np.stack([recall, recall + weight]))
+    return {key: np.concatenate(found, axis=1) for key, found in parts.items()}
+
+
+def _pair_scores(pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
+    """A row a pair: recalled or not. Its p-value is its rank among all pairs of the map, both tails."""
+    tail_frac = parameters.tail_fracs[0]
+    rank = ranks.rank[pairs[:, 0], pairs[:, 1]]
+    p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / ranks.n_pairs))
+    is_hit, _ = _extremes(rank, ranks.n_pairs, tail_frac)[""]
+    q_values = benjamini_hochberg(p_values)
+    return [
+        Score(
+            "pair_recalled",
+            level="perturbation",
+            perturbation_id=PAIR_SEPARATOR.join((ranks.genes[first], ranks.genes[second])),
+            value=float(is_hit[row]),
+            null_mean=2 * tail_frac,
+            null_low=0.0,
+            null_high=1.0,
+            p_value=float(p_values[row]),
+            q_value=float(q_values[row]),
+            correction="benjamini_hochberg",
+            n_units=1,
+            unit="pair",
+        )
+        for row, (first, second) in enumerate(pairs)
+    ]

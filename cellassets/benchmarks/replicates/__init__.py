@@ -1,0 +1,1 @@
+"""Benchmarks of replicates: are wells of one perturbation alike, and unlike the controls?"""

@@ -1,0 +1,48 @@
+"""Perturbation consistency: do replicates of a perturbation look more alike than random wells of the same plates?"""
+
+import numpy as np
+from jaxtyping import Float
+
+from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.replicates.replicates import Replicates, replicate_draws
+from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.statistics.permutation import mean_over_nodes, null_percentiles
+
+
+def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
+    """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates.
+
+    The statistic is the mean cosine over all pairs of a perturbation's wells, whatever plate they are on.
+
+    Raises:
+        NotApplicable: no perturbation has two wells.
+
+    Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
+    """
+    found = replicate_draws(judged, mean_cosines, n_permutations=parameters.n_permutations, seed=parameters.seed)
+    rows = []
+    for metric, values, within in (
+        ("consistency_percentile", null_percentiles(found.draws), (0.0, 1.0)),
+        ("consistency", found.draws, (-1.0, 1.0)),
+    ):
+        rows.append(summary_score(metric, mean_over_nodes(values[0], found.nodes), values, within=within))
+        rows += unit_scores(metric, found.names, values, n_wells=found.n_wells)
+    return rows
+
+
+def mean_cosines(wells: Float[np.ndarray, "well feature"], units: Replicates) -> Float[np.ndarray, "unit"]:
+    """Returns the mean cosine over the pairs of each unit's wells; 0 for a single well.
+
+    Of n rows of length 1 with sum s, the pairs' cosines sum to |s|^2 - n: no matrix of wells x wells is needed. Rows of
+    length 0 count as cosine 0.
+
+    Args:
+        wells: rows of length 1 or 0.
+        units: which of them each unit has.
+    """
+    sums = units.sums(wells)
+    lengths = units.sums(np.einsum("wf,wf->w", wells, wells)[:, None])[:, 0]
+    pairs = units.counts * (units.counts - 1)
+    total = np.einsum("gf,gf->g", sums, sums) - lengths
+    return np.divide(total, pairs, out=np.zeros(len(pairs)), where=pairs > 0)

@@ -1,0 +1,75 @@
+"""Perturbation magnitude: how far do the wells of a perturbation lie from the negative controls of their plates?"""
+
+import numpy as np
+from jaxtyping import Float
+
+from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.replicates.against_controls import ComparedWells, chosen_within, compared_wells, joint_part
+from cellassets.benchmarks.replicates.declared import MagnitudeParameters
+from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.statistics.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
+from cellassets.statistics.permutation import mean_over_nodes, permuted_within
+
+
+def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Score]:
+    """Returns the energy distance of each perturbation's wells to the negative controls of the same plates.
+
+    Only controls that alignment never saw are used: the others were moved to the origin by the fit. A perturbation's
+    own null permutes labels between its wells and those controls, within plates. The summary's null permutes the labels
+    of all these wells at once, since perturbations share their controls.
+
+    Raises:
+        BenchmarkError: no perturbation has two wells on plates with three held-out negative controls.
+
+    Source: magnitude of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    compared = compared_wells(
+        "perturbation_magnitude", judged, max_controls_per_plate=parameters.max_controls_per_plate, rng=rng
+    )
+    own, influences = _own_draws(compared, parameters, rng)
+    joint = _joint_draws(compared, parameters, rng)
+    n_wells = np.bincount(compared.unit)
+    nodes = np.arange(len(n_wells))[:, None]
+    magnitude = mean_over_nodes(own[0, 0], nodes, influences=influences)
+    return [
+        summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0)),
+        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells),
+        *unit_scores("energy_distance", compared.names, own[1], n_wells=n_wells),
+        *influence_scores("magnitude", compared.control_names, influences),
+    ]
+
+
+def _own_draws(
+    compared: ComparedWells, parameters: MagnitudeParameters, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "measure draw unit"], Float[np.ndarray, "control"]]:
+    """Each perturbation against the controls of its plates, as observed (row 0) and with their labels permuted.
+
+    Also what the mean magnitude would lose without each control.
+    """
+    draws = []
+    influences = np.zeros(len(compared.controls))
+    for number in range(len(compared.names)):
+        own = np.flatnonzero(compared.unit == number)
+        controls = np.flatnonzero(np.isin(compared.control_plate, compared.plate[own]))
+        distances = pairwise_distances(np.concatenate([compared.treated[own], compared.controls[controls]]))
+        plates = np.concatenate([compared.plate[own], compared.control_plate[controls]])
+        permuted = chosen_within(plates, len(own), parameters.n_permutations, rng)
+        draws.append(two_group_measures(distances, np.concatenate([np.arange(len(own))[None], permuted])))
+        influences[controls] += influences_of_others(distances, len(own)) / len(compared.names)
+    return np.stack(draws, axis=2), influences
+
+
+def _joint_draws(
+    compared: ComparedWells, parameters: MagnitudeParameters, rng: np.random.Generator
+) -> Float[np.ndarray, "measure draw unit"]:
+    """All perturbations: as observed, and with the labels of all wells permuted within plates."""
+    treated, controls = joint_part(compared, parameters.max_joint_wells, rng)
+    distances = pairwise_distances(np.concatenate([compared.treated[treated], compared.controls[controls]]))
+    plates = np.concatenate([compared.plate[treated], compared.control_plate[controls]])
+    unit = np.unique(compared.unit[treated], return_inverse=True)[1]
+    groups = ManyGroups(unit, compared.plate[treated], compared.control_plate[controls])
+    observed = groups.measures(distances, np.arange(len(plates)))
+    null = (groups.measures(distances, permuted_within(plates, rng)) for _ in range(parameters.n_permutations))
+    return np.stack([observed, *null], axis=1)

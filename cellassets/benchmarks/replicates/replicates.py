@@ -1,0 +1,92 @@
+"""A statistic of every perturbation's wells, as observed and with labels shuffled within plates.
+
+The null of a benchmark about replicates: shuffling the labels of treated wells within each plate keeps for every
+perturbation how many wells it has on which plate, so plate and batch effects that alignment left are in the null as
+they are in the statistic.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.errors import NotApplicable
+from cellassets.mapping.moments import group_sums
+from cellassets.mapping.relate import unit_rows
+from cellassets.statistics.permutation import permuted_within, settled_ties
+
+# of the wells (vectors of length 1 or 0) and of which of them each unit has; returns a value a unit
+Statistic = Callable[[np.ndarray, "Replicates"], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """The unit of each well, and how many wells each unit has."""
+
+    unit: Int[np.ndarray, "well"]
+    counts: Int[np.ndarray, "unit"]
+
+    def sums(self, values: Float[np.ndarray, "well feature"]) -> Float[np.ndarray, "unit feature"]:
+        """Returns the sum of each unit's rows of `values`, without a copy of them in another order."""
+        return group_sums(values, self.unit, len(self.counts))
+
+
+@dataclass(frozen=True)
+class ReplicateDraws:
+    """A statistic of every unit that has replicates: row 0 of `draws` as observed, the others with labels shuffled."""
+
+    names: list[str]
+    n_wells: Int[np.ndarray, "unit"]
+    draws: Float[np.ndarray, "draw unit"]
+
+    @property
+    def nodes(self) -> Int[np.ndarray, "unit node"]:
+        """What each unit's value depends on: itself."""
+        return np.arange(len(self.names))[:, None]
+
+
+def check_replicates(judged: JudgedMap) -> None:
+    """Says where a screen has no replicates.
+
+    Raises:
+        NotApplicable: no perturbation has two wells.
+    """
+    counts = np.unique(np.array(judged.units)[judged.is_treatment], return_counts=True)[1]
+    if not (counts >= 2).any():
+        message = f"none of {len(counts)} perturbations has two wells; this benchmark needs replicates"
+        raise NotApplicable(message)
+
+
+def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: int, seed: int) -> ReplicateDraws:
+    """Returns a statistic of each perturbation's wells, against labels shuffled within plates.
+
+    Args:
+        judged: what is looked at; its treated wells, as rows of length 1, are handed to the statistic.
+        statistic: takes the wells and which of them each unit has; returns a value a unit. Values of units with one
+            well are not looked at.
+        n_permutations: draws of the null.
+        seed: of the draws.
+
+    Raises:
+        NotApplicable: no perturbation has two wells.
+    """
+    check_replicates(judged)
+    treated = np.flatnonzero(judged.is_treatment)
+    names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    counts = np.bincount(group)
+    is_kept = counts >= 2
+    wells, plate = unit_rows(judged.vectors[treated]), judged.plate_index[treated]
+    rng = np.random.default_rng(seed)
+    shuffled = (_given_to(permuted_within(plate, rng), group) for _ in range(n_permutations))
+    observed, *null = (statistic(wells, Replicates(unit, counts))[is_kept] for unit in chain([group], shuffled))
+    return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))
+
+
+def _given_to(wells: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]) -> Int[np.ndarray, "well"]:
+    """The labels after the first well's was given to the first of `wells`, and so on."""
+    given = np.empty_like(group)
+    given[wells] = group
+    return given

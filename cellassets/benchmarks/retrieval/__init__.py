@@ -1,0 +1,1 @@
+"""Benchmarks of retrieval: replicates, related perturbations, held-out batches."""

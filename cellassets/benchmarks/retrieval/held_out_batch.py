@@ -1,0 +1,239 @@
+"""Can the perturbation of a well be told where its whole batch was never seen? By the nearest neighbour and a probe."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.retrieval.declared import HeldOutBatchParameters
+from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.ties import told_apart, with_p_values_of
+from cellassets.errors import NotApplicable
+from cellassets.mapping.batch_effect import replicates_elsewhere
+from cellassets.mapping.moments import group_sums, source_moments
+from cellassets.mapping.neighbours import nearest_elsewhere
+from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.source import ArrayWells
+from cellassets.statistics.linear_probe import (
+    Metric,
+    metric_of,
+    nearest_class,
+    summed_fourth_powers,
+)
+from cellassets.statistics.permutation import mean_over_nodes, permuted_within
+
+SUMS_AT_ONCE = 1 << 24  # perturbations x groups x features: 64 MiB
+Draws = Float[np.ndarray, "draw unit"]
+
+
+def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchParameters) -> list[Score]:
+    """Returns how often a well's perturbation is told from wells of other batches alone.
+
+    By the nearest of their wells (cosine), and by a linear probe fitted on them. Each batch is the test set once; wells
+    count whose perturbation is in another batch too. The null permutes labels within plates, in test and training wells
+    alike. Equal accuracies are told apart by how alike a perturbation's wells of different batches are (nearest
+    neighbour), or how near its wells come to the mean of their own class (probe).
+
+    Raises:
+        NotApplicable: one batch, or no perturbation in two.
+
+    Source: the question of RxRx1 (Sypetkowski et al. 2023, arXiv:2301.05768), without training an encoder for it.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    wells = _split_wells(judged, parameters, rng)
+    is_probed = some_plates(wells.plate, wells.is_tested, parameters.max_probe_wells, rng)
+    seed = int(rng.integers(1 << 32))
+    by_neighbour = _neighbour_draws(wells, parameters.n_permutations, seed)
+    by_probe = _probe_draws(wells, is_probed, parameters.n_probe_permutations, seed)
+    return [
+        *_scores("nearest_neighbour_accuracy", wells, wells.is_tested, *by_neighbour),
+        *_scores("linear_probe_accuracy", wells, is_probed, *by_probe),
+    ]
+
+
+@dataclass(frozen=True)
+class SplitWells:
+    """Treated wells and how they are split.
+
+    Attributes:
+        vectors: a row a well.
+        names: of the perturbations.
+        label: number of each well's perturbation.
+        group: number of each well's batch (or plate), which is held out as a whole.
+        plate: labels are exchangeable within it.
+        is_tested: wells of the groups that are held out in turn.
+        is_askable: perturbations x groups: there are wells of it in other groups to learn from.
+    """
+
+    vectors: Float[np.ndarray, "well feature"]
+    names: list[str]
+    label: Int[np.ndarray, "well"]
+    group: Int[np.ndarray, "well"]
+    plate: Int[np.ndarray, "well"]
+    is_tested: Bool[np.ndarray, "well"]
+    is_askable: Bool[np.ndarray, "label group"]
+
+
+def _split_wells(judged: JudgedMap, parameters: HeldOutBatchParameters, rng: np.random.Generator) -> SplitWells:
+    treated = np.flatnonzero(judged.is_treatment)
+    names, label = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    plate = judged.plate_index[treated]
+    by = judged.wells["batch_id"].to_numpy()[treated] if parameters.split_by == "batch" else plate
+    groups, group = np.unique(by, return_inverse=True)
+    asking, _ = replicates_elsewhere(label, group)
+    if not len(asking):
+        many = {"batch": "batches", "plate": "plates"}[parameters.split_by]
+        message = (
+            f"held_out_batch_classification: none of {len(names)} perturbations has wells in two of {len(groups)} "
+            f"{many}; there is nothing to learn from when one is held out"
+        )
+        raise NotApplicable(message)
+    is_askable = np.zeros((len(names), len(groups)), dtype=bool)
+    is_askable[label[asking], group[asking]] = True
+    asked = np.flatnonzero(is_askable.any(axis=0))
+    held_out = rng.permutation(asked)[: parameters.n_splits]
+    is_tested = np.isin(group, held_out)
+    return SplitWells(judged.vectors[treated], names.tolist(), label, group, plate, is_tested, is_askable)
+
+
+def some_plates(
+    plate: Int[np.ndarray, "well"], is_tested: Bool[np.ndarray, "well"], n_most: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "well"]:
+    """Returns the wells of so many plates, drawn at random, as have at most `n_most` wells, or of one.
+
+    Plates as a whole: a perturbation then has as many of the wells under every permutation within plates.
+
+    Args:
+        plate: of each well.
+        is_tested: wells whose plates may be drawn, as a whole.
+        n_most: wells.
+        rng: draws the plates.
+    """
+    plates, counts = np.unique(plate[is_tested], return_counts=True)
+    order = rng.permutation(len(plates))
+    n_plates = max(1, int((np.cumsum(counts[order]) <= n_most).sum()))
+    return is_tested & np.isin(plate, plates[order[:n_plates]])
+
+
+def _scores(
+    metric: str, wells: SplitWells, is_tested: Bool[np.ndarray, "well"], shares: Draws, finer: Draws
+) -> list[Score]:
+    """The summary and a row a perturbation; p-values by the finer statistic where accuracies are equal."""
+    n_wells = _counts(wells, wells.label, is_tested)
+    is_kept = n_wells > 0
+    names = [name for name, kept in zip(wells.names, is_kept, strict=True) if kept]
+    shares, n_wells = shares[:, is_kept], n_wells[is_kept]
+    mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
+    summary = summary_score(metric, mean, shares, within=(0.0, 1.0))
+    rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells)]
+    return with_p_values_of(rows, told_apart(shares, finer[:, is_kept]))
+
+
+def _counts(
+    wells: SplitWells, label: Int[np.ndarray, "well"], is_tested: Bool[np.ndarray, "well"]
+) -> Int[np.ndarray, "label"]:
+    """Wells of each perturbation that are asked about: the same under every permutation within plates."""
+    is_asked = is_tested & wells.is_askable[label, wells.group]
+    return np.bincount(label[is_asked], minlength=len(wells.names))
+
+
+def _mean_of_asked(
+    wells: SplitWells, label: Int[np.ndarray, "well"], tested: Int[np.ndarray, "tested"], values: np.ndarray
+) -> Float[np.ndarray, "label"]:
+    """Mean of the tested wells' values over each perturbation's wells that are asked about; 0 where it has none."""
+    is_asked = wells.is_askable[label[tested], wells.group[tested]]
+    asked = label[tested][is_asked]
+    counts = np.bincount(asked, minlength=len(wells.names))
+    return np.bincount(asked, values[is_asked], len(wells.names)) / np.maximum(counts, 1)
+
+
+def _labels(wells: SplitWells, n_permutations: int, seed: int) -> Iterator[Int[np.ndarray, "well"]]:
+    """The labels as they are, and permuted within plates."""
+    rng = np.random.default_rng(seed)
+    yield wells.label
+    for _ in range(n_permutations):
+        yield wells.label[permuted_within(wells.plate, rng)]
+
+
+def _neighbour_draws(wells: SplitWells, n_permutations: int, seed: int) -> tuple[Draws, Draws]:
+    """Accuracy of the nearest neighbour a perturbation, and how alike its wells of different groups are."""
+    unit = unit_rows(wells.vectors).astype(np.float32)
+    tested = np.flatnonzero(wells.is_tested)
+    nearest = nearest_elsewhere(unit, tested, wells.group)[:, 0]
+    found = np.empty((2, 1 + n_permutations, len(wells.names)))
+    for draw, label in enumerate(_labels(wells, n_permutations, seed)):
+        found[0, draw] = _mean_of_asked(wells, label, tested, label[nearest] == label[tested])
+        found[1, draw] = _agreement(wells, unit, label)
+    return found[0], found[1]
+
+
+def _agreement(
+    wells: SplitWells, unit: Float[np.ndarray, "well feature"], label: Int[np.ndarray, "well"]
+) -> Float[np.ndarray, "label"]:
+    """Mean cosine of wells of one perturbation in different groups, brought to 0 to 1."""
+    n_labels, n_groups = wells.is_askable.shape
+    cell = label * n_groups + wells.group
+    counts = np.bincount(cell, minlength=n_labels * n_groups).reshape(n_labels, n_groups)
+    alike, width = np.zeros(n_labels), max(1, SUMS_AT_ONCE // counts.size)
+    for start in range(0, unit.shape[1], width):
+        sums = group_sums(unit[:, start : start + width], cell, counts.size).reshape(n_labels, n_groups, -1)
+        of_label = sums.sum(axis=1, dtype=np.float64)
+        alike += (of_label**2).sum(axis=1) - np.einsum("lgf,lgf->l", sums, sums, dtype=np.float64)
+    n_pairs = counts.sum(axis=1) ** 2 - (counts**2).sum(axis=1)
+    return (1 + np.divide(alike, n_pairs, out=np.zeros(n_labels), where=n_pairs > 0)) / 2
+
+
+def _probe_draws(
+    wells: SplitWells, is_probed: Bool[np.ndarray, "well"], n_permutations: int, seed: int
+) -> tuple[Draws, Draws]:
+    """Accuracy of the linear probe a perturbation, and how near its wells come to the mean of their own class."""
+    splits = _fitted(wells, is_probed)
+    tested = np.concatenate([split.rows for split in splits])
+    found = np.empty((2, 1 + n_permutations, len(wells.names)))
+    for draw, label in enumerate(_labels(wells, n_permutations, seed)):
+        total = group_sums(wells.vectors, label, len(wells.names))
+        counts = np.bincount(label, minlength=len(wells.names))
+        answers = [split.answers(wells, label, total, counts) for split in splits]
+        for number, values in enumerate(zip(*answers, strict=True)):
+            found[number, draw] = _mean_of_asked(wells, label, tested, np.concatenate(values))
+    return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A group that is held out: all its wells, those that are asked about, these in the metric of all other wells."""
+
+    held_out: Int[np.ndarray, "held_out"]
+    rows: Int[np.ndarray, "row"]
+    test: Float[np.ndarray, "row feature"]
+    metric: Metric
+
+    def answers(
+        self,
+        wells: SplitWells,
+        label: Int[np.ndarray, "well"],
+        total: Float[np.ndarray, "label feature"],
+        counts: Int[np.ndarray, "label"],
+    ) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
+        """Returns which wells the probe gets right, and how near it comes; sums and numbers of all wells are given."""
+        here, n_labels = label[self.held_out], len(wells.names)
+        n_training = counts - np.bincount(here, minlength=n_labels)
+        sums = total - group_sums(wells.vectors[self.held_out], here, n_labels)
+        means = sums / np.maximum(n_training, 1)[:, None]
+        return nearest_class(self.test, self.metric.apply(means), label[self.rows], n_training > 0)
+
+
+def _fitted(wells: SplitWells, is_probed: Bool[np.ndarray, "well"]) -> list[_Split]:
+    source, found = ArrayWells(wells.vectors), []
+    every = source_moments(source, np.arange(source.n_wells), has_products=True)
+    for group in np.unique(wells.group[is_probed]):
+        is_here = wells.group == group
+        here = np.flatnonzero(is_here)
+        training = every.less(source_moments(source, here, has_products=True))
+        metric = metric_of(training, summed_fourth_powers(wells.vectors, np.flatnonzero(~is_here), training.mean))
+        rows = np.flatnonzero(is_here & is_probed)
+        found.append(_Split(here, rows, metric.apply(wells.vectors[rows]), metric))
+    return found

@@ -1,0 +1,154 @@
+"""Perturbations with the labels they share: guides of a gene, members of an annotated set, compounds of a target.
+
+A profile is the mean of a perturbation's aligned wells. Who is a positive of whom, and who is neither positive nor
+negative, is written down here; how well the map retrieves them is the business of `phenotypic_consistency`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.retrieval.declared import PhenotypicConsistencyParameters
+from cellassets.benchmarks.strata import main_plates
+from cellassets.errors import NotApplicable
+from cellassets.mapping.aggregate import group_mean
+from cellassets.mapping.relate import COMBINATION_SEPARATOR
+from cellassets.statistics.permutation import permuted_within
+
+
+@dataclass(frozen=True)
+class LabelledProfiles:
+    """Profiles, what they are labelled, and which of them are the same thing.
+
+    Attributes:
+        names: of the perturbations.
+        profiles: a vector a perturbation; those of one identity follow each other, by dose.
+        identity: number of what each is: a compound, of which doses are neither positives nor negatives of each other;
+            otherwise each perturbation is one of its own.
+        stratum: identities of one stratum share their plates, and may be given each other's labels.
+        members: places of each label's perturbations.
+    """
+
+    names: list[str]
+    profiles: Float[np.ndarray, "profile feature"]
+    identity: Int[np.ndarray, "profile"]
+    stratum: Int[np.ndarray, "identity"]
+    members: dict[str, Int[np.ndarray, "member"]]
+
+    def permuted(self, rng: np.random.Generator) -> Int[np.ndarray, "profile"]:
+        """Returns the profiles that the places hold after a random exchange within strata.
+
+        The doses of a compound are alike whatever it targets, so compounds change places as a whole, with others of as
+        many doses.
+        """
+        counts = np.bincount(self.identity)
+        starts = np.cumsum(counts) - counts
+        exchanged = permuted_within(np.unique(np.stack([self.stratum, counts]), axis=1, return_inverse=True)[1], rng)
+        return starts[exchanged][self.identity] + np.arange(len(self.identity)) - starts[self.identity]
+
+
+def labelled_profiles(
+    judged: JudgedMap, parameters: PhenotypicConsistencyParameters, rng: np.random.Generator
+) -> LabelledProfiles:
+    """Returns the perturbations that carry a label, and the labels that two different ones share.
+
+    Raises:
+        NotApplicable: there is no such label.
+    """
+    wells = judged.wells.with_row_index("row").filter(pl.Series(judged.is_treatment))
+    named = _named(wells, parameters.label).filter(pl.col("profile").is_not_null() & pl.col("name").is_not_null())
+    dose = pl.col("concentration_um").min()
+    things = named.group_by("profile", "identity", "name").agg(dose).sort("identity", "concentration_um", "profile")
+    labels = _kept(_labels(judged, things, parameters.label), parameters, rng)
+    if not labels:
+        raise NotApplicable(_why_not(judged, things.height, parameters))
+    things = things.filter(pl.col("profile").is_in(set().union(*labels.values())))
+    profiles, identities = things["profile"].to_list(), things["identity"].to_list()
+    place = {name: number for number, name in enumerate(profiles)}
+    named = named.filter(pl.col("profile").is_in(profiles))
+    rows = named["row"].to_numpy()
+    known, identity = np.unique(identities, return_inverse=True)
+    of_wells = named["identity"].to_numpy()
+    return LabelledProfiles(
+        profiles,
+        group_mean(judged.vectors[rows], np.array([place[name] for name in named["profile"]]), len(profiles)),
+        identity,
+        main_plates(of_wells, judged.plate_index[rows], np.ones(len(rows), dtype=bool), known.tolist()),
+        {name: np.array(sorted(place[member] for member in found)) for name, found in labels.items()},
+    )
+
+
+def _named(wells: pl.DataFrame, label: str) -> pl.DataFrame:
+    """Wells with the profile they count to, what it is the same thing as, and the name that labels go by."""
+    gene = pl.when((pl.col("perturbation_kind") == "gene") & _is_single()).then("gene_symbol")
+    thing = pl.coalesce(gene, pl.when(_is_single()).then("compound_id"))
+    columns = {
+        "gene": {"profile": pl.col("perturbation_id"), "identity": pl.col("perturbation_id"), "name": gene},
+        "set": {"profile": thing, "identity": thing, "name": thing},
+        "target": {
+            "profile": pl.col("perturbation_id"),
+            "identity": pl.col("compound_id"),
+            "name": pl.col("compound_id"),
+        },
+    }[label]
+    return wells.select("row", "concentration_um", **columns)
+
+
+def _is_single() -> pl.Expr:
+    return ~pl.col("gene_symbol").fill_null("").str.contains(COMBINATION_SEPARATOR, literal=True)
+
+
+def _labels(judged: JudgedMap, things: pl.DataFrame, label: str) -> dict[str, set[str]]:
+    """Label to the profiles that carry it."""
+    by_name = defaultdict(list)
+    for profile, name in things.select("profile", "name").rows():
+        by_name[name].append(profile)
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, key in ((name, name) for name in by_name) if label == "gene" else _annotated(judged, label):
+        found[key].update(by_name.get(name, ()))
+    identity = dict(things.select("profile", "identity").rows())
+    return {key: members for key, members in found.items() if len({identity[member] for member in members}) >= 2}
+
+
+def _annotated(judged: JudgedMap, label: str) -> list[tuple[str, str]]:
+    """Name and label, over all sources; where there are several, labels are named by their source too."""
+    sources: Mapping[str, pl.DataFrame] = judged.annotations.sets if label == "set" else judged.annotations.targets
+    name, key = ("member", "set_id") if label == "set" else ("compound_id", "gene_symbol")
+    prefix = {source: f"{source}:" if len(sources) > 1 and label == "set" else "" for source in sources}
+    return [
+        (n, prefix[source] + k) for source, rows in sorted(sources.items()) for n, k in rows.select(name, key).rows()
+    ]
+
+
+def _kept(
+    labels: dict[str, set[str]], parameters: PhenotypicConsistencyParameters, rng: np.random.Generator
+) -> dict[str, set[str]]:
+    """Labels that are not too large, in order of their names; a random part where their members are too many."""
+    small = {name: labels[name] for name in sorted(labels) if len(labels[name]) <= parameters.max_members}
+    if len(set().union(*small.values())) <= parameters.max_perturbations:
+        return small
+    chosen: dict[str, set[str]] = {}
+    seen: set[str] = set()
+    for name in rng.permutation(list(small)).tolist():
+        if len(seen | small[name]) > parameters.max_perturbations:
+            break
+        chosen[name] = small[name]
+        seen |= small[name]
+    return {name: chosen[name] for name in sorted(chosen)}
+
+
+def _why_not(judged: JudgedMap, n_things: int, parameters: PhenotypicConsistencyParameters) -> str:
+    what = {
+        "gene": "no gene has two guides",
+        "set": f"none of {len(judged.annotations.sets)} set sources has a set with two members",
+        "target": f"none of {len(judged.annotations.targets)} target sources has a target of two compounds",
+    }[parameters.label]
+    return (
+        f"phenotypic_consistency by {parameters.label}: {what} among the {n_things} perturbations of this map (at most "
+        f"{parameters.max_members} may share one label)"
+    )

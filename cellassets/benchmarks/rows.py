@@ -1,0 +1,108 @@
+"""Scores from statistics and their nulls: the rows that benchmarks of perturbations have in common.
+
+A null comes as draws x units with the observed statistics as row 0, so that whatever is done to the observed ones is
+done to the permuted ones too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cellassets.benchmarks.definition import Score
+from cellassets.statistics.permutation import (
+    Mean,
+    benjamini_hochberg,
+    central,
+    settled_ties,
+    standardised,
+    upper_p_values,
+)
+
+Draws = Float[np.ndarray, "draw unit"]
+
+
+def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int[np.ndarray, "unit"]) -> list[Score]:
+    """Returns a row a unit: its value, its own null, p and the q that Benjamini and Hochberg give over the units.
+
+    Args:
+        metric: name of the statistic.
+        units: names of the perturbations.
+        draws: row 0 as observed, the others under permutations.
+        n_wells: wells of each unit.
+    """
+    draws = settled_ties(draws)
+    observed, null = draws[0], draws[1:]
+    p_values = upper_p_values(observed, null)
+    q_values = benjamini_hochberg(p_values)
+    low, high = np.quantile(null, [0.025, 0.975], axis=0)
+    return [
+        Score(
+            metric,
+            level="perturbation",
+            perturbation_id=unit,
+            value=float(observed[number]),
+            null_mean=float(null[:, number].mean()),
+            null_low=float(low[number]),
+            null_high=float(high[number]),
+            p_value=float(p_values[number]),
+            q_value=float(q_values[number]),
+            correction="benjamini_hochberg",
+            n_units=int(n_wells[number]),
+            unit="well",
+            effect_size=standardised(float(observed[number]), null[:, number]),
+        )
+        for number, unit in enumerate(units)
+    ]
+
+
+def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float]) -> Score:
+    """Returns the row of a mean over units, judged by permutations of all labels at once.
+
+    Args:
+        metric: name of the statistic.
+        mean: of the statistic over units.
+        draws: row 0 as observed, the others under joint permutations, so that what units share (wells, controls,
+            plates) is shared in the null too. Its units may be a random part of all, where all would be too many.
+        within: what the statistic can be.
+    """
+    means = settled_ties(draws.mean(axis=1)[:, None])[:, 0]
+    low, high = mean.interval(within=within)
+    null_low, null_high = central(means[1:])
+    return Score(
+        metric,
+        level="summary",
+        value=mean.value,
+        null_mean=float(means[1:].mean()),
+        null_low=null_low,
+        null_high=null_high,
+        p_value=float(upper_p_values(means[:1], means[1:, None])[0]),
+        interval_low=low,
+        interval_high=high,
+        n_units=mean.n_units,
+        unit="perturbation",
+        effect_size=standardised(float(means[0]), means[1:]),
+    )
+
+
+def influence_scores(metric: str, wells: Sequence[str], influences: Float[np.ndarray, "well"]) -> list[Score]:
+    """Returns a row a control well that units share: by how much the summary would fall without it.
+
+    They are no scores of their own and have no null; comparisons of models take them for the noise that all units of
+    one model have in common.
+    """
+    return [
+        Score(
+            metric,
+            level="control",
+            perturbation_id=well,
+            value=float(influence),
+            null_mean=0.0,
+            null_low=0.0,
+            null_high=0.0,
+            p_value=1.0,
+            n_units=1,
+            unit="well",
+        )
+        for well, influence in zip(wells, influences, strict=True)
+    ]

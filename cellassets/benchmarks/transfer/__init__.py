@@ -1,0 +1,1 @@
+"""Benchmarks of transfer: other cell types and combinations of perturbations."""

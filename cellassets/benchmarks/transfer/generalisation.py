@@ -1,0 +1,143 @@
+"""Generalisation over cell types: does a perturbation have the same neighbours in two maps?"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.strata import plate_strata
+from cellassets.benchmarks.ties import with_finer_p_values
+from cellassets.benchmarks.transfer.declared import GeneralisationParameters
+from cellassets.errors import NotApplicable
+from cellassets.mapping.relate import unit_rows
+from cellassets.statistics.neighbour_sharing import jaccard_index, partner_shares
+from cellassets.statistics.node_permutation import Permutations, node_permutations, permuted_lookups
+from cellassets.statistics.permutation import blocks, mean_over_nodes
+from cellassets.statistics.rank_overlap import overlap_depth, overlap_weights
+from cellassets.tables.parquet import vectors
+
+N_DIGITS = 12
+TIE_BREAK = 1e-3  # times an overlap: never as much as one neighbour more
+
+
+def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParameters) -> list[Score]:
+    """Returns how many neighbours of a perturbation are its neighbours in the model's other maps too.
+
+    Neighbours are found among the perturbations that both maps have. A perturbation's value is the mean over the other
+    maps that have it. Null: in the other map, perturbations that share plates in this one give each other their names
+    (which plates they share there is not known here). Perturbations that keep equally many neighbours are told apart by
+    their rank-biased overlap, or their p-values would be coarse.
+
+    A map with fewer than 2 k + 2 perturbations in common is left out: k stays as it is, since another k would make
+    another scale, and with so few nearly any k are neighbours.
+
+    Raises:
+        NotApplicable: no other map of this model has so many perturbations in common with this one.
+
+    Source: rank-biased overlap of Webber, Moffat and Zobel (2010), ACM Trans. Inf. Syst. 28:20; the null is the
+    permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
+    """
+    own = _treated(judged.map_table)
+    n_least = 2 * parameters.n_neighbours + 2
+    shared = {
+        name: own.join(_treated(table), on="perturbation_id", suffix="_there", maintain_order="left")
+        for name, table in sorted(judged.other_maps.items())
+    }
+    kept = [table for table in shared.values() if table.height >= n_least]
+    if not kept:
+        found = ", ".join(f"{name} {table.height}" for name, table in shared.items()) or "there is none"
+        message = (
+            f"cell_type_generalisation: no other map of this model has {n_least} perturbations in common with this "
+            f"one ({found})"
+        )
+        raise NotApplicable(message)
+    names = sorted(set().union(*(table["perturbation_id"].to_list() for table in kept)))
+    jaccard, overlap, shares = _draws(judged, names, kept, parameters)
+    nodes = np.arange(len(names))[:, None]
+    influences = (shares - shares.mean()) / len(names)
+    mean = mean_over_nodes(jaccard[0], nodes, influences=influences)
+    n_wells = own.filter(pl.col("perturbation_id").is_in(names))["n_wells"].cast(pl.Int64).to_numpy()
+    units = unit_scores("neighbours_kept", names, jaccard, n_wells=n_wells)
+    return [
+        summary_score("neighbours_kept", mean, jaccard, within=(0.0, 1.0)),
+        summary_score("rank_biased_overlap", mean_over_nodes(overlap[0], nodes), overlap, within=(0.0, 1.0)),
+        *with_finer_p_values(units, jaccard + TIE_BREAK / parameters.n_neighbours * overlap),
+        *unit_scores("rank_biased_overlap", names, overlap, n_wells=n_wells),
+        *influence_scores("neighbours_kept", names, influences),
+    ]
+
+
+def _treated(table: pl.DataFrame) -> pl.DataFrame:
+    columns = ("perturbation_id", "n_wells", "embedding")
+    return table.filter(pl.col("control_kind").is_null()).select(columns).sort("perturbation_id")
+
+
+def _draws(
+    judged: JudgedMap, names: Sequence[str], kept: Sequence[pl.DataFrame], parameters: GeneralisationParameters
+) -> tuple[Float[np.ndarray, "draw unit"], Float[np.ndarray, "draw unit"], Float[np.ndarray, "unit"]]:
+    """Jaccard index and overlap of each perturbation, means over the other maps, as observed in row 0.
+
+    Also what each perturbation adds to the others' Jaccard indices.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    shape = 1 + parameters.n_permutations, len(names)
+    jaccard, overlap, shares = np.zeros(shape), np.zeros(shape), np.zeros(len(names))
+    places = [np.searchsorted(np.array(names), table["perturbation_id"].to_numpy()) for table in kept]
+    n_maps = np.bincount(np.concatenate(places), minlength=len(names))
+    for table, place in zip(kept, places, strict=True):
+        stratum = plate_strata(judged, table["perturbation_id"].to_list())
+        permutations = node_permutations(stratum, parameters.n_permutations, rng)
+        unit, other = unit_rows(vectors(table)), unit_rows(vectors(table, "embedding_there"))
+        for draw, rows, n_kept, weight in _agreement(unit, other, permutations, parameters):
+            jaccard[draw, place[rows]] += jaccard_index(n_kept, parameters.n_neighbours)
+            overlap[draw, place[rows]] += weight
+        lists = [_nearest(values, parameters.n_neighbours) for values in (unit, other)]
+        shares[place] += partner_shares(lists[0], lists[1])
+    return jaccard / n_maps, overlap / n_maps, shares / n_maps
+
+
+def _agreement(
+    unit: Float[np.ndarray, "row feature"],
+    other: Float[np.ndarray, "row other"],
+    permutations: Permutations,
+    parameters: GeneralisationParameters,
+) -> Iterator[tuple[int, Int[np.ndarray, "found"], Int[np.ndarray, "found"], Float[np.ndarray, "found"]]]:
+    """Yields draw, perturbations, how many neighbours they share, and their rank-biased overlap."""
+    depth = max(overlap_depth(len(unit) - 1, parameters.persistence), parameters.n_neighbours)
+    weights = np.append(overlap_weights(depth, parameters.persistence), 0.0)
+    nearest = _nearest(unit, depth)
+
+    def ranks(start: int, stop: int) -> Int[np.ndarray, "row column"]:
+        there = _nearest_of(other, start, stop, depth)
+        found = np.full((stop - start, len(other) + 1), depth + 1, dtype=np.int32)
+        np.put_along_axis(found, there, np.arange(1, depth + 1, dtype=np.int32)[None], axis=1)
+        return found
+
+    own_rank = np.arange(1, depth + 1)
+    for draw, rows, rank in permuted_lookups(ranks, nearest, permutations, np.arange(len(unit))):
+        n_shared = (rank[:, : parameters.n_neighbours] <= parameters.n_neighbours).sum(axis=1)
+        yield draw, rows, n_shared, weights[np.maximum(rank, own_rank)].sum(axis=1)
+
+
+def _nearest(unit: Float[np.ndarray, "row feature"], depth: int) -> Int[np.ndarray, "row neighbour"]:
+    """The nearest other rows of each row, nearest first."""
+    found, start = [], 0
+    for n_rows in blocks(len(unit), len(unit)):
+        found.append(_nearest_of(unit, start, start + n_rows, depth))
+        start += n_rows
+    return np.concatenate(found)
+
+
+def _nearest_of(
+    unit: Float[np.ndarray, "row feature"], start: int, stop: int, depth: int
+) -> Int[np.ndarray, "query neighbour"]:
+    """The nearest other rows of some rows, nearest first; ties in order of the names."""
+    cosines = np.round(unit[start:stop] @ unit.T, N_DIGITS)
+    cosines[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+    nearest = np.sort(np.argpartition(-cosines, depth - 1, axis=1)[:, :depth], axis=1)
+    order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(nearest, order, axis=1)

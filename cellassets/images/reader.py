@@ -1,0 +1,205 @@
+"""Reading sites back: any sites of an experiment, in any order, or block after block with threads ahead.
+
+Every index and every site is checked against the checksum that was stored with it. Bytes come by ranges, so a store
+in a bucket is read like one on disk. A reader holds no open file, can be used by many threads and be sent to worker
+processes.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Integer, UInt8
+from upath import UPath
+
+from cellassets.errors import ArtifactMissing, CorruptArtifact
+from cellassets.images.pipeline import in_order
+from cellassets.images.spec import CRC_BYTES, PlateSpec, as_positions, checksum_of, decode_site
+from cellassets.storage.artifact import Record, is_local
+from cellassets.storage.lake import Lake
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import SITES, WELLS
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentStore:
+    """The repacked images of one experiment, as one row of sites.
+
+    Attributes:
+        experiment_id: the experiment.
+        fingerprint: what the store was made from.
+        sites: SITES table; row i is what index i reads.
+        wells: WELLS table of the experiment.
+        channel_names: stains, in the order of the channels.
+    """
+
+    experiment_id: str
+    fingerprint: str
+    sites: pl.DataFrame
+    wells: pl.DataFrame
+    channel_names: tuple[str, ...]
+    _folder: UPath
+    _plates: tuple[PlateSpec, ...]
+    _shard_bytes: dict[str, int]
+    _indices: dict[str, Integer[np.ndarray, "site 2"]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, lake: Lake, experiment_id: str, expected_fingerprint: str | None = None) -> "ExperimentStore":
+        """Returns the reader of an experiment's store.
+
+        Args:
+            lake: where it is.
+            experiment_id: the experiment.
+            expected_fingerprint: what the caller needs it to be made from, where that matters.
+
+        Raises:
+            ArtifactMissing: the experiment is not packed.
+            StaleArtifact: it was packed from something else.
+            CorruptArtifact: its tables do not agree with each other.
+        """
+        artifact = lake.plate_store(experiment_id)
+        record = artifact.record(expected_fingerprint)
+        description = json.loads(artifact.path("store.json", record).read_bytes())
+        store = cls(
+            experiment_id=experiment_id,
+            fingerprint=record.fingerprint,
+            sites=read_table(artifact.path("sites.parquet", record), SITES),
+            wells=read_table(artifact.path("wells.parquet", record), WELLS),
+            channel_names=tuple(description["channel_names"]),
+            _folder=artifact.folder(record.fingerprint),
+            _plates=tuple(PlateSpec.model_validate(plate) for plate in description["plates"]),
+            _shard_bytes=_shard_bytes(record),
+        )
+        store._check()
+        return store
+
+    @property
+    def n_sites(self) -> int:
+        """Sites of all plates."""
+        return self.sites.height
+
+    @property
+    def n_channels(self) -> int:
+        """Images a site."""
+        return self._plates[0].n_channels
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels an image."""
+        return self._plates[0].height
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels an image."""
+        return self._plates[0].width
+
+    def read(self, indices: Sequence[int] | Integer[np.ndarray, "site"]) -> UInt8[np.ndarray, "site channel y x"]:
+        """Returns the pixels of sites, in the order asked for.
+
+        Args:
+            indices: rows of `sites`, in any order.
+
+        Raises:
+            IndexError: there is no such row.
+            CorruptArtifact: a shard is damaged; names the shard and the site.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        outside = wanted[(wanted < 0) | (wanted >= self.n_sites)]
+        if outside.size:
+            message = f"experiment {self.experiment_id} has sites 0 to {self.n_sites - 1}; asked for {outside[0]}"
+            raise IndexError(message)
+        images = np.empty((len(wanted), *self._plates[0].site_shape), dtype=self._plates[0].dtype)
+        starts = np.cumsum([0, *(plate.n_sites for plate in self._plates)])
+        plate_of = np.searchsorted(starts, wanted, side="right") - 1
+        row_of = wanted - starts[plate_of]
+        for number in np.unique(plate_of):
+            plate = self._plates[number]
+            shard_of = row_of // plate.shard_sites
+            for shard in np.unique(shard_of[plate_of == number]):
+                places = np.flatnonzero((plate_of == number) & (shard_of == shard))
+                self._read_shard(plate, int(shard), row_of[places] % plate.shard_sites, images, places)
+        return images
+
+    def blocks(
+        self,
+        n_sites_per_block: int,
+        *,
+        indices: Sequence[int] | Integer[np.ndarray, "site"] | None = None,
+        n_threads: int = 2,
+        n_ahead: int = 2,
+    ) -> Iterator[tuple[Integer[np.ndarray, "site"], UInt8[np.ndarray, "site channel y x"]]]:
+        """Yields indices and pixels of consecutive sites, decoded by threads ahead of the caller.
+
+        Args:
+            n_sites_per_block: sites a block; the last one may be smaller.
+            indices: which rows of `sites`, in which order; all by default.
+            n_threads: threads that read and decode.
+            n_ahead: blocks that may wait for the caller.
+        """
+        wanted = np.arange(self.n_sites) if indices is None else np.asarray(indices, dtype=np.int64)
+        blocks = [wanted[start : start + n_sites_per_block] for start in range(0, len(wanted), n_sites_per_block)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            yield from in_order(pool, self.read, blocks, n_ahead=n_ahead)
+
+    def _read_shard(
+        self,
+        plate: PlateSpec,
+        shard: int,
+        rows: Integer[np.ndarray, "site"],
+        images: UInt8[np.ndarray, "all channel y x"],
+        places: Integer[np.ndarray, "site"],
+    ) -> None:
+        """Decodes rows of one shard into `images[places]`."""
+        name = plate.shard_name(shard)
+        positions = self._positions(plate, name)[rows]
+        if (positions[:, 1] < 0).any():
+            message = f"{self._folder / name}: row {rows[positions[:, 1] < 0][0]} is in sites.parquet and not packed"
+            raise CorruptArtifact(message)
+        chunks = _read_ranges(self._folder / name, positions)
+        for place, row, chunk in zip(places, rows, chunks, strict=True):
+            decode_site(chunk, images[place], source=f"{self._folder / name}, row {row}")
+
+    def _positions(self, plate: PlateSpec, name: str) -> Integer[np.ndarray, "site 2"]:
+        """Offset and length of every chunk in a shard, read and checked once."""
+        known = self._indices.get(name)
+        if known is not None:
+            return known
+        path, end = self._folder / name, self._shard_bytes[name]
+        span = np.array([[end - plate.index_bytes, plate.index_bytes]])
+        (content,) = _read_ranges(path, span)
+        table, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
+        if len(content) != plate.index_bytes or checksum_of(table) != checksum:
+            message = f"{path}: damaged index at byte {end - plate.index_bytes}; delete its record.json and pack again"
+            raise CorruptArtifact(message)
+        positions = as_positions(np.frombuffer(table, dtype="<u8").reshape(plate.shard_sites, 2))
+        self._indices[name] = positions
+        return positions
+
+    def _check(self) -> None:
+        expected = [(plate.plate_id, row) for plate in self._plates for row in range(plate.n_sites)]
+        shapes = {(plate.site_shape, plate.dtype) for plate in self._plates}
+        if self.sites.select("plate_id", "row_index").rows() != expected or len(shapes) != 1:
+            message = f"{self._folder}: sites.parquet and store.json disagree, or plates differ in shape; pack again"
+            raise CorruptArtifact(message)
+
+
+def _shard_bytes(record: Record) -> dict[str, int]:
+    return {entry.name: entry.n_bytes for entry in record.files if ".zarr/c/" in entry.name}
+
+
+def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list[bytes]:
+    """Returns the bytes at (offset, length) pairs of a file."""
+    try:
+        if is_local(path):
+            with Path(path.path).open("rb", buffering=0) as stream:
+                return [os.pread(stream.fileno(), int(length), int(offset)) for offset, length in positions]
+        ends = positions.sum(axis=1).tolist()
+        return list(path.fs.cat_ranges([path.path] * len(ends), positions[:, 0].tolist(), ends, on_error="raise"))
+    except FileNotFoundError as error:
+        message = f"{path}: in the commit record and not there; delete its record.json and pack again"
+        raise ArtifactMissing(message) from error

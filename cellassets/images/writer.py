@@ -1,0 +1,168 @@
+"""One shard after the other: images decoded, checked against the manifest, compressed, appended, published.
+
+Memory holds a few sites, whatever the plate's size. A shard becomes visible whole; beside it lies a note of its
+checksum and its sites' statistics, by which a run that was cut off finds it again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+from jaxtyping import Float32, Shaped
+from pydantic import ValidationError
+from upath import UPath
+
+from cellassets.configuration import Parameters
+from cellassets.errors import CorruptArtifact, ImageError
+from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
+from cellassets.screens.codecs import decode_png
+from cellassets.screens.layout import image_path
+from cellassets.storage.artifact import FileEntry, atomic_write, describe_file, write_bytes
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image to pack, as the manifest has it."""
+
+    path: str
+    n_bytes: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class SourceSite:
+    """One site to pack: where it is from, and its images in the order of the channels."""
+
+    well_id: str
+    site_index: int
+    images: tuple[SourceImage, ...]
+
+
+class SiteNote(Parameters):
+    """One packed site: mean and standard deviation a channel, in grey levels."""
+
+    well_id: str
+    site_index: int
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+
+
+class ShardNote(Parameters):
+    """One published shard: its file and its sites, in their order."""
+
+    file: FileEntry
+    sites: tuple[SiteNote, ...]
+
+
+def find_shard(folder: UPath, plate: PlateSpec, shard: int) -> ShardNote | None:
+    """Returns the note of a shard that an earlier run finished and that is still whole; None where there is none."""
+    try:
+        note = ShardNote.model_validate_json(_note_path(folder, plate, shard).read_bytes())
+        found = describe_file(folder / note.file.name, note.file.name)
+    except (FileNotFoundError, ValidationError, CorruptArtifact):
+        return None
+    return note if found == note.file else None
+
+
+def write_shard(
+    folder: UPath,
+    plate: PlateSpec,
+    shard: int,
+    *,
+    sites: Iterable["PackedSite"],
+) -> ShardNote:
+    """Returns the note of a shard after publishing it.
+
+    Args:
+        folder: the experiment's folder in the store.
+        plate: shape of the plate's array.
+        shard: its number.
+        sites: its sites in their order, packed as they are asked for.
+    """
+    name = plate.shard_name(shard)
+    index = empty_index(plate.shard_sites)
+    notes, offset, checksum = [], 0, google_crc32c.Checksum()
+    with atomic_write(folder / name) as stream:
+        for row, packed in enumerate(sites):
+            _append(stream, checksum, packed.content)
+            index[row] = offset, len(packed.content)
+            offset += len(packed.content)
+            notes.append(
+                SiteNote(
+                    well_id=packed.site.well_id,
+                    site_index=packed.site.site_index,
+                    channel_mean=tuple(packed.channel_mean.tolist()),
+                    channel_std=tuple(packed.channel_std.tolist()),
+                )
+            )
+        table = index.tobytes()
+        _append(stream, checksum, table + checksum_of(table))
+    entry = FileEntry(name=name, n_bytes=offset + plate.index_bytes, crc32c=int.from_bytes(checksum.digest(), "big"))
+    note = ShardNote(file=entry, sites=tuple(notes))
+    write_bytes(_note_path(folder, plate, shard), note.model_dump_json().encode())
+    return note
+
+
+@dataclass(frozen=True)
+class PackedSite:
+    """One site compressed, with its statistics in grey levels."""
+
+    site: SourceSite
+    content: bytes
+    channel_mean: Float32[np.ndarray, "channel"]
+    channel_std: Float32[np.ndarray, "channel"]
+
+
+def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int) -> Iterator[PackedSite]:
+    """Yields sites, read from their image files and compressed, through one buffer.
+
+    Raises:
+        ImageError: a file is not the one that the manifest was made from, or cannot be decoded.
+    """
+    images = np.empty(plate.site_shape, dtype=plate.dtype)
+    for site in sites:
+        for channel, image in enumerate(site.images):
+            read_image(source, image, out=images[channel])
+        mean, std = channel_statistics(images)
+        yield PackedSite(site, encode_site(images, level), mean, std)
+
+
+def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
+    """Writes the pixels of one image into `out`, after checking its file against size and checksum of the manifest."""
+    path = image_path(source, image.path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: in the manifest and cannot be read now ({error}); land the experiment again"
+        raise ImageError(message) from error
+    if len(content) != image.n_bytes or google_crc32c.value(content) != image.crc32c:
+        message = (
+            f"{path}: {len(content)} bytes, changed since it was checked with {image.n_bytes}; materialise raw_plates "
+            "again"
+        )
+        raise ImageError(message)
+    decode_png(content, source=str(path), out=out)
+
+
+def channel_statistics(
+    images: Shaped[np.ndarray, "channel y x"],
+) -> tuple[Float32[np.ndarray, "channel"], Float32[np.ndarray, "channel"]]:
+    """Returns mean and standard deviation of the pixels of each channel, in grey levels."""
+    mean = images.sum(axis=2, dtype=np.uint32).mean(axis=1) / images.shape[2]
+    std = np.empty(len(images), np.float32)
+    centred = np.empty(images[0].size, np.float32)
+    for channel, image in enumerate(images):
+        np.subtract(image.ravel(), np.float32(mean[channel]), out=centred)
+        std[channel] = np.sqrt(np.dot(centred, centred) / centred.size)
+    return mean.astype(np.float32), std
+
+
+def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes) -> None:
+    stream.write(content)
+    checksum.update(content)
+
+
+def _note_path(folder: UPath, plate: PlateSpec, shard: int) -> UPath:
+    return folder / f"{plate.plate_id}.shards" / f"{shard:05d}.json"

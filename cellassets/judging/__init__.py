@@ -1,0 +1,1 @@
+"""Models compared with one another: paired differences, leaderboard, production gate."""

@@ -1,0 +1,176 @@
+"""The production gate: may a candidate replace the champion? Pure: scores in, a decision with its numbers out.
+
+A candidate must be better on the deciding benchmark and not worse on any guarded one, in paired comparisons on the same
+perturbations. Who asks, and what follows, is in `cellassets.judging.production`.
+
+Every comparison must be passed, so a correction over them can only be needed where a pass is what chance may give: the
+deciding ones are corrected among each other. A guard is passed unless a loss is found; corrected over many guards,
+every one of them would let more through.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.configuration import Parameters
+from cellassets.judging.comparison import compare_models
+from cellassets.statistics.permutation import least_p_value
+from cellassets.tables.schemas import GATE
+
+Pair = tuple[str, str]  # benchmark, dataset
+
+
+class Guard(Parameters):
+    """A benchmark on which the candidate must not be worse.
+
+    Worse is a loss with p at most `alpha`; and, where `margin` is given, a loss of more than that cannot be ruled out
+    (the lower end of the difference's 95% interval lies beyond it). The margin is in the units of the benchmark's
+    headline.
+    """
+
+    benchmark_name: str
+    margin: float | None = Field(default=None, ge=0)
+
+
+class GatePolicy(Parameters):
+    """What a candidate must show.
+
+    `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`; `guarded` are those that
+    it must not be worse on, on all of `datasets` (None: the deciding ones, and every one that the champion was judged
+    on by that benchmark). `alpha` bounds the q-values of deciding comparisons (Benjamini and Hochberg), and the
+    p-values of guarded ones.
+    """
+
+    deciding: str = "known_relationships"
+    deciding_datasets: tuple[str, ...] = Field(min_length=1)
+    guarded: tuple[Guard, ...] = ()
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "GatePolicy":
+        names = [guard.benchmark_name for guard in self.guarded]
+        unknown = sorted({self.deciding, *names} - set(BENCHMARKS))
+        if unknown:
+            message = f"no benchmarks {unknown}; there are {sorted(BENCHMARKS)}"
+            raise ValueError(message)
+        if len(set(names)) < len(names) or self.deciding in names:
+            message = "each benchmark once: the deciding one is no guard, and a guard is named once"
+            raise ValueError(message)
+        if not BENCHMARKS[self.deciding].is_higher_better:
+            message = f"{self.deciding} measures a defect (lower is better); it can be guarded, and not decide"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate found: a GATE row a comparison that was asked for, and whether all of them are passed."""
+
+    comparisons: pl.DataFrame
+    is_passed: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, object]]) -> "Decision":
+        """Returns the decision that these GATE rows make; columns that one lacks are null."""
+        table = pl.DataFrame(rows, schema=GATE.empty().schema)
+        return cls(GATE.conform(table, source="gate"), all(row["is_passed"] for row in rows))
+
+    @property
+    def reasons(self) -> list[str]:
+        """What stands against the candidate, a sentence a comparison; empty where it passed."""
+        return self.comparisons.filter(~pl.col("is_passed"))["verdict"].to_list()
+
+
+def judge_candidate(
+    scores: pl.DataFrame,
+    policy: GatePolicy,
+    *,
+    candidate: str,
+    champion: str,
+    champion_judged_on: Collection[Pair],
+    does_not_apply: Collection[Pair] = (),
+) -> Decision:
+    """Returns whether a candidate may replace the champion.
+
+    Args:
+        scores: SCORES rows of both models, by the protocols of now.
+        policy: what must be shown.
+        candidate: a model_key.
+        champion: another model_key.
+        champion_judged_on: benchmark and dataset of all scores that the champion has, stale ones too: there guards ask.
+        does_not_apply: benchmark and dataset where neither model has anything to be judged on; no guard asks there.
+    """
+    deciding = [(policy.deciding, dataset) for dataset in policy.deciding_datasets]
+    guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
+    ours = scores.filter(pl.col("model_key").is_in([candidate, champion]))
+    rows = []
+    for role, pairs in (("deciding", deciding), ("guarded", guarded)):
+        wanted = pl.DataFrame(pairs, schema={"benchmark_name": pl.String, "dataset_id": pl.String}, orient="row")
+        found = compare_models(ours.join(wanted, on=wanted.columns, how="semi"))
+        by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
+        rows += [_row(role, pair, by_pair.get(pair), policy, candidate) for pair in pairs]
+    return Decision.of(rows)
+
+
+def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[Pair]:
+    """Benchmark and dataset of every guarded comparison."""
+    return [
+        (guard.benchmark_name, dataset)
+        for guard in policy.guarded
+        for dataset in policy.datasets
+        or sorted({*policy.deciding_datasets, *(on for name, on in champion_judged_on if name == guard.benchmark_name)})
+    ]
+
+
+def _row(
+    role: str, pair: Pair, found: dict[str, object] | None, policy: GatePolicy, candidate: str
+) -> dict[str, object]:
+    """One comparison, seen from the candidate: positive differences are gains."""
+    benchmark_name, dataset_id = pair
+    margin = next((guard.margin for guard in policy.guarded if guard.benchmark_name == benchmark_name), None)
+    shared = {"role": role, "benchmark_name": benchmark_name, "dataset_id": dataset_id, "margin": margin}
+    if found is None:
+        reason = (
+            f"{benchmark_name} on {dataset_id}: no scores that can be compared; backfill the benchmark, or name the "
+            "`datasets` that guards ask about"
+        )
+        return {**shared, "is_passed": False, "verdict": reason}
+    gain, low, high = _gain(found, candidate, is_higher_better=BENCHMARKS[benchmark_name].is_higher_better)
+    p_value, q_value = float(str(found["p_value"])), float(str(found["q_value"]))
+    if role == "deciding":
+        is_passed, verdict = _is_better(gain, is_significant=q_value <= policy.alpha)
+        chance = f"q = {q_value:.2g}"
+    else:
+        can_be_seen = least_p_value(int(str(found["n_free"]))) <= policy.alpha
+        is_passed, verdict = (
+            _is_not_worse(gain, low, margin, is_significant=p_value <= policy.alpha)
+            if can_be_seen
+            else (False, "too few units for any loss to be seen; guard something else")
+        )
+        chance = f"p = {p_value:.2g}"
+    text = f"{benchmark_name} on {dataset_id}: {verdict} (gain {gain:+.4f}, {low:+.4f} to {high:+.4f}, {chance})"
+    numbers = {"gain": gain, "interval_low": low, "interval_high": high, "p_value": p_value, "q_value": q_value}
+    return {**shared, **numbers, "n_pairs": found["n_pairs"], "is_passed": is_passed, "verdict": text}
+
+
+def _gain(row: dict[str, object], candidate: str, *, is_higher_better: bool) -> tuple[float, float, float]:
+    """Difference and interval with the sign that makes more of it better for the candidate."""
+    sign = 1 if (row["model_key_a"] == candidate) == is_higher_better else -1
+    ends = sorted(sign * float(str(row[name])) for name in ("interval_low", "interval_high"))
+    return sign * float(str(row["difference"])), ends[0], ends[1]
+
+
+def _is_better(gain: float, *, is_significant: bool) -> tuple[bool, str]:
+    return (True, "better") if is_significant and gain > 0 else (False, "not shown to be better")
+
+
+def _is_not_worse(gain: float, low: float, margin: float | None, *, is_significant: bool) -> tuple[bool, str]:
+    if is_significant and gain < 0:
+        return False, "worse"
+    if margin is not None and low < -margin:
+        return False, f"a loss of more than {margin:g} cannot be ruled out"
+    return True, "not worse"

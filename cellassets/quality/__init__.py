@@ -1,0 +1,1 @@
+"""Quality of sites: measures, flags and pictures."""

@@ -1,0 +1,144 @@
+"""What a site is worth: measures of one site's images, and flags against its own plate's distribution.
+
+Pure functions of pixels and tables; `cellassets.quality.inspect` runs them over an experiment. Biology is not flagged:
+a site with few cells stays, one with none does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Integer, UInt
+from pydantic import Field
+
+from cellassets.configuration import Parameters
+from cellassets.quality.nuclei import find_nuclei, usual_diameter
+
+N_SPECTRUM_BINS = 16
+SPECTRUM_RANGE = (0.02, 0.4)
+BACKGROUND_PERCENTILE = 5
+N_TILES = 8
+NORMAL_MAD = 1.4826
+
+
+class QualityParameters(Parameters):
+    """How sites are measured and when they are flagged.
+
+    `nucleus_channel` is 0-based. A measure is out of line beyond `max_robust_z` robust standard deviations from its
+    plate's median; `min_scale` is the smallest standard deviation a measure is taken to have (of the background: of its
+    logarithm), so that a very even plate does not flag its own noise, nor crowded sites on a sparse one.
+    """
+
+    nucleus_channel: int = Field(default=0, ge=0)
+    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="null: a twelfth of the image's side")
+    min_nuclei: int = Field(default=1, ge=0)
+    max_robust_z: float = Field(default=6.0, gt=0)
+    max_saturation_frac: float = Field(default=0.05, gt=0, le=1)
+    min_scale: Mapping[str, float] = Field(
+        default={"focus": 0.1, "saturation_frac": 0.01, "background": 0.25, "illumination": 0.03}
+    )
+
+
+@dataclass(frozen=True)
+class SiteQuality:
+    """Measures of one site; columns of the QUALITY table."""
+
+    focus: float
+    saturation_frac: float
+    background: float
+    illumination: float
+    n_nuclei: int
+
+
+def measure_site(images: UInt[np.ndarray, "channel y x"], parameters: QualityParameters) -> SiteQuality:
+    """Returns the quality measures of one site."""
+    nuclei = images[parameters.nucleus_channel]
+    diameter = parameters.nucleus_diameter_px or usual_diameter(nuclei)
+    top = np.iinfo(images.dtype).max
+    pixels = images.reshape(len(images), -1)
+    return SiteQuality(
+        focus=power_slope(nuclei),
+        saturation_frac=float((pixels == top).mean(axis=1).max()),
+        background=float(np.percentile(pixels, BACKGROUND_PERCENTILE, axis=1).mean()),
+        illumination=float(np.mean([illumination_cv(image) for image in images])),
+        n_nuclei=len(find_nuclei(nuclei, diameter).centres),
+    )
+
+
+def power_slope(image: UInt[np.ndarray, "y x"]) -> float:
+    """Returns the slope of log power over log frequency; the lower, the blurrier.
+
+    The mean is taken out and a Hann window laid over the image, power is averaged over rings of equal width in log
+    frequency between 0.02 and 0.4 cycles a pixel. An image without contrast gives -10.
+
+    Source: Field and Brady (1997), Vision Research 37:3367; for microscopy Bray et al. (2012), J Biomol Screen 17:266.
+    """
+    pixels = image.astype(np.float32)
+    pixels -= pixels.mean()
+    height, width = pixels.shape
+    pixels *= np.hanning(height)[:, None].astype(np.float32) * np.hanning(width)[None].astype(np.float32)
+    power = np.abs(np.fft.rfft2(pixels)) ** 2
+    ring, centres = _rings(height, width)
+    totals = np.bincount(ring.ravel(), power.ravel(), minlength=N_SPECTRUM_BINS + 1)[:N_SPECTRUM_BINS]
+    counts = np.bincount(ring.ravel(), minlength=N_SPECTRUM_BINS + 1)[:N_SPECTRUM_BINS]
+    is_used = (counts > 0) & (totals > 0)
+    if is_used.sum() < 3:
+        return -10.0
+    slope = np.polyfit(centres[is_used], np.log(totals[is_used] / counts[is_used]), 1)[0]
+    return float(slope)
+
+
+def illumination_cv(image: UInt[np.ndarray, "y x"]) -> float:
+    """Returns the coefficient of variation of the background: the 20th percentile in 8 by 8 tiles."""
+    height, width = (side - side % N_TILES for side in image.shape)
+    tiles = image[:height, :width].reshape(N_TILES, height // N_TILES, N_TILES, width // N_TILES)
+    field = np.percentile(tiles.transpose(0, 2, 1, 3).reshape(N_TILES, N_TILES, -1), 20, axis=2)
+    return float(field.std() / max(field.mean(), 1.0))
+
+
+def flag_sites(measures: pl.DataFrame, parameters: QualityParameters) -> pl.DataFrame:
+    """Returns the table with `is_flagged` and `flag_reason` from its measures, plate by plate.
+
+    Blur, light and background are judged by robust z within the plate: distance from the median over 1.4826 times the
+    median absolute deviation. Saturation and missing cells also have limits of their own, since a whole plate can be
+    lost to them.
+    """
+    judged = {name: pl.col(name) for name in parameters.min_scale} | {"background": pl.col("background").log1p()}
+    z = {name: _robust_z(value, parameters.min_scale[name]) for name, value in judged.items()}
+    limit = parameters.max_robust_z
+    reasons = {
+        "out of focus": z["focus"] < -limit,
+        "saturated": (z["saturation_frac"] > limit) | (pl.col("saturation_frac") > parameters.max_saturation_frac),
+        "background": z["background"].abs() > limit,
+        "uneven illumination": z["illumination"] > limit,
+        "no cells": pl.col("n_nuclei") < parameters.min_nuclei,
+    }
+    named = pl.concat_str(
+        [pl.when(is_bad).then(pl.lit(name)) for name, is_bad in reasons.items()], separator=";", ignore_nulls=True
+    )
+    flagged = measures.with_columns(named.alias("flag_reason"))
+    return flagged.with_columns(
+        (pl.col("flag_reason") != "").alias("is_flagged"),
+        pl.when(pl.col("flag_reason") == "").then(None).otherwise("flag_reason").alias("flag_reason"),
+    )
+
+
+def quality_row(site: SiteQuality) -> dict[str, float | int]:
+    """Returns the measures by the names of their columns."""
+    return asdict(site)
+
+
+def _robust_z(value: pl.Expr, min_scale: float) -> pl.Expr:
+    centre = value.median().over("plate_id")
+    spread = NORMAL_MAD * (value - centre).abs().median().over("plate_id")
+    return (value - centre) / pl.max_horizontal(spread, pl.lit(min_scale))
+
+
+def _rings(height: int, width: int) -> tuple[Integer[np.ndarray, "y half_x"], Float[np.ndarray, "ring"]]:
+    """Ring number of every frequency (the last one: unused), and the log frequency of the rings' centres."""
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    edges = np.geomspace(*SPECTRUM_RANGE, N_SPECTRUM_BINS + 1)
+    ring = np.searchsorted(edges, frequency, side="right") - 1
+    ring[(ring < 0) | (ring >= N_SPECTRUM_BINS)] = N_SPECTRUM_BINS
+    return ring, (np.log(edges[1:]) + np.log(edges[:-1])) / 2

@@ -1,0 +1,184 @@
+"""RxRx1's layout on disk: `<experiment>/Plate<n>/<well>_s<site>_w<channel>.png` and `metadata.csv`.
+
+Lists files and reads the metadata table; what is inside the images is `cellassets.screens.manifest`'s business. Further
+layouts are further modules that answer the same two questions.
+"""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+from upath import UPath
+
+from cellassets.errors import LayoutError
+from cellassets.fingerprint import KEY_PATTERN
+from cellassets.screens.landing import MARKER, METADATA
+from cellassets.screens.well import normalise_well
+from cellassets.storage.lake import resolve_below
+
+IMAGE_NAME = re.compile(r"(?P<well>[^_]+)_s(?P<site>[0-9]+)_w(?P<channel>[0-9]+)\.png")
+PLATE_NAME = re.compile(r"Plate[0-9]+")
+REQUIRED = ("cell_type", "experiment", "plate", "well", "site", "well_type", "sirna")
+OPTIONAL = ("perturbation_kind", "gene_symbol", "guide_id", "compound_id", "concentration_um")
+CONTROL_KINDS = {
+    "treatment": None,
+    "positive_control": "positive",
+    "negative_control": "negative",
+    "untreated": "untreated",
+}
+KINDS = ("gene", "compound", "control")
+PAIR_SEPARATOR = "|"  # in the names of pairs of genes that scores carry
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image file, by its name. `site_index` and `channel_index` are 1-based; `path` is below the experiment."""
+
+    plate_id: str
+    well_id: str
+    site_index: int
+    channel_index: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in an experiment's folder: its images, and files with a reason why they are none of them."""
+
+    images: list[ImageFile]
+    others: list[tuple[str, str]]
+
+
+def list_images(folder: UPath) -> Listing:
+    """Returns the images in an experiment's folder, in the order of plate, well, site and channel.
+
+    Raises:
+        LayoutError: the folder is not there or has no plate folder.
+    """
+    if not folder.is_dir():
+        message = f"{folder}: no such folder in the landing zone"
+        raise LayoutError(message)
+    listing = Listing([], [])
+    plates = [child for child in folder.iterdir() if child.is_dir() and PLATE_NAME.fullmatch(child.name)]
+    if not plates:
+        message = f"{folder}: no folder Plate1, Plate2, ...; expected RxRx1's layout, a folder a plate"
+        raise LayoutError(message)
+    for child in folder.iterdir():
+        if child not in plates and child.name not in (MARKER, METADATA):
+            listing.others.append((child.name, "neither a plate folder nor metadata.csv"))
+    for plate in plates:
+        for path in plate.iterdir():
+            _sort_in(listing, plate.name, path.name)
+    listing.images.sort(key=lambda image: (image.plate_id, image.well_id, image.site_index, image.channel_index))
+    listing.others.sort()
+    return listing
+
+
+def _sort_in(listing: Listing, plate_id: str, name: str) -> None:
+    path = f"{plate_id}/{name}"
+    match = IMAGE_NAME.fullmatch(name)
+    if match is None:
+        listing.others.append((path, "expected <well>_s<site>_w<channel>.png"))
+        return
+    try:
+        well_id = normalise_well(match["well"])
+    except LayoutError as error:
+        listing.others.append((path, str(error)))
+        return
+    listing.images.append(ImageFile(plate_id, well_id, int(match["site"]), int(match["channel"]), path))
+
+
+def image_path(folder: UPath, relative: str) -> UPath:
+    """Returns the path of an image of an experiment; one that leaves its folder is refused."""
+    return resolve_below(folder, relative)
+
+
+def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
+    """Returns a row a site that the metadata names: plate, well, site and the columns of a WELLS table.
+
+    The table is `<experiment>/metadata.csv`, or `metadata.csv` beside the experiments' folders. Columns beyond RxRx1's
+    (perturbation_kind, gene_symbol, guide_id, compound_id, concentration_um) are used where they are there; without
+    them a treatment is a gene knocked down by the guide in `sirna`, whose symbol is not known.
+
+    Raises:
+        LayoutError: no table, a column is missing, or a cell cannot be read; names the file, the line and the column.
+    """
+    path = landing / experiment_id / METADATA
+    path = path if path.exists() else landing / METADATA
+    try:
+        table = pl.read_csv(path.read_bytes(), infer_schema=False)
+    except FileNotFoundError as error:
+        message = f"{landing / experiment_id / METADATA}: missing; expected RxRx1's columns {', '.join(REQUIRED)}"
+        raise LayoutError(message) from error
+    except pl.exceptions.PolarsError as error:
+        message = f"{path}: not a CSV table ({error})"
+        raise LayoutError(message) from error
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        message = f"{path}: lacks the columns {missing}, has {table.columns}"
+        raise LayoutError(message)
+    lines = table.with_row_index("line", offset=2)
+    _refuse(lines, pl.col("experiment").fill_null("").str.strip_chars() == "", str(path), "experiment: an empty cell")
+    rows = lines.filter(pl.col("experiment") == experiment_id)
+    if rows.is_empty():
+        found = sorted(table["experiment"].unique().drop_nulls().to_list())[:5]
+        message = f"{path}: no row of experiment {experiment_id}; it has {found}"
+        raise LayoutError(message)
+    return _typed(rows, str(path))
+
+
+def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
+    for name in OPTIONAL:
+        if name not in rows.columns:
+            rows = rows.with_columns(pl.lit(None, dtype=pl.String).alias(name))
+    rows = rows.with_columns(
+        pl.when(pl.col(name).str.strip_chars() == "").then(None).otherwise(pl.col(name)).alias(name)
+        for name in (*REQUIRED, *OPTIONAL)
+    )
+    _refuse(
+        rows,
+        pl.any_horizontal(pl.col(name).is_null() for name in REQUIRED),
+        source,
+        "an empty cell in a required column",
+    )
+    _refuse(rows, ~pl.col("plate").str.contains(r"^[0-9]+$"), source, "plate: expected a number")
+    _refuse(rows, ~pl.col("site").str.contains(r"^[1-9][0-9]*$"), source, "site: expected a number from 1")
+    _refuse(rows, ~pl.col("well_type").is_in(list(CONTROL_KINDS)), source, f"well_type: expected {list(CONTROL_KINDS)}")
+    _refuse(rows, ~pl.col("perturbation_kind").is_in(KINDS), source, f"perturbation_kind: expected {list(KINDS)}")
+    cell_type = pl.col("cell_type").str
+    is_key = cell_type.contains(f"^(?:{KEY_PATTERN.pattern})$") & ~cell_type.contains("..", literal=True)
+    _refuse(rows, ~is_key, source, "cell_type: names a data set, so letters, digits, '_', '-' and single '.' only")
+    for name in ("sirna", "gene_symbol"):
+        is_bad = pl.col(name).str.contains(PAIR_SEPARATOR, literal=True)
+        _refuse(rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another sign")
+    concentration = pl.col("concentration_um").cast(pl.Float64, strict=False)
+    is_bad = pl.col("concentration_um").is_not_null() & (concentration.is_null() | (concentration < 0))
+    _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0")
+    is_control = pl.col("well_type") != "treatment"
+    has_kinds = rows["perturbation_kind"].is_not_null().any()
+    kind = pl.coalesce("perturbation_kind", pl.lit("gene"))
+    return rows.select(
+        pl.col("experiment").alias("experiment_id"),
+        ("Plate" + pl.col("plate")).alias("plate_id"),
+        pl.col("well").alias("well_id"),
+        pl.col("site").cast(pl.Int32).alias("site_index"),
+        "cell_type",
+        pl.col("sirna").alias("perturbation_id"),
+        pl.when(is_control).then(pl.lit("control")).otherwise(kind).alias("perturbation_kind"),
+        "gene_symbol",
+        pl.when(is_control).then("guide_id").otherwise("guide_id" if has_kinds else "sirna").alias("guide_id"),
+        "compound_id",
+        concentration,
+        pl.col("well_type").replace_strict(CONTROL_KINDS, return_dtype=pl.String).alias("control_kind"),
+        "line",
+    )
+
+
+def _refuse(rows: pl.DataFrame, is_bad: pl.Expr, source: str, what: str) -> None:
+    """Raises a LayoutError that names the first line for which a condition holds."""
+    bad = rows.filter(is_bad)
+    if bad.height:
+        first = bad.row(0, named=True)
+        shown = {name: first[name] for name in (*REQUIRED, *OPTIONAL) if name in first}
+        message = f"{source}, line {first['line']}: {what}; found {shown} ({bad.height} such lines)"
+        raise LayoutError(message)

@@ -1,0 +1,232 @@
+"""The manifest of an experiment: what its metadata promises against what lies there, and every difference by name.
+
+Comes from a landing folder; nothing is written here. `cellassets.screens.ingest` publishes it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import polars as pl
+from upath import UPath
+
+from cellassets.errors import LayoutError
+from cellassets.progress import Progress, no_progress
+from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
+from cellassets.screens.layout import ImageFile, list_images, read_metadata
+from cellassets.screens.policy import IngestPolicy
+from cellassets.screens.scan import ScannedImage, scan_images, usual_form
+from cellassets.screens.well import infer_geometry, normalise_well, well_place
+from cellassets.tables.schemas import IMAGES, WELLS
+
+N_THREADS = 4
+Site = tuple[str, str, int]
+WELL_COLUMNS = [name for name in WELLS.names if name not in ("experiment_id", "plate_id", "well_id")]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Images, wells and findings of one experiment, and what it loses.
+
+    `n_sites` are the sites of the wells that are kept, `n_dropped` those of them that are lost; `n_sites_named` counts
+    the metadata's sites, those of dropped wells too.
+    """
+
+    images: pl.DataFrame
+    wells: pl.DataFrame
+    findings: pl.DataFrame
+    n_sites: int
+    n_dropped: int
+    n_sites_named: int
+
+
+def build_manifest(
+    landing: UPath, experiment_id: str, *, policy: IngestPolicy, progress: Progress = no_progress
+) -> Manifest:
+    """Returns the manifest of an experiment in the landing zone; every image is read and decoded once.
+
+    Args:
+        landing: folder or URL that holds the experiment's folder.
+        experiment_id: its name.
+        policy: what its images and wells have to be.
+        progress: told how many images are checked.
+
+    Raises:
+        LayoutError: the folder or its metadata is not in RxRx1's layout.
+    """
+    check = _Check(experiment_id, policy)
+    named = read_metadata(landing, experiment_id)
+    rows = check.wells_of(named)
+    listing = list_images(landing / experiment_id)
+    for path, reason in listing.others:
+        check.add("unexpected_file", f"{path}: {reason}", "file_ignored", path=path)
+    files = check.expected_files(rows, listing.images)
+    scanned = scan_images(landing / experiment_id, files, n_threads=N_THREADS, progress=progress)
+    check.images(scanned)
+    dropped = check.dropped_sites()
+    return Manifest(
+        images=check.images_table(scanned, dropped),
+        wells=WELLS.conform(rows.unique(["plate_id", "well_id"]).sort("plate_id", "well_id"), source=experiment_id),
+        findings=findings_table(check.findings),
+        n_sites=rows.height,
+        n_dropped=len(dropped),
+        n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
+    )
+
+
+class _Check:
+    """The findings of one experiment while it is checked."""
+
+    def __init__(self, experiment_id: str, policy: IngestPolicy) -> None:
+        self.experiment_id = experiment_id
+        self.policy = policy
+        self.findings: list[Finding] = []
+        self.sites: set[Site] = set()
+
+    def add(
+        self, kind: FindingKind, message: str, consequence: Consequence, *, at: ImageFile | None = None,
+        site: tuple[str, str, int | None] | None = None, path: str | None = None,
+    ) -> None:  # fmt: skip
+        """Notes one finding at a file, at a site or at a path."""
+        plate_id, well_id, site_index = site or (None, None, None)
+        if at is not None:
+            plate_id, well_id, site_index, path = at.plate_id, at.well_id, at.site_index, at.path
+        channel_index = None if at is None else at.channel_index
+        self.findings.append(
+            Finding(kind, self.experiment_id, message, consequence, plate_id, well_id, site_index, channel_index, path)
+        )
+
+    def wells_of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Returns the metadata's sites whose wells are on the plate and described once; the others are findings."""
+        names: dict[str, str | None] = {}
+        for name in rows["well_id"].unique().to_list():
+            try:
+                names[name] = normalise_well(name)
+            except LayoutError:
+                names[name] = None
+        known = [name for name in names.values() if name is not None]
+        n_rows, n_columns = self.policy.n_rows, self.policy.n_columns
+        if n_rows is None or n_columns is None:
+            n_rows, n_columns = infer_geometry(known)
+        on_plate = {
+            name: well_id
+            for name, well_id in names.items()
+            if well_id is not None and well_place(well_id)[0] < n_rows and well_place(well_id)[1] < n_columns
+        }
+        for row in rows.filter(~pl.col("well_id").is_in(list(on_plate))).iter_rows(named=True):
+            message = f"line {row['line']}: well {row['well_id']!r} is not on a plate of {n_rows} x {n_columns}"
+            self.add("unknown_well", message, "well_dropped", site=(row["plate_id"], row["well_id"], row["site_index"]))
+        rows = rows.filter(pl.col("well_id").is_in(list(on_plate)))
+        rows = rows.with_columns(pl.col("well_id").replace_strict(on_plate, return_dtype=pl.String))
+        return self._described_once(rows)
+
+    def _described_once(self, rows: pl.DataFrame) -> pl.DataFrame:
+        place = ["plate_id", "well_id"]
+        kinds = rows.unique([*place, *WELL_COLUMNS]).group_by(place).len().filter(pl.col("len") > 1).sort(place)
+        for plate_id, well_id, n in kinds.rows():
+            message = f"{plate_id} {well_id}: metadata describes this well in {n} different ways; correct its rows"
+            self.add("contradicting_rows", message, "well_dropped", site=(plate_id, well_id, None))
+        rows = rows.join(kinds.select(place), on=place, how="anti")
+        site = [*place, "site_index"]
+        repeated = rows.group_by(site).agg(pl.len(), pl.col("line").max()).filter(pl.col("len") > 1).sort(site)
+        for plate_id, well_id, site_index, n, line in repeated.rows():
+            message = f"{plate_id} {well_id} site {site_index}: named {n} times, last in line {line}; counted once"
+            self.add("contradicting_rows", message, "none", site=(plate_id, well_id, site_index))
+        return rows.unique(site).sort(site)
+
+    def expected_files(self, rows: pl.DataFrame, images: list[ImageFile]) -> list[ImageFile]:
+        """Returns the files of the sites that the metadata names; what is missing, doubled or unnamed is a finding."""
+        self.sites = set(rows.select("plate_id", "well_id", "site_index").rows())
+        by_site: dict[Site, list[ImageFile]] = defaultdict(list)
+        for image in images:
+            by_site[image.plate_id, image.well_id, image.site_index].append(image)
+        for site in sorted(by_site.keys() - self.sites):
+            names = ", ".join(image.path for image in by_site[site][:3])
+            message = f"{_called(site)}: {len(by_site[site])} images and no row in metadata ({names})"
+            self.add("images_without_row", message, "file_ignored", site=site)
+        for site in sorted(self.sites):
+            self._expect_channels(site, by_site.get(site, []))
+        known = range(1, self.policy.n_channels + 1)
+        return [image for site in sorted(self.sites) for image in by_site.get(site, []) if image.channel_index in known]
+
+    def _expect_channels(self, site: Site, images: list[ImageFile]) -> None:
+        if not images:
+            message = f"{_called(site)}: a row in metadata and no images"
+            self.add("row_without_images", message, "site_dropped", site=site)
+            return
+        by_channel: dict[int, list[ImageFile]] = defaultdict(list)
+        for image in images:
+            by_channel[image.channel_index].append(image)
+        for channel in range(1, self.policy.n_channels + 1):
+            if channel not in by_channel:
+                message = f"{_called(site)}: no image of channel {channel} ({self.policy.channel_names[channel - 1]})"
+                absent = ImageFile(*site, channel, f"{site[0]}/{site[1]}_s{site[2]}_w{channel}.png")
+                self.add("missing_image", message, "site_dropped", at=absent)
+        for channel, same in sorted(by_channel.items()):
+            if not 1 <= channel <= self.policy.n_channels:
+                message = f"{same[0].path}: channel {channel}; expected 1 to {self.policy.n_channels}"
+                self.add("unexpected_file", message, "file_ignored", at=same[0])
+            elif len(same) > 1:
+                names = ", ".join(image.path for image in same)
+                message = f"{_called(site)} channel {channel}: {len(same)} files ({names}); which one counts?"
+                self.add("duplicate_image", message, "site_dropped", at=same[0])
+
+    def images(self, scanned: list[ScannedImage]) -> None:
+        """Notes images that are not whole, not of the usual form, or a copy of another."""
+        form = usual_form(scanned)
+        size = self.policy.image_size_px or (form[:2] if form else (0, 0))
+        for image in scanned:
+            if image.error is not None:
+                self.add("truncated_image", image.error, "site_dropped", at=image.file)
+            elif (image.height, image.width) != size:
+                message = f"{image.file.path}: {image.height} x {image.width} pixels; expected {size[0]} x {size[1]}"
+                self.add("wrong_size", message, "site_dropped", at=image.file)
+            elif form is not None and image.dtype != form[2]:
+                message = f"{image.file.path}: {image.dtype}; expected {form[2]} as in the rest of the experiment"
+                self.add("wrong_dtype", message, "site_dropped", at=image.file)
+        self._copies(scanned)
+
+    def _copies(self, scanned: list[ScannedImage]) -> None:
+        by_content: dict[tuple[int, int], list[ScannedImage]] = defaultdict(list)
+        for image in scanned:
+            if image.error is None and not image.is_constant:
+                by_content[image.n_bytes, image.crc32c].append(image)
+        for same in by_content.values():
+            places = {(image.file.plate_id, image.file.well_id, image.file.site_index) for image in same}
+            if len(places) > 1:
+                names = ", ".join(image.file.path for image in same)
+                for image in same:
+                    message = f"{image.file.path}: the same content, byte for byte, lies in several places ({names})"
+                    self.add("duplicate_image", message, "site_dropped", at=image.file)
+
+    def dropped_sites(self) -> set[Site]:
+        """Returns the named sites that something was found on which costs them."""
+        found = {finding.site for finding in self.findings if finding.consequence == "site_dropped"}
+        return {site for site in self.sites if site in found}
+
+    def images_table(self, scanned: list[ScannedImage], dropped: set[Site]) -> pl.DataFrame:
+        """Returns the images of named sites and known channels as an IMAGES table."""
+        channels = self.policy.channel_names
+        rows = [
+            {
+                "experiment_id": self.experiment_id,
+                "plate_id": image.file.plate_id,
+                "well_id": image.file.well_id,
+                "site_index": image.file.site_index,
+                "channel_index": image.file.channel_index,
+                "channel_name": channels[image.file.channel_index - 1],
+                "path": image.file.path,
+                "n_bytes": image.n_bytes,
+                "crc32c": image.crc32c,
+                "height": image.height,
+                "width": image.width,
+                "dtype": image.dtype,
+                "is_usable": (image.file.plate_id, image.file.well_id, image.file.site_index) not in dropped,
+            }
+            for image in scanned
+        ]
+        table = pl.DataFrame(rows) if rows else IMAGES.empty()
+        return IMAGES.conform(table, source=self.experiment_id)
+
+
+def _called(site: Site) -> str:
+    return f"{site[0]} {site[1]} site {site[2]}"

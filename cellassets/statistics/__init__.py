@@ -1,0 +1,1 @@
+"""Permutation nulls, bootstrap intervals and the statistics that benchmarks are made of."""

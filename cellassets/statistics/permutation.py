@@ -1,0 +1,173 @@
+"""Non-parametric statistics that benchmarks share: permutations, ranks within a null, corrections, intervals.
+
+Pure functions of arrays. Draws are a matrix of draws x units: the statistic of every unit under every permutation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from cellassets.statistics.bootstrap import bootstrap_interval
+
+Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
+BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
+N_DIGITS = 10
+
+
+def upper_p_values(
+    observed: Float[np.ndarray, "unit"], null: Float[np.ndarray, "draw unit"]
+) -> Float[np.ndarray, "unit"]:
+    """Returns one-sided p-values: (1 + draws at least as large) / (1 + draws).
+
+    Source: Phipson and Smyth (2010), Stat. Appl. Genet. Mol. Biol. 9:39; a permutation p-value is never 0.
+    """
+    return (1 + (null >= observed).sum(axis=0)) / (1 + len(null))
+
+
+def settled_ties(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
+    """Returns the draws rounded to 10 digits of the largest.
+
+    A permutation that gives back the observed labels must tie with what was observed. Sums in another order differ in
+    the last bits, and would count it as smaller half the time.
+    """
+    scale = float(np.abs(draws).max(initial=0.0))
+    return np.round(draws / scale, N_DIGITS) * scale if scale > 0 else draws
+
+
+def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
+    """Returns where each value lies among all draws of its unit: mean rank / number of draws, in (0, 1), ties shared.
+
+    With the observed statistics as one of the draws, every row is the same kind of thing, so that a mean over units
+    can be judged by its own permutations.
+    """
+    from scipy.stats import rankdata
+
+    return (rankdata(draws, axis=0) - 0.5) / len(draws)
+
+
+def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "unit"]:
+    """Returns q-values: the smallest false discovery rate at which each p-value would be called.
+
+    Source: Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57:289, as scipy has it.
+    """
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p_values)) if len(p_values) else p_values
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over rows with its standard error and the degrees of freedom that this stands on.
+
+    Attributes:
+        value: the mean.
+        standard_error: of the mean, with what rows have in common.
+        shared_error: the part of it that all rows share, which resampling them cannot show.
+        n_free: degrees of freedom.
+        rows: the values.
+        nodes: numbers of what each row depends on.
+    """
+
+    value: float
+    standard_error: float
+    shared_error: float
+    n_free: int
+    rows: Float[np.ndarray, "row"]
+    nodes: Int[np.ndarray, "row node"]
+
+    @property
+    def n_units(self) -> int:
+        """Rows that the mean is taken over."""
+        return len(self.rows)
+
+    def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
+        """Returns the 95% BCa bootstrap interval over nodes, cut to what the statistic can be."""
+        low, high = bootstrap_interval(self.rows, self.nodes, shared_error=self.shared_error)
+        return max(low, within[0]), min(high, within[1])
+
+    def student_interval(self) -> tuple[float, float]:
+        """Returns the 95% interval by Student's t, which `two_sided_p_value` agrees with."""
+        from scipy.stats import t
+
+        half = float(t.ppf(0.975, self.n_free)) * self.standard_error if self.standard_error > 0 else 0.0
+        return self.value - half, self.value + half
+
+    def two_sided_p_value(self) -> float:
+        """Returns the p-value of a mean of 0, by Student's t.
+
+        It is never below `least_p_value`: values that are all the same have no spread to judge them by.
+        """
+        from scipy.stats import t
+
+        least = least_p_value(self.n_free)
+        if self.standard_error == 0:
+            return 1.0 if self.value == 0 else least
+        return float(min(1.0, max(least, 2 * t.sf(abs(self.value) / self.standard_error, self.n_free))))
+
+
+def least_p_value(n_free: int) -> float:
+    """Returns the least two-sided p-value that turning the signs of n_free + 1 values could give: 2^-n_free."""
+    return 2.0**-n_free
+
+
+def mean_over_nodes(
+    values: Float[np.ndarray, "row"], nodes: Nodes, *, influences: Float[np.ndarray, "shared"] | None = None
+) -> Mean:
+    """Returns the mean of values that depend on each other where they share a node or a well.
+
+    Args:
+        values: one a row.
+        nodes: what each row depends on: its perturbation, or the two genes of a pair. Residuals of rows that share a
+            node may be correlated; the products of all such residuals are in the variance.
+        influences: what the mean would lose without each well that all rows share (a control), where there are such.
+
+    Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Efron and Stein (1981),
+    Ann. Stat. 9:586, the jackknife, for the influences.
+    """
+    residuals = values - values.mean()
+    names, index = np.unique(nodes, return_inverse=True)
+    index = index.reshape(nodes.shape)
+    totals = np.stack([np.bincount(column, residuals, len(names)) for column in index.T]).sum(axis=0)
+    own = float((residuals**2).sum())
+    # the pairs of one node make up its square; a row is in the squares of all its nodes and counts once
+    dependent = float((totals**2).sum()) - (nodes.shape[1] - 1) * own
+    n_free = max(len(names) - 1, 1)
+    variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
+    shared = 0.0 if influences is None else float((influences**2).sum())
+    return Mean(float(values.mean()), float(np.sqrt(variance + shared)), float(np.sqrt(shared)), n_free, values, index)
+
+
+def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
+    """Returns how many standard deviations of its null a value lies above the null's mean; None where it has none."""
+    if np.ptp(null) == 0:
+        return None
+    return (value - float(null.mean())) / float(null.std())
+
+
+def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:
+    """Returns the 2.5th and the 97.5th percentile of a null."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def permuted_within(groups: Int[np.ndarray, "row"], rng: np.random.Generator) -> Int[np.ndarray, "row"]:
+    """Returns the rows in random order, each row replaced by one of its own group."""
+    order = np.argsort(groups, kind="stable")
+    shuffled = np.lexsort((rng.random(len(groups)), groups))
+    permutation = np.empty(len(groups), dtype=np.int64)
+    permutation[order] = shuffled
+    return permutation
+
+
+def blocks(n_draws: int, n_values: int) -> Iterator[int]:
+    """Yields numbers of draws that sum to `n_draws`, each with at most `BLOCK_VALUES` values in all.
+
+    Args:
+        n_draws: draws to make.
+        n_values: values that one draw holds.
+    """
+    n_block = max(1, BLOCK_VALUES // max(n_values, 1))
+    for start in range(0, n_draws, n_block):
+        yield min(n_block, n_draws - start)

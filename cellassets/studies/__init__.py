@@ -1,0 +1,1 @@
+"""Studies of the benchmarks themselves: are their p-values calibrated?"""

@@ -1,0 +1,138 @@
+"""The calibration study: every registered benchmark on simulated screens with nothing to find, and with something.
+
+Under each null the p-values must be uniform; with planted effects they must become small, sooner where effects and
+replicates are more. What is taken away for the null is what the benchmark asks about (`asks_about`). The page is made
+in `cellassets.studies.calibration_page`; the scenarios are in `calibration_scenarios.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import polars as pl
+
+from cellassets.benchmarks.definition import Benchmark, Score
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.errors import NotApplicable
+from cellassets.progress import Progress, no_progress
+from cellassets.studies.calibration_published import PUBLISHED
+from cellassets.studies.calibration_scenarios import Scenario, scenarios_of
+from cellassets.studies.simulated import simulate_map
+
+N_PERMUTATIONS = 199
+ALPHA = 0.05
+SCHEMA = {
+    "benchmark_name": pl.String,
+    "scenario": pl.String,
+    "is_null": pl.Boolean,
+    "effect": pl.Float64,
+    "n_plates": pl.Int64,
+    "seed": pl.Int64,
+    "metric": pl.String,
+    "p_value": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One simulated screen, and the benchmarks that look at it."""
+
+    names: tuple[str, ...]
+    scenario: Scenario
+    seed: int
+
+
+def run_study(
+    names: Sequence[str], *, n_null: int, n_power: int, n_workers: int = 1, progress: Progress = no_progress
+) -> pl.DataFrame:
+    """Returns a row a p-value: of every summary metric, of one unit a seed (metric `unit`), under nulls also of the
+    published statistic that the benchmark stands for (`published`).
+
+    Args:
+        names: benchmarks.
+        n_null: seeds of every null scenario.
+        n_power: seeds of every planted one.
+        n_workers: processes.
+        progress: told of every simulated screen.
+    """
+    tasks = list(_tasks(names, n_null, n_power))
+    rows: list[dict[str, object]] = []
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        results: Iterable[list[dict[str, object]]] = (
+            pool.map(run_task, tasks, chunksize=4) if n_workers > 1 else map(run_task, tasks)
+        )
+        for done, found in enumerate(results, start=1):
+            rows += found
+            progress(done, len(tasks), "simulated screens")
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _tasks(names: Sequence[str], n_null: int, n_power: int) -> Iterable[_Task]:
+    """Benchmarks that ask about the same thing share their screens."""
+    for subject in sorted({BENCHMARKS[name].asks_about for name in names}):
+        asked = tuple(name for name in names if BENCHMARKS[name].asks_about == subject)
+        for scenario in scenarios_of(subject):
+            for seed in range(n_null if scenario.is_null else n_power):
+                yield _Task(asked, scenario, seed)
+
+
+def run_task(task: _Task) -> list[dict[str, object]]:
+    """Returns the p-values of one simulated screen."""
+    design = task.scenario.design.model_copy(update={"seed": task.seed})
+    judged = simulate_map(design, parameters=task.scenario.parameters, n_other_maps=1)
+    shared = {
+        "scenario": task.scenario.name,
+        "is_null": task.scenario.is_null,
+        "effect": task.scenario.effect,
+        "n_plates": design.n_batches * design.n_plates_per_batch,
+        "seed": task.seed,
+    }
+    rows = []
+    for name in task.names:
+        chosen = BENCHMARKS[name]
+        try:
+            # not the simulation's own seed: both would draw the same random numbers
+            scores = chosen.score(judged, chosen.parameters(n_permutations=N_PERMUTATIONS, seed=task.seed + 10_000))
+        except NotApplicable:
+            continue
+        found = _p_values(chosen, scores, task.seed)
+        if name in PUBLISHED and task.scenario.is_null:
+            found.append({"metric": "published", "p_value": PUBLISHED[name][1](judged, task.seed)})
+        rows += [{**shared, "benchmark_name": name, **row} for row in found]
+    return rows
+
+
+def _p_values(chosen: Benchmark, scores: list[Score], seed: int) -> list[dict[str, object]]:
+    """Of the summaries, and of another unit each seed (all units of one screen depend on each other)."""
+    found: list[dict[str, object]] = [
+        {"metric": row.metric, "p_value": row.p_value} for row in scores if row.level == "summary"
+    ]
+    units = [row for row in scores if row.level == "perturbation" and row.metric == chosen.unit_metric]
+    return [*found, {"metric": "unit", "p_value": units[seed % len(units)].p_value}] if units else found
+
+
+def summarise(study: pl.DataFrame) -> pl.DataFrame:
+    """Returns a row a benchmark, scenario and metric.
+
+    `false_positive_frac` (or the power, where something is planted) is the share of p-values at or below 0.05;
+    `ks_p_value` that of a Kolmogorov-Smirnov test against the uniform distribution; `most_expected` the 99th percentile
+    of what as many seeds of a calibrated test would give.
+    """
+    from scipy.stats import binom, kstest
+
+    rows = []
+    axes = ["benchmark_name", "scenario", "is_null", "effect", "n_plates", "metric"]
+    for keys, group in study.group_by(axes, maintain_order=True):
+        values = group["p_value"].to_numpy()
+        rows.append(
+            {
+                **dict(zip(axes, keys, strict=True)),
+                "n_seeds": len(values),
+                "called_frac": float(np.mean(values <= ALPHA)),
+                "ks_p_value": float(kstest(values, "uniform").pvalue),
+                "most_expected": float(binom.ppf(0.99, len(values), ALPHA) / len(values)),
+            }
+        )
+    return pl.DataFrame(rows)

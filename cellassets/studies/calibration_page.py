@@ -1,0 +1,153 @@
+"""The page of the calibration study: a picture of every benchmark's p-values, and tables of what was counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from cellassets.benchmarks.definition import Subject
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.reporting.charts import GROUP_COLOURS, svg_document
+from cellassets.studies.calibration import summarise
+from cellassets.studies.calibration_published import PUBLISHED
+from cellassets.studies.calibration_scenarios import scenarios_of
+
+INTRODUCTION = """# Calibration of the benchmarks
+
+Made by `{command}` over every registered benchmark, {n_null} simulated screens a null. The page is written anew by
+that command; nothing in it is edited by hand. How the nulls are made is in [statistics.md](statistics.md).
+
+![Distribution of p-values under every null](images/calibration.svg)
+
+Each panel is one benchmark's headline under every null: the share of p-values below each value. On the diagonal the
+test is calibrated; above it there are more small p-values than there should be.
+
+## Nothing to find: share of p-values at or below 0.05
+
+In brackets the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
+models are ranked by, `one unit` one perturbation (or pair, or compound) a screen, another each time. `published` is the
+statistic of the literature as its own code has it ([published-statistics.md](published-statistics.md)), on the same
+screens. Bold: above the 99th percentile of what a calibrated test would give in as many screens.
+"""
+STYLE = (
+    "<style>text { font: 11px sans-serif; fill: #444 } .frame { fill: #fff; stroke: #ccc } .even { stroke: #999; "
+    "stroke-dasharray: 3 3 } polyline { fill: none; stroke-width: 1.4 }</style>"
+)
+PANEL, GAP, COLUMNS, LEGEND_LINE = 150, 34, 4, 18
+
+
+def calibration_page(study: pl.DataFrame, *, command: str) -> str:
+    """Returns the Markdown page of a study.
+
+    Args:
+        study: rows of `run_study`.
+        command: how it was made.
+    """
+    found = summarise(study)
+    n_null = int(study.filter("is_null")["seed"].max() or 0) + 1  # type: ignore[arg-type]
+    lines = [INTRODUCTION.format(command=command, n_null=n_null)]
+    for subject in sorted({BENCHMARKS[name].asks_about for name in study["benchmark_name"].unique()}):
+        lines += _null_tables(found, subject)
+    lines += ["## Something planted: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
+    return "\n".join(lines) + "\n"
+
+
+def calibration_picture(study: pl.DataFrame) -> str:
+    """Returns the distribution of every headline's p-values under every null, a panel a benchmark."""
+    names = [name for name in sorted(BENCHMARKS) if name in set(study["benchmark_name"])]
+    n_rows = -(-len(names) // COLUMNS)
+    parts = [STYLE]
+    for number, name in enumerate(names):
+        left, top = GAP + (number % COLUMNS) * (PANEL + GAP), GAP + (number // COLUMNS) * (PANEL + GAP + 10)
+        headlines = study.filter(
+            (pl.col("benchmark_name") == name)
+            & pl.col("is_null")
+            & (pl.col("metric") == BENCHMARKS[name].headline_metric)
+        )
+        parts.append(f'<g transform="translate({left} {top})">{_panel(name, headlines)}</g>')
+    height = GAP + n_rows * (PANEL + GAP + 10)
+    subjects = sorted({BENCHMARKS[name].asks_about for name in names})
+    for number, subject in enumerate(subjects):
+        parts.append(f'<g transform="translate({GAP} {height + number * LEGEND_LINE})">{_legend(subject)}</g>')
+    size = (GAP + COLUMNS * (PANEL + GAP), height + len(subjects) * LEGEND_LINE)
+    return svg_document("Distribution of p-values under every null", ", ".join(names), size, parts)
+
+
+def _panel(name: str, rows: pl.DataFrame) -> str:
+    marks = [
+        f'<rect class="frame" width="{PANEL}" height="{PANEL}"/>',
+        f'<line class="even" x1="0" y1="{PANEL}" x2="{PANEL}" y2="0"/>',
+        f'<text y="-8">{name.replace("_", " ")}</text>',
+    ]
+    scenarios = scenarios_of(BENCHMARKS[name].asks_about)
+    order = [scenario.name for scenario in scenarios if scenario.is_null]
+    for (scenario,), found in rows.group_by("scenario", maintain_order=True):
+        colour = GROUP_COLOURS[order.index(str(scenario)) % len(GROUP_COLOURS)]
+        marks.append(f'<polyline stroke="{colour}" points="{_steps(found["p_value"].sort().to_numpy())}">')
+        marks.append(f"<title>{scenario}</title></polyline>")
+    return "".join(marks)
+
+
+def _legend(subject: Subject) -> str:
+    """The colours of the nulls of benchmarks that ask about a subject."""
+    marks, left = [f"<text>{subject.replace('_', ' ')}:</text>"], 110.0
+    for number, name in enumerate(scenario.name for scenario in scenarios_of(subject) if scenario.is_null):
+        colour = GROUP_COLOURS[number % len(GROUP_COLOURS)]
+        marks.append(f'<rect x="{left:.0f}" y="-8" width="10" height="10" fill="{colour}"/>')
+        marks.append(f'<text x="{left + 14:.0f}">{name}</text>')
+        left += 24 + 5.6 * len(name)
+    return "".join(marks)
+
+
+def _steps(p_values: Float[np.ndarray, "seed"]) -> str:
+    shares = np.arange(1, len(p_values) + 1) / len(p_values)
+    return " ".join(f"{p * PANEL:.1f},{(1 - share) * PANEL:.1f}" for p, share in zip(p_values, shares, strict=True))
+
+
+def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:
+    scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]
+    names = [name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject]
+    lines = [f"**Benchmarks that ask about {subject.replace('_', ' ')}.** The nulls:", ""]
+    lines += [f"- *{scenario.name}*: {scenario.words}" for scenario in scenarios]
+    head = ["benchmark", "p-value of", *(scenario.name for scenario in scenarios)]
+    lines += ["", _line(head), _line(["---"] * len(head))]
+    for name in names:
+        kinds = [(BENCHMARKS[name].headline_metric, "headline"), ("unit", "one unit")]
+        kinds += [("published", f"published: {PUBLISHED[name][0]}")] if name in PUBLISHED else []
+        for metric, words in kinds:
+            rows = found.filter((pl.col("benchmark_name") == name) & (pl.col("metric") == metric) & pl.col("is_null"))
+            by_scenario = {row["scenario"]: row for row in rows.iter_rows(named=True)}
+            if by_scenario:
+                lines.append(_line([name, words, *(_cell(by_scenario.get(s.name)) for s in scenarios)]))
+    return [*lines, ""]
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "does not apply"
+    share = f"{row['called_frac']:.3f}"
+    marked = f"**{share}**" if row["called_frac"] > row["most_expected"] else share
+    return f"{marked} ({row['ks_p_value']:.2f})"
+
+
+def _power_tables(found: pl.DataFrame) -> list[str]:
+    lines = []
+    for subject in sorted({BENCHMARKS[name].asks_about for name in found["benchmark_name"].unique()}):
+        scenarios = [scenario for scenario in scenarios_of(subject) if not scenario.is_null]
+        head = ["benchmark", *(scenario.name for scenario in scenarios)]
+        lines += [f"**{subject.replace('_', ' ')}**", "", _line(head), _line(["---"] * len(head))]
+        for name in (name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject):
+            rows = found.filter(
+                (pl.col("benchmark_name") == name) & (pl.col("metric") == BENCHMARKS[name].headline_metric)
+            )
+            by_scenario = {row["scenario"]: f"{row['called_frac']:.2f}" for row in rows.iter_rows(named=True)}
+            if by_scenario:
+                lines.append(_line([name, *(by_scenario.get(scenario.name, "") for scenario in scenarios)]))
+        lines.append("")
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

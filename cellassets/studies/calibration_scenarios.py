@@ -1,0 +1,122 @@
+"""The simulated screens of the calibration study: nulls with every nuisance, and planted effects of growing size.
+
+Each screen has guides, combinations, compounds at doses, two cell types, batches and plates, so that every benchmark
+finds something of what it is about.
+"""
+
+from pydantic import ConfigDict
+
+from cellassets.benchmarks.definition import Subject
+from cellassets.configuration import Parameters
+from cellassets.mapping.build import MapParameters
+from cellassets.studies.simulated import SIMULATED_MAP, STEPS
+from cellassets.synthetic.embeddings import SimulatedWells
+
+SCREEN = SimulatedWells(
+    n_batches=4,
+    n_complexes=6,
+    n_lone_genes=6,
+    n_guides_per_gene=2,
+    n_combinations=8,
+    n_compounds=8,
+    n_doses=4,
+    n_controls_per_plate=16,
+    n_features=20,
+    batch_effect=6.0,
+    plate_effect=3.0,
+)
+WITH_POSITION = MapParameters.model_validate({"steps": ({"kind": "well_position"}, *STEPS), "n_judged_wells": 10})
+NOT_ALIGNED = SIMULATED_MAP.model_copy(update={"steps": ()})
+NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
+
+
+class Scenario(Parameters):
+    """One kind of simulated screen, how it is aligned, and what is planted in it."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str
+    words: str
+    design: SimulatedWells
+    parameters: MapParameters = SIMULATED_MAP
+    is_null: bool = True
+    effect: float = 0.0
+
+
+def scenarios_of(subject: Subject) -> tuple[Scenario, ...]:
+    """Returns the scenarios for benchmarks that ask about a subject, nulls first."""
+    return {"perturbations": _perturbations, "batches": _batches, "chromosome_arms": _arms}[subject]()
+
+
+def _perturbations() -> tuple[Scenario, ...]:
+    nulls = (
+        _null("shuffled", "labels shuffled within plates", gene_effect=3.0, is_shuffled=True),
+        _null("nothing planted", "no perturbation does anything", **NOTHING),
+        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **NOTHING),
+        _null("two of four batches", "each treatment in two batches only", n_batches_per_treatment=2, **NOTHING),
+        _null("position", "rows, columns and edge differ, every treatment in one place", position_effect=4.0, **NOTHING)
+        .model_copy(update={"parameters": WITH_POSITION}),
+        _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
+    )  # fmt: skip
+    return (*nulls, *(_planted(effect, n) for n in (1, 2) for effect in (0.5, 1.0, 2.0, 3.0)))
+
+
+def _batches() -> tuple[Scenario, ...]:
+    """Nothing is aligned: alignment by batch would itself make the plates of one batch unlike others."""
+    same = {"batch_effect": 0.0, "plate_effect": 0.0, **NOTHING}
+    nulls = tuple(
+        null.model_copy(update={"parameters": NOT_ALIGNED})
+        for null in (
+            _null("nothing planted", "neither batches nor plates nor perturbations differ", **same),
+            _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **same),
+        )
+    )
+    planted = (
+        Scenario(
+            name=f"batch effect {effect:g}",
+            words="batches differ so much, and alignment does nothing about it",
+            design=SCREEN.model_copy(update={"batch_effect": effect, "plate_effect": 0.0}),
+            parameters=NOT_ALIGNED,
+            is_null=False,
+            effect=effect,
+        )
+        for effect in (0.5, 1.0, 2.0, 4.0)
+    )
+    return (*nulls, *planted)
+
+
+def _arms() -> tuple[Scenario, ...]:
+    """Genes without complexes: the simulation puts those of one complex on different arms, which is not by chance."""
+    genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
+    nulls = (
+        _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
+        _null("no effects", "no gene does anything", gene_effect=0.0, **genes),
+        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **genes),
+        _null("one axis", "all genes share a direction, some more of it than others", common_effect=3.0, **genes),
+    )
+    planted = (
+        Scenario(
+            name=f"arm effect {effect:g}",
+            words="genes of one arm share a direction of this length",
+            design=SCREEN.model_copy(update={"arm_effect": effect, **genes}),
+            is_null=False,
+            effect=effect,
+        )
+        for effect in (0.5, 1.0, 2.0, 3.0)
+    )
+    return (*nulls, *planted)
+
+
+def _null(name: str, words: str, **changes: object) -> Scenario:
+    return Scenario(name=name, words=words, design=SCREEN.model_copy(update=changes))
+
+
+def _planted(effect: float, n_plates_per_batch: int) -> Scenario:
+    changes = {"gene_effect": effect, "compound_effect": effect, "n_plates_per_batch": n_plates_per_batch}
+    return Scenario(
+        name=f"effect {effect:g}, {4 * n_plates_per_batch} replicates",
+        words="every perturbation moves its wells so far, in standard deviations of a well's noise",
+        design=SCREEN.model_copy(update=changes),
+        is_null=False,
+        effect=effect,
+    )

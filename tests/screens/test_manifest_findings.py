@@ -1,0 +1,316 @@
+"""Everything that can be wrong with a folder is found, named, and costs what policy says."""
+
+import re
+import shutil
+
+import imagecodecs
+import numpy as np
+import polars as pl
+import pytest
+from upath import UPath
+
+from cellassets.errors import LayoutError, PlateRefused
+from cellassets.screens.ingest import ingest_plates
+from cellassets.storage.lake import Lake
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
+
+IMAGE = "Plate1/B02_s1_w2.png"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(UPath(tmp_path / "lake"))
+
+
+@pytest.fixture
+def ingest(lake, zone, policy):
+    def ingest(experiment_id="E-1", **changes):
+        return ingest_plates(lake, UPath(zone.root), experiment_id, policy=policy.model_copy(update=changes))
+
+    return ingest
+
+
+def published(lake, name, schema):
+    return read_table(lake.raw_plates("E-1").path(f"{name}.parquet"), schema)
+
+
+def test_a_whole_folder_has_no_findings_and_its_numbers_are_right(lake, zone, ingest):
+    folder = zone.land()
+    record = ingest()
+    assert {key: record.summary[key] for key in ("n_plates", "n_wells", "n_sites", "n_images", "n_findings")} == {
+        "n_plates": 2,
+        "n_wells": 6,
+        "n_sites": 12,
+        "n_images": 36,
+        "n_findings": 0,
+    }
+    assert record.summary["n_bytes"] == sum(path.stat().st_size for path in folder.rglob("*.png"))
+    images, wells = published(lake, "images", IMAGES), published(lake, "wells", WELLS)
+    assert images.filter(pl.col("path") == IMAGE).select("height", "width", "dtype", "channel_name").row(0) == (
+        16,
+        24,
+        "uint8",
+        "ConA",
+    )
+    control = wells.filter(pl.col("well_id") == "A01").row(0, named=True)
+    assert (control["control_kind"], control["perturbation_kind"], control["guide_id"]) == ("negative", "control", None)
+    treated = wells.filter(pl.col("well_id") == "B02").row(0, named=True)
+    assert (treated["control_kind"], treated["perturbation_kind"], treated["guide_id"]) == (None, "gene", "sB02")
+
+
+def test_checksums_are_those_of_an_independent_crc32c(lake, zone, ingest):
+    folder = zone.land()
+    ingest()
+    known = published(lake, "images", IMAGES).filter(pl.col("path") == IMAGE)["crc32c"][0]
+    assert known == _crc32c((folder / IMAGE).read_bytes())
+
+
+def _crc32c(content):
+    """Castagnoli's polynomial bit by bit, as RFC 3720 has it."""
+    value = 0xFFFFFFFF
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
+def _truncate(_zone, folder):
+    path = folder / IMAGE
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _empty(_zone, folder):
+    (folder / IMAGE).write_bytes(b"")
+
+
+def _text(_zone, folder):
+    (folder / IMAGE).write_text("<html>404</html>")
+
+
+def _flip_a_bit(_zone, folder):
+    content = bytearray((folder / IMAGE).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / IMAGE).write_bytes(content)
+
+
+def _remove(_zone, folder):
+    (folder / IMAGE).unlink()
+
+
+def _shrink(_zone, folder):
+    (folder / IMAGE).write_bytes(imagecodecs.png_encode(np.arange(64, dtype=np.uint8).reshape(8, 8)))
+
+
+def _deepen(_zone, folder):
+    (folder / IMAGE).write_bytes(imagecodecs.png_encode(np.arange(384, dtype=np.uint16).reshape(16, 24)))
+
+
+def _spell_twice(_zone, folder):
+    shutil.copy(folder / IMAGE, folder / "Plate1/b2_s1_w2.png")
+
+
+def _copy_elsewhere(_zone, folder):
+    shutil.copy(folder / IMAGE, folder / "Plate2/C03_s2_w2.png")
+
+
+def _forget_a_site(_zone, folder):
+    for channel in (1, 2, 3):
+        (folder / f"Plate1/B02_s1_w{channel}.png").unlink()
+
+
+def _forget_a_row(zone, folder):
+    zone.write_metadata(folder, [row for row in zone.read_metadata(folder) if row["well"] != "B02"])
+
+
+def _well_off_the_plate(zone, folder):
+    rows = zone.read_metadata(folder)
+    zone.write_metadata(folder, [{**row, "well": "ZZ99"} if row["well"] == "B02" else row for row in rows])
+
+
+def _contradict(zone, folder):
+    rows = zone.read_metadata(folder)
+    rows[2] = {**rows[2], "sirna": "other"}
+    zone.write_metadata(folder, rows)
+
+
+def _repeat(zone, folder):
+    rows = zone.read_metadata(folder)
+    zone.write_metadata(folder, [*rows, rows[2]])
+
+
+def _stray(_zone, folder):
+    (folder / "Plate1/Thumbs.db").write_bytes(b"x")
+
+
+BROKEN = [
+    # what was done, the finding, its consequence, sites lost, a word of the message
+    (_truncate, "truncated_image", "site_dropped", 1, "cut off"),
+    (_empty, "truncated_image", "site_dropped", 1, "empty file"),
+    (_text, "truncated_image", "site_dropped", 1, "no PNG"),
+    (_flip_a_bit, "truncated_image", "site_dropped", 1, "damaged"),
+    (_remove, "missing_image", "site_dropped", 1, "channel 2 (ConA)"),
+    (_shrink, "wrong_size", "site_dropped", 1, "8 x 8 pixels; expected 16 x 24"),
+    (_deepen, "wrong_dtype", "site_dropped", 1, "uint16; expected uint8"),
+    (_spell_twice, "duplicate_image", "site_dropped", 1, "2 files"),
+    (_copy_elsewhere, "duplicate_image", "site_dropped", 2, "byte for byte"),
+    (_forget_a_site, "row_without_images", "site_dropped", 1, "no images"),
+    (_forget_a_row, "images_without_row", "file_ignored", 0, "no row in metadata"),
+    (_well_off_the_plate, "unknown_well", "well_dropped", 0, "'ZZ99'"),
+    (_contradict, "contradicting_rows", "well_dropped", 0, "2 different ways"),
+    (_repeat, "contradicting_rows", "none", 0, "counted once"),
+    (_stray, "unexpected_file", "file_ignored", 0, "Thumbs.db"),
+]
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "consequence", "n_dropped", "words"), BROKEN, ids=[case[0].__name__.strip("_") for case in BROKEN]
+)
+def test_what_is_wrong_is_named_with_its_place_and_its_cost(
+    lake, zone, harm, kind, consequence, n_dropped, words, ingest
+):
+    folder = zone.land()
+    harm(zone, folder)
+    record = ingest()
+    findings = published(lake, "findings", FINDINGS).filter(pl.col("finding_kind") == kind)
+    assert set(findings["consequence"]) == {consequence}
+    assert words in findings["message"][0]
+    assert record.summary["n_dropped"] == n_dropped
+    images = published(lake, "images", IMAGES)
+    lost = images.filter(~pl.col("is_usable")).select("plate_id", "well_id", "site_index").unique()
+    assert lost.height <= n_dropped
+    assert images.filter("is_usable").height % 3 == 0
+
+
+def test_a_channel_that_nobody_asked_for_costs_nothing_whatever_is_in_it(lake, zone, ingest):
+    folder = zone.land()
+    for site in (1, 2):
+        (folder / f"Plate1/B02_s{site}_w4.png").write_bytes(imagecodecs.png_encode(np.ones((8, 8), np.uint16)))
+    (folder / "Plate1/B02_s1_w0.png").write_bytes(b"no image")
+    assert ingest().summary["n_dropped"] == 0
+    findings = published(lake, "findings", FINDINGS)
+    assert set(findings["consequence"]) == {"file_ignored"}
+    assert sorted(findings["channel_index"]) == [0, 4, 4]
+
+
+def test_wells_that_are_lost_count_among_what_policy_allows(zone, ingest):
+    folder = zone.land()
+    _contradict(zone, folder)  # one well of six
+    with pytest.raises(PlateRefused, match=r"17% of its sites would be dropped, policy allows 10%"):
+        ingest(max_dropped_frac=0.1)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("cell_type", "U-2 OS", "cell_type: names a data set"),
+        ("cell_type", "a..b", "cell_type: names a data set"),
+        ("sirna", "EGFR|KRAS", "sirna: '|' separates"),
+        ("experiment", " ", "experiment: an empty cell"),
+    ],
+)
+def test_names_that_would_break_later_are_refused_with_their_line(zone, ingest, column, value, words):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    zone.write_metadata(folder, [*rows[:3], {**rows[3], column: value}, *rows[4:]])
+    with pytest.raises(LayoutError, match=re.escape(words)) as caught:
+        ingest()
+    assert "metadata.csv, line 5" in str(caught.value)
+
+
+def test_every_image_of_a_kind_is_named_not_only_the_first(lake, zone, ingest):
+    folder = zone.land()
+    for well in ("B02", "C03"):
+        (folder / f"Plate2/{well}_s2_w1.png").write_bytes(b"")
+    ingest()
+    findings = published(lake, "findings", FINDINGS)
+    assert findings.select("plate_id", "well_id", "site_index", "channel_index").rows() == [
+        ("Plate2", "B02", 2, 1),
+        ("Plate2", "C03", 2, 1),
+    ]
+
+
+def test_policy_refuse_leaves_nothing_published_and_hands_over_the_findings(lake, zone, ingest):
+    folder = zone.land()
+    _truncate(zone, folder)
+    with pytest.raises(PlateRefused, match=r"E-1 refused: policy on_bad_site is refuse.*B02_s1_w2") as caught:
+        ingest(on_bad_site="refuse")
+    assert caught.value.findings["path"].to_list() == [IMAGE]
+    assert lake.raw_plates("E-1").find_record() is None
+
+
+def test_too_many_lost_sites_refuse_the_experiment(zone, ingest):
+    folder = zone.land()
+    _truncate(zone, folder)
+    with pytest.raises(PlateRefused, match=r"8% of its sites would be dropped, policy allows 5%"):
+        ingest(max_dropped_frac=0.05)
+
+
+def test_a_folder_of_which_nothing_is_left_is_refused(zone, ingest):
+    folder = zone.land()
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(PlateRefused, match="no site is left"):
+        ingest(max_dropped_frac=1.0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("plate", "one", "plate: expected a number"),
+        ("site", "0", "site: expected a number from 1"),
+        ("well_type", "blank", "well_type: expected"),
+        ("sirna", "", "an empty cell in a required column"),
+    ],
+)
+def test_a_wrong_cell_is_refused_with_its_line(zone, column, value, words, ingest):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    rows[3][column] = value
+    zone.write_metadata(folder, rows)
+    with pytest.raises(LayoutError, match=rf"metadata.csv, line 5: {words}"):
+        ingest()
+
+
+def test_metadata_with_a_missing_column_is_refused_by_its_name(zone, ingest):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    zone.write_metadata(folder, [{key: value for key, value in row.items() if key != "sirna"} for row in rows])
+    with pytest.raises(LayoutError, match=r"lacks the columns \['sirna'\]"):
+        ingest()
+
+
+def test_one_metadata_file_may_serve_the_whole_landing_zone(zone, ingest):
+    rows = []
+    for experiment_id in ("E-1", "E-2"):
+        folder = zone.land(experiment_id)
+        rows += zone.read_metadata(folder)
+        (folder / "metadata.csv").unlink()
+    zone.write_metadata(zone.root, rows)
+    assert ingest().summary["n_sites"] == 12
+    assert ingest(experiment_id="E-2").summary["n_sites"] == 12
+
+
+def test_the_same_content_copied_again_keeps_its_fingerprint(zone, ingest):
+    folder = zone.land()
+    first = ingest()
+    shutil.copytree(folder, zone.root / "copy")
+    shutil.rmtree(folder)
+    (zone.root / "copy").rename(folder)
+    (folder / "_COMPLETE").write_text("again")
+    again = ingest()
+    assert again.fingerprint == first.fingerprint
+    assert again.summary["landing_signature"] != first.summary["landing_signature"]
+
+
+def test_an_experiment_is_read_from_any_fsspec_url(lake, zone, policy):
+    folder = zone.land()
+    bucket = UPath("memory://landing-of-test")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            target = bucket / "E-1" / path.relative_to(folder).as_posix()
+            target.write_bytes(path.read_bytes())
+    record = ingest_plates(lake, bucket, "E-1", policy=policy)
+    here = ingest_plates(Lake(UPath(folder.parent.parent / "other")), UPath(zone.root), "E-1", policy=policy)
+    assert record.fingerprint == here.fingerprint
