@@ -19,29 +19,29 @@ import numpy as np
 import polars as pl
 from upath import UPath
 
-from cellassets.artifact import Artifact, Plan, Record
-from cellassets.embedding import classical
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.run import judged_map, score_map, scores_table
+from cellassets.encoders import classical
 from cellassets.errors import BenchmarkError
-from cellassets.lake import Lake
+from cellassets.images.pack import pack_experiment
+from cellassets.images.reader import ExperimentStore
+from cellassets.images.spec import StoreSpec
+from cellassets.judging.comparison import compare_models
+from cellassets.judging.gate import GatePolicy, judge_candidate
+from cellassets.judging.leaderboard import build_leaderboard, leaderboard_markdown, rank_models
+from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, build_map, map_held_out_controls
 from cellassets.mapping.dataset import Dataset
-from cellassets.plates.ingest import ingest_plates
-from cellassets.plates.policy import IngestPolicy
-from cellassets.plates.quality import QualityParameters, flag_sites, measure_site
+from cellassets.quality.inspect import inspect_experiment
+from cellassets.quality.measures import QualityParameters, flag_sites, measure_site
 from cellassets.registry import ModelEntry
-from cellassets.reporting.leaderboard import build_leaderboard, leaderboard_markdown, rank_models
 from cellassets.reporting.report import build_report
-from cellassets.reporting.verdict import standing_of, verdict, versus
-from cellassets.scoring.benchmark import BENCHMARKS
-from cellassets.scoring.compare import compare_models
-from cellassets.scoring.gate import GatePolicy, judge_candidate
-from cellassets.scoring.run import judged_map, score_map, scores_table
-from cellassets.scoring.simulated import annotations_of
-from cellassets.store.inspect import inspect_experiment
-from cellassets.store.pack import pack_experiment
-from cellassets.store.reader import ExperimentStore
-from cellassets.store.spec import StoreSpec
+from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.policy import IngestPolicy
+from cellassets.storage.artifact import Artifact, Plan, Record
+from cellassets.storage.lake import Lake
+from cellassets.studies.simulated import annotations_of
 from cellassets.synthetic.embeddings import Known, SimulatedWells, another_cell_type, simulate_wells
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen

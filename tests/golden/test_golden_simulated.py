@@ -3,7 +3,7 @@
 Values are stored in data/; `write_golden.py` says how and when to write them anew, `driver.py` what they are made of.
 """
 
-from cellassets.scoring.benchmark import BENCHMARKS
+from cellassets.benchmarks.registry import BENCHMARKS
 
 SET = "simulated"
 
