@@ -14,7 +14,7 @@ from cellassets.errors import LayoutError
 from cellassets.fingerprint import KEY_PATTERN
 from cellassets.screens.landing import MARKER, METADATA
 from cellassets.screens.well import normalise_well
-from cellassets.storage.lake import resolve_below
+from cellassets.storage.paths import resolve_below
 
 IMAGE_NAME = re.compile(r"(?P<well>[^_]+)_s(?P<site>[0-9]+)_w(?P<channel>[0-9]+)\.png")
 PLATE_NAME = re.compile(r"Plate[0-9]+")

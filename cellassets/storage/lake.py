@@ -10,6 +10,7 @@ from upath import UPath
 from cellassets.errors import PartitionKeyError
 from cellassets.fingerprint import check_partition_key
 from cellassets.storage.artifact import Artifact
+from cellassets.storage.paths import resolve_below as resolve_below  # until its importers name storage.paths
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,3 @@ class Lake:
         for key in keys:
             folder = folder / check_partition_key(key, f"{kind} key")
         return folder
-
-
-def resolve_below(root: UPath, relative: str) -> UPath:
-    """Returns `root / relative` where that stays below `root`.
-
-    Raises:
-        PartitionKeyError: `relative` is absolute or climbs out, as a path from a metadata table might.
-    """
-    parts = relative.replace("\\", "/").split("/")
-    if relative.startswith("/") or ".." in parts or "://" in relative or "\x00" in relative:
-        message = f"{relative!r} leaves {root}: expected a path relative to it without '..'"
-        raise PartitionKeyError(message)
-    return root / relative
