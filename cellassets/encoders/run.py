@@ -51,7 +51,9 @@ def embed_experiment(
     artifact = lake.site_embeddings(experiment_id, model_key)
     if artifact.is_done(plan):
         return artifact.record()
-    store = ExperimentStore.open(lake, experiment_id, plan.inputs["plate_store"])
+    stored = lake.plate_store(experiment_id)
+    files = stored.record(plan.inputs["plate_store"]).files
+    store = ExperimentStore.open(stored.folder(plan.inputs["plate_store"]), files, experiment_id)
     folder = artifact.folder(plan.fingerprint)
     parts = [
         np.arange(start, min(start + sites_per_part, store.n_sites))

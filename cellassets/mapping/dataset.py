@@ -14,26 +14,12 @@ from upath import UPath
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError, DatasetError
 from cellassets.fingerprint import check_partition_key, fingerprint
+from cellassets.mapping.well_selection import FINGERPRINT_COLUMNS, selected_wells
 from cellassets.storage.artifact import Artifact
 from cellassets.storage.lake import Lake
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import WELLS
-
-# What makes a well the same well to a benchmark. Its image files and their checksums do not.
-FINGERPRINT_COLUMNS = (
-    "experiment_id",
-    "plate_id",
-    "well_id",
-    "cell_type",
-    "perturbation_id",
-    "perturbation_kind",
-    "gene_symbol",
-    "guide_id",
-    "compound_id",
-    "concentration_um",
-    "control_kind",
-)
 
 
 class QualityLimits(Parameters):
@@ -169,12 +155,7 @@ def _wells_fingerprint(artifact: Artifact, _record_fingerprint: str, filters: Da
 
 def _experiment_wells(artifact: Artifact, dataset: Dataset) -> pl.DataFrame:
     wells = read_table(artifact.path("wells.parquet"), WELLS)
-    if dataset.cell_types is not None:
-        wells = wells.filter(pl.col("cell_type").is_in(dataset.cell_types))
-    if dataset.perturbation_kinds is not None:
-        is_wanted = pl.col("perturbation_kind").is_in(dataset.perturbation_kinds)
-        wells = wells.filter(is_wanted | pl.col("control_kind").is_not_null())
-    return wells
+    return selected_wells(wells, dataset.cell_types, dataset.perturbation_kinds)
 
 
 def _landed(lake: Lake) -> list[str]:

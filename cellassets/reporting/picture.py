@@ -133,7 +133,9 @@ def _example(lake: Lake, wells: pl.DataFrame, name: str, value: float) -> Exampl
     control = controls.filter(
         (pl.col("experiment_id") == well["experiment_id"]) & (pl.col("plate_id") == well["plate_id"])
     ).sort("well_id")
-    store = ExperimentStore.open(lake, well["experiment_id"])
+    stored = lake.plate_store(well["experiment_id"])
+    record = stored.record()
+    store = ExperimentStore.open(stored.folder(record.fingerprint), record.files, well["experiment_id"])
     indices = [_site_of(lake, store, chosen) for chosen in (well, control.row(0, named=True))]
     images = store.read(indices)
     limits = channel_limits(images)
