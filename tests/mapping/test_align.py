@@ -1,14 +1,17 @@
 """Each step of alignment against an independent implementation, and what it promises of the controls."""
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.linalg import fractional_matrix_power
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping import align
+from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.mapping.controls import BatchDesign
 from cellassets.mapping.moments import fourth_powers, shrunk_covariance, symmetric_power
-from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
+from cellassets.mapping.steps import CentreScale, PrincipalComponents, Step, TypicalVariation
+from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 
 
 def mixing(rng, n):
@@ -182,3 +185,27 @@ def test_a_batch_without_enough_controls_is_named(batches):
     with pytest.raises(AlignmentError, match="b has 0; each batch needs 3"):
         few.check_controls(3)
     design.check_controls(40)
+
+
+def test_more_components_than_controls_leave_the_batch_of_a_control_predictable():
+    """What configs/mapping.yaml warns of, and the way out that configs/examples/mapping/few_controls.yaml shows."""
+
+    def batch_accuracy(n_controls_per_plate: int, *steps: Step) -> float:
+        wells, _ = simulate_wells(
+            SimulatedWells(
+                n_batches=8,
+                n_plates_per_batch=4,
+                n_lone_genes=40,
+                n_controls_per_plate=n_controls_per_plate,
+                n_features=256,
+                batch_effect=10.0,
+            )
+        )
+        parameters = MapParameters(steps=steps)
+        _, rows = align_wells(wells, map_held_out_controls(wells, parameters), parameters)
+        return float(rows.filter(pl.col("metric") == "batch_accuracy")["value"][-1])
+
+    wide = (PrincipalComponents(n_components=64), CentreScale(), TypicalVariation())
+    assert batch_accuracy(2, *wide) > 0.5  # 4 controls of a batch to learn from
+    assert batch_accuracy(32, *wide) < 0.3  # 64
+    assert batch_accuracy(2, PrincipalComponents(n_components=64)) < 0.3  # scaled over all wells, chance 0.1
