@@ -1,4 +1,4 @@
-"""Each step of alignment against an independent implementation, and what it promises of the controls."""
+"""Each step of alignment compared with an independent implementation, and what it guarantees for the controls."""
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 
 
 def mixing(rng, n):
-    """A matrix that stretches by 1 to 2 along turned axes, so that shrinkage has next to nothing to do."""
+    """A matrix that stretches by 1 to 2 along rotated axes, so that shrinkage changes next to nothing."""
     turn, _ = np.linalg.qr(rng.standard_normal((n, n)))
     return turn * rng.uniform(1, 2, n)
 
@@ -64,7 +64,7 @@ def test_components_do_not_depend_on_the_signs_that_the_library_picks(batches, a
 
 
 @pytest.mark.parametrize(("n_components", "n_fitted", "expected"), [(3, 120, 3), (50, 120, 6), (50, 4, 3), (5, 2, 1)])
-def test_there_are_no_more_components_than_wells_can_tell(batches, n_components, n_fitted, expected, apply):
+def test_there_are_fewer_components_than_fitted_wells(batches, n_components, n_fitted, expected, apply):
     values, _ = batches
     found = apply(align.fit_principal_components, values, np.arange(n_fitted), n_components)
     assert found.shape == (300, expected)
@@ -99,7 +99,7 @@ def test_controls_are_white_after_whitening(apply):
     np.testing.assert_allclose(pooled_control_covariance(white, design), np.eye(5), atol=0.02)
 
 
-def test_whitening_turns_and_scales_and_does_nothing_else(batches, apply):
+def test_whitening_rotates_and_scales_and_does_nothing_else(batches, apply):
     values, design = batches
     centred = apply(align.fit_centre_on_controls, values, design)
     white = apply(align.fit_whiten_on_controls, centred, design)
@@ -188,7 +188,7 @@ def test_a_batch_without_enough_controls_is_named(batches):
 
 
 def test_more_components_than_controls_leave_the_batch_of_a_control_predictable():
-    """What configs/mapping.yaml warns of, and the way out that configs/examples/mapping/few_controls.yaml shows."""
+    """configs/mapping.yaml warns of this; configs/examples/mapping/few_controls.yaml avoids it."""
 
     def batch_accuracy(n_controls_per_plate: int, *steps: Step) -> float:
         wells, _ = simulate_wells(
