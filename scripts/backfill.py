@@ -119,18 +119,29 @@ def launch(asset: str, partitions: list[str]) -> str:
     return str(result["backfillId"])
 
 
+def _enter(home: Path | None, configs: Path | None) -> None:
+    """Sets the environment: what is given, what is set already, or the demo and its configuration files."""
+    is_demo = home is None and "DAGSTER_HOME" not in os.environ
+    if home is not None or is_demo:
+        place = Home((home or REPOSITORY / "demo").resolve())
+        os.environ.update(CELLASSETS_HOME=str(place.root), DAGSTER_HOME=str(place.dagster_home))
+    if configs is not None:
+        os.environ["CELLASSETS_CONFIGS"] = str(configs.resolve())
+    elif is_demo:
+        os.environ.setdefault("CELLASSETS_CONFIGS", str(REPOSITORY / "configs" / "demo"))
+
+
 def main() -> None:
     """Queues the backfill and says how to follow it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset_id", nargs="?")
     parser.add_argument("--benchmark", help="a benchmark that maps are to be scored by")
     parser.add_argument("--home", type=Path, help="a local deployment, instead of what the environment names")
+    parser.add_argument("--configs", type=Path, help="its configuration files, instead of what the environment names")
     chosen = parser.parse_args()
     if chosen.dataset_id is None and chosen.benchmark is None:
         parser.error("name a data set to embed, or --benchmark")
-    if chosen.home is not None or "DAGSTER_HOME" not in os.environ:
-        home = Home((chosen.home or REPOSITORY / "demo").resolve())
-        os.environ.update(CELLASSETS_HOME=str(home.root), DAGSTER_HOME=str(home.dagster_home))
+    _enter(chosen.home, chosen.configs)
     if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
         sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
     if chosen.benchmark is None:

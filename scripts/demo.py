@@ -38,6 +38,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 
 REPOSITORY = Path(__file__).parents[1]
+DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
 POLL_S = 3.0
 DAEMON_STOP_S = 20
 console = Console()
@@ -263,7 +264,7 @@ def main() -> None:
     """Runs the demo, or says that it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=REPOSITORY / "demo", help="folder of the demo (default: demo)")
-    parser.add_argument("--configs", type=Path, default=REPOSITORY / "configs", help="recipes, benchmarks, policy")
+    parser.add_argument("--configs", type=Path, default=DEMO_CONFIGS, help="recipes, benchmarks, policy")
     parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
     chosen = parser.parse_args()
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
