@@ -13,20 +13,16 @@ from os import cpu_count
 import polars as pl
 from upath import UPath
 
-from cellassets.errors import StaleArtifact
 from cellassets.images.pipeline import in_order
 from cellassets.images.plates import SourcePlate, channel_names_of, sites_table, source_plates, store_json
 from cellassets.images.spec import StoreSpec, zarr_metadata
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.images.writer import ShardNote, find_shard, pack_sites, write_shard
 from cellassets.progress import Progress, no_progress
-from cellassets.screens.landing import signature_of
-from cellassets.storage.artifact import FileEntry, Plan, Record, describe_file, write_bytes
-from cellassets.storage.lake import Lake
-from cellassets.tables.parquet import read_table, write_table
-from cellassets.tables.schemas import IMAGES, SITES, WELLS
+from cellassets.storage.artifact import FileEntry, describe_file, write_bytes
+from cellassets.tables.parquet import write_table
+from cellassets.tables.schemas import SITES, WELLS
 
-CODE_VERSION = "1"
 THREADS_PER_CORE = 2  # some threads always wait for a disk or a bucket
 
 
@@ -133,57 +129,3 @@ def _describe_array(packing: Packing, plate: SourcePlate, experiment_id: str) ->
     attributes = {"experiment_id": experiment_id, "plate_id": plate.spec.plate_id}
     write_bytes(packing.target / name, zarr_metadata(plate.spec, packing.spec.blosc_level, attributes))
     return name
-
-
-def plan_store(lake: Lake, experiment_id: str, *, spec: StoreSpec) -> Plan:
-    """Returns the plan of an experiment's store, made from the current manifest.
-
-    Raises:
-        ArtifactMissing: the experiment has no manifest.
-    """
-    manifest = lake.raw_plates(experiment_id).record()
-    inputs = {"raw_plates": manifest.fingerprint, "spec": spec.model_dump(mode="json"), "code_version": CODE_VERSION}
-    return Plan("plate_store", inputs)
-
-
-def pack_experiment(
-    lake: Lake,
-    experiment_id: str,
-    *,
-    landing: UPath,
-    spec: StoreSpec | None = None,
-    n_threads: int | None = None,
-    progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's store, after packing what is not packed yet.
-
-    Args:
-        lake: contains the manifest and receives the store.
-        experiment_id: the experiment.
-        landing: folder or URL that contains the experiment's folder.
-        spec: sites per shard and compression level.
-        n_threads: threads that read, decode, compress and write; two per core by default.
-        progress: receives the number of sites packed.
-
-    Raises:
-        ArtifactMissing: the experiment has no manifest.
-        StaleArtifact: the landing folder changed since the manifest was made.
-        ImageError: an image is not the file that was checked.
-    """
-    spec = spec or StoreSpec()
-    artifact = lake.plate_store(experiment_id)
-    plan = plan_store(lake, experiment_id, spec=spec)
-    if artifact.is_done(plan):
-        return artifact.record()
-    manifest, folder = lake.raw_plates(experiment_id), landing / experiment_id
-    record = manifest.record(plan.inputs["raw_plates"])
-    if signature_of(landing, experiment_id) != record.summary["landing_signature"]:
-        message = f"{folder}: changed since raw_plates checked it; materialise raw_plates again"
-        raise StaleArtifact(message)
-    packed = pack_plates(
-        read_table(manifest.path("images.parquet", record), IMAGES),
-        read_table(manifest.path("wells.parquet", record), WELLS),
-        Packing(folder, artifact.folder(plan.fingerprint), spec, n_threads),
-        progress=progress,
-    )
-    return artifact.publish(plan, packed.files, packed.summary.model_dump(mode="json"))

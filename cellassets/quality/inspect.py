@@ -20,8 +20,7 @@ from cellassets.quality.composite import channel_limits, composite
 from cellassets.quality.measures import QualityParameters, flag_sites, measure_site, quality_row
 from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
 from cellassets.quality.summary import PlateQualitySummary
-from cellassets.storage.artifact import Plan, Record, write_bytes
-from cellassets.storage.lake import Lake
+from cellassets.storage.artifact import write_bytes
 from cellassets.tables.parquet import write_table
 from cellassets.tables.schemas import QUALITY
 
@@ -120,48 +119,3 @@ def _summary(quality: pl.DataFrame) -> PlateQualitySummary:
         flag_reasons=dict(reasons.iter_rows()),
         nuclei_per_site=float(quality["n_nuclei"].mean()),  # type: ignore[arg-type]
     )
-
-
-def plan_quality(lake: Lake, experiment_id: str, *, parameters: QualityParameters) -> Plan:
-    """Returns the plan of an experiment's quality table, made from the current store.
-
-    Raises:
-        ArtifactMissing: the experiment is not stored.
-    """
-    store = lake.plate_store(experiment_id).record()
-    inputs = {
-        "plate_store": store.fingerprint,
-        "parameters": parameters.model_dump(mode="json"),
-        "code_version": CODE_VERSION,
-    }
-    return Plan("plate_quality", inputs)
-
-
-def inspect_experiment(
-    lake: Lake,
-    experiment_id: str,
-    *,
-    parameters: QualityParameters | None = None,
-    progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's quality, after measuring it where that is not done.
-
-    Raises:
-        ArtifactMissing: the experiment is not stored.
-        CorruptArtifact: a shard of its store is damaged.
-        ConfigError: the images have no such nucleus channel.
-    """
-    parameters = parameters or QualityParameters()
-    artifact, stored = lake.plate_quality(experiment_id), lake.plate_store(experiment_id)
-    plan = plan_quality(lake, experiment_id, parameters=parameters)
-    if artifact.is_done(plan):
-        return artifact.record()
-    record = stored.record(plan.inputs["plate_store"])
-    store = ExperimentStore.open(stored.folder(record.fingerprint), record.files, experiment_id)
-    inspected = inspect_store(store, parameters, progress=progress)
-    folder = artifact.folder(plan.fingerprint)
-    write_table(inspected.quality, folder / "quality.parquet", QUALITY)
-    for name, content in inspected.pictures.items():
-        write_bytes(folder / name, content)
-    names = ["quality.parquet", *inspected.pictures]
-    return artifact.publish(plan, names, inspected.summary.model_dump(mode="json"))

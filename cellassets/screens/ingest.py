@@ -16,8 +16,6 @@ from cellassets.screens.manifest import Manifest, build_manifest
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import selection_fingerprints
-from cellassets.storage.artifact import Plan, Record
-from cellassets.storage.lake import Lake
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import write_table
 from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
@@ -87,46 +85,3 @@ def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPoli
         first = "; ".join(harmful["message"].head(3).to_list())
         message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and land it again"
         raise PlateRefused(message, manifest.findings)
-
-
-def ingest_settings(policy: IngestPolicy) -> dict[str, Any]:
-    """Returns the inputs of a manifest other than the landing folder, as its record lists them."""
-    return {"policy": policy.model_dump(mode="json"), "code_version": CODE_VERSION}
-
-
-def ingest_plates(
-    lake: Lake,
-    landing: UPath,
-    experiment_id: str,
-    *,
-    policy: IngestPolicy,
-    progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's manifest; images are checked only where the folder or policy changed.
-
-    The fingerprint depends on the content that was found, not on the time: a folder that is copied again with the same
-    content gives the same fingerprint, and nothing downstream becomes stale.
-
-    Raises:
-        LayoutError: the folder or its metadata is not in RxRx1's layout.
-        PlateRefused: policy refuses the experiment; the error's `findings` list the reasons.
-    """
-    artifact = lake.raw_plates(experiment_id)
-    signature = signature_of(landing, experiment_id)
-    settings = ingest_settings(policy)
-    record = artifact.find_record()
-    is_same_folder = record is not None and record.summary["landing_signature"] == signature
-    if record is not None and is_same_folder and settings.items() <= record.inputs.items():
-        return record
-    manifest = check_experiment(landing, experiment_id, policy=policy, progress=progress)
-    tables = {
-        "images.parquet": (manifest.images, IMAGES),
-        "wells.parquet": (manifest.wells, WELLS),
-        "findings.parquet": (manifest.findings, FINDINGS),
-    }
-    contents = {name.removesuffix(".parquet"): frame_fingerprint(table) for name, (table, _) in tables.items()}
-    plan = Plan("raw_plates", {**contents, **settings})
-    for name, (table, schema) in tables.items():
-        write_table(table, artifact.folder(plan.fingerprint) / name, schema)
-    summary = summarise(manifest, policy, landing_signature=signature, landing=str(landing / experiment_id))
-    return artifact.publish(plan, list(tables), summary.model_dump(mode="json"))

@@ -5,7 +5,7 @@ which plan read what, so that a change makes only the plans anew that depend on 
 from one of these methods, or the change of it goes unnoticed.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
@@ -13,7 +13,7 @@ from upath import UPath
 from cellassets.errors import ArtifactMissing, CellAssetsError, RegistryError
 from cellassets.storage.artifact import describe_address
 from cellassets.storage.deployment import Deployment
-from cellassets.storage.plan import Publication
+from cellassets.storage.plan import Plan, Publication
 from cellassets.storage.records import Address, Records
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ class Snapshot:
             message = f"waits for {describe_address(kind, ())} of {named}{more}: not published yet"
             raise NotReady(message, [(kind, keys) for keys in missing])
         return [publication for publication in found if publication is not None]
+
+    def plan(
+        self,
+        kind: str,
+        keys: tuple[str, ...],
+        inputs: Mapping[str, Any],
+        *,
+        pins: Sequence[Publication] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """Returns a plan that replaces what is published at its address now."""
+        published = self.find(kind, *keys)
+        return Plan(kind, keys, inputs, pins, settings or {}, 0 if published is None else published.generation)
 
     def config(self, *names: str) -> UPath:
         """Returns the path of a settings file, there or not."""

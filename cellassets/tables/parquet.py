@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from upath import UPath
 
 from cellassets.errors import SchemaError
-from cellassets.storage.artifact import is_local, write_bytes
+from cellassets.storage.artifact import create_file, is_local, write_bytes
 from cellassets.tables.schema import TableSchema
 
 
@@ -22,6 +23,18 @@ def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
     buffer = io.BytesIO()
     schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
     write_bytes(path, buffer.getvalue())
+
+
+def write_new_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
+    """Writes `table` to `path` as zstd Parquet in one atomic step, unless a file is already there.
+
+    Raises:
+        SchemaError: the table is not what `schema` says.
+    """
+    buffer = io.BytesIO()
+    schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
+    with suppress(FileExistsError):
+        create_file(path, buffer.getvalue())
 
 
 def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:

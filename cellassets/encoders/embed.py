@@ -1,28 +1,22 @@
-"""The stage `site_embeddings`: every stored site of an experiment through one encoder, in parts.
+"""Embeds the sites of a store in parts: from images to SITE_EMBEDDINGS tables.
 
-Reads `plate_store` and the registry; publishes `part-*.parquet`. Flagged sites are embedded too: which sites count is
-the map's decision. A part becomes visible whole, and a run that was cut off finds its parts again.
+A part is written as a whole and never replaced: of two runs that embed the same sites, the first one's part stays.
 """
 
-import tempfile
 import time
-from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
-from cellassets.encoders.loading import Encoder, load_encoder
-from cellassets.encoders.plan import plan_embeddings
+from cellassets.encoders.loading import Encoder
+from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
 from cellassets.images.reader import ExperimentStore
 from cellassets.progress import Progress, no_progress
-from cellassets.registry import Registry
-from cellassets.storage.artifact import Record
-from cellassets.storage.lake import Lake
-from cellassets.tables.parquet import read_table, vectors, with_vectors, write_table
+from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
 from cellassets.tables.schemas import SITE_EMBEDDINGS
 from cellassets.training.normalisation import channel_statistics
 
@@ -30,55 +24,56 @@ SITES_PER_PART = 2048
 KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
 
 
-def embed_experiment(
-    lake: Lake,
-    registry: Registry,
-    experiment_id: str,
+@dataclass(frozen=True)
+class Embedded:
+    """The parts of an embedding table, in order, and its summary."""
+
+    names: list[str]
+    summary: SiteEmbeddingsSummary
+
+
+def embed_store(
+    store: ExperimentStore,
+    encoder: Encoder,
+    folder: UPath,
     *,
     model_key: str,
     sites_per_part: int = SITES_PER_PART,
     progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's embeddings by one model, after making those that are not there.
+) -> Embedded:
+    """Returns the names of the parts in `folder`, after making those that are not there.
+
+    Args:
+        store: the experiment's sites.
+        encoder: from images to vectors.
+        folder: where the parts are written, SITE_EMBEDDINGS tables in Parquet.
+        model_key: name of the model in the tables.
+        sites_per_part: rows per part; a run that was cut off loses at most one part.
+        progress: receives the number of sites embedded.
 
     Raises:
-        ArtifactMissing: the experiment is not stored.
-        RegistryError: there is no such model, or its files are not those of an encoder.
-        EncoderError: the model was made for other channels, or a vector is not finite; names the site.
-        CorruptArtifact: a shard of the store or a file of the model is damaged.
+        EncoderError: the encoder was made for other channels, or a vector is not finite; names the site.
+        CorruptArtifact: a shard of the store is damaged.
     """
-    plan = plan_embeddings(lake, experiment_id, registry.find(model_key))
-    artifact = lake.site_embeddings(experiment_id, model_key)
-    if artifact.is_done(plan):
-        return artifact.record()
-    stored = lake.plate_store(experiment_id)
-    files = stored.record(plan.inputs["plate_store"]).files
-    store = ExperimentStore.open(stored.folder(plan.inputs["plate_store"]), files, experiment_id)
-    folder = artifact.folder(plan.fingerprint)
-    parts = [
-        np.arange(start, min(start + sites_per_part, store.n_sites))
-        for start in range(0, store.n_sites, sites_per_part)
-    ]
+    starts = range(0, store.n_sites, sites_per_part)
+    parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
-    with tempfile.TemporaryDirectory() as scratch:
-        encoder = load_encoder(registry.fetch(model_key, Path(scratch)))
-        with closing(encoder):
-            _check_channels(encoder, store, model_key)
-            embedding = _Embedding(store, encoder, model_key, progress)
-            for number in missing:
-                write_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
+    _check_channels(encoder, store, model_key)
+    embedding = _Embedding(store, encoder, model_key, progress)
+    for number in missing:
+        write_new_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
     first = read_table(folder / names[0], SITE_EMBEDDINGS)
-    summary = {
-        "n_sites": store.n_sites,
-        "embedding_dim": int(vectors(first).shape[1]),
-        "sites_per_s": embedding.sites_per_s,
-        "precision": encoder.precision,
-        "device": encoder.device,
-        "n_parts": len(parts),
-        "n_parts_resumed": len(parts) - len(missing),
-    }
-    return artifact.publish(plan, names, summary)
+    summary = SiteEmbeddingsSummary(
+        n_sites=store.n_sites,
+        embedding_dim=int(vectors(first).shape[1]),
+        sites_per_s=embedding.sites_per_s,
+        precision=encoder.precision,
+        device=encoder.device,
+        n_parts=len(parts),
+        n_parts_resumed=len(parts) - len(missing),
+    )
+    return Embedded(names, summary)
 
 
 class _Embedding:
@@ -128,6 +123,7 @@ def _is_made(path: UPath, store: ExperimentStore, indices: Integer[np.ndarray, "
     try:
         part = read_table(path, SITE_EMBEDDINGS)
     except SchemaError:
+        path.unlink()  # damaged; parts that can be read are never replaced
         return False
     return part.select(KEY).equals(store.sites[indices].select(KEY))
 
