@@ -13,7 +13,7 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.storage.artifact import Artifact, Plan, Record
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, write_table
-from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, SCORES
+from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, LEADERBOARD, SCORES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +86,13 @@ def build_leaderboard(lake: Lake, protocols: Protocols) -> Record:
     tables = [read_table(found.path("scores.parquet", record), SCORES) for _, found, record in published]
     is_fresh = [record.inputs["protocol_fingerprint"] == newest[name] for name, _, record in published]
     rows = rank_models(pl.concat([SCORES.empty(), *tables]), newest)
-    differences = compare_models(pl.concat([SCORES.empty(), *compress(tables, is_fresh)]))
+    influences = [
+        read_table(found.path("influences.parquet", record), INFLUENCES)
+        for _, found, record in compress(published, is_fresh)
+    ]
+    differences = compare_models(
+        pl.concat([SCORES.empty(), *compress(tables, is_fresh)]), pl.concat([INFLUENCES.empty(), *influences])
+    )
     folder = artifact.folder(plan.fingerprint)
     write_table(rows, folder / "leaderboard.parquet", LEADERBOARD)
     write_table(differences, folder / "differences.parquet", DIFFERENCES)

@@ -14,13 +14,14 @@ from pydantic import StringConstraints
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters, validate
 from cellassets.errors import BenchmarkError, RegistryError
+from cellassets.judging.comparison import Evidence
 from cellassets.judging.gate import Decision, GatePolicy, Pair, judge_candidate
 from cellassets.judging.leaderboard import Protocols, protocol_now, published_scores
 from cellassets.registry import ModelEntry, Registry
 from cellassets.storage.artifact import Artifact, Plan, Record
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, write_table
-from cellassets.tables.schemas import GATE, SCORES
+from cellassets.tables.schemas import GATE, INFLUENCES, SCORES
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 CODE_VERSION = "2"
@@ -163,6 +164,14 @@ class _Published:
         )
         return pl.concat([SCORES.empty(), *found])
 
+    def influences(self) -> pl.DataFrame:
+        """INFLUENCES rows of the same runs."""
+        found = (
+            read_table(artifact.path("influences.parquet", record), INFLUENCES)
+            for artifact, record in self.fresh.values()
+        )
+        return pl.concat([INFLUENCES.empty(), *found])
+
     def silent_for(self, model_key: str) -> set[Pair]:
         """Where the model has nothing to be judged on."""
         records = (record for _, record in self.fresh.values() if record.inputs["model_key"] == model_key)
@@ -211,7 +220,7 @@ def _decide(chosen: ModelEntry, champion: _Champion | None, published: _Publishe
     if champion.fingerprint is None:
         return _uncomparable(policy, f"{champion.key} is in production and was deleted from the registry")
     return judge_candidate(
-        published.scores(),
+        Evidence(published.scores(), published.influences()),
         policy,
         candidate=chosen.key,
         champion=champion.key,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-ALPHA = 0.05
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 
 def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
 
 def standing_of(difference: float, q_value: float, *, is_higher_better: bool) -> str:
     """Returns `better`, `worse` or `not distinguishable`, for a model seen from itself."""
-    if q_value > ALPHA or difference == 0:
+    if q_value > SIGNIFICANCE_LEVEL or difference == 0:
         return "not distinguishable"
     return "better" if (difference > 0) == is_higher_better else "worse"
 
@@ -49,7 +49,7 @@ def verdict(headline: dict[str, object], comparisons: Sequence[dict[str, object]
     where = f"{str(headline['title']).lower()} on {headline['dataset_id']}"
     if headline["is_stale"]:
         return f"{headline['model_key']} scored {value:.2f} in {where}; that score is stale, and is compared with none."
-    beats = "clearly more than" if p_value <= ALPHA else "not distinguishable from"
+    beats = "clearly more than" if p_value <= SIGNIFICANCE_LEVEL else "not distinguishable from"
     start = (
         f"{headline['model_key']} scores {value:.2f} in {where}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )

@@ -135,8 +135,8 @@ SCORES = TableSchema(
         PROTOCOL,
         MODEL,
         Column("metric", pl.String(), "what was measured"),
-        Column("level", pl.String(), "summary, perturbation (what it is the mean of) or control (their influence)"),
-        Column("perturbation_id", pl.String(), "perturbation, gene pair or control well", is_nullable=True),
+        Column("level", pl.String(), "summary, or perturbation (the units that the summary is the mean of)"),
+        Column("perturbation_id", pl.String(), "perturbation, gene pair or batch; null in a summary", is_nullable=True),
         Column("value", pl.Float64(), "the score"),
         Column("null_mean", pl.Float64(), "mean of its null distribution"),
         Column("null_low", pl.Float64(), "2.5th percentile of its null distribution"),
@@ -152,6 +152,36 @@ SCORES = TableSchema(
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
         Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
+    ),
+)
+
+INFLUENCES = TableSchema(
+    "influences",
+    (
+        Column("benchmark_name", pl.String(), "benchmark"),
+        DATASET,
+        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
+        PROTOCOL,
+        MODEL,
+        Column("metric", pl.String(), "metric of the units whose mean is influenced"),
+        Column("shared_id", pl.String(), "what the units share: a control well, or a perturbation compared with"),
+        Column("influence", pl.Float64(), "by how much the mean would fall without it"),
+    ),
+)
+
+PUBLISHED = TableSchema(
+    "published",
+    (
+        Column("benchmark_name", pl.String(), "benchmark that it is shown beside"),
+        DATASET,
+        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
+        PROTOCOL,
+        MODEL,
+        Column("statistic", pl.String(), "statistic of the literature; models are not ranked by it"),
+        Column("source", pl.String(), "publication or code that defines it"),
+        Column("value", pl.Float64(), "its value on this map"),
+        Column("p_value", pl.Float64(), "its p-value as published, where it has one", is_nullable=True),
+        Column("n_units", pl.Int64(), "perturbations, pairs, clusters or compounds behind the value"),
     ),
 )
 
