@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cellassets.errors import CellAssetsError, ConfigError, DatasetError
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
-from cellassets.stages.raw_plates import RawPlatesSummary
+from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.snapshot import Snapshot
 from cellassets.storage.plan import Publication
 
@@ -155,17 +155,21 @@ def _fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
 
 def _wells_fingerprint(snapshot: Snapshot, manifest: Publication, dataset: "Dataset") -> str:
     """Fingerprint of the wells of one experiment that the dataset keeps; its manifest's summary has the usual ones."""
-    from cellassets.mapping.well_selection import selection_fingerprint, selection_key
+    from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import WELLS
 
     summary = manifest.summary(RawPlatesSummary)
-    kept = tuple(name for name in summary.cell_types if dataset.cell_types is None or name in dataset.cell_types)
-    known = summary.wells_fingerprints.get(selection_key(kept, dataset.perturbation_kinds))
+    known = find_fingerprint(
+        summary.wells_fingerprints,
+        summary.cell_types,
+        cell_types=dataset.cell_types,
+        perturbation_kinds=dataset.perturbation_kinds,
+    )
     if known is not None:
         return known
     wells = read_table(snapshot.deployment.lake.open(manifest).path("wells.parquet"), WELLS)
-    return selection_fingerprint(wells, dataset.cell_types, dataset.perturbation_kinds)
+    return wells_fingerprint_of(wells, dataset.cell_types, dataset.perturbation_kinds)
 
 
 def _check_annotations(snapshot: Snapshot, dataset_id: str) -> None:
