@@ -33,5 +33,8 @@ def carry_out(
     """
     plan = stage.plan(Snapshot(deployment), keys, **(options or {}))
     lake = deployment.lake
-    record = lake.find_done(plan) or stage.make(Context(deployment, progress), plan)
+    context = Context(deployment, progress)
+    record = lake.find_done(plan) or stage.make(context, plan)
+    if stage.settle is not None:
+        stage.settle(context, record)
     return Published(lake.artifact(plan.kind, *plan.keys), record)

@@ -1,7 +1,7 @@
 """What a stage is. The stages themselves are in the files named like their assets, and listed in `catalogue`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellassets.configuration import Parameters
@@ -12,14 +12,9 @@ from cellassets.storage.plan import Plan
 
 if TYPE_CHECKING:
     from cellassets.registry import Registry
-    from cellassets.stages.snapshot import Snapshot
     from cellassets.storage.lake import Lake
 
 Keys = Mapping[str, str]  # axis to key
-
-
-class Summary(Parameters):
-    """Base of the summaries: what people and sensors see of a publication without opening its files."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +75,20 @@ class Stage:
         is_source: true where the input is not an artefact (the landing zone); what depends on it takes what is published.
         waits_for_inputs: true where it is only made once all its inputs are current. The leaderboard shows stale scores
             as stale and waits for nothing.
+        settle: what has to be true outside the lake once a record is published. Every run does it again, so a run that
+            was cut off before it leaves nothing half done.
     """
 
     name: str
     axes: tuple[str, ...]
-    summary: type[Summary]
-    plan: Callable[["Snapshot", Keys], Plan]
+    summary: type[Parameters]
+    plan: Callable[..., Plan]  # of a Snapshot and Keys; options by name where a stage has them
     make: Callable[[Context, Plan], Record]
     pod: Pod
     settings: tuple[str, ...] = ()
     is_source: bool = False
     waits_for_inputs: bool = True
-    options: tuple[str, ...] = field(default=())
+    settle: Callable[[Context, Record], None] | None = None
 
     def keys_of(self, keys: Keys) -> tuple[str, ...]:
         """Returns the keys in the order of the axes."""
