@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from cellassets.errors import PartitionKeyError
 from cellassets.fingerprint import check_partition_key
 from cellassets.storage.artifact import Artifact
-from cellassets.storage.paths import resolve_below as resolve_below  # until its importers name storage.paths
+from cellassets.storage.paths import resolve_below  # noqa: F401  moved; kept until its importers name the new place
 
 
 @dataclass(frozen=True)
