@@ -88,7 +88,7 @@ def test_a_folder_that_vanishes_during_the_scan_is_ignored(zone, monkeypatch):
     zone.land("E-1", is_complete=False)
     zone.land("E-2")
 
-    def gone(landing, name):
+    def gone(_, name):
         raise FileNotFoundError(2, "No such file or directory", name)
 
     monkeypatch.setattr(landing, "stamp_folder", gone)
