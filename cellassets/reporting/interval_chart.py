@@ -11,7 +11,7 @@ from cellassets.reporting.theme import BAND, CHANCE, INK, OTHER, OWN
 if TYPE_CHECKING:
     import altair
 
-PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 630, 28, 190, 56
+PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 
 
 @dataclass(frozen=True)

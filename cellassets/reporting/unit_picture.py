@@ -76,7 +76,7 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
         null="format(datum.mean, '.3f') + ' (' + format(datum.low, '.3f') + ' to ' + format(datum.high, '.3f') + ')'"
     )
     names = [*outcomes, "null mean", "95% of the null"]
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, offset=10)
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, labelLimit=300, offset=10)
     colour = alt.Scale(domain=names, range=[OWN, OTHER, CHANCE, BAND])
     first, last = rows[0]["rank"], rows[-1]["rank"]
     margin = max((last - first) * 0.01, 0.5)
@@ -90,7 +90,7 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
     layers = alt.layer(
         base.mark_area().encode(x=x, y=y, y2="high:Q", color=alt.datum(names[3])),
         base.mark_line(strokeWidth=1.5).encode(x=x, y="mean:Q", color=alt.datum(names[2])),
-        base.mark_circle(size=42, opacity=0.9).encode(
+        base.mark_circle(size=52, opacity=1, stroke="#ffffff", strokeWidth=0.6).encode(
             x=x, y="value:Q", color=alt.Color("outcome:N", scale=colour, legend=legend), tooltip=_tooltip(rows, metric)
         ),
     )
