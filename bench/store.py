@@ -34,6 +34,13 @@ N_ROUNDS = 7
 BLOCK_SITES = 16
 
 
+def open_store(lake: Lake) -> ExperimentStore:
+    """Returns the reader of the experiment's published store."""
+    artifact = lake.plate_store(EXPERIMENT)
+    record = artifact.record()
+    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, EXPERIMENT)
+
+
 def decode_all(paths: list[Path]) -> None:
     """Reads and decodes every file with two threads and keeps nothing."""
     with ThreadPoolExecutor(N_THREADS) as pool:
@@ -67,11 +74,11 @@ def measure(root: Path, image_size: int) -> dict[str, float]:
     for n_round in range(N_ROUNDS + 1):
         shutil.rmtree(lake.root / "plate_store", ignore_errors=True)
         taken = {"decode": seconds(lambda: decode_all(paths)), "pack": seconds(pack)}
-        taken["read"] = seconds(lambda: read_all(ExperimentStore.open(lake, EXPERIMENT)))
+        taken["read"] = seconds(lambda: read_all(open_store(lake)))
         if n_round:  # the first round fills the file cache
             for name, value in taken.items():
                 times[name].append(value)
-    store = ExperimentStore.open(lake, EXPERIMENT)
+    store = open_store(lake)
     median = {name: statistics.median(values) for name, values in times.items()}
     png_bytes = sum(path.stat().st_size for path in paths)
     stored = lake.plate_store(EXPERIMENT).record().summary["n_bytes"]

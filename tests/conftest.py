@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from cellassets.images.reader import ExperimentStore
 from cellassets.screens.policy import IngestPolicy
 
 CHANNELS = ("Hoechst", "ConA", "Phalloidin")
@@ -66,6 +67,25 @@ class LandingZone:
             "negative_control" if is_control else "treatment", "EMPTY" if is_control else f"s{well}",
         )  # fmt: skip
         return dict(zip(COLUMNS, values, strict=True))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-golden", action="store_true", help="Write golden values anew where a code version was raised."
+    )
+
+
+def opened(lake, experiment_id):
+    """Returns the reader of an experiment's published store."""
+    artifact = lake.plate_store(experiment_id)
+    record = artifact.record()
+    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, experiment_id)
+
+
+@pytest.fixture(scope="session")
+def open_store():
+    """Opens the published store of an experiment: `open_store(lake, experiment_id)`."""
+    return opened
 
 
 @pytest.fixture

@@ -1,35 +1,30 @@
 """The stage `benchmark/<name>`: one benchmark on one map.
 
-Reads `perturbation_map` and, where the benchmark asks for them, the lake's annotations and the model's other maps;
-publishes `scores.parquet`. A benchmark that has nothing to look at in a dataset publishes no rows, and why.
+Reads `perturbation_map` and, where the benchmark uses them, the lake's annotations and the model's other maps.
+Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. Where a benchmark does not apply to a dataset
+the tables are empty, and the record says why. What is computed is in `cellassets.benchmarks.scoring`.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from cellassets.benchmarks.definition import Benchmark, Score
-from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.benchmarks.definition import Benchmark
+from cellassets.benchmarks.judged import JudgedMap, judged_map
+from cellassets.benchmarks.registry import find_benchmark
+from cellassets.benchmarks.scoring import ScoreLabels, score_judged, scores_table
 from cellassets.configuration import Parameters
-from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.fingerprint import fingerprint
-from cellassets.knowledge.annotations import Annotations, annotation_fingerprints, read_annotations
-from cellassets.mapping.aggregate import unit_labels
-from cellassets.mapping.build import MapParameters, map_held_out_controls
-from cellassets.mapping.controls import is_treatment
+from cellassets.knowledge.annotations import annotation_fingerprints, read_annotations
+from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
 from cellassets.storage.artifact import Plan, Record
 from cellassets.storage.lake import Lake
-from cellassets.tables.parquet import read_table, vectors, write_table
-from cellassets.tables.schemas import PERTURBATION_MAP, SCORES, WELL_EMBEDDINGS
+from cellassets.tables.parquet import read_table, write_table
+from cellassets.tables.schemas import INFLUENCES, PERTURBATION_MAP, PUBLISHED, SCORES, WELL_EMBEDDINGS
 
-ALPHA = 0.05
-OF_THE_MODEL = ("model_key", "site_embeddings")  # inputs of a map that differ between models judged alike
+__all__ = ["find_benchmark", "judged_map", "open_map", "plan_scores", "score_map", "score_protocol", "scores_table"]
+OF_THE_MODEL = ("model_key", "site_embeddings")  # inputs of a map that differ between models of one protocol
 
 
 def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: str, parameters: Parameters) -> Plan:
@@ -114,17 +109,16 @@ def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: s
     if artifact.is_done(plan):
         return artifact.record()
     chosen = find_benchmark(benchmark_name)
-    judged = open_map(lake, dataset, model_key, chosen)
-    try:
-        rows = chosen.score(judged, parameters)
-        summary = _summary(chosen, _checked(chosen, rows))
-    except NotApplicable as reason:
-        rows, summary = [], {"does_not_apply": str(reason)}
-    shared = ("benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key")
-    labels = {name: plan.inputs[name] for name in shared}
-    table = scores_table(rows, is_higher_better=chosen.is_higher_better, **labels)
-    write_table(table, artifact.folder(plan.fingerprint) / "scores.parquet", SCORES)
-    return artifact.publish(plan, ["scores.parquet"], {**summary, **_sources(judged.annotations)})
+    labels = ScoreLabels(**{field.name: plan.inputs[field.name] for field in fields(ScoreLabels)})
+    scored = score_judged(chosen, open_map(lake, dataset, model_key, chosen), parameters, labels)
+    tables = {
+        "scores.parquet": (scored.scores, SCORES),
+        "influences.parquet": (scored.influences, INFLUENCES),
+        "published.parquet": (scored.published, PUBLISHED),
+    }
+    for name, (table, schema) in tables.items():
+        write_table(table, artifact.folder(plan.fingerprint) / name, schema)
+    return artifact.publish(plan, list(tables), scored.summary.model_dump(exclude_unset=True))
 
 
 def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) -> JudgedMap:
@@ -144,66 +138,6 @@ def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) ->
     )
 
 
-def judged_map(
-    wells: pl.DataFrame,
-    map_table: pl.DataFrame,
-    *,
-    parameters: MapParameters,
-    annotations: Annotations | None = None,
-    other_maps: dict[str, pl.DataFrame] | None = None,
-) -> JudgedMap:
-    """Returns what benchmarks look at.
-
-    Args:
-        wells: aligned WELL_EMBEDDINGS rows.
-        map_table: PERTURBATION_MAP rows.
-        parameters: what the map was made with; they say which controls alignment never saw.
-        annotations: what is known of biology.
-        other_maps: dataset to the PERTURBATION_MAP rows of the same model there.
-    """
-    plates = wells.select(pl.concat_str("experiment_id", "plate_id", separator="/")).to_series().to_numpy()
-    return JudgedMap(
-        wells=wells,
-        vectors=vectors(wells),
-        units=tuple(unit_labels(wells, parameters.aggregate_by)),
-        is_treatment=is_treatment(wells),
-        is_held_out_control=map_held_out_controls(wells, parameters),
-        plate_index=np.unique(plates, return_inverse=True)[1],
-        map_table=map_table,
-        annotations=annotations or Annotations(),
-        other_maps=other_maps or {},
-    )
-
-
-def scores_table(rows: list[Score], *, is_higher_better: bool, **labels: str) -> pl.DataFrame:
-    """Returns a SCORES table.
-
-    Args:
-        rows: what a benchmark returned.
-        is_higher_better: direction of a better model.
-        labels: the columns that all rows share.
-    """
-    if not rows:
-        return SCORES.empty()
-    table = pl.DataFrame([asdict(row) for row in rows], infer_schema_length=None)
-    shared = [pl.lit(value).alias(name) for name, value in labels.items()]
-    return SCORES.conform(
-        table.with_columns(*shared, pl.lit(is_higher_better).alias("is_higher_better")), source="scores"
-    )
-
-
-def find_benchmark(benchmark_name: str) -> Benchmark:
-    """Returns a registered benchmark.
-
-    Raises:
-        BenchmarkError: there is none of this name.
-    """
-    if benchmark_name not in BENCHMARKS:
-        message = f"no benchmark {benchmark_name!r}; there are {', '.join(sorted(BENCHMARKS))}"
-        raise BenchmarkError(message)
-    return BENCHMARKS[benchmark_name]
-
-
 def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str) -> dict[str, Record] | None:
     """The model's maps of other cell types, by dataset; None where the benchmark does not look at them.
 
@@ -220,63 +154,3 @@ def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str)
 def _without_model(record: Record) -> dict[str, Any]:
     """What a map was made from but for the model."""
     return {name: value for name, value in record.inputs.items() if name not in OF_THE_MODEL}
-
-
-def _sources(annotations: Annotations) -> dict[str, Any]:
-    """How many rows each annotation source had, for people."""
-    kinds = {name: getattr(annotations, name) for name in ("pairs", "sets", "targets", "gene_arms")}
-    return {f"n_{kind}": {name: rows.height for name, rows in found.items()} for kind, found in kinds.items() if found}
-
-
-def _checked(chosen: Benchmark, rows: list[Score]) -> list[Score]:
-    """Returns the rows.
-
-    Raises:
-        BenchmarkError: a value that is not finite, a p-value outside (0, 1], or two rows of one unit; published, they
-            would hold up every comparison that they are part of.
-    """
-    seen = set()
-    for row in rows:
-        name = f"{row.metric} {row.perturbation_id or ''}".strip()
-        numbers = (row.value, row.null_mean, row.null_low, row.null_high)
-        if not all(map(math.isfinite, numbers)) or not 0 < row.p_value <= 1:
-            message = (
-                f"{chosen.name} returned {name} with value {row.value}, null {row.null_mean} ({row.null_low} to "
-                f"{row.null_high}) and p-value {row.p_value}; expected finite numbers and a p-value in (0, 1]"
-            )
-            raise BenchmarkError(message)
-        key = (row.metric, row.level, row.perturbation_id)
-        if key in seen:
-            message = f"{chosen.name} returned two rows of {name} at level {row.level}; expected one a unit"
-            raise BenchmarkError(message)
-        seen.add(key)
-    return rows
-
-
-def _summary(chosen: Benchmark, rows: list[Score]) -> dict[str, Any]:
-    """What people see first.
-
-    Raises:
-        BenchmarkError: the benchmark returned no row of its headline, or none of its units.
-    """
-    headlines = [row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric]
-    units = [row for row in rows if row.level == "perturbation" and row.metric == chosen.unit_metric]
-    if len(headlines) != 1 or not units:
-        message = (
-            f"{chosen.name} returned {len(headlines)} summary rows of {chosen.headline_metric!r}, and {len(units)} "
-            f"perturbation rows of {chosen.unit_metric!r}; expected one and at least one, or NotApplicable raised"
-        )
-        raise BenchmarkError(message)
-    headline = headlines[0]
-    n_significant = sum(row.q_value is not None and row.q_value <= ALPHA for row in units)
-    summary = {
-        "metric": chosen.headline_metric,
-        "value": headline.value,
-        "null_mean": headline.null_mean,
-        "p_value": headline.p_value,
-        "interval_low": headline.interval_low,
-        "interval_high": headline.interval_high,
-        "n_units": headline.n_units,
-    }
-    # a pair's q-value only says whether it is at the very end of the tail that recall already counts
-    return summary if headline.unit == "pair" else summary | {"significant_frac": n_significant / len(units)}

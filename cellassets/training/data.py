@@ -56,7 +56,9 @@ def open_training_data(lake: Lake, recipe: NetworkRecipe, plan: Plan) -> Trainin
     stores, tables = [], []
     for experiment_id in recipe_experiments(recipe):
         inputs = plan.inputs["experiments"][experiment_id]
-        store = ExperimentStore.open(lake, experiment_id, inputs["plate_store"])
+        stored = lake.plate_store(experiment_id)
+        files = stored.record(inputs["plate_store"]).files
+        store = ExperimentStore.open(stored.folder(inputs["plate_store"]), files, experiment_id)
         quality = None
         if "plate_quality" in inputs:
             artifact = lake.plate_quality(experiment_id)

@@ -17,7 +17,6 @@ from upath import UPath
 from cellassets.errors import CorruptArtifact, ImageError, StaleArtifact
 from cellassets.images import writer
 from cellassets.images.pack import pack_experiment
-from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
 from cellassets.screens.ingest import ingest_plates
 from cellassets.storage.lake import Lake
@@ -34,9 +33,9 @@ def expected_images(zone, sites):
     return np.array([[zone.pixels(folder, name) for name in site] for site in names])
 
 
-def test_every_pixel_and_every_row_comes_back(lake, landed, pack):
+def test_every_pixel_and_every_row_comes_back(lake, landed, pack, open_store):
     record = pack()
-    store = ExperimentStore.open(lake, "E-1", record.fingerprint)
+    store = open_store(lake, "E-1")
     assert record.summary["n_sites"] == store.n_sites == 12
     assert (store.n_channels, store.height, store.width) == (3, 16, 24)
     assert store.channel_names == ("Hoechst", "ConA", "Phalloidin")
@@ -55,20 +54,20 @@ def test_any_zarr_reader_opens_it(lake, landed, pack):
         np.testing.assert_array_equal(array[:], expected)
 
 
-def test_statistics_of_a_site_are_those_of_its_pixels(lake, landed, pack):
+def test_statistics_of_a_site_are_those_of_its_pixels(lake, landed, pack, open_store):
     pack()
-    store = ExperimentStore.open(lake, "E-1")
+    store = open_store(lake, "E-1")
     pixels = expected_images(landed, store.sites).reshape(12, 3, -1).astype(np.float64)
     np.testing.assert_allclose(vectors(store.sites, "channel_mean"), pixels.mean(axis=2), rtol=1e-6)
     np.testing.assert_allclose(vectors(store.sites, "channel_std"), pixels.std(axis=2), rtol=1e-5)
 
 
-def test_dropped_sites_are_not_in_the_store(lake, zone, policy):
+def test_dropped_sites_are_not_in_the_store(lake, zone, policy, open_store):
     folder = zone.land()
     (folder / "Plate1/B02_s1_w2.png").write_bytes(b"")
     ingest_plates(lake, UPath(zone.root), "E-1", policy=policy)
     assert pack_experiment(lake, "E-1", landing=UPath(zone.root)).summary["n_sites"] == 11
-    sites = ExperimentStore.open(lake, "E-1").sites
+    sites = open_store(lake, "E-1").sites
     assert sites.filter((pl.col("plate_id") == "Plate1") & (pl.col("well_id") == "B02"))["site_index"].to_list() == [2]
 
 
@@ -93,7 +92,7 @@ def test_an_image_that_changed_behind_the_marker_is_refused_by_name(lake, landed
     assert lake.plate_store("E-1").find_record() is None
 
 
-def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack):
+def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack, open_store):
     path = landed.root / "E-1/Plate2/C03_s2_w3.png"
     content = path.read_bytes()
     path.unlink()
@@ -103,8 +102,8 @@ def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack):
     record = pack()
     assert record.summary["n_shards_resumed"] == 3
     np.testing.assert_array_equal(
-        ExperimentStore.open(lake, "E-1").read(range(12)),
-        expected_images(landed, ExperimentStore.open(lake, "E-1").sites),
+        open_store(lake, "E-1").read(range(12)),
+        expected_images(landed, open_store(lake, "E-1").sites),
     )
 
 
@@ -162,7 +161,7 @@ def test_a_killed_run_leaves_nothing_visible_and_is_resumed(lake, landed, pack):
     lake.plate_store("E-1").verify()
 
 
-def test_two_runs_at_once_publish_one_whole_store(lake, pack):
+def test_two_runs_at_once_publish_one_whole_store(lake, pack, open_store):
     errors = []
 
     def run():
@@ -178,7 +177,7 @@ def test_two_runs_at_once_publish_one_whole_store(lake, pack):
         thread.join()
     assert errors == []
     lake.plate_store("E-1").verify()
-    assert ExperimentStore.open(lake, "E-1").read(range(12)).shape == (12, 3, 16, 24)
+    assert open_store(lake, "E-1").read(range(12)).shape == (12, 3, 16, 24)
 
 
 def test_a_full_disk_leaves_nothing_visible(lake, pack, monkeypatch):
@@ -195,14 +194,14 @@ def test_a_full_disk_leaves_nothing_visible(lake, pack, monkeypatch):
     assert pack().summary["n_sites"] == 12
 
 
-def test_the_store_of_a_bucket_is_that_of_a_disk(landed, lake, pack, policy):
+def test_the_store_of_a_bucket_is_that_of_a_disk(landed, lake, pack, policy, open_store):
     here = pack()
     bucket = Lake(UPath("memory://bucket-of-test/lake"))
     ingest_plates(bucket, UPath(landed.root), "E-1", policy=policy)
     there = pack_experiment(bucket, "E-1", landing=UPath(landed.root), spec=StoreSpec(shard_sites=4))
     assert there.files == here.files
     order = [11, 0, 5, 5, 3]
-    remote, local = ExperimentStore.open(bucket, "E-1"), ExperimentStore.open(lake, "E-1")
+    remote, local = open_store(bucket, "E-1"), open_store(lake, "E-1")
     np.testing.assert_array_equal(remote.read(order), local.read(order))
 
 
