@@ -50,7 +50,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
-lock: $(VENV)/.installed-dev  ## pins anew what pyproject.toml allows
+lock: $(VENV)/.installed-dev  ## updates the pinned versions, within the limits of pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build -o requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build --extra dev \
 		-c requirements.lock -o requirements-dev.lock pyproject.toml

@@ -35,6 +35,7 @@ REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
 ENVIRONMENT = REPOSITORY / "resources" / "environment.py"
 SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
 INTRODUCTION = """# Configuration
 
@@ -128,11 +129,17 @@ def _table(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | range | meaning |"
     yield "| --- | --- | --- | --- | --- |"
     for key, field in fields.items():
-        meaning = (field.description or arguments.get(key, "")).rstrip(".")
+        meaning = (_description(model, key) or arguments.get(key, "")).rstrip(".")
         meaning = meaning[:1].upper() + meaning[1:]
         default = "required" if field.is_required() else _default(field)
         yield f"| `{key}` | {_type(field.annotation)} | {default} | {_range(field)} | {_cell(meaning)} |"
     yield ""
+
+
+def _description(model: type[BaseModel], key: str) -> str | None:
+    """Returns the description of a field, or that of the field which it overrides in a base class."""
+    bases = (base for base in model.__mro__ if issubclass(base, BaseModel) and key in base.model_fields)
+    return next((text for base in bases if (text := base.model_fields[key].description)), None)
 
 
 def _is_given_elsewhere(model: type[BaseModel], key: str) -> bool:
@@ -162,7 +169,8 @@ def _type(annotation: Any) -> str:
     """Returns a type as a person would say it; models as links to their section."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type(inner[0]) + "".join(f" {text}" for text in _bounds(inner[1:]))
+        bounds = ", ".join(_bounds(inner[1:]))
+        return f"{_type(inner[0])} ({bounds})" if bounds else _type(inner[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inner)
     if origin in (Union, types.UnionType):
@@ -177,7 +185,8 @@ def _type(annotation: Any) -> str:
 
 def _tuple(inner: tuple[Any, ...]) -> str:
     if inner[-1] is Ellipsis:
-        return f"list of {_type(inner[0])}"
+        text = _type(inner[0])
+        return "list of " + re.sub(r"^\w+", lambda found: PLURALS.get(found[0], found[0]), text)
     return f"list of {len(inner)}: " + ", ".join(_type(one) for one in inner)
 
 
