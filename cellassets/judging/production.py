@@ -288,5 +288,5 @@ def _log(registry: Registry, plan: Plan, decision: Decision, summary: dict[str, 
     }
     registry.log_metrics(run_id, gains, step=0)
     registry.log_json(run_id, {**summary, "comparisons": rows, "inputs": plan.inputs}, "decision.json")
-    registry.finish_run(run_id, is_successful=True)
+    registry.end_run(run_id, "FINISHED")
     return run_id
