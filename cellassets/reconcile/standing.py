@@ -50,9 +50,7 @@ def standing(snapshot: LiveSnapshot) -> list[Standing]:
     return [
         _standing(PLATES_TITLE, plate_agenda(snapshot)),
         _standing(MODELS_TITLE, recipe_agenda(snapshot)),
-        Standing(
-            EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, [*embeddings.waiting, *held(snapshot)]
-        ),
+        Standing(EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, [*embeddings.waiting, *held(snapshot)]),
         _standing(MAPS_TITLE, map_agenda(snapshot)),
         _standing(LEADERBOARD_TITLE, board),
         _standing(REPORTS_TITLE, reports),

@@ -1,7 +1,7 @@
 """What to ask for: due partitions put together to runs, and what waits for what.
 
-Nothing is remembered here. Asked again for the same state, or by two daemons at once, the answer is the same, and so are
-the run keys under which each piece of work is asked for once.
+Nothing is remembered here. Asked again for the same state, or by two daemons at once, the answer is the same, and so
+are the run keys under which each piece of work is asked for once.
 """
 
 from collections.abc import Iterable, Sequence

@@ -69,9 +69,7 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
     return Chart(title, f"{values}; mean of the null distribution {band.mean:.3f}", specification(chart))
 
 
-def _models(
-    estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: "altair.Scale"
-) -> "list[altair.Chart]":
+def _models(estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: "altair.Scale") -> "list[altair.Chart]":
     """Interval, dot and number of each model; the whole row answers to the mouse."""
     import altair as alt
 

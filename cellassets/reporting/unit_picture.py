@@ -46,7 +46,9 @@ def unit_chart(scores: pl.DataFrame, *, alpha: float = SIGNIFICANCE_LEVEL) -> Ch
     shown = f" ({kept.height} of {units.height} shown)" if kept.height < units.height else ""
     called, not_called = f"differs from its null (q ≤ {alpha:g})", f"does not (q > {alpha:g})"
     rows = [_row(row, called if _is_called(row, alpha) else not_called) for row in kept.iter_rows(named=True)]
-    spec = _draw(rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called))
+    spec = _draw(
+        rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called)
+    )
     return Chart(f"{chosen.title}: every unit", description, spec)
 
 
