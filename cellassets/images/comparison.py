@@ -1,7 +1,7 @@
 """Comparison of a store with the landed images: a random sample of sites read from both and compared pixel by pixel.
 
-Checksums only show that stored bytes did not change. This comparison also finds sites that were packed in the wrong row,
-from the wrong files or with the wrong order of channels.
+Checksums only show that stored bytes did not change. This comparison also finds sites that were packed in the wrong
+row, from the wrong files or with the wrong order of channels.
 """
 
 from collections.abc import Iterator
