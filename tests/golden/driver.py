@@ -8,39 +8,37 @@ manifest, store, quality and classical features of a tiny simulated screen with 
 """
 
 import hashlib
-import re
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import polars as pl
-from upath import UPath
+import yaml
 
+from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import judged_map, score_map, scores_table
+from cellassets.benchmarks.scoring import influences_table, scores_table
+from cellassets.configuration import Parameters
 from cellassets.encoders import classical
 from cellassets.errors import BenchmarkError
-from cellassets.images.pack import pack_experiment
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import StoreSpec
-from cellassets.judging.comparison import compare_models
+from cellassets.judging.comparison import Evidence, compare_models
 from cellassets.judging.gate import GatePolicy, judge_candidate
-from cellassets.judging.leaderboard import build_leaderboard, leaderboard_markdown, rank_models
+from cellassets.judging.leaderboard import leaderboard_markdown, rank_models
 from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.mapping.aggregate import aggregate_wells
-from cellassets.mapping.build import MapParameters, align_wells, build_map, map_held_out_controls
+from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.mapping.dataset import Dataset
-from cellassets.quality.inspect import inspect_experiment
 from cellassets.quality.measures import QualityParameters, flag_sites, measure_site
-from cellassets.registry import ModelEntry
-from cellassets.reporting.report import build_report
-from cellassets.screens.ingest import ingest_plates
-from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.artifact import Artifact, Plan, Record
-from cellassets.storage.lake import Lake
+from cellassets.screens.summary import RawPlatesSummary
+from cellassets.screens.well_selection import selection_fingerprints
+from cellassets.stages.carry_out import carry_out
+from cellassets.stages.catalogue import stage_named
+from cellassets.storage.deployment import Deployment
+from cellassets.storage.lake import Lake, Published
+from cellassets.storage.plan import Plan
 from cellassets.studies.simulated import annotations_of
 from cellassets.synthetic.embeddings import Known, SimulatedWells, another_cell_type, simulate_wells
 from cellassets.synthetic.presets import tiny_design
@@ -49,10 +47,9 @@ from cellassets.tables.parquet import read_table, vectors, with_vectors, write_t
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.schemas import (
     BATCH_EFFECT,
-    DIFFERENCES,
     FINDINGS,
     IMAGES,
-    LEADERBOARD,
+    INFLUENCES,
     PERTURBATION_COLUMNS,
     PERTURBATION_MAP,
     QUALITY,
@@ -150,14 +147,13 @@ def simulated_tables() -> Tables:
         lake, known = simulated_lake(Path(folder))
         tables = maps(lake)
         tables |= scores(lake, known)
-        tables |= comparisons(lake, pl.concat(tables[f"scores_{name}"] for name in sorted(BENCHMARKS)))
-        tables |= report(lake)
+        tables |= comparisons(pl.concat(tables[f"scores_{name}"] for name in sorted(BENCHMARKS)))
     return {name: without_fingerprints(table) for name, table in tables.items()}
 
 
 def simulated_lake(root: Path) -> tuple[Lake, Known]:
     """Returns a lake with manifests, quality and site embeddings of two cell types by two models, and annotations."""
-    lake = Lake(UPath(root))
+    lake = deployment(root).lake
     _, known = simulate_wells(DESIGN)
     for design in (DESIGN, another_cell_type(DESIGN)):
         for model_key, effect in GENE_EFFECTS.items():
@@ -168,7 +164,23 @@ def simulated_lake(root: Path) -> tuple[Lake, Known]:
     names = {"pairs": known.pairs, "sets": known.sets, "targets": known.targets, "gene_arms": known.gene_arms}
     for name, table in names.items():
         table.write_csv(str(lake.annotations / f"{name}.csv"))
+    configs = root / "configs"
+    (configs / "benchmarks").mkdir(parents=True)
+    (configs / "mapping.yaml").write_text(yaml.safe_dump(DEFAULT.model_dump(mode="json")))
+    for name in BENCHMARKS:
+        (configs / "benchmarks" / f"{name}.yaml").write_text(f"n_permutations: {N_PERMUTATIONS}")
     return lake, known
+
+
+def deployment(root: Path) -> Deployment:
+    """Returns the deployment in a folder."""
+    return Deployment.of({}, home=root, configs=root / "configs")
+
+
+def made(lake: Lake, name: str, dataset_id: str, model_key: str) -> Published:
+    """Returns what a stage publishes about a dataset and a model."""
+    root = Path(lake.root.path).parent
+    return carry_out(stage_named(name), deployment(root), {"dataset": dataset_id, "model": model_key})
 
 
 def publish_experiment(lake: Lake, experiment_id: str, wells: pl.DataFrame, model_key: str) -> None:
@@ -187,21 +199,30 @@ def publish_experiment(lake: Lake, experiment_id: str, wells: pl.DataFrame, mode
         sites.with_columns(pl.lit(model_key).alias("model_key")), np.repeat(vectors(wells), 2, axis=0) + 0.3 * noise
     )
     labels = wells.select(*keys, "cell_type", *(column.name for column in PERTURBATION_COLUMNS))
-    summary = {"cell_types": sorted(set(wells["cell_type"]))}
-    publish(lake.raw_plates(experiment_id), "raw_plates", {"wells.parquet": (labels, WELLS)}, summary)
-    publish(lake.plate_quality(experiment_id), "plate_quality", {"quality.parquet": (quality, QUALITY)}, {})
+    summary = RawPlatesSummary(
+        n_plates=1, n_wells=labels.height, n_sites=sites.height, n_images=0, n_bytes=0, n_findings=0, n_dropped=0,
+        cell_types=tuple(sorted(set(wells["cell_type"]))), channel_names=(), wells_fingerprint="",
+        wells_fingerprints=selection_fingerprints(labels), landing_signature="", landing="",
+    )  # fmt: skip
+    publish(lake, "raw_plates", (experiment_id,), {"wells.parquet": (labels, WELLS)}, summary)
+    publish(lake, "plate_quality", (experiment_id,), {"quality.parquet": (quality, QUALITY)}, Parameters())
     parts = {"part-00000.parquet": (embeddings, SITE_EMBEDDINGS)}
-    publish(lake.site_embeddings(experiment_id, model_key), "site_embeddings", parts, {})
+    publish(lake, "site_embeddings", (experiment_id, model_key), parts, Parameters())
 
 
 def publish(
-    artifact: Artifact, kind: str, tables: dict[str, tuple[pl.DataFrame, TableSchema]], summary: dict[str, Any]
+    lake: Lake,
+    kind: str,
+    keys: tuple[str, ...],
+    tables: dict[str, tuple[pl.DataFrame, TableSchema]],
+    summary: Parameters,
 ) -> None:
     """Publishes tables as an artefact, as the stage of that kind would."""
-    plan = Plan(kind, {"of": str(artifact.root.name)})
-    for name, (table, schema) in tables.items():
-        write_table(table, artifact.folder(plan.fingerprint) / name, schema)
-    artifact.publish(plan, list(tables), summary)
+    generation = lake.artifact(kind, *keys).generation()
+    with lake.draft(Plan(kind, keys, {"of": list(keys)}, replaces=generation)) as draft:
+        for name, (table, schema) in tables.items():
+            write_table(table, draft.folder / name, schema)
+        draft.publish(list(tables), summary)
 
 
 def maps(lake: Lake) -> Tables:
@@ -209,15 +230,15 @@ def maps(lake: Lake) -> Tables:
     tables = {}
     for dataset in DATASETS.values():
         for model_key in GENE_EFFECTS:
-            record = build_map(lake, dataset, model_key=model_key, parameters=DEFAULT)
+            published = made(lake, "perturbation_map", dataset.dataset_id, model_key)
             name = f"{dataset.dataset_id}_{model_key}"
-            tables[f"map_{name}"] = map_table(lake, record, dataset, model_key, "map.parquet", PERTURBATION_MAP)
-            effect = map_table(lake, record, dataset, model_key, "batch_effect.parquet", BATCH_EFFECT)
-            numbers = {key: value for key, value in record.summary.items() if isinstance(value, int | float)}
+            tables[f"map_{name}"] = read_table(published.path("map.parquet"), PERTURBATION_MAP)
+            effect = read_table(published.path("batch_effect.parquet"), BATCH_EFFECT)
+            numbers = numbers_of(published)
             tables |= {f"batch_effect_{name}": effect, f"map_summary_{name}": pl.DataFrame(numbers)}
             if name == "SIM_good.v1":
                 for file in ("wells", "wells_raw"):
-                    tables[file] = map_table(lake, record, dataset, model_key, f"{file}.parquet", WELL_EMBEDDINGS)
+                    tables[file] = read_table(published.path(f"{file}.parquet"), WELL_EMBEDDINGS)
     for name in OTHER_PARAMETERS:
         aligned, units, batch_effect = other_map(lake, name)
         tables |= {
@@ -228,18 +249,19 @@ def maps(lake: Lake) -> Tables:
     return tables
 
 
-def map_table(
-    lake: Lake, record: Record, dataset: Dataset, model_key: str, file: str, schema: TableSchema
-) -> pl.DataFrame:
-    """Returns one file of a published map."""
-    return read_table(lake.perturbation_map(dataset.dataset_id, model_key).path(file, record), schema)
+def numbers_of(published: Published) -> dict[str, float]:
+    """Returns the numbers in a summary, without what was added to it later."""
+    summary = {**published.record.summary, **published.record.summary.get("batch_effect", {})}
+    return {
+        key: value for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 @cache
 def other_map(lake: Lake, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Returns aligned wells, map and batch effect of good.v1 on SIM by other steps than the default ones."""
     parameters = OTHER_PARAMETERS[name]
-    path = lake.perturbation_map("SIM", "good.v1").path("wells_raw.parquet")
+    path = lake.current("perturbation_map", "SIM", "good.v1").path("wells_raw.parquet")
     wells = read_table(path, WELL_EMBEDDINGS)
     arms = pl.read_csv(lake.annotations / "gene_arms.csv")
     is_held_out = map_held_out_controls(wells, parameters)
@@ -257,11 +279,10 @@ def scores(lake: Lake, known: Known) -> Tables:
     for name in sorted(BENCHMARKS):
         found = []
         for model_key in GENE_EFFECTS:
-            parameters = BENCHMARKS[name].parameters(n_permutations=N_PERMUTATIONS)
-            record = score_map(lake, name, DATASETS["SIM"], model_key=model_key, parameters=parameters)
-            found.append(read_table(lake.scores(name, "SIM", model_key).path("scores.parquet"), SCORES))
-            numbers = {key: value for key, value in record.summary.items() if isinstance(value, int | float)}
-            summaries.append({"benchmark_name": name, "model_key": model_key, **numbers})
+            published = made(lake, f"benchmark/{name}", "SIM", model_key)
+            scored = read_table(published.path("scores.parquet"), SCORES)
+            found.append(with_influences(scored, read_table(published.path("influences.parquet"), INFLUENCES)))
+            summaries.append({"benchmark_name": name, "model_key": model_key, **numbers_of(published)})
         tables[f"scores_{name}"] = pl.concat(found)
     tables["score_summaries"] = pl.DataFrame(summaries, infer_schema_length=None)
     for map_name in OTHER_PARAMETERS:
@@ -277,43 +298,78 @@ def scores_of_other_map(
 ) -> pl.DataFrame:
     """Returns SCORES of one of the other maps; none where the benchmark refuses it (it may ask for a row a gene)."""
     wells, units, _ = other_map(lake, map_name)
-    others = {"SIM2": read_table(lake.perturbation_map("SIM2", "good.v1").path("map.parquet"), PERTURBATION_MAP)}
+    others = {
+        "SIM2": read_table(lake.current("perturbation_map", "SIM2", "good.v1").path("map.parquet"), PERTURBATION_MAP)
+    }
     judged = judged_map(
         wells, units, parameters=OTHER_PARAMETERS[map_name], annotations=annotations_of(known), other_maps=others
     )
     chosen = BENCHMARKS[benchmark_name]
     try:
-        rows = chosen.score(judged, chosen.parameters(**{"n_permutations": N_PERMUTATIONS, **settings}))
+        rows = chosen.rows(judged, chosen.parameters(**{"n_permutations": N_PERMUTATIONS, **settings}))
     except BenchmarkError:
         return SCORES.empty()
     labels = {"dataset_id": "SIM", "model_key": "good.v1", "dataset_fingerprint": "", "protocol_fingerprint": ""}
-    return scores_table(rows, is_higher_better=chosen.is_higher_better, benchmark_name=benchmark_name, **labels)
+    labels |= {"benchmark_name": benchmark_name}
+    scored = scores_table(rows, is_higher_better=chosen.is_higher_better, **labels)
+    return with_influences(scored, influences_table(rows, **labels))
 
 
-def comparisons(lake: Lake, scored: pl.DataFrame) -> Tables:
-    """Returns leaderboard and differences through the lake and by their functions, gate decisions and verdicts."""
+def with_influences(scored: pl.DataFrame, influences: pl.DataFrame) -> pl.DataFrame:
+    """Returns SCORES with the influences as the rows of level `control` that they were when the values were stored."""
+    if influences.is_empty():
+        return scored
+    rows = influences.rename({"shared_id": "perturbation_id", "influence": "value"}).with_columns(
+        *(pl.lit(value).alias(name) for name, value in CONTROL_ROW.items()),
+        pl.lit(scored["is_higher_better"][0]).alias("is_higher_better"),
+    )
+    return pl.concat([scored, SCORES.conform(with_nulls(rows), source="influences")])
 
-    def protocols(*axes: str) -> str:
-        return str(lake.scores(*axes).record().inputs["protocol_fingerprint"])
 
-    build_leaderboard(lake, protocols)
-    published = lake.leaderboard()
+def with_nulls(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the rows with the nullable columns of SCORES that they lack."""
+    missing = [column for column in SCORES.columns if column.is_nullable and column.name not in rows.columns]
+    return rows.with_columns(pl.lit(None, column.dtype).alias(column.name) for column in missing)
+
+
+CONTROL_ROW = {
+    "level": "control",
+    "null_mean": 0.0,
+    "null_low": 0.0,
+    "null_high": 0.0,
+    "p_value": 1.0,
+    "correction": "none",
+    "n_units": 1,
+    "unit": "well",
+}
+
+
+def without_influences(scored: pl.DataFrame) -> Evidence:
+    """Returns what models are compared by, from what `with_influences` made."""
+    is_control = pl.col("level") == "control"
+    influences = scored.filter(is_control).rename({"perturbation_id": "shared_id", "value": "influence"})
+    return Evidence(scored.filter(~is_control), INFLUENCES.conform(influences, source="influences"))
+
+
+def comparisons(scored: pl.DataFrame) -> Tables:
+    """Returns leaderboard, differences, gate decisions and verdicts."""
     newest = {
         "/".join(row[:3]): row[3]
         for row in scored.select("benchmark_name", "dataset_id", "model_key", "protocol_fingerprint").unique().rows()
     }
-    ranked, differences = rank_models(scored, newest), compare_models(scored)
+    evidence = without_influences(scored)
+    ranked, differences = rank_models(evidence.scores, newest), compare_models(evidence.scores, evidence.influences)
     judged_on = {(name, "SIM") for name in BENCHMARKS}
     gate = {
         candidate: judge_candidate(
-            scored, POLICY, candidate=candidate, champion=champion, champion_judged_on=judged_on
+            evidence, POLICY, candidate=candidate, champion=champion, champion_judged_on=judged_on
         ).comparisons
         for candidate, champion in (("good.v1", "fair.v1"), ("fair.v1", "good.v1"))
     }
     return {
-        "leaderboard": read_table(published.path("leaderboard.parquet"), LEADERBOARD),
-        "differences": read_table(published.path("differences.parquet"), DIFFERENCES),
-        "leaderboard_lines": pl.DataFrame({"line": leaderboard_markdown(lake).splitlines()}),
+        "leaderboard": ranked,
+        "differences": differences,
+        "leaderboard_lines": pl.DataFrame({"line": leaderboard_markdown(ranked).splitlines()}),
         "compared_models": differences,
         **{f"gate_{candidate}": table for candidate, table in gate.items()},
         "verdicts": verdicts(ranked, differences),
@@ -341,60 +397,6 @@ def verdicts(ranked: pl.DataFrame, differences: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-class OneModel:
-    """Stands for the registry: knows good.v1."""
-
-    def find(self, key: str) -> ModelEntry:
-        """Returns the entry of a model."""
-        return ModelEntry(
-            key=key, name="good", version=1, kind="network", fingerprint="none", aliases=("candidate",),
-            created_at_ms=0, tags={"kind": "network"}, run_id="run-1",
-        )  # fmt: skip
-
-
-class PageText(HTMLParser):
-    """Collects the text of a page, drawings and styles left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.n_silent = 0
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:  # noqa: ARG002  HTMLParser calls it
-        """Counts what is open and not read."""
-        self.n_silent += tag in ("svg", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Counts what is open and not read."""
-        self.n_silent -= tag in ("svg", "style")
-
-    def handle_data(self, data: str) -> None:
-        """Takes one piece of text, its white space made even."""
-        text = " ".join(data.split())
-        if text and not self.n_silent:
-            self.lines.append(text)
-
-
-def report(lake: Lake) -> Tables:
-    """Returns the text of the report on good.v1 and its drawings; what follows the heading Provenance is left out."""
-    build_report(lake, OneModel(), "good.v1")
-    page = lake.model_report("good.v1").path("report.html").read_text()
-    reader = PageText()
-    reader.feed(page)
-    lines = reader.lines[: reader.lines.index("Provenance")]
-    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    titles = [re.search(r"<title[^>]*>(.*?)</title>", drawing, re.DOTALL) for drawing in drawings]
-    return {
-        "report_lines": pl.DataFrame({"line": lines}),
-        "report_drawings": pl.DataFrame(
-            {
-                "title": [None if title is None else title[1] for title in titles],
-                "sha256": [hashlib.sha256(drawing.encode()).hexdigest() for drawing in drawings],
-            }
-        ),
-    }
-
-
 def without_fingerprints(table: pl.DataFrame) -> pl.DataFrame:
     """Returns the table without the columns that the refactor may change the content of."""
     return table.drop("dataset_fingerprint", "protocol_fingerprint", strict=False)
@@ -406,13 +408,21 @@ def without_fingerprints(table: pl.DataFrame) -> pl.DataFrame:
 def screen_tables() -> Tables:
     """Returns every table that is made of a tiny simulated screen's images."""
     with TemporaryDirectory() as folder:
-        landing, lake = Path(folder) / "landing", Lake(UPath(folder) / "lake")
-        write_screen(tiny_design(image_size=80), landing, experiment_ids=[EXPERIMENT])
-        spoil(landing / EXPERIMENT)
-        ingest_plates(lake, UPath(landing), EXPERIMENT, policy=IngestPolicy())
-        pack_experiment(lake, EXPERIMENT, landing=UPath(landing), spec=StoreSpec(shard_sites=16))
-        inspect_experiment(lake, EXPERIMENT)
+        root = Path(folder)
+        write_screen(tiny_design(image_size=80), root / "landing", experiment_ids=[EXPERIMENT])
+        spoil(root / "landing" / EXPERIMENT)
+        (root / "configs").mkdir()
+        (root / "configs" / "policy.yaml").touch()
+        for name in ("raw_plates", "plate_store", "plate_quality"):
+            carry_out(stage_named(name), deployment(root), {"experiment": EXPERIMENT})
+        lake = deployment(root).lake
         return {**manifest(lake), **store(lake), **quality(lake), **classical_features(lake)}
+
+
+def opened_store(lake: Lake) -> ExperimentStore:
+    """Returns the reader of the store."""
+    published = lake.current("plate_store", EXPERIMENT)
+    return ExperimentStore.open(published.folder, published.record.files, EXPERIMENT)
 
 
 def spoil(folder: Path) -> None:
@@ -428,16 +438,16 @@ def spoil(folder: Path) -> None:
 
 def manifest(lake: Lake) -> Tables:
     """Returns the tables of the manifest."""
-    published = lake.raw_plates(EXPERIMENT)
+    published = lake.current("raw_plates", EXPERIMENT)
     schemas = {"images": IMAGES, "wells": WELLS, "findings": FINDINGS}
     return {f"manifest_{name}": read_table(published.path(f"{name}.parquet"), s) for name, s in schemas.items()}
 
 
 def store(lake: Lake) -> Tables:
     """Returns the sites of the store with their statistics, a digest of their pixels, and what normalises a plate."""
-    opened = ExperimentStore.open(lake, EXPERIMENT)
+    opened = opened_store(lake)
     digests = [hashlib.sha256(site.tobytes()).hexdigest() for site in opened.read(range(opened.n_sites))]
-    sites = read_table(lake.plate_store(EXPERIMENT).path("sites.parquet"), SITES)
+    sites = read_table(lake.current("plate_store", EXPERIMENT).path("sites.parquet"), SITES)
     mean, std = channel_statistics(sites, "plate")
     return {
         "store_sites": sites.with_columns(pl.Series("pixels_sha256", digests)),
@@ -447,12 +457,12 @@ def store(lake: Lake) -> Tables:
 
 def quality(lake: Lake) -> Tables:
     """Returns the quality table of the stage, and the measures in full precision with their flags."""
-    opened, parameters = ExperimentStore.open(lake, EXPERIMENT), QualityParameters(max_robust_z=3.0)
+    opened, parameters = opened_store(lake), QualityParameters(max_robust_z=3.0)
     measured = [measure_site(site, parameters) for site in opened.read(range(opened.n_sites))]
     measures = pl.concat(
         [opened.sites.select("plate_id", "well_id", "site_index"), pl.DataFrame(measured)], how="horizontal"
     )
-    published = read_table(lake.plate_quality(EXPERIMENT).path("quality.parquet"), QUALITY)
+    published = read_table(lake.current("plate_quality", EXPERIMENT).path("quality.parquet"), QUALITY)
     return {"quality": published, "quality_strict": flag_sites(measures, parameters)}
 
 
@@ -460,7 +470,7 @@ def classical_features(lake: Lake) -> Tables:
     """Returns every classical feature of a few sites, a row a feature."""
     families = tuple(classical.MEASURES)
     parameters = ClassicalParameters(families=families)
-    sites = ExperimentStore.open(lake, EXPERIMENT).read(range(N_CLASSICAL_SITES))
+    sites = opened_store(lake).read(range(N_CLASSICAL_SITES))
     measured = [classical.measure_site(site, parameters) for site in sites]
     columns = {f"site_{number}": list(features.values()) for number, features in enumerate(measured)}
     return {"classical_features": pl.DataFrame({"feature": list(measured[0]), **columns})}
