@@ -279,10 +279,10 @@ def _bar() -> Iterator[Progress]:
     with RichProgress(console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def report(n_done: int, n_total: int, what: str) -> None:
+        def report(n_done: int, n_total: int, what: str, /, note: str = "") -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=n_done, total=n_total)
+            bars.update(tasks[what], completed=n_done, total=n_total, description=f"{what} {note}".strip())
 
         yield report
 

@@ -93,9 +93,9 @@ class Bars:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
 
-    def report(self, n_done: int, n_total: int, what: str) -> None:
+    def report(self, n_done: int, n_total: int, what: str, /, note: str = "") -> None:
         """Draws one bar, as the library's progress callback."""
-        self.show(what, n_done, n_total)
+        self.show(what, n_done, n_total, now=note)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a checkpoint is made from: the recipe, and the stores and quality tables of its experiments.
 
-Cheap and without torch: sensors ask at every tick whether a recipe is trained as it is written now.
+Cheap and without torch, because sensors call it at every tick.
 """
 
 from typing import Any
@@ -8,23 +8,18 @@ from typing import Any
 from cellassets.fingerprint import fingerprint
 from cellassets.storage.artifact import Plan
 from cellassets.storage.lake import Lake
-from cellassets.training.recipe import NetworkRecipe, Recipe
+from cellassets.training.recipe import NetworkRecipe, Recipe, recipe_experiments, recipe_fingerprint
 
-CODE_VERSION = "1"
+__all__ = ["CODE_VERSION", "data_fingerprint", "plan_checkpoint", "recipe_experiments", "recipe_fingerprint"]
 
-
-def recipe_experiments(recipe: Recipe) -> list[str]:
-    """Returns the experiments that must be stored before the recipe can be carried out (none for a classical one)."""
-    if not isinstance(recipe, NetworkRecipe):
-        return []
-    return [*recipe.train_experiments, *recipe.validation_experiments]
+CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 
 
 def plan_checkpoint(lake: Lake, recipe: Recipe) -> Plan:
-    """Returns what the recipe's checkpoint would be made from now.
+    """Returns what the checkpoint of this recipe would be made from now.
 
     Raises:
-        ArtifactMissing: an experiment is not stored yet, or has no quality table although the recipe goes by it.
+        ArtifactMissing: an experiment is not stored yet, or its quality table is needed and does not exist.
     """
     experiments = {name: _inputs(lake, recipe, name) for name in recipe_experiments(recipe)}
     return Plan(
@@ -33,13 +28,8 @@ def plan_checkpoint(lake: Lake, recipe: Recipe) -> Plan:
     )
 
 
-def recipe_fingerprint(recipe: Recipe) -> str:
-    """Returns the fingerprint of the recipe alone, whatever the data."""
-    return fingerprint({"recipe": recipe})
-
-
 def data_fingerprint(plan: Plan) -> str:
-    """Returns the fingerprint of the data that a checkpoint is made from, whatever the recipe."""
+    """Returns the fingerprint of the data that a checkpoint is made from, without the recipe."""
     return fingerprint({"experiments": plan.inputs["experiments"]})
 
 
