@@ -1,11 +1,13 @@
 """What an experiment's embeddings are made from. Cheap and without torch: sensors ask at every tick."""
 
+from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.registry import ModelEntry
 from cellassets.storage.artifact import Plan
 from cellassets.storage.lake import Lake
 
+__all__ = ["CODE_VERSION", "ENCODER_KINDS", "plan_embeddings"]
+
 CODE_VERSION = "1"
-ENCODER_KINDS = ("network", "classical")
 
 
 def plan_embeddings(lake: Lake, experiment_id: str, entry: ModelEntry) -> Plan:
