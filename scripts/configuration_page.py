@@ -27,13 +27,13 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
-from cellassets.reconcile.policy import Policy
+from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
-ENVIRONMENT = REPOSITORY / "resources" / "environment.py"
+ENVIRONMENT = REPOSITORY / "cellassets" / "storage" / "deployment.py"
 SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
@@ -224,7 +224,7 @@ def _cell(text: str) -> str:
 
 
 def _environment() -> list[str]:
-    """Returns the docstring of `resources/environment.py`, whose table lists the variables."""
+    """Returns the table of variables in the docstring of `cellassets.storage.deployment`."""
     text = ast.get_docstring(ast.parse(ENVIRONMENT.read_text())) or ""
     return [line for line in text.splitlines() if line.startswith("|")]
 
