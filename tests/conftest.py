@@ -1,4 +1,4 @@
-"""A landing zone of small random images, made in milliseconds; what every file holds can be told from its name."""
+"""Fixtures for all tests: a landing zone of small random images, which are a function of their file name."""
 
 import csv
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ COLUMNS = ("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", 
 
 @dataclass(frozen=True)
 class LandingZone:
-    """Writes experiments in RxRx1's layout: two sites a well, three channels, 16 x 24 pixels unless told."""
+    """Writes experiments in RxRx1's layout: by default two sites per well, three channels, 16 x 24 pixels."""
 
     root: Path
     n_sites: int = 2
@@ -95,5 +95,5 @@ def zone(tmp_path) -> LandingZone:
 
 @pytest.fixture
 def policy() -> IngestPolicy:
-    """What these folders have to be."""
+    """The policy that the folders of `zone` meet."""
     return IngestPolicy(channel_names=CHANNELS, max_dropped_frac=0.5)

@@ -1,13 +1,13 @@
 """Packing: the usable sites of an experiment written to one Zarr array per plate, shard by shard.
 
 `pack_plates` is pure science: tables and folders in, files and numbers out. A run that was interrupted continues at the
-first unfinished shard. `pack_experiment` is the stage `plate_store`: it reads the manifest of `raw_plates` and publishes
-the arrays, `sites.parquet`, `wells.parquet` and `store.json`.
+first unfinished shard. `pack_experiment` is the stage `plate_store`: it reads the manifest of `raw_plates` and
+publishes the arrays, `sites.parquet`, `wells.parquet` and `store.json`.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import cpu_count
 
 import polars as pl
@@ -39,7 +39,7 @@ class Packing:
 
     source: UPath
     target: UPath
-    spec: StoreSpec = StoreSpec()
+    spec: StoreSpec = field(default_factory=StoreSpec)
     n_threads: int | None = None
 
     def shard(self, plate: SourcePlate, shard: int) -> tuple[ShardNote, bool]:

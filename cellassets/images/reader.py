@@ -158,7 +158,9 @@ class ExperimentStore:
         name = plate.shard_name(shard)
         positions = self._positions(plate, name)[rows]
         if (positions[:, 1] < 0).any():
-            message = f"{self._folder / name}: row {rows[positions[:, 1] < 0][0]} is in sites.parquet but not in the shard"
+            message = (
+                f"{self._folder / name}: row {rows[positions[:, 1] < 0][0]} is in sites.parquet but not in the shard"
+            )
             raise CorruptArtifact(message)
         chunks = _read_ranges(self._folder / name, positions)
         for place, row, chunk in zip(places, rows, chunks, strict=True):

@@ -26,7 +26,6 @@ from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import vectors, with_vectors
 
 
-
 class MapParameters(Parameters):
     """How a map is made.
 

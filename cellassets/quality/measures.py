@@ -32,7 +32,9 @@ class QualityParameters(Parameters):
     """
 
     nucleus_channel: int = Field(default=0, ge=0)
-    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="expected diameter in pixels; null: a twelfth of the image's shorter side")
+    nucleus_diameter_px: float | None = Field(
+        default=None, gt=2, description="expected diameter in pixels; null: a twelfth of the image's shorter side"
+    )
     min_nuclei: int = Field(default=1, ge=0)
     max_robust_z: float = Field(default=6.0, gt=0)
     max_saturation_frac: float = Field(default=0.05, gt=0, le=1)

@@ -11,7 +11,7 @@ from cellassets.reporting.theme import BAND, CHANCE, INK, OTHER, OWN
 if TYPE_CHECKING:
     import altair
 
-PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 630, 28, 190, 56
+PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
     return Chart(title, f"{values}; mean of the null distribution {band.mean:.3f}", specification(chart))
 
 
-def _models(
-    estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: "altair.Scale"
-) -> "list[altair.Chart]":
+def _models(estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: "altair.Scale") -> "list[altair.Chart]":
     """Interval, dot and number of each model; the whole row answers to the mouse."""
     import altair as alt
 

@@ -30,7 +30,11 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
         "place:O",
         axis=alt.Axis(title=None, labelAngle=0, grid=False, labelExpr=_labels([row["step"] for row in rows])),
     )
-    y = alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], format=".2~f"))
+    y = alt.Y(
+        "value:Q",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], format=".2~f"),
+    )
     tooltip = [
         alt.Tooltip("step:N", title="after"),
         alt.Tooltip("value:Q", title=title, format=".3f"),

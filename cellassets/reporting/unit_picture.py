@@ -46,7 +46,9 @@ def unit_chart(scores: pl.DataFrame, *, alpha: float = SIGNIFICANCE_LEVEL) -> Ch
     shown = f" ({kept.height} of {units.height} shown)" if kept.height < units.height else ""
     called, not_called = f"differs from its null (q ≤ {alpha:g})", f"does not (q > {alpha:g})"
     rows = [_row(row, called if _is_called(row, alpha) else not_called) for row in kept.iter_rows(named=True)]
-    spec = _draw(rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called))
+    spec = _draw(
+        rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called)
+    )
     return Chart(f"{chosen.title}: every unit", description, spec)
 
 
@@ -76,7 +78,7 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
         null="format(datum.mean, '.3f') + ' (' + format(datum.low, '.3f') + ' to ' + format(datum.high, '.3f') + ')'"
     )
     names = [*outcomes, "null mean", "95% of the null"]
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, offset=10)
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, labelLimit=300, offset=10)
     colour = alt.Scale(domain=names, range=[OWN, OTHER, CHANCE, BAND])
     first, last = rows[0]["rank"], rows[-1]["rank"]
     margin = max((last - first) * 0.01, 0.5)
@@ -90,7 +92,7 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
     layers = alt.layer(
         base.mark_area().encode(x=x, y=y, y2="high:Q", color=alt.datum(names[3])),
         base.mark_line(strokeWidth=1.5).encode(x=x, y="mean:Q", color=alt.datum(names[2])),
-        base.mark_circle(size=42, opacity=0.9).encode(
+        base.mark_circle(size=52, opacity=1, stroke="#ffffff", strokeWidth=0.6).encode(
             x=x, y="value:Q", color=alt.Color("outcome:N", scale=colour, legend=legend), tooltip=_tooltip(rows, metric)
         ),
     )

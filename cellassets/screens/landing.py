@@ -1,4 +1,4 @@
-"""The landing zone: which experiments are there, whether they are marked complete, whether they changed, what is ignored.
+"""The landing zone: its experiments, whether they are marked complete, whether they changed, and what is ignored.
 
 A sensor calls this every few seconds, so it reads names, sizes and times, never an image. The content of images is the
 subject of `cellassets.screens.manifest`.

@@ -155,10 +155,14 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     _refuse(rows, ~pl.col("perturbation_kind").is_in(KINDS), source, f"perturbation_kind: expected {list(KINDS)}")
     cell_type = pl.col("cell_type").str
     is_key = cell_type.contains(f"^(?:{KEY_PATTERN.pattern})$") & ~cell_type.contains("..", literal=True)
-    _refuse(rows, ~is_key, source, "cell_type: it names a dataset, so use letters, digits, '_', '-' and single '.' only")
+    _refuse(
+        rows, ~is_key, source, "cell_type: it names a dataset, so use letters, digits, '_', '-' and single '.' only"
+    )
     for name in ("sirna", "gene_symbol"):
         is_bad = pl.col(name).str.contains(PAIR_SEPARATOR, literal=True)
-        _refuse(rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another character")
+        _refuse(
+            rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another character"
+        )
     concentration = pl.col("concentration_um").cast(pl.Float64, strict=False)
     is_bad = pl.col("concentration_um").is_not_null() & (concentration.is_null() | (concentration < 0))
     _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0")

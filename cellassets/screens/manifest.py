@@ -101,7 +101,7 @@ class _Check:
         )
 
     def wells_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Returns the metadata's sites in wells that are on the plate and described in one way; others become findings."""
+        """Returns the metadata's sites in wells that are on the plate and described once; others become findings."""
         names: dict[str, str | None] = {}
         for name in rows["well_id"].unique().to_list():
             try:
@@ -134,7 +134,7 @@ class _Check:
         site = [*place, "site_index"]
         repeated = rows.group_by(site).agg(pl.len(), pl.col("line").max()).filter(pl.col("len") > 1).sort(site)
         for plate_id, well_id, site_index, n, line in repeated.rows():
-            message = f"{plate_id} {well_id} site {site_index}: listed {n} times in the metadata, last in line {line}; it counts once"
+            message = f"{plate_id} {well_id} site {site_index}: {n} rows, the last one in line {line}; it counts once"
             self.add("contradicting_rows", message, "none", site=(plate_id, well_id, site_index))
         return rows.unique(site).sort(site)
 
@@ -172,7 +172,9 @@ class _Check:
                 self.add("unexpected_file", message, "file_ignored", at=same[0])
             elif len(same) > 1:
                 names = ", ".join(image.path for image in same)
-                message = f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); remove all but one"
+                message = (
+                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); remove all but one"
+                )
                 self.add("duplicate_image", message, "site_dropped", at=same[0])
 
     def images(self, scanned: list[ScannedImage]) -> None:

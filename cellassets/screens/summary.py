@@ -3,6 +3,8 @@
 Light to import: sensors read summaries of many experiments and need neither polars nor numpy for it.
 """
 
+from pydantic import Field
+
 from cellassets.configuration import Parameters
 
 
@@ -36,6 +38,6 @@ class RawPlatesSummary(Parameters):
     cell_types: tuple[str, ...]
     channel_names: tuple[str, ...]
     wells_fingerprint: str
-    wells_fingerprints: dict[str, str] = {}
+    wells_fingerprints: dict[str, str] = Field(default_factory=dict)
     landing_signature: str
     landing: str

@@ -7,6 +7,8 @@ the tables are empty, and the record says why. What is computed is in `cellasset
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
@@ -60,10 +62,10 @@ class BenchmarkSummary(Parameters):
     n_units: int | None = None
     significant_frac: float | None = None
     published_missing: str | None = None
-    n_pairs: dict[str, int] = {}
-    n_sets: dict[str, int] = {}
-    n_targets: dict[str, int] = {}
-    n_gene_arms: dict[str, int] = {}
+    n_pairs: dict[str, int] = Field(default_factory=dict)
+    n_sets: dict[str, int] = Field(default_factory=dict)
+    n_targets: dict[str, int] = Field(default_factory=dict)
+    n_gene_arms: dict[str, int] = Field(default_factory=dict)
 
 
 def kind_of(benchmark_name: str) -> str:
@@ -153,7 +155,8 @@ def _judged(context: Context, plan: Plan) -> "JudgedMap":
     from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
 
     own, *others = [context.lake.open(pin) for pin in plan.pinned("perturbation_map")]
-    uses, sources, folder = plan.settings["benchmark"].uses, plan.settings["annotation_sources"], context.lake.annotations
+    uses, sources = plan.settings["benchmark"].uses, plan.settings["annotation_sources"]
+    folder = context.lake.annotations
     annotations = read_annotations(folder, uses, sources)
     if _fingerprints(folder, uses, sources) != plan.inputs["annotations"]:
         message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cellassets.progress import Progress, no_progress
-from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.stage import Context, Keys, Stage
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.lake import Published
@@ -31,7 +31,7 @@ def carry_out(
         CellAssetsError: an input is missing or refused.
         StaleArtifact: another run published something else meanwhile.
     """
-    plan = stage.plan(Snapshot(deployment), keys, **(options or {}))
+    plan = stage.plan(open_snapshot(deployment), keys, **(options or {}))
     lake = deployment.lake
     context = Context(deployment, progress)
     record = lake.find_done(plan) or stage.make(context, plan)

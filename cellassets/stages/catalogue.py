@@ -13,7 +13,9 @@ from cellassets.stages.plate_store import PLATE_STORE
 from cellassets.stages.production_model import PRODUCTION_MODEL
 from cellassets.stages.raw_plates import RAW_PLATES
 from cellassets.stages.site_embeddings import SITE_EMBEDDINGS
+from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Stage
+from cellassets.storage.deployment import Deployment
 
 
 @cache
@@ -32,6 +34,11 @@ def stages() -> dict[str, Stage]:
         PRODUCTION_MODEL,
     )
     return {stage.name: stage for stage in ordered}
+
+
+def open_snapshot(deployment: Deployment) -> Snapshot:
+    """Returns what plans look at in a deployment now."""
+    return Snapshot(deployment, stages())
 
 
 def stage_named(name: str) -> Stage:

@@ -57,7 +57,7 @@ def label_of(score: Publication) -> str:
     return "/".join((name_of(score.kind), *score.keys))
 
 
-def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+def plan(snapshot: Snapshot, _keys: Keys) -> Plan:
     """Returns what the leaderboard would be made from now.
 
     Raises:

@@ -102,9 +102,7 @@ def make(context: Context, plan: Plan) -> Record:
 
     dataset, parameters = plan.settings["dataset"], plan.settings["parameters"]
     gene_arms = _read_gene_arms(context.lake.annotations, plan) if "gene_arms" in plan.inputs else None
-    built = build_map(
-        _experiments(context, plan), dataset, parameters, gene_arms=gene_arms, progress=context.progress
-    )
+    built = build_map(_experiments(context, plan), dataset, parameters, gene_arms=gene_arms, progress=context.progress)
     labels = {"dataset_id": plan.keys[0], "model_key": plan.keys[1]}
     units = built.units.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
     tables = {
@@ -158,8 +156,8 @@ def _gene_arms_fingerprint(annotations: "UPath") -> list[int]:
         return annotation_fingerprints(annotations, ("gene_arms",), (GENE_ARMS,))[GENE_ARMS]
     except (AnnotationError, KeyError) as error:
         message = (
-            f"{annotations}: no annotation source {GENE_ARMS} of chromosome arms; the step chromosome_arm reads it: a CSV "
-            "with gene_symbol and chromosome_arm, one row per gene"
+            f"{annotations}: no annotation source {GENE_ARMS} of chromosome arms; the step chromosome_arm reads it: "
+            "a CSV with gene_symbol and chromosome_arm, one row per gene"
         )
         raise AlignmentError(message) from error
 

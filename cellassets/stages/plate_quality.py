@@ -21,9 +21,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     experiment_id = keys["experiment"]
     store, parameters = snapshot.need("plate_store", experiment_id), QualityParameters()
     inputs = {"plate_store": store.fingerprint, "parameters": settings_of(parameters), "code_version": CODE_VERSION}
-    return snapshot.plan(
-        "plate_quality", (experiment_id,), inputs, pins=[store], settings={"parameters": parameters}
-    )
+    return snapshot.plan("plate_quality", (experiment_id,), inputs, pins=[store], settings={"parameters": parameters})
 
 
 def make(context: Context, plan: Plan) -> Record:

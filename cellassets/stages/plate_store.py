@@ -26,9 +26,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     experiment_id = keys["experiment"]
     manifest, spec = snapshot.need("raw_plates", experiment_id), StoreSpec()
     inputs = {"raw_plates": manifest.fingerprint, "spec": settings_of(spec), "code_version": CODE_VERSION}
-    return snapshot.plan(
-        "plate_store", (experiment_id,), inputs, pins=[manifest], settings={"spec": spec}
-    )
+    return snapshot.plan("plate_store", (experiment_id,), inputs, pins=[manifest], settings={"spec": spec})
 
 
 def make(context: Context, plan: Plan) -> Record:

@@ -1,7 +1,7 @@
 """The stage `production_model`: the gate's decision about a candidate, and the alias `champion` that follows from it.
 
-Publishes `comparisons.parquet` and writes the decision into an MLflow run; only then the alias moves. A run that was cut
-off between the two finds the decision and moves the alias when it runs again. The published record counts: an alias
+Publishes `comparisons.parquet` and writes the decision into an MLflow run; only then the alias moves. A run that was
+cut off between the two finds the decision and moves the alias when it runs again. The published record counts: an alias
 that was moved by hand is put back by the next decision.
 """
 
@@ -21,7 +21,7 @@ from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
-    from cellassets.judging.gate import Decision, GatePolicy
+    from cellassets.judging.gate import Decision
     from cellassets.judging.production import Override
     from cellassets.registry import ModelEntry
 
@@ -116,12 +116,11 @@ def find_champion(snapshot: Snapshot) -> Champion | None:
     return Champion(holders[0].key, holders[0].fingerprint) if holders else None
 
 
-def plan(snapshot: Snapshot, keys: Keys, *, candidate: str | None = None, override: "Override | None" = None) -> Plan:
+def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, override: "Override | None" = None) -> Plan:
     """Returns what a decision would be made from now.
 
     Args:
         snapshot: published scores and registered models.
-        keys: none.
         candidate: model to judge; the first of `candidates` where it is None.
         override: puts the candidate into production whatever the comparisons say.
 
@@ -136,8 +135,8 @@ def plan(snapshot: Snapshot, keys: Keys, *, candidate: str | None = None, overri
         return _plan_again(snapshot, chosen)
     if champion is not None and champion.fingerprint is None and override is None:
         message = (
-            f"model {champion.key} is not in the registry; it is in production and cannot be compared with: restore it, "
-            "or decide by an override"
+            f"model {champion.key} is not in the registry; it is in production and cannot be compared with: "
+            "restore it, or decide by an override"
         )
         raise RegistryError(message)
     judged = {chosen.key, *([] if champion is None else [champion.key])}
@@ -249,10 +248,12 @@ def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, A
     registry = context.registry
     run_id = registry.start_run(f"gate {values['candidate']}", parameters=plan.inputs["policy"], tags=tags)
     rows = decision.comparisons.to_dicts()
-    gains = {f"gain.{row['benchmark_name']}.{row['dataset_id']}": row["gain"] for row in rows if row["gain"] is not None}
+    gains = {
+        f"gain.{row['benchmark_name']}.{row['dataset_id']}": row["gain"] for row in rows if row["gain"] is not None
+    }
     registry.log_metrics(run_id, gains, step=0)
     registry.log_json(run_id, {**values, "comparisons": rows, "inputs": dict(plan.inputs)}, "decision.json")
-    registry.finish_run(run_id, is_successful=True)
+    registry.end_run(run_id, "FINISHED")
     return run_id
 
 

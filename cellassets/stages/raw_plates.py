@@ -4,7 +4,7 @@ The images stay in the landing zone. The fingerprint depends on what was found, 
 again with the same content gives the same fingerprint, and nothing downstream becomes stale.
 """
 
-from cellassets.errors import LayoutError, StaleArtifact
+from cellassets.errors import StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.settings import policy
@@ -20,13 +20,10 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     """Returns what the manifest would be made from: the landing folder as it is now, by the ingest policy.
 
     Raises:
-        LayoutError: no folder of this name is in the landing zone.
+        LayoutError: the landing zone has no such experiment, or it is not complete yet.
     """
     experiment_id = keys["experiment"]
     landed = snapshot.landed_experiment(experiment_id)
-    if landed is None:
-        message = f"{snapshot.deployment.landing / experiment_id}: no such experiment in the landing zone"
-        raise LayoutError(message)
     ingest = policy(snapshot).ingest
     inputs = {"landing_signature": landed.signature, "policy": settings_of(ingest), "code_version": CODE_VERSION}
     return snapshot.plan("raw_plates", (experiment_id,), inputs, settings={"policy": ingest})

@@ -24,7 +24,7 @@ class ModelPolicy(Parameters):
     """Which models are active: embedded and benchmarked on everything new."""
 
     newest: int = Field(default=20, ge=0, description="how many of the newest registered versions")
-    aliases: tuple[str, ...] = Field(default=("champion", "candidate"), description="versions with one of these aliases")
+    aliases: tuple[str, ...] = Field(default=("champion", "candidate"), description="versions with these aliases")
     kinds: tuple[str, ...] = Field(default=("classical",), description="all versions of these kinds of encoder")
 
 

@@ -33,9 +33,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "model": entry.fingerprint,
         "code_version": CODE_VERSION,
     }
-    return snapshot.plan(
-        "site_embeddings", (experiment_id, model_key), inputs, pins=[store], settings={"model": entry}
-    )
+    return snapshot.plan("site_embeddings", (experiment_id, model_key), inputs, pins=[store], settings={"model": entry})
 
 
 def make(context: Context, plan: Plan) -> Record:

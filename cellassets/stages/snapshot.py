@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
 
-from cellassets.errors import ArtifactMissing, CellAssetsError, RegistryError
+from cellassets.errors import ArtifactMissing, CellAssetsError, LayoutError, RegistryError
 from cellassets.storage.artifact import describe_address
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.plan import Plan, Publication
@@ -19,6 +19,7 @@ from cellassets.storage.records import Address, Records
 if TYPE_CHECKING:
     from cellassets.registry import ModelEntry
     from cellassets.screens.landing import LandedExperiment
+    from cellassets.stages.stage import Stage
 
 T = TypeVar("T")
 MAX_NAMED = 5
@@ -41,11 +42,13 @@ class Snapshot:
 
     Args:
         deployment: where everything is.
+        stages: all stages by name.
         records: what is published; read from the catalogue where it is not given.
     """
 
-    def __init__(self, deployment: Deployment, records: Records | None = None) -> None:
+    def __init__(self, deployment: Deployment, stages: Mapping[str, "Stage"], records: Records | None = None) -> None:
         self.deployment = deployment
+        self.stages = stages
         self.records = deployment.lake.records() if records is None else records
         self._values: dict[tuple[Any, ...], Any] = {}
 
@@ -135,15 +138,17 @@ class Snapshot:
         message = f"model {key} is not in the registry at {self.deployment.tracking_uri}"
         raise RegistryError(message)
 
-    def landed(self) -> dict[str, "LandedExperiment"]:
-        """Returns the experiments in the landing zone by name."""
-        return self.value(_landed)
+    def landed_experiment(self, experiment_id: str) -> "LandedExperiment":
+        """Returns an experiment in the landing zone.
 
-    def landed_experiment(self, experiment_id: str) -> "LandedExperiment | None":
-        """Returns one landed experiment, None where it is not in the landing zone."""
-        from cellassets.screens.landing import describe_experiment
-
-        return describe_experiment(self.deployment.landing, experiment_id)
+        Raises:
+            LayoutError: the landing zone has no such experiment, or it is not complete yet.
+        """
+        for landed in self.value(_landed):
+            if landed.experiment_id == experiment_id:
+                return landed
+        message = f"{self.deployment.landing / experiment_id}: no such experiment in the landing zone"
+        raise LayoutError(message)
 
     def annotations(self) -> UPath:
         """Returns the folder of annotations."""
@@ -157,7 +162,7 @@ def _list_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     return tuple(Registry(deployment.tracking_uri, deployment.model_root).list_models())
 
 
-def _landed(snapshot: Snapshot) -> dict[str, "LandedExperiment"]:
-    from cellassets.screens.landing import find_experiments
+def _landed(snapshot: Snapshot) -> list["LandedExperiment"]:
+    from cellassets.screens.landing import scan_landing
 
-    return {landed.experiment_id: landed for landed in find_experiments(snapshot.deployment.landing)}
+    return scan_landing(snapshot.deployment.landing).experiments

@@ -72,7 +72,8 @@ class Stage:
         make: makes and publishes it. Reads only the publications that the plan pins.
         pod: what a run needs.
         settings: files in the configuration folder that the plan reads, for people.
-        is_source: true where the input is not an artefact (the landing zone); what depends on it takes what is published.
+        is_source: true where the input is not an artefact (the landing zone); what depends on it takes what is
+            published.
         waits_for_inputs: true where it is only made once all its inputs are current. The leaderboard shows stale scores
             as stale and waits for nothing.
         settle: what has to be true outside the lake once a record is published. Every run does it again, so a run that

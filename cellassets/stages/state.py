@@ -50,9 +50,7 @@ def is_current(snapshot: Snapshot, kind: str, *keys: str) -> bool:
 
 
 def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
-    from cellassets.stages.catalogue import stage_named
-
-    stage = stage_named(kind)
+    stage = snapshot.stages[kind]
     published = snapshot.find(kind, *keys)
     generation = 0 if published is None else published.generation
     try:
@@ -69,14 +67,12 @@ def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
 
 
 def _not_current(snapshot: Snapshot, stage: "Stage", plan: "Plan") -> tuple[Address, ...]:
-    from cellassets.stages.catalogue import stage_named
-
     if not stage.waits_for_inputs:
         return ()
     return tuple(
         (pin.kind, pin.keys)
         for pin in plan.pins
-        if not stage_named(pin.kind).is_source and not is_current(snapshot, pin.kind, *pin.keys)
+        if not snapshot.stages[pin.kind].is_source and not is_current(snapshot, pin.kind, *pin.keys)
     )
 
 

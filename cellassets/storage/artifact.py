@@ -115,7 +115,9 @@ class Artifact:
         try:
             return Record.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
-            message = f"{self}: publication {generation} is not there ({path}); materialise this asset's partition again"
+            message = (
+                f"{self}: publication {generation} is not there ({path}); materialise this asset's partition again"
+            )
             raise ArtifactMissing(message) from error
         except ValidationError as error:
             message = f"{path}: not a commit record; delete it and materialise the asset again"
@@ -172,7 +174,7 @@ class Artifact:
                 return winner
             message = (
                 f"{self}: another run published {winner.fingerprint} (publication {winner.generation}) while this one "
-                f"made {record.fingerprint}; nothing was overwritten. Materialise this asset's partition again if it is "
+                f"made {record.fingerprint}; nothing was overwritten. Materialise the asset again if it is "
                 "still out of date"
             )
             raise StaleArtifact(message) from error
@@ -189,8 +191,8 @@ class Artifact:
             if found != entry:
                 message = (
                     f"{self.folder(record) / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
-                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; delete {self.record_path(record.generation)} and "
-                    "materialise the asset again"
+                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; delete {self.record_path(record.generation)} "
+                    "and materialise the asset again"
                 )
                 raise CorruptArtifact(message)
 

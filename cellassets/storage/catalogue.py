@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 KEY_SEPARATOR = "/"  # no partition key contains it
 COLUMNS = "kind, keys, plan_fingerprint, fingerprint, generation, summary"
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS publications ("
-    "kind VARCHAR(200) NOT NULL, keys VARCHAR(1000) NOT NULL, plan_fingerprint VARCHAR(64) NOT NULL, "
-    "fingerprint VARCHAR(64) NOT NULL, generation INTEGER NOT NULL, summary TEXT NOT NULL, sequence BIGINT NOT NULL, "
-    "PRIMARY KEY (kind, keys))",
+    """CREATE TABLE IF NOT EXISTS publications (
+        kind VARCHAR(200) NOT NULL, keys VARCHAR(1000) NOT NULL, plan_fingerprint VARCHAR(64) NOT NULL,
+        fingerprint VARCHAR(64) NOT NULL, generation INTEGER NOT NULL, summary TEXT NOT NULL, sequence BIGINT NOT NULL,
+        PRIMARY KEY (kind, keys))""",
     "CREATE INDEX IF NOT EXISTS publications_sequence ON publications (sequence)",
-    "CREATE TABLE IF NOT EXISTS catalogue (only_row INTEGER PRIMARY KEY, identity VARCHAR(64) NOT NULL, "
-    "sequence BIGINT NOT NULL, is_scanned INTEGER NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS catalogue (
+        only_row INTEGER PRIMARY KEY, identity VARCHAR(64) NOT NULL, sequence BIGINT NOT NULL,
+        is_scanned INTEGER NOT NULL)""",
 )
+NEXT = "UPDATE catalogue SET sequence = sequence + 1 RETURNING sequence"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _replace(connection: "Connection", row: Publication, *, is_forced: bool = Fa
 
     address = {"kind": row.kind, "keys": KEY_SEPARATOR.join(row.keys)}
     # the counter first: its row is locked until the transaction ends
-    sequence = connection.exec_driver_sql("UPDATE catalogue SET sequence = sequence + 1 RETURNING sequence").scalar_one()
+    sequence = connection.exec_driver_sql(NEXT).scalar_one()
     known = connection.execute(
         text("SELECT generation FROM publications WHERE kind = :kind AND keys = :keys"), address
     ).scalar()

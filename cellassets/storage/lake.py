@@ -142,9 +142,7 @@ class Lake:
             PartitionKeyError: a key has characters that no partition key has.
         """
         parts = [*kind.split("/"), *(check_partition_key(key, f"{kind} key") for key in keys)]
-        return Artifact(
-            kind, tuple(keys), self.root.joinpath(RECORDS, *parts), self.root.joinpath(DATA, *parts)
-        )
+        return Artifact(kind, tuple(keys), self.root.joinpath(RECORDS, *parts), self.root.joinpath(DATA, *parts))
 
     def records(self) -> Records:
         """Returns all that is published now; the first call at a new catalogue scans the lake into it.
@@ -233,7 +231,7 @@ class Lake:
         earlier = [name for name in EARLIER_FOLDERS if (self.root / name).is_dir()]
         if earlier and not (self.root / RECORDS).is_dir():
             message = (
-                f"{self.root}: written by an earlier version of cellassets ({', '.join(earlier)} at its root). Move the "
-                f"folder away (mv {self.root.path} {self.root.path}-old) and everything is made again from the landing zone"
+                f"{self.root}: written by an earlier version of cellassets ({', '.join(earlier)} at its root). Move "
+                f"the folder away (mv {self.root.path} {self.root.path}-old); everything is made again from the landing zone"
             )
             raise ConfigError(message)

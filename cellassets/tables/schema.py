@@ -28,7 +28,10 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The columns of one table. Only the inner type of `pl.Array` columns is checked: their length depends on the model."""
+    """The columns of one table.
+
+    Only the inner type of `pl.Array` columns is checked: their length depends on the model.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -66,6 +69,8 @@ class TableSchema:
                 raise SchemaError(message) from error
         if not column.is_nullable and values.null_count():
             row = int(values.is_null().arg_true()[0])
-            message = f"{source}: {column.name} is null in row {row}; nulls are not allowed there in a {self.name} table"
+            message = (
+                f"{source}: {column.name} is null in row {row}; nulls are not allowed there in a {self.name} table"
+            )
             raise SchemaError(message)
         return values

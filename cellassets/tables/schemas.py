@@ -64,7 +64,11 @@ FINDINGS = TableSchema(
         Column("channel_index", pl.Int32(), "channel, 1-based", is_nullable=True),
         Column("path", pl.String(), "file below the experiment's landing folder", is_nullable=True),
         Column("message", pl.String(), "what was found and what was expected"),
-        Column("consequence", pl.String(), "what the finding costs: refused, site_dropped, well_dropped, file_ignored or none"),
+        Column(
+            "consequence",
+            pl.String(),
+            "what the finding costs: refused, site_dropped, well_dropped, file_ignored or none",
+        ),
     ),
 )
 
@@ -77,7 +81,9 @@ SITES = TableSchema(
         SITE,
         Column("row_index", pl.Int32(), "row in the plate's Zarr array, 0-based"),
         Column("channel_mean", pl.Array(pl.Float32, 1), "mean pixel value per channel in grey levels"),
-        Column("channel_std", pl.Array(pl.Float32, 1), "standard deviation of the pixel values per channel in grey levels"),
+        Column(
+            "channel_std", pl.Array(pl.Float32, 1), "standard deviation of the pixel values per channel in grey levels"
+        ),
     ),
 )
 
@@ -88,8 +94,14 @@ QUALITY = TableSchema(
         PLATE,
         WELL,
         SITE,
-        Column("focus", pl.Float32(), "log-log slope of the nuclear channel's power spectrum; lower values are blurrier"),
-        Column("saturation_frac", pl.Float32(), "fraction of pixels at the largest value of the pixel type, in the worst channel"),
+        Column(
+            "focus", pl.Float32(), "log-log slope of the nuclear channel's power spectrum; lower values are blurrier"
+        ),
+        Column(
+            "saturation_frac",
+            pl.Float32(),
+            "fraction of pixels at the largest value of the pixel type, in the worst channel",
+        ),
         Column("background", pl.Float32(), "5th percentile of the pixel values, mean over channels, in grey levels"),
         Column("illumination", pl.Float32(), "coefficient of variation of the smoothed background field"),
         Column("n_nuclei", pl.Int32(), "number of nuclei"),

@@ -1,4 +1,4 @@
-"""Packing keeps every pixel, survives being killed, and shows nothing half-written."""
+"""Packing keeps every pixel, continues after a killed run, and never publishes an incomplete store."""
 
 import os
 import signal
@@ -15,10 +15,13 @@ import zarr
 from upath import UPath
 
 from cellassets.errors import CorruptArtifact, ImageError, StaleArtifact
+from cellassets.images import pack as pack_module
 from cellassets.images import writer
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packing, pack_experiment, pack_plates
+from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
-from cellassets.screens.ingest import ingest_plates
+from cellassets.images.summary import PlateStoreSummary
+from cellassets.screens.ingest import check_experiment, ingest_plates
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import SITES
@@ -42,7 +45,7 @@ def test_every_pixel_and_every_row_comes_back(lake, landed, pack, open_store):
     np.testing.assert_array_equal(store.read(range(12)), expected_images(landed, store.sites))
 
 
-def test_any_zarr_reader_opens_it(lake, landed, pack):
+def test_any_zarr_reader_opens_the_store(lake, landed, pack):
     record = pack()
     folder = lake.plate_store("E-1").folder(record.fingerprint)
     sites = read_table(lake.plate_store("E-1").path("sites.parquet"), SITES)
@@ -220,3 +223,37 @@ def test_memory_does_not_grow_with_the_plate(tmp_path, zone, policy):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
+
+
+def test_plates_are_packed_without_a_lake(zone, policy, tmp_path):
+    zone.land()
+    manifest = check_experiment(UPath(zone.root), "E-1", policy=policy)
+    packing = Packing(UPath(zone.root / "E-1"), UPath(tmp_path / "packed"), StoreSpec(shard_sites=4))
+    packed = pack_plates(manifest.images, manifest.wells, packing)
+    store = ExperimentStore.open(packing.target, packed.files, "E-1")
+    np.testing.assert_array_equal(store.read(range(12)), expected_images(zone, store.sites))
+    assert packed.summary.n_sites == 12
+
+
+def test_a_published_summary_has_exactly_the_fields_of_its_model(pack):
+    record = pack()
+    assert PlateStoreSummary.model_validate(record.summary).model_dump(mode="json") == record.summary
+    assert set(record.summary) == {
+        "n_sites", "n_plates", "n_shards_resumed", "n_bytes", "source_bytes", "channel_names", "height", "width",
+        "dtype",
+    }  # fmt: skip
+
+
+def test_the_store_is_made_from_the_manifest_of_its_plan(lake, landed, pack, policy, monkeypatch):
+    """A manifest that is published between plan and packing is refused, not packed under the old fingerprint."""
+    original = pack_module.plan_store
+
+    def plan_then_publish(*arguments, **options):
+        plan = original(*arguments, **options)
+        ingest_plates(lake, UPath(landed.root), "E-1", policy=policy.model_copy(update={"max_dropped_frac": 0.4}))
+        return plan
+
+    monkeypatch.setattr(pack_module, "plan_store", plan_then_publish)
+    with pytest.raises(StaleArtifact):
+        pack()
+    assert lake.plate_store("E-1").find_record() is None

@@ -62,7 +62,7 @@ def test_a_truncated_file_is_named(tmp_path):
         read_table(path, schemas.SITE_EMBEDDINGS)
 
 
-def test_no_files_are_an_empty_table():
+def test_reading_no_files_gives_an_empty_table():
     assert read_tables([], schemas.SITE_EMBEDDINGS).columns == schemas.SITE_EMBEDDINGS.names
 
 
