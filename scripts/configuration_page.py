@@ -27,13 +27,13 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
-from cellassets.reconcile.policy import Policy
+from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
-ENVIRONMENT = REPOSITORY / "resources" / "environment.py"
+ENVIRONMENT = REPOSITORY / "cellassets" / "storage" / "deployment.py"
 SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
@@ -76,15 +76,19 @@ def page() -> str:
     shown: set[type[BaseModel]] = set()
     lines = [INTRODUCTION, *_contents()]
     for file in FILES:
-        lines += [f"## {file.title}\n", f"{file.purpose}\n", *_sections(file.model, shown)]
+        lines += [f"## {file.title}\n", f"{file.purpose}\n", *_sections(file.model, shown, has_summary=False)]
     lines += [
         "## benchmarks/&lt;name&gt;.yaml\n",
         "The settings of one benchmark. Without a file, its defaults apply.\n",
     ]
     for name, described in sorted(BENCHMARKS.items()):
         if described.parameters.__module__.startswith("cellassets."):  # not those of installed plug-ins
-            lines += [f"### {name}\n", f"{_cell(described.description)}\n", *_table(described.parameters)]
-    lines += [f"## {DESIGN.title}\n", f"{DESIGN.purpose}\n", *_sections(DESIGN.model, shown)]
+            lines += [
+                f"### {name}\n",
+                f"{_cell(described.description)}\n",
+                *_table(described.parameters, has_summary=False),
+            ]
+    lines += [f"## {DESIGN.title}\n", f"{DESIGN.purpose}\n", *_sections(DESIGN.model, shown, has_summary=False)]
     lines += ["## Environment variables\n", *_environment()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -100,10 +104,10 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
 
-def _sections(model: type[BaseModel], shown: set[type[BaseModel]]) -> Iterator[str]:
+def _sections(model: type[BaseModel], shown: set[type[BaseModel]], *, has_summary: bool = True) -> Iterator[str]:
     """Yields the model's text and table, then the same for every model in it that was not shown before."""
     shown.add(model)
-    yield from _table(model)
+    yield from _table(model, has_summary=has_summary)
     for field in model.model_fields.values():
         for inner in _models_in(field.annotation):
             if inner not in shown:
@@ -119,9 +123,11 @@ def _heading(model: type[BaseModel]) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
 
 
-def _table(model: type[BaseModel]) -> Iterator[str]:
+def _table(model: type[BaseModel], *, has_summary: bool = True) -> Iterator[str]:
+    """Yields the docstring, without its first paragraph where something else introduces the model, and the table."""
     text, arguments = _docstring(model)
-    yield f"{text}\n"
+    if shown := text if has_summary else text.partition("\n\n")[2]:
+        yield f"{shown}\n"
     fields = {key: field for key, field in model.model_fields.items() if not _is_given_elsewhere(model, key)}
     if not fields:
         yield "It has no settings.\n"
@@ -224,7 +230,7 @@ def _cell(text: str) -> str:
 
 
 def _environment() -> list[str]:
-    """Returns the docstring of `resources/environment.py`, whose table lists the variables."""
+    """Returns the table of variables in the docstring of `cellassets.storage.deployment`."""
     text = ast.get_docstring(ast.parse(ENVIRONMENT.read_text())) or ""
     return [line for line in text.splitlines() if line.startswith("|")]
 

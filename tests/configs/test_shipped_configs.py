@@ -7,34 +7,35 @@ import yaml
 from upath import UPath
 
 from cellassets.configuration import load_yaml
+from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import load_dataset
-from cellassets.reconcile.policy import Policy, load_gate_policy, load_map_parameters, load_policy
+from cellassets.stages.settings import Policy
 from cellassets.training.recipe import ClassicalRecipe, load_recipe
 
 CONFIGS = UPath(Path(__file__).parents[2] / "configs")
 DEMO = CONFIGS / "demo"
 EXAMPLES = CONFIGS / "examples"
-
-
-def settings(folder: UPath) -> list[UPath]:
-    return [folder / name for name in ("policy.yaml", "mapping.yaml", "gate.yaml")]
+MODELS = {"policy.yaml": Policy, "mapping.yaml": MapParameters, "gate.yaml": GatePolicy}
 
 
 @pytest.mark.parametrize("folder", [CONFIGS, DEMO], ids=["default", "demo"])
 def test_every_settings_file_is_valid(folder):
-    load_policy(folder)
-    load_map_parameters(folder)
-    load_gate_policy(folder)
+    for name, model in MODELS.items():
+        load_yaml(folder / name, model)
 
 
 def test_the_default_folder_names_nothing_of_the_demo():
-    for path in [*settings(CONFIGS), *CONFIGS.glob("recipes/*.yaml"), *CONFIGS.glob("benchmarks/*.yaml")]:
+    for path in [
+        *(CONFIGS / name for name in MODELS),
+        *CONFIGS.glob("recipes/*.yaml"),
+        *CONFIGS.glob("benchmarks/*.yaml"),
+    ]:
         assert "HUVEC" not in str(yaml.safe_load(path.read_text())), path
 
 
 def test_the_default_policy_shows_the_defaults_and_judges_on_every_dataset():
-    policy = load_policy(CONFIGS)
+    policy = load_yaml(CONFIGS / "policy.yaml", Policy)
     assert policy == Policy()
     assert policy.datasets.active == "all"
 
@@ -43,7 +44,7 @@ def test_the_default_recipes_wait_for_no_experiment():
     recipes = [load_recipe(path) for path in CONFIGS.glob("recipes/*.yaml")]
     assert recipes
     assert all(isinstance(recipe, ClassicalRecipe) for recipe in recipes)
-    n_channels = len(load_policy(CONFIGS).ingest.channel_names)
+    n_channels = len(load_yaml(CONFIGS / "policy.yaml", Policy).ingest.channel_names)
     assert {recipe.parameters.n_channels for recipe in recipes} == {n_channels}
 
 
