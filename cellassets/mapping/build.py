@@ -20,8 +20,8 @@ from cellassets.mapping.controls import batch_design, hold_out_controls, is_trea
 from cellassets.mapping.dataset import Dataset
 from cellassets.mapping.filter import FilteredWells, filter_wells
 from cellassets.mapping.places import one_place_frac
-from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.mapping.steps import AlignmentStep, CentreScale, PrincipalComponents, TypicalVariation
+from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import vectors, with_vectors
 

@@ -20,8 +20,6 @@ from cellassets.quality.composite import channel_limits, composite
 from cellassets.quality.measures import QualityParameters, flag_sites, measure_site, quality_row
 from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
 from cellassets.quality.summary import PlateQualitySummary
-from cellassets.storage.artifact import write_bytes
-from cellassets.tables.parquet import write_table
 from cellassets.tables.schemas import QUALITY
 
 CODE_VERSION = "1"

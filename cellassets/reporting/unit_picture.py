@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.reporting.chart import Chart, data_uri, rounded, specification
 from cellassets.reporting.theme import BAND, CHANCE, OTHER, OWN
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 if TYPE_CHECKING:
     import altair

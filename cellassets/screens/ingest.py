@@ -4,21 +4,16 @@
 `raw_plates`: it publishes them.
 """
 
-from typing import Any
-
 import polars as pl
 from upath import UPath
 
 from cellassets.errors import PlateRefused
 from cellassets.progress import Progress, no_progress
-from cellassets.screens.landing import signature_of
 from cellassets.screens.manifest import Manifest, build_manifest
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import selection_fingerprints
 from cellassets.tables.content import frame_fingerprint
-from cellassets.tables.parquet import write_table
-from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
 CODE_VERSION = "1"
 HARMFUL = ("site_dropped", "well_dropped", "refused")

@@ -10,9 +10,7 @@ from jaxtyping import Bool, Int
 Point = tuple[int, int]
 
 
-def convex_area(
-    stack: Bool[np.ndarray, "object y x"], sides: Int[np.ndarray, "object 2"]
-) -> Int[np.ndarray, "object"]:
+def convex_area(stack: Bool[np.ndarray, "object y x"], sides: Int[np.ndarray, "object 2"]) -> Int[np.ndarray, "object"]:
     """Returns the number of pixels of each object's convex hull.
 
     Args:

@@ -41,7 +41,7 @@ def shape_features(objects: Objects) -> dict[str, Float[np.ndarray, "object"]]:
 
     boxes = find_objects(objects.labels)
     sides = np.array([[side.stop - side.start for side in box] for box in boxes])
-    measured: dict[str, Float[np.ndarray, "object"]] = {}
+    measured: dict[str, Float[np.ndarray, object]] = {}
     for members in _batches(sides):
         stack = np.zeros((len(members), *sides[members].max(axis=0)), dtype=bool)
         for place, member in enumerate(members):
