@@ -2,9 +2,12 @@
 
 A cell is anything outside whose changes somebody reports: a published record, a settings file, the list of models. A
 node is a function with its arguments. While a node is computed it notes what it reads. After `changed(cells)` the
-nodes that read these cells, directly or through others, are suspect; a suspect node that is asked for is computed
+nodes that read these cells, directly or through others, are suspect. A suspect node that is asked for is computed
 again only if something that it read really has another value now. The cost of a change is therefore the number of nodes
 that depend on it.
+
+A cell has to be reported as changed whenever its value may differ from what a node saw, and a node must read nothing
+that is neither a cell nor a node. Values are compared with `==`, so nobody may change them afterwards.
 
     graph = Incremental()
     graph.value(total, prices)     # calls total(prices), which calls graph.read("price of A") and so on
@@ -34,7 +37,8 @@ class _Result:
 
     def equals(self, other: "_Result") -> bool:
         if self.error is not None or other.error is not None:
-            return type(self.error) is type(other.error) and str(self.error) == str(other.error)
+            is_same_kind = type(self.error) is type(other.error) and str(self.error) == str(other.error)
+            return is_same_kind and vars(self.error) == vars(other.error)
         return bool(self.value == other.value)
 
 
@@ -51,9 +55,14 @@ class Incremental:
         self._changed_at: dict[Hashable, int] = {}
         self._suspects: set[Node] = set()
         self._reading: list[dict[Hashable, None]] = []
+        self._asked: set[Node] = set()  # from outside, since the last `collect`
         self._names: dict[Hashable, Hashable] = {}  # one object per equal name: nodes are read a million times
         self._revision = 0
         self.n_computed = 0
+
+    def __len__(self) -> int:
+        """Number of nodes whose results are kept."""
+        return len(self._results)
 
     def read(self, cell: Hashable) -> None:
         """Notes that the node that is being computed reads a cell."""
@@ -67,7 +76,10 @@ class Incremental:
             CellAssetsError: the node refuses.
         """
         node = (function, arguments)
-        self.read(node)
+        if self._reading:
+            self.read(node)
+        else:
+            self._asked.add(node)
         result = self._settled(node)
         if result.error is not None:
             raise result.error.with_traceback(None)
@@ -78,13 +90,39 @@ class Incremental:
         self._revision += 1
         pending: list[Hashable] = []
         for cell in cells:
-            self._changed_at[cell] = self._revision
-            pending.append(cell)
+            if cell in self._readers:  # whoever reads another one later sees its new value
+                self._changed_at[cell] = self._revision
+                pending.append(cell)
         while pending:
             for reader in self._readers.get(pending.pop(), ()):
                 if reader not in self._suspects:
                     self._suspects.add(reader)
                     pending.append(reader)
+
+    def collect(self) -> int:
+        """Returns how many nodes were forgotten: those that nothing needs that was asked for since the last call."""
+        kept: dict[Node, _Result] = {}
+        pending: list[Hashable] = [*self._asked]
+        while pending:
+            node = pending.pop()
+            result = self._results.get(node)  # type: ignore[call-overload]  # a cell has none
+            if result is not None and node not in kept:
+                kept[node] = result  # type: ignore[index]
+                pending.extend(result.reads)
+        n_forgotten = len(self._results) - len(kept)
+        self._asked.clear()
+        if n_forgotten:
+            self._keep(kept)
+        return n_forgotten
+
+    def _keep(self, results: dict[Node, _Result]) -> None:
+        self._results, self._readers = results, {}
+        for node, result in results.items():
+            for name in result.reads:
+                self._readers.setdefault(name, set()).add(node)
+        self._changed_at = {cell: at for cell, at in self._changed_at.items() if cell in self._readers}
+        self._suspects &= results.keys()
+        self._names = {name: name for name in (*results, *self._readers)}
 
     def _settled(self, node: Node) -> _Result:
         result = self._results.get(node)
@@ -124,7 +162,11 @@ class Incremental:
 
     def _set_reads(self, node: Node, before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> None:
         node = self._names.setdefault(node, node)  # type: ignore[assignment]
-        for name in set(before) - set(after):
-            self._readers[name].discard(node)
+        for name in set(before).difference(after):
+            readers = self._readers[name]
+            readers.discard(node)
+            if not readers:
+                del self._readers[name]
+                self._changed_at.pop(name, None)
         for name in after:
             self._readers.setdefault(name, set()).add(node)
