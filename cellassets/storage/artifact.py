@@ -92,7 +92,7 @@ class Artifact:
         """Returns the number of the current publication, 0 where nothing is published."""
         try:
             return max((generation_of(path.name) for path in self.records.iterdir()), default=0)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # which one depends on the file system
             return 0
 
     def find_record(self) -> Record | None:

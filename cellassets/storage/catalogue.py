@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 KEY_SEPARATOR = "/"  # no partition key contains it
 COLUMNS = "kind, keys, plan_fingerprint, fingerprint, generation, summary"
 TABLES = (
-    """CREATE TABLE IF NOT EXISTS publications (
+    """CREATE TABLE publications (
         kind VARCHAR(200) NOT NULL, keys VARCHAR(1000) NOT NULL, plan_fingerprint VARCHAR(64) NOT NULL,
         fingerprint VARCHAR(64) NOT NULL, generation INTEGER NOT NULL, summary TEXT NOT NULL, sequence BIGINT NOT NULL,
         PRIMARY KEY (kind, keys))""",
-    "CREATE INDEX IF NOT EXISTS publications_sequence ON publications (sequence)",
-    """CREATE TABLE IF NOT EXISTS catalogue (
+    "CREATE INDEX publications_sequence ON publications (sequence)",
+    """CREATE TABLE catalogue (
         only_row INTEGER PRIMARY KEY, identity VARCHAR(64) NOT NULL, sequence BIGINT NOT NULL,
         is_scanned INTEGER NOT NULL)""",
 )
@@ -113,7 +113,7 @@ class Catalogue:
     @contextmanager
     def _connection(self) -> Iterator["Connection"]:
         """A transaction in a database that has the tables: somebody may have deleted it since the last call."""
-        first = f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608
+        first = f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0)"  # noqa: S608
         with connected(self.url, "catalogue", (*TABLES, first)) as connection, connection.begin():
             yield connection
 

@@ -26,8 +26,7 @@ def connected(url: str, table: str, statements: Sequence[str]) -> Iterator["Conn
     Args:
         url: SQLAlchemy URL of a SQLite file or a Postgres database.
         table: the table that is created last.
-        statements: what creates and fills all tables, run where `table` is not there; each has to be harmless where
-            another connection ran it before.
+        statements: what creates and fills all tables, run where `table` is not there.
 
     Raises:
         ConfigError: the URL is wrong, or the driver of the database is not installed.
@@ -35,19 +34,20 @@ def connected(url: str, table: str, statements: Sequence[str]) -> Iterator["Conn
     engine = _engine(url)
     with engine.connect() as connection:
         if not engine.dialect.has_table(connection, table):
-            _create(connection, statements)
+            _create(connection, table, statements)
         connection.rollback()
         yield connection
 
 
-def _create(connection: "Connection", statements: Sequence[str]) -> None:
+def _create(connection: "Connection", table: str, statements: Sequence[str]) -> None:
     connection.rollback()
-    # one connection at a time, and nobody sees some of the tables; in Postgres 'IF NOT EXISTS' alone fails where two
-    # connections create the same table at once
+    # One connection at a time, and nobody sees only some of the tables. In Postgres 'IF NOT EXISTS' is not enough: two
+    # connections that create the same table at once fail, and a later 'CREATE INDEX' waits for writers in a deadlock.
     is_sqlite = connection.dialect.name == "sqlite"
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else f"SELECT pg_advisory_xact_lock({CREATING})")
-    for statement in statements:
-        connection.exec_driver_sql(statement)
+    if not connection.dialect.has_table(connection, table):
+        for statement in statements:
+            connection.exec_driver_sql(statement)
     connection.commit()
 
 
@@ -63,7 +63,7 @@ def _engine(url: str) -> "Engine":
             place, poolclass=NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S} if is_sqlite else {}
         )
     except ModuleNotFoundError as error:
-        message = f"{place.drivername}: its driver is not installed ({error}); install cellassets[postgres]"
+        message = f"{place.render_as_string()}: its driver is not installed ({error}); install cellassets[postgres]"
         raise ConfigError(message) from error
     if is_sqlite:
         event.listen(engine, "do_connect", lambda *_ignored: _make_folder(place))
@@ -75,13 +75,17 @@ def _parsed(url: str) -> "URL":
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
+    expected = "expected sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
     try:
         place = make_url(url)
     except ArgumentError as error:
-        message = f"{url!r} is not a database URL; expected sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
+        message = f"{url!r} is not a database URL; {expected}"
         raise ConfigError(message) from error
     if place.drivername in ("postgres", "postgresql"):  # SQLAlchemy 2.1 takes another driver unless one is named
-        return place.set(drivername="postgresql+psycopg2")
+        place = place.set(drivername="postgresql+psycopg2")
+    if place.get_driver_name() not in ("pysqlite", "psycopg2"):
+        message = f"{place.render_as_string()}: found a database of kind {place.drivername!r}; {expected}"
+        raise ConfigError(message)
     return place
 
 
