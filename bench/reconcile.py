@@ -17,6 +17,7 @@ bench/results/reconcile.json.
 import argparse
 import importlib.util
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -175,22 +176,22 @@ def take_back(deployment: Deployment, addresses: list[tuple[str, tuple[str, ...]
     deployment.lake.scan()
 
 
-def in_process(arguments: list[str]) -> dict[str, Any]:
+def in_process(arguments: list[str], catalogue: str) -> dict[str, Any]:
     """Returns what this script prints with `--measure` in a process of its own."""
-    command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    command, environment = [sys.executable, __file__, *arguments], {**os.environ, "CELLASSETS_CATALOGUE": catalogue}
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(home: Path, url: str) -> dict[str, Any]:
     """Returns all ticks over one lake with its catalogue at a URL."""
-    place = ["--home", str(home), "--catalogue", url]
+    place = ["--home", str(home)]
     deployment = deployment_at(home, url)
     started = time.perf_counter()
     scan = deployment.lake.scan()
     result = {"scan_s": round(time.perf_counter() - started, 1), "n_records": scan.n_found, "n_noted": scan.n_noted}
-    result["first"] = {sensor: in_process([*place, "--measure", sensor]) for sensor in SENSORS}
-    return {**result, **in_process([*place, "--measure", "changes"])}
+    result["first"] = {sensor: in_process([*place, "--measure", sensor], url) for sensor in SENSORS}
+    return {**result, **in_process([*place, "--measure", "changes"], url)}
 
 
 def deployment_at(home: Path, url: str) -> Deployment:
@@ -236,11 +237,10 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the 2,000 experiments and 40 models")
     parser.add_argument("--postgres", default="", help="URL of an empty database")
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--catalogue", default="", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        deployment = deployment_at(given.home, given.catalogue)
+        deployment = deployment_at(given.home, os.environ["CELLASSETS_CATALOGUE"])
         count_reads(deployment.lake_root)
         is_first = given.measure in SENSORS
         print(json.dumps(measure_first(deployment, given.measure) if is_first else measure_changes(deployment)))
