@@ -16,7 +16,7 @@ from cellassets.stages.state import State, state_of
 from cellassets.storage.artifact import describe_address
 
 PLATES = ("raw_plates", "plate_store", "plate_quality")
-MAX_EMBEDDINGS_PER_RUN = 20
+MAX_PARTITIONS_PER_RUN = 20
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def embedding_agenda(snapshot: Snapshot) -> Agenda:
             due.setdefault(model_key, []).append(experiment_id)
     work = []
     for model_key, experiments in due.items():
-        for start in range(0, len(experiments), MAX_EMBEDDINGS_PER_RUN):
-            part = experiments[start : start + MAX_EMBEDDINGS_PER_RUN]
+        for start in range(0, len(experiments), MAX_PARTITIONS_PER_RUN):
+            part = experiments[start : start + MAX_PARTITIONS_PER_RUN]
             key = _run_key(("site_embeddings", (name, model_key), states[name, model_key]) for name in part)
             partitions = tuple({"experiment": name, "model": model_key} for name in part)
             work.append(Work(("site_embeddings",), partitions, key))

@@ -230,7 +230,7 @@ class ClassicalRecipe(Parameters):
 Recipe = NetworkRecipe | ClassicalRecipe
 
 
-class _RecipeFile(Parameters):
+class RecipeKind(Parameters):
     """What a recipe file is read as before its kind is known."""
 
     model_config = ConfigDict(extra="allow")
@@ -258,7 +258,7 @@ def load_recipe(path: UPath) -> Recipe:
         RecipeError: the file gives itself another name.
         PartitionKeyError: the file's name cannot be a partition key.
     """
-    found = load_yaml(path, _RecipeFile)
+    found = load_yaml(path, RecipeKind)
     values = {"kind": found.kind, **(found.model_extra or {})}
     name = check_partition_key(path.stem, "recipe")
     if values.setdefault("name", name) != name:
