@@ -16,6 +16,4 @@ def check_of(stage: Stage, name: str, description: str) -> list[dg.AssetCheckSpe
     asset = dg.AssetKey(stage.name.split("/"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions_of(stage.axes))
-        ]
+        return [dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions_of(stage.axes))]

@@ -67,9 +67,7 @@ def publish_all(
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            published = carry_out(
-                stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context)
-            )
+            published = carry_out(stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context))
         except CellAssetsError as error:
             refused[key] = error
             continue
