@@ -44,22 +44,23 @@ def heat_map(title: str, clustered: ClusteredMap) -> Chart:
     n_genes = len(clustered.names)
     n_groups = len({group for group in clustered.groups if group is not None})
     description = f"{n_genes} genes by {n_genes}, clustered; {n_groups} known groups"
-    layers = [*_matrix(clustered), *_groups(n_genes)]
+    matrix = [{"url": _png(_diverging(clustered.cosines)), "cosine": 0}]
+    layers = [*_matrix(), *_groups(n_genes)]
     if n_genes * MIN_CELL_PX_OF_NAMES <= SIDE_PX:
         layers += _names(n_genes)
-    static = _chart(layers, _genes(clustered))
+    static = _specification(layers, genes=_genes(clustered), matrix=matrix)
     if n_genes > MAX_INTERACTIVE_GENES:
         return Chart(title, description, static)
     cosines = [[int(value) for value in row] for row in (clustered.cosines * 1000).round()]
     genes = [{**gene, "cosines": row} for gene, row in zip(_genes(clustered), cosines, strict=True)]
-    return Chart(title, description, _chart([*layers, _cells(n_genes)], genes), static, renderer="canvas")
+    spec = _specification([*layers, _cells(n_genes)], genes=genes, matrix=matrix)
+    return Chart(title, description, spec, static, renderer="canvas")
 
 
-def _chart(layers: "list[altair.Chart]", genes: list[dict[str, Any]]) -> dict[str, Any]:
+def _specification(layers: "list[altair.Chart]", **datasets: list[dict[str, Any]]) -> dict[str, Any]:
     import altair as alt
 
-    spec = specification(alt.layer(*layers).properties(width=SIDE_PX, height=SIDE_PX))
-    return {**spec, "datasets": {**spec.get("datasets", {}), "genes": genes}}
+    return specification(alt.layer(*layers).properties(width=SIDE_PX, height=SIDE_PX), **datasets)
 
 
 def _genes(clustered: ClusteredMap) -> list[dict[str, Any]]:
@@ -91,11 +92,11 @@ def _scale(n_genes: int) -> "altair.Scale":
     return alt.Scale(domain=[0, n_genes], range=[0, SIDE_PX], nice=False, zero=False)
 
 
-def _matrix(clustered: ClusteredMap) -> "list[altair.Chart]":
+def _matrix() -> "list[altair.Chart]":
     """The picture of the cosines, and an invisible point that brings the legend of its colours."""
     import altair as alt
 
-    base = alt.Chart(alt.Data(values=[{"url": _png(_diverging(clustered.cosines)), "cosine": 0}]))
+    base = alt.Chart(alt.NamedData("matrix"))
     legend = alt.Legend(
         title="cosine similarity", orient="bottom", direction="horizontal", gradientLength=220, gradientThickness=9,
         gradientOpacity=1, values=[-1, 0, 1], format="d", titleOrient="left", offset=14,
@@ -170,8 +171,8 @@ def _cells(n_genes: int) -> "altair.Chart":
         alt.Tooltip("name:N", title="gene"),
         alt.Tooltip("other_name:N", title="compared with"),
         alt.Tooltip("cosine:Q", title="cosine", format=".3f"),
-        alt.Tooltip("its_group:N", title="known group of the gene"),
-        alt.Tooltip("others_group:N", title="known group of the other"),
+        alt.Tooltip("its_group:N", title="its known group"),
+        alt.Tooltip("others_group:N", title="the other's group"),
     ]
     scale = _scale(n_genes)
     return cells.mark_rect(color="transparent").encode(
