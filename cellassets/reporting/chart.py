@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellassets.reporting.theme import chart_config
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 VEGA_LITE = "6.4"
 
@@ -58,7 +58,7 @@ class Chart:
         return json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def specification(chart: "altair.TopLevelMixin", **datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def specification(chart: "alt.TopLevelMixin", **datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the Vega-Lite specification of an Altair chart, without schema address and default configuration.
 
     Args:

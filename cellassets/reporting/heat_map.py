@@ -1,6 +1,7 @@
 """The heat map of a map of genes: every gene compared with every gene, in clustered order.
 
-The colours are one PNG picture inside the chart. Over it lies one transparent mark per cell, which answers to the mouse.
+The colours are one PNG picture inside the chart. One transparent mark per cell lies over it and
+answers to the mouse.
 """
 
 import base64
@@ -16,7 +17,7 @@ from cellassets.reporting.clustered_map import ClusteredMap
 from cellassets.reporting.theme import CATEGORIES, DIVERGING
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 SIDE_PX, MARK_PX, GAP_PX = 640, 9, 3
 MIN_CELL_PX_OF_NAMES, NAME_PX = 7, 9
@@ -57,7 +58,7 @@ def heat_map(title: str, clustered: ClusteredMap) -> Chart:
     return Chart(title, description, spec, static, renderer="canvas")
 
 
-def _specification(layers: "list[altair.Chart]", **datasets: list[dict[str, Any]]) -> dict[str, Any]:
+def _specification(layers: "list[alt.Chart]", **datasets: list[dict[str, Any]]) -> dict[str, Any]:
     import altair as alt
 
     return specification(alt.layer(*layers).properties(width=SIDE_PX, height=SIDE_PX), **datasets)
@@ -86,13 +87,13 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:N_LISTED_MEMBERS]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _scale(n_genes: int) -> "altair.Scale":
+def _scale(n_genes: int) -> "alt.Scale":
     import altair as alt
 
     return alt.Scale(domain=[0, n_genes], range=[0, SIDE_PX], nice=False, zero=False)
 
 
-def _matrix() -> "list[altair.Chart]":
+def _matrix() -> "list[alt.Chart]":
     """The picture of the cosines, and an invisible point that brings the legend of its colours."""
     import altair as alt
 
@@ -112,7 +113,7 @@ def _matrix() -> "list[altair.Chart]":
     ]
 
 
-def _groups(n_genes: int) -> "list[altair.Chart]":
+def _groups(n_genes: int) -> "list[alt.Chart]":
     """Coloured marks of the known groups at the left and at the top."""
     import altair as alt
 
@@ -135,7 +136,7 @@ def _groups(n_genes: int) -> "list[altair.Chart]":
     ]
 
 
-def _names(n_genes: int) -> "list[altair.Chart]":
+def _names(n_genes: int) -> "list[alt.Chart]":
     import altair as alt
 
     base = alt.Chart(alt.NamedData("genes")).transform_calculate(centre="datum.place + 0.5")
@@ -148,7 +149,7 @@ def _names(n_genes: int) -> "list[altair.Chart]":
     ]
 
 
-def _cells(n_genes: int) -> "altair.Chart":
+def _cells(n_genes: int) -> "alt.Chart":
     """One transparent mark per pair of genes, with what the mouse shows."""
     import altair as alt
 

@@ -9,7 +9,7 @@ from cellassets.reporting.chart import Chart, rounded, specification
 from cellassets.reporting.theme import BAND, CHANCE, INK, OTHER, OWN
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 
@@ -70,7 +70,7 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
     return Chart(title, f"{values}; mean of the null distribution {band.mean:.3f}", spec)
 
 
-def _models(estimates: Sequence[Estimate], *, axis: str, scale: "altair.Scale") -> "list[altair.Chart]":
+def _models(estimates: Sequence[Estimate], *, axis: str, scale: "alt.Scale") -> "list[alt.Chart]":
     """Interval, dot and number of each model; the whole row answers to the mouse."""
     import altair as alt
 
@@ -96,7 +96,7 @@ def _models(estimates: Sequence[Estimate], *, axis: str, scale: "altair.Scale") 
     ]
 
 
-def _names(estimates: Sequence[Estimate]) -> "altair.Axis":
+def _names(estimates: Sequence[Estimate]) -> "alt.Axis":
     """The models' names, all charts equally wide; the highlighted one in its colour."""
     import altair as alt
 
@@ -113,7 +113,7 @@ def _names(estimates: Sequence[Estimate]) -> "altair.Axis":
     )
 
 
-def _tooltip(estimates: Sequence[Estimate], axis: str) -> "list[altair.Tooltip]":
+def _tooltip(estimates: Sequence[Estimate], axis: str) -> "list[alt.Tooltip]":
     import altair as alt
 
     own = next((estimate.name for estimate in estimates if estimate.is_highlighted), "")

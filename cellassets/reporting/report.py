@@ -11,9 +11,9 @@ import polars as pl
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy, Guard
+from cellassets.registry import ModelEntry, Registry
 from cellassets.reporting.contents import DatasetPage, ModelFacts, ReportPage
 from cellassets.reporting.examples import Example, SiteImage, find_examples, unit_scores
-from cellassets.registry import ModelEntry, Registry
 from cellassets.storage.artifact import Plan, Record, write_bytes
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table

@@ -20,17 +20,22 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
     """
     import altair as alt
 
+    names = [step.replace("_", " ") for step in steps]
     rows = [
-        {"place": place, "step": step.replace("_", " "), "value": rounded(value), "chance": rounded(chance)}
-        for place, (step, value) in enumerate(zip(steps, values, strict=True))
+        {"place": place, "step": name, "value": rounded(value), "chance": rounded(chance)}
+        for place, (name, value) in enumerate(zip(names, values, strict=True))
     ]
     base = alt.Chart(alt.NamedData("steps"))
     # steps may have equal names, so the axis is of their places
     x = alt.X(
         "place:O",
-        axis=alt.Axis(title=None, labelAngle=0, grid=False, labelExpr=_labels([row["step"] for row in rows])),
+        axis=alt.Axis(title=None, labelAngle=0, grid=False, labelExpr=_labels(names)),
     )
-    y = alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], format=".2~f"))
+    y = alt.Y(
+        "value:Q",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], format=".2~f"),
+    )
     tooltip = [
         alt.Tooltip("step:N", title="after"),
         alt.Tooltip("value:Q", title=title, format=".3f"),
@@ -46,6 +51,6 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
     return Chart(title, f"{told}; by chance {chance:.2f}", specification(layers, steps=rows))
 
 
-def _labels(steps: Sequence[str]) -> str:
+def _labels(names: Sequence[str]) -> str:
     """A Vega expression for the label of a place."""
-    return f"{json.dumps(list(steps))}[datum.value]"
+    return f"{json.dumps(list(names))}[datum.value]"

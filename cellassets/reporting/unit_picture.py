@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.reporting.chart import Chart, data_uri, rounded, specification
 from cellassets.reporting.theme import BAND, CHANCE, OTHER, OWN
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 __all__ = ["data_uri", "unit_chart"]
 
@@ -46,7 +46,9 @@ def unit_chart(scores: pl.DataFrame, *, alpha: float = SIGNIFICANCE_LEVEL) -> Ch
     shown = f" ({kept.height} of {units.height} shown)" if kept.height < units.height else ""
     called, not_called = f"differs from its null (q ≤ {alpha:g})", f"does not (q > {alpha:g})"
     rows = [_row(row, called if _is_called(row, alpha) else not_called) for row in kept.iter_rows(named=True)]
-    spec = _draw(rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called))
+    spec = _draw(
+        rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called)
+    )
     return Chart(f"{chosen.title}: every unit", description, spec)
 
 
@@ -97,7 +99,7 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
     return specification(layers.properties(width=PLOT_WIDTH_PX, height=HEIGHT_PX), units=rows)
 
 
-def _tooltip(rows: list[dict[str, Any]], metric: str) -> "list[altair.Tooltip]":
+def _tooltip(rows: list[dict[str, Any]], metric: str) -> "list[alt.Tooltip]":
     import altair as alt
 
     has_intervals = any("interval" in row for row in rows)

@@ -49,10 +49,12 @@ def _nulls() -> list[str]:
 def _draw(rows: list[dict[str, object]]) -> dict[str, object]:
     import altair as alt
 
-    axis = {"values": [0, 0.5, 1], "format": ".2~f", "grid": False, "labelFlush": True}
+    def axis(title: str) -> alt.Axis:
+        return alt.Axis(title=title, values=[0, 0.5, 1], format=".2~f", grid=False, labelFlush=True)
+
     ends = alt.Scale(domain=[0, 1], nice=False)
-    x = alt.X("p:Q", scale=ends, axis=alt.Axis(title="p-value", **axis))
-    y = alt.Y("fraction:Q", scale=ends, axis=alt.Axis(title="fraction of screens", **axis))
+    x = alt.X("p:Q", scale=ends, axis=axis("p-value"))
+    y = alt.Y("fraction:Q", scale=ends, axis=axis("fraction of screens"))
     nulls = _nulls()
     colours = alt.Scale(domain=nulls, range=[CATEGORIES[place % len(CATEGORIES)] for place in range(len(nulls))])
     legend = alt.Legend(title="null", orient="top", columns=4, symbolType="stroke", symbolStrokeWidth=3, labelLimit=300)

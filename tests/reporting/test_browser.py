@@ -124,7 +124,11 @@ def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path
         canvases = await page.evaluate("document.querySelectorAll('.chart canvas').length")
         shot = await page.call("Page.captureScreenshot")
         requests = [sent["request"]["url"] for sent in page.of("Network.requestWillBeSent")]
-        complaints = [*page.of("Runtime.consoleAPICalled"), *page.of("Log.entryAdded"), *page.of("Runtime.exceptionThrown")]
+        complaints = [
+            *page.of("Runtime.consoleAPICalled"),
+            *page.of("Log.entryAdded"),
+            *page.of("Runtime.exceptionThrown"),
+        ]
         return drawn, marks, canvases, shot["data"], requests, complaints
 
     drawn, marks, canvases, shot, requests, complaints = visit(tmp_path, report.as_uri(), look)
@@ -140,7 +144,9 @@ def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path
 
 
 def test_the_mouse_shows_value_interval_and_null_of_a_model(report, tmp_path):
-    text = visit(tmp_path, report.as_uri(), lambda page: hovered(page, "document.querySelector('.chart .mark-symbol path')"))
+    text = visit(
+        tmp_path, report.as_uri(), lambda page: hovered(page, "document.querySelector('.chart .mark-symbol path')")
+    )
     for part in ("model", "good.v1", "95% interval", "null mean (95%)", "rank"):
         assert part in text
 

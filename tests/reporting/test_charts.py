@@ -34,7 +34,7 @@ def genes(n, *, names=None):
 
 def unit_scores(values, *, q_values=None):
     """SCORES rows of one benchmark's units."""
-    names = {name: "x" for name in ("dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key")}
+    names = dict.fromkeys(("dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key"), "x")
     metric = "consistency_percentile"
     rows = [
         {

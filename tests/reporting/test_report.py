@@ -1,26 +1,25 @@
 """The page is one file, whole, escaped, and honest about what is not there."""
 
-import os
+import base64
+import hashlib
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing
 from cellassets.judging.leaderboard import build_leaderboard
-from cellassets.reporting.charts import Band, Estimate, heat_map, interval_chart, steps_chart
-from cellassets.reporting.picture import clustered_map, known_groups
+from cellassets.reporting.clustered_map import clustered_map, known_groups
 from cellassets.reporting.report import build_report, plan_report
 from cellassets.storage.lake import Lake
 
 HOSTILE = "<script>alert(1)</script>"
+MAX_SCRIPT_BYTES = 3_000_000
 
 
 def page(lake, models, model_key="good.v1"):
@@ -37,9 +36,10 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
-        if tag not in ("meta", "img", "rect", "line", "circle", "image", "polyline", "br", "link"):
+        if tag not in ("path", "meta", "img", "rect", "line", "circle", "image", "polyline", "br", "link"):
             self.open.append(tag)
-        self.fetched += [value for name, value in attrs if name in ("src", "href", "srcset") and value[:5] != "data:"]
+        fetching = [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data")]
+        self.fetched += [value for value in fetching if value[:1] != "#" and value[:5] != "data:"]
 
     def handle_endtag(self, tag):
         if self.open and tag == self.open[-1]:
@@ -52,8 +52,17 @@ def test_the_page_is_whole_and_fetches_nothing(scored_lake, models):
     tags.feed(text)
     assert tags.open == []
     assert tags.fetched == []
-    assert "script" not in tags.names
     assert "default-src 'none'" in text
+
+
+def test_only_the_two_named_scripts_may_run_and_they_are_small(scored_lake, models):
+    text = page(scored_lake, models)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    allowed = re.search(r"script-src ([^\"]*)\"", text)[1].split()
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert allowed == [f"'sha256-{found}'" for found in hashes]
+    assert len(scripts) == 2
+    assert sum(len(script.encode()) for script in scripts) < MAX_SCRIPT_BYTES
 
 
 def test_it_says_the_verdict_and_shows_every_part(scored_lake, models):
@@ -73,26 +82,13 @@ def test_the_blind_model_is_not_praised(scored_lake, models):
 
 
 def test_every_drawing_is_well_formed_and_described(scored_lake, models):
-    drawings = re.findall(r"<svg.*?</svg>", page(scored_lake, models), re.DOTALL)
+    drawings = re.findall(r'<svg xmlns="[^>]* role="img">.*?</svg>', page(scored_lake, models), re.DOTALL)
     n_scored, n_of_pairs, n_of_the_map = 6, 1, 3  # pairs have no chart of their units
     assert len(drawings) == 2 * n_scored - n_of_pairs + n_of_the_map
     for drawing in drawings:
         root = ET.fromstring(drawing)  # noqa: S314  made by this test's own code
         assert root.find("{*}title").text
         assert root.find("{*}desc").text
-
-
-def test_hostile_names_stay_text():
-    drawings = [
-        interval_chart(
-            HOSTILE, [Estimate(HOSTILE, 0.5, 0.4, 0.6)], Band(0.0, 0.1, 0.2), axis=HOSTILE, reach=(0.0, 1.0)
-        ),
-        steps_chart(HOSTILE, [HOSTILE], [0.5], 0.1, axis=HOSTILE),
-        heat_map(HOSTILE, np.eye(2), [HOSTILE, "B"], [0, None]),
-    ]
-    for drawing in drawings:
-        assert "<script>" not in drawing
-        ET.fromstring(drawing)  # noqa: S314
 
 
 def test_a_hostile_gene_on_the_map_stays_text(scored_lake, models, tmp_path):
@@ -149,27 +145,3 @@ def test_planted_groups_lie_together_in_the_clustered_map(scored_lake):
     together = [max(p) - min(p) == len(p) - 1 for group, p in places.items() if group is not None]
     assert sum(together) >= 5
     np.testing.assert_allclose(np.diag(clustered.cosines), 1, atol=1e-6)
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_it_without_complaint_in_light_and_dark(scored_lake, models, tmp_path, scheme):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None and "CI" not in os.environ:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    assert browser, "CI has no Chromium"
-    page(scored_lake, models)
-    path = scored_lake.model_report("good.v1").path("report.html")
-    picture = tmp_path / "page.png"
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path / 'user'}",
-        f"--blink-settings=preferredColorScheme={1 if scheme == 'light' else 0}",
-        "--window-size=1100,2400", f"--screenshot={picture}", f"file://{path}",
-    ]  # fmt: skip
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert picture.exists(), answer.stderr
-    assert "CONSOLE" not in answer.stderr
-    pixels = np.asarray(Image.open(picture).convert("L"))
-    assert (pixels[0, 0] > 200) == (scheme == "light")
-    assert pixels.std() > 10
