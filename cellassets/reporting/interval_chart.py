@@ -107,7 +107,8 @@ def _names(estimates: Sequence[Estimate]) -> "alt.Axis":
         ticks=False,
         minExtent=LABEL_PX,
         maxExtent=LABEL_PX,
-        labelLimit=LABEL_PX - 10,
+        labelPadding=12,
+        labelLimit=LABEL_PX - 16,
         labelColor=alt.condition(is_own, alt.value(OWN), alt.value(INK)),
         labelFontWeight=alt.condition(is_own, alt.value(600), alt.value(400)),
     )

@@ -9,12 +9,15 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
-from cellassets.reporting.report import build_report
+from cellassets.reporting.page import render
+from cellassets.reporting.report import build_report, plan_report, read_page
 
 pytestmark = pytest.mark.browser
 N_CHARTS = 6 + 5 + 1 + 2  # models, units (pairs have none), the map, two measures of batch effect
@@ -182,3 +185,18 @@ def test_without_scripts_the_static_charts_stand_on_the_page(report, tmp_path):
         return await page.evaluate("document.querySelectorAll('.chart > svg[role=img]').length")
 
     assert visit(tmp_path, report.as_uri(), look) == N_CHARTS
+
+
+def test_markup_in_a_name_stays_text_under_the_mouse(scored_lake, models, tmp_path):
+    page = read_page(scored_lake, models.find("good.v1"), plan_report(scored_lake, models, "good.v1"))
+    named = page.datasets[0].map_table.with_columns(pl.lit("<b>bold</b>").alias("gene_symbol"))
+    path = tmp_path / "hostile.html"
+    path.write_text(render(replace(page, datasets=(replace(page.datasets[0], map_table=named),))))
+
+    async def look(page):
+        text = await hovered(page, "document.querySelector('.chart canvas')")
+        return text, await page.evaluate("document.querySelectorAll('#vg-tooltip-element b').length")
+
+    text, n_bold = visit(tmp_path, path.as_uri(), look)
+    assert "<b>bold</b>" in text
+    assert n_bold == 0
