@@ -18,9 +18,8 @@ import polars as pl
 from scipy.stats import brunnermunzel
 
 from cellassets.benchmarks.effect_size import effect_sizes
-from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.judged import JudgedMap, judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import judged_map
 from cellassets.knowledge.annotations import Annotations
 from cellassets.studies.simulated import SIMULATED_MAP
 from cellassets.tables.parquet import vectors, with_vectors

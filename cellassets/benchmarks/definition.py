@@ -1,30 +1,37 @@
-"""What a benchmark is: one function with a decorator. Dagster loads this module: neither numpy nor polars here.
+"""What a benchmark is, and the rows that it returns. Dagster loads this module: it imports neither numpy nor polars.
 
-    @benchmark(title=..., description=..., code_version="1", parameters=MyParameters, ranked_by=...)
-    def my_benchmark(judged: JudgedMap, parameters: MyParameters) -> list[Score]: ...
+A package of your own declares a benchmark with one decorated function:
 
-The catalogue of all benchmarks is `cellassets.benchmarks.registry`; `docs/add-a-benchmark.md` shows the way.
+    @benchmark(title=..., description=..., code_version="1", ranked_by=RankedBy("spread", "spread"))
+    def spread(judged: JudgedMap, parameters: SpreadParameters) -> list[Row]: ...
+
+The benchmarks of this package are declared in `<family>/benchmarks.py`. They name their function as `module:function`,
+so that numpy is imported when a map is scored and not when Dagster loads. The catalogue of all benchmarks is
+`cellassets.benchmarks.registry`; `docs/add-a-benchmark.md` is the guide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from importlib import import_module
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from pydantic import Field, ValidationError
 
 from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
 
-BENCHMARKS: dict[str, "Benchmark"] = {}
-# what a benchmark may look at beside the map and its wells; scores are stale when these change, and only then
+if TYPE_CHECKING:
+    from cellassets.benchmarks.judged import JudgedMap
+
+# what a benchmark reads beside the map and its wells; its scores become stale when these change
 Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
-# what a benchmark asks about, and so what the calibration study takes away for its null
+# what a benchmark measures; the calibration study simulates its absence to get the null distribution
 Subject = Literal["perturbations", "batches", "chromosome_arms"]
-ScoreFunction = Callable[[Any, Any], list["Score"]]  # of a JudgedMap and the benchmark's parameters
 
 
 class PermutationParameters(Parameters):
-    """How many permutations the null is made of, and their seed; benchmarks that need more inherit from it."""
+    """Number of permutations of the null distribution, and their seed. Parameters of a benchmark inherit from it."""
 
     n_permutations: int = Field(default=1000, ge=99)
     seed: int = 0
@@ -32,22 +39,21 @@ class PermutationParameters(Parameters):
 
 @dataclass(frozen=True)
 class Score:
-    """One row of a SCORES table, without what all rows of a run share.
+    """One row of a SCORES table, without the columns that all rows of a run share.
 
-    Rows of level `perturbation` are what the summary is the mean of. Rows of level `control` say how much it hangs on
-    a control well that all perturbations share (`cellassets.benchmarks.rows.influence_scores`). `effect_size` is
-    the value less the mean of the null, in standard deviations of the null.
+    The summary is the mean of the rows of level `perturbation`. `effect_size` is the value minus the mean of the null
+    distribution, in standard deviations of the null distribution.
     """
 
     metric: str
-    level: Literal["summary", "perturbation", "control"]
+    level: Literal["summary", "perturbation"]
     value: float
     null_mean: float
     null_low: float
     null_high: float
     p_value: float
     n_units: int
-    unit: Literal["well", "pair", "perturbation", "batch"]  # what n_units counts; a pair's name is A|B
+    unit: Literal["well", "pair", "perturbation", "batch"]  # what n_units counts; the name of a pair is A|B
     perturbation_id: str | None = None
     q_value: float | None = None
     correction: str = "none"
@@ -57,8 +63,38 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Influence:
+    """One row of an INFLUENCES table: by how much the mean would fall without something that all units share.
+
+    `shared_id` is a control well (experiment/plate/well), or a perturbation that the others are compared with.
+    Comparisons of models use influences to estimate the noise that all units of one model have in common.
+    """
+
+    metric: str
+    shared_id: str
+    influence: float
+
+
+Row = Score | Influence
+
+
+@dataclass(frozen=True)
+class PublishedValue:
+    """One row of a PUBLISHED table: a statistic of the literature on the same map, as its own code computes it.
+
+    `n_units` is the number of perturbations, pairs, clusters or compounds behind the value.
+    """
+
+    statistic: str
+    source: str
+    value: float
+    n_units: int
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
 class RankedBy:
-    """What models are ranked by: a summary metric, and the metric a unit that it is the mean of."""
+    """The summary metric that models are ranked by, and the metric of the units that it is the mean of."""
 
     metric: str
     unit_metric: str
@@ -67,74 +103,140 @@ class RankedBy:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A registered benchmark.
+    """A declared benchmark.
 
-    `headline_metric` is the summary row that models are ranked by; models are compared on the rows of `unit_metric`,
-    of which the headline is the mean.
+    Attributes:
+        name: the name of its function; of its asset and its settings file too.
+        title: what people see.
+        description: one or two sentences in plain words: what a high value means, and what chance gives.
+        code_version: raise it when the same map would get other scores; all scores are then computed again.
+        function: computes the rows from a JudgedMap and parameters; itself, or its name as `module:function`. The
+            annotation of its second argument is the model of the benchmark's parameters.
+        ranked_by: the summary row that models are ranked by, and the rows of level perturbation that it is the mean of.
+        uses: the kinds of annotations that it reads, and whether it reads the model's maps of other datasets.
+        asks_about: what it measures: perturbations (without effect, their labels mean nothing), batches (without
+            effect, batches and plates do not differ) or chromosome_arms (without effect, genes of one arm share
+            nothing).
+        published: computes the statistics of the literature on the same map (a list of PublishedValue); itself, or its
+            name as `module:function`. They are shown beside the score, and models are never ranked by them.
     """
 
     name: str
     title: str
     description: str
     code_version: str
-    parameters: type[PermutationParameters]
-    headline_metric: str
-    unit_metric: str
-    is_higher_better: bool
-    uses: tuple[Use, ...]
-    asks_about: Subject
-    score: ScoreFunction
+    function: str | Callable[..., Sequence[Row]]
+    ranked_by: RankedBy
+    uses: tuple[Use, ...] = ()
+    asks_about: Subject = "perturbations"
+    published: str | Callable[..., Sequence[PublishedValue]] | None = None
+
+    @property
+    def headline_metric(self) -> str:
+        """The metric of the summary row that models are ranked by."""
+        return self.ranked_by.metric
+
+    @property
+    def unit_metric(self) -> str:
+        """The metric of the units that models are compared on; the headline is their mean."""
+        return self.ranked_by.unit_metric
+
+    @property
+    def is_higher_better(self) -> bool:
+        """The direction of a better model."""
+        return self.ranked_by.is_higher_better
+
+    @property
+    def parameters(self) -> type[PermutationParameters]:
+        """The model of the parameters. Imports the function's module.
+
+        Raises:
+            ConfigError: the function does not say what its parameters are, or one of them has no default.
+        """
+        return parameters_of(_resolved(self.function))
+
+    def rows(self, judged: "JudgedMap", parameters: Parameters) -> list[Row]:
+        """Returns scores and influences of one map, as the function returns them."""
+        return list(_resolved(self.function)(judged, parameters))
+
+    def score(self, judged: "JudgedMap", parameters: Parameters) -> list[Score]:
+        """Returns the scores of one map, without the influences."""
+        return [row for row in self.rows(judged, parameters) if isinstance(row, Score)]
+
+    def published_values(self, judged: "JudgedMap", parameters: Parameters) -> list[PublishedValue]:
+        """Returns the published statistics of one map; none where the literature has none for this benchmark."""
+        if self.published is None:
+            return []
+        return list(_resolved(self.published)(judged, parameters))
 
 
-def benchmark(  # noqa: PLR0913 - what a benchmark says of itself, all of it by name
+def benchmark(  # noqa: PLR0913 - the fields of a Benchmark, all by name
     *,
     title: str,
     description: str,
     code_version: str,
-    parameters: type[PermutationParameters],
     ranked_by: RankedBy,
     uses: tuple[Use, ...] = (),
     asks_about: Subject = "perturbations",
-) -> Callable[[ScoreFunction], ScoreFunction]:
-    """Registers a function as a benchmark under its own name.
+    published: Callable[..., Sequence[PublishedValue]] | None = None,
+) -> Callable[[Callable[..., Sequence[Row]]], Benchmark]:
+    """Returns a decorator that turns a function into a benchmark of the function's name.
 
-    Args:
-        title: what people see.
-        description: a sentence or two in plain words: what a high value means, and what chance would give.
-        code_version: raise it when the same map would get other scores; everything is then scored anew.
-        parameters: its settings; `configs/benchmarks/<name>.yaml` overrides their defaults.
-        ranked_by: the summary row to rank models by, and the rows of level perturbation that it is the mean of.
-        uses: kinds of annotations that it reads, and whether it reads the model's maps of other datasets.
-        asks_about: what there is nothing of under its null: perturbations (labels mean nothing), batches (batches and
-            plates do not differ) or chromosome_arms (genes of one arm share nothing).
+    The fields are those of `Benchmark`.
 
     Raises:
-        ConfigError: another benchmark has this name, or a parameter has no default.
+        ConfigError: the function does not say what its parameters are, or one of them has no default.
     """
 
-    def register(score: ScoreFunction) -> ScoreFunction:
-        name = score.__name__
-        if name in BENCHMARKS and BENCHMARKS[name].score.__module__ != score.__module__:
-            message = f"benchmark {name} is there already, in {BENCHMARKS[name].score.__module__}; call yours otherwise"
-            raise ConfigError(message)
-        try:
-            parameters()
-        except ValidationError as error:
-            message = f"benchmark {name}: every parameter of {parameters.__name__} needs a default ({error})"
-            raise ConfigError(message) from error
-        BENCHMARKS[name] = Benchmark(
-            name=name,
+    def declare(function: Callable[..., Sequence[Row]]) -> Benchmark:
+        parameters_of(function)
+        return Benchmark(
+            name=function.__name__,
             title=title,
             description=description,
             code_version=code_version,
-            parameters=parameters,
-            headline_metric=ranked_by.metric,
-            unit_metric=ranked_by.unit_metric,
-            is_higher_better=ranked_by.is_higher_better,
+            function=function,
+            ranked_by=ranked_by,
             uses=uses,
             asks_about=asks_about,
-            score=score,
+            published=published,
         )
-        return score
 
-    return register
+    return declare
+
+
+def parameters_of(function: Callable[..., Sequence[Row]]) -> type[PermutationParameters]:
+    """Returns the annotation of a benchmark function's second argument.
+
+    Raises:
+        ConfigError: it is no subclass of PermutationParameters, or one of its fields has no default.
+    """
+    name = function.__name__
+    try:
+        model = get_type_hints(function).get([*signature(function).parameters][1])
+    except (NameError, IndexError) as error:
+        message = f"benchmark {name}: cannot read the types of its arguments ({error}); {_EXPECTED}"
+        raise ConfigError(message) from error
+    if not (isinstance(model, type) and issubclass(model, PermutationParameters)):
+        message = f"benchmark {name}: its second argument is annotated with {model}; {_EXPECTED}"
+        raise ConfigError(message)
+    try:
+        model()
+    except ValidationError as error:
+        message = f"benchmark {name}: every parameter of {model.__name__} needs a default ({error})"
+        raise ConfigError(message) from error
+    return model
+
+
+_EXPECTED = (
+    "expected a function of a JudgedMap and of a subclass of PermutationParameters, imported outside `if TYPE_CHECKING`"
+)
+
+
+def _resolved(reference: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A function, or the function that `module:function` names."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function

@@ -7,6 +7,10 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from cellassets.knowledge.annotations import Annotations
+from cellassets.mapping.aggregate import unit_labels
+from cellassets.mapping.build import MapParameters, map_held_out_controls
+from cellassets.mapping.controls import is_treatment
+from cellassets.tables.parquet import vectors
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,34 @@ class JudgedMap:
     map_table: pl.DataFrame
     annotations: Annotations = field(default_factory=Annotations)
     other_maps: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+
+def judged_map(
+    wells: pl.DataFrame,
+    map_table: pl.DataFrame,
+    *,
+    parameters: MapParameters,
+    annotations: Annotations | None = None,
+    other_maps: dict[str, pl.DataFrame] | None = None,
+) -> JudgedMap:
+    """Returns what benchmarks look at.
+
+    Args:
+        wells: aligned WELL_EMBEDDINGS rows.
+        map_table: PERTURBATION_MAP rows.
+        parameters: what the map was made with; they say which controls alignment never saw.
+        annotations: what is known of biology.
+        other_maps: dataset to the PERTURBATION_MAP rows of the same model there.
+    """
+    plates = wells.select(pl.concat_str("experiment_id", "plate_id", separator="/")).to_series().to_numpy()
+    return JudgedMap(
+        wells=wells,
+        vectors=vectors(wells),
+        units=tuple(unit_labels(wells, parameters.aggregate_by)),
+        is_treatment=is_treatment(wells),
+        is_held_out_control=map_held_out_controls(wells, parameters),
+        plate_index=np.unique(plates, return_inverse=True)[1],
+        map_table=map_table,
+        annotations=annotations or Annotations(),
+        other_maps=other_maps or {},
+    )

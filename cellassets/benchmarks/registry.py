@@ -1,19 +1,39 @@
-"""The catalogue: importing this module registers every benchmark, those of other packages too.
+"""The catalogue: all benchmarks by name, those of other packages too.
 
-A new one of this package is a module of the family's folder, `declared.py`, that is named here.
+A new benchmark of this package is declared in the `benchmarks.py` of its family. Importing this module imports neither
+numpy nor polars, unless another package does.
 """
 
-from cellassets.benchmarks.batches import declared as batches
-from cellassets.benchmarks.compounds import declared as compounds
-from cellassets.benchmarks.confounders import declared as confounders
-from cellassets.benchmarks.definition import BENCHMARKS, Benchmark
+from cellassets.benchmarks.batches.benchmarks import BATCHES
+from cellassets.benchmarks.compounds.benchmarks import COMPOUNDS
+from cellassets.benchmarks.confounders.benchmarks import CONFOUNDERS
+from cellassets.benchmarks.definition import Benchmark
 from cellassets.benchmarks.plugins import load_plugins
-from cellassets.benchmarks.relationships import declared as relationships
-from cellassets.benchmarks.replicates import declared as replicates
-from cellassets.benchmarks.retrieval import declared as retrieval
-from cellassets.benchmarks.transfer import declared as transfer
+from cellassets.benchmarks.relationships.benchmarks import RELATIONSHIPS
+from cellassets.benchmarks.replicates.benchmarks import REPLICATES
+from cellassets.benchmarks.retrieval.benchmarks import RETRIEVAL
+from cellassets.benchmarks.transfer.benchmarks import TRANSFER
+from cellassets.errors import BenchmarkError
 
-OWN = (batches, compounds, confounders, relationships, replicates, retrieval, transfer)
-FAILED_PLUGINS = load_plugins()
+OWN = {
+    one.name: one
+    for family in (BATCHES, COMPOUNDS, CONFOUNDERS, RELATIONSHIPS, REPLICATES, RETRIEVAL, TRANSFER)
+    for one in family
+}
+_PLUGINS, FAILED_PLUGINS = load_plugins(OWN)
+BENCHMARKS: dict[str, Benchmark] = {**OWN, **_PLUGINS}
 
-__all__ = ["BENCHMARKS", "FAILED_PLUGINS", "OWN", "Benchmark"]
+
+def find_benchmark(benchmark_name: str) -> Benchmark:
+    """Returns the benchmark of this name.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    if benchmark_name not in BENCHMARKS:
+        message = f"no benchmark {benchmark_name!r}; there are {', '.join(sorted(BENCHMARKS))}"
+        raise BenchmarkError(message)
+    return BENCHMARKS[benchmark_name]
+
+
+__all__ = ["BENCHMARKS", "FAILED_PLUGINS", "OWN", "Benchmark", "find_benchmark"]

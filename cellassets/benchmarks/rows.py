@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import Influence, Score
 from cellassets.statistics.permutation import (
     Mean,
     benjamini_hochberg,
@@ -85,24 +85,14 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
     )
 
 
-def influence_scores(metric: str, wells: Sequence[str], influences: Float[np.ndarray, "well"]) -> list[Score]:
-    """Returns a row a control well that units share: by how much the summary would fall without it.
+def influences_of(metric: str, shared: Sequence[str], influences: Float[np.ndarray, "shared"]) -> list[Influence]:
+    """Returns one row per control well (or other thing) that the units share.
 
-    They are no scores of their own and have no null; comparisons of models take them for the noise that all units of
-    one model have in common.
+    Args:
+        metric: the statistic whose mean would fall.
+        shared: control wells, or perturbations that the others are compared with.
+        influences: by how much the mean would fall without each.
     """
     return [
-        Score(
-            metric,
-            level="control",
-            perturbation_id=well,
-            value=float(influence),
-            null_mean=0.0,
-            null_low=0.0,
-            null_high=0.0,
-            p_value=1.0,
-            n_units=1,
-            unit="well",
-        )
-        for well, influence in zip(wells, influences, strict=True)
+        Influence(metric, shared_id, float(influence)) for shared_id, influence in zip(shared, influences, strict=True)
     ]

@@ -1,5 +1,6 @@
 """Two models on the same wells: the difference of their scores, its interval and its p-value."""
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -13,29 +14,41 @@ from cellassets.tables.schemas import DIFFERENCES
 AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint"]
 
 
-def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
-    """Returns a DIFFERENCES row for every two models that a benchmark scored by one protocol.
+@dataclass(frozen=True)
+class Evidence:
+    """What comparisons of models are made from: SCORES rows, and INFLUENCES rows of the same runs."""
 
-    That is on the same wells, with the same annotations, settings and code.
+    scores: pl.DataFrame
+    influences: pl.DataFrame
 
-    The difference is the mean, over the perturbations (or pairs) that both models have, of what the benchmark's unit
-    metric says of each. Its standard error is that of paired differences which may share genes, plus what the shared
-    control wells add (rows of level `control`); interval and p-value are Student's. q-values are corrected over the
+
+def compare_models(scores: pl.DataFrame, influences: pl.DataFrame) -> pl.DataFrame:
+    """Returns one DIFFERENCES row for every two models that a benchmark scored by one protocol.
+
+    One protocol means: on the same wells, with the same annotations, settings and code.
+
+    The difference is the mean, over the perturbations (or pairs) that both models have, of the difference of the
+    benchmark's unit metric. Its standard error is that of paired differences which may share genes, plus what the
+    shared control wells add (their influences); interval and p-value are Student's. q-values are corrected over the
     whole table (Benjamini and Hochberg).
 
     Args:
         scores: SCORES rows of any number of benchmarks, datasets and models.
+        influences: INFLUENCES rows of the same runs. Without them the intervals are too narrow.
     """
     rows = []
     for axes, group in scores.group_by(AXES, maintain_order=True):
         labels = dict(zip(AXES, axes, strict=True))
         chosen = BENCHMARKS.get(str(labels["benchmark_name"]))
-        if chosen is None:  # of a benchmark that was taken out since
+        if chosen is None:  # a benchmark that was removed since
             continue
-        # a summary may have the units' metric; it is no unit
-        units = group.filter((pl.col("metric") == chosen.unit_metric) & (pl.col("level") != "summary"))
+        is_unit = (pl.col("metric") == chosen.unit_metric) & (pl.col("level") == "perturbation")
+        units = group.filter(is_unit)
+        shared = influences.filter(
+            pl.col("metric") == chosen.unit_metric, *(pl.col(axis) == value for axis, value in labels.items())
+        )
         for first, second in combinations(sorted(units["model_key"].unique().to_list()), 2):
-            difference = paired_difference(units, first, second)
+            difference = paired_difference(Evidence(units, shared), first, second)
             if difference is not None:
                 keys = {"metric": chosen.headline_metric, "model_key_a": first, "model_key_b": second}
                 rows.append({**labels, **keys, **_columns(difference)})
@@ -48,20 +61,22 @@ def compare_models(scores: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def paired_difference(units: pl.DataFrame, first: str, second: str) -> Mean | None:
+def paired_difference(evidence: Evidence, first: str, second: str) -> Mean | None:
     """Returns the mean difference of two models over the units that both have; None where there are none.
 
     Args:
-        units: SCORES rows of one benchmark's unit metric on one dataset.
+        evidence: rows of level perturbation, and influences, of one benchmark's unit metric on one dataset.
         first: a model_key.
         second: the model_key that is subtracted.
     """
-    both = _side_by_side(units.filter(pl.col("level") == "perturbation"), first, second).drop_nulls()
+    units = evidence.scores
+    both = _side_by_side(units, first, second).drop_nulls()
     if both.is_empty():
         return None
-    shared = _side_by_side(units.filter(pl.col("level") == "control"), first, second).fill_null(0.0)
+    influences = evidence.influences.rename({"shared_id": "perturbation_id", "influence": "value"})
+    shared = _side_by_side(influences, first, second).fill_null(0.0)
     names = both["perturbation_id"].to_list()
-    is_pair = units.filter(pl.col("level") == "perturbation")["unit"][0] == "pair"
+    is_pair = units["unit"][0] == "pair"
     nodes = np.array([name.split(PAIR_SEPARATOR) for name in names] if is_pair else names).reshape(len(names), -1)
     return mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
 

@@ -16,8 +16,9 @@ from pydantic import Field, model_validator
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
-from cellassets.judging.comparison import compare_models
+from cellassets.judging.comparison import Evidence, compare_models
 from cellassets.statistics.permutation import least_p_value
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.tables.schemas import GATE
 
 Pair = tuple[str, str]  # benchmark, dataset
@@ -48,7 +49,7 @@ class GatePolicy(Parameters):
     deciding_datasets: tuple[str, ...] = Field(min_length=1)
     guarded: tuple[Guard, ...] = ()
     datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
+    alpha: float = Field(default=SIGNIFICANCE_LEVEL, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> "GatePolicy":
@@ -86,7 +87,7 @@ class Decision:
 
 
 def judge_candidate(
-    scores: pl.DataFrame,
+    evidence: Evidence,
     policy: GatePolicy,
     *,
     candidate: str,
@@ -97,7 +98,7 @@ def judge_candidate(
     """Returns whether a candidate may replace the champion.
 
     Args:
-        scores: SCORES rows of both models, by the protocols of now.
+        evidence: scores and influences of both models, by the protocols of now.
         policy: what must be shown.
         candidate: a model_key.
         champion: another model_key.
@@ -106,11 +107,12 @@ def judge_candidate(
     """
     deciding = [(policy.deciding, dataset) for dataset in policy.deciding_datasets]
     guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
-    ours = scores.filter(pl.col("model_key").is_in([candidate, champion]))
+    is_ours = pl.col("model_key").is_in([candidate, champion])
+    scores, influences = evidence.scores.filter(is_ours), evidence.influences.filter(is_ours)
     rows = []
     for role, pairs in (("deciding", deciding), ("guarded", guarded)):
         wanted = pl.DataFrame(pairs, schema={"benchmark_name": pl.String, "dataset_id": pl.String}, orient="row")
-        found = compare_models(ours.join(wanted, on=wanted.columns, how="semi"))
+        found = compare_models(scores.join(wanted, on=wanted.columns, how="semi"), influences)
         by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
         rows += [_row(role, pair, by_pair.get(pair), policy, candidate) for pair in pairs]
     return Decision.of(rows)

@@ -17,12 +17,12 @@ from cellassets.benchmarks.definition import Benchmark, Score
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import NotApplicable
 from cellassets.progress import Progress, no_progress
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.studies.calibration_published import PUBLISHED
 from cellassets.studies.calibration_scenarios import Scenario, scenarios_of
 from cellassets.studies.simulated import simulate_map
 
 N_PERMUTATIONS = 199
-ALPHA = 0.05
 SCHEMA = {
     "benchmark_name": pl.String,
     "scenario": pl.String,
@@ -130,9 +130,9 @@ def summarise(study: pl.DataFrame) -> pl.DataFrame:
             {
                 **dict(zip(axes, keys, strict=True)),
                 "n_seeds": len(values),
-                "called_frac": float(np.mean(values <= ALPHA)),
+                "called_frac": float(np.mean(values <= SIGNIFICANCE_LEVEL)),
                 "ks_p_value": float(kstest(values, "uniform").pvalue),
-                "most_expected": float(binom.ppf(0.99, len(values), ALPHA) / len(values)),
+                "most_expected": float(binom.ppf(0.99, len(values), SIGNIFICANCE_LEVEL) / len(values)),
             }
         )
     return pl.DataFrame(rows)

@@ -7,8 +7,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.run import judged_map
+from cellassets.benchmarks.judged import JudgedMap, judged_map
 from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.published import efaar_map, groups
-from cellassets.benchmarks.run import judged_map
 from cellassets.knowledge.annotations import Annotations
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells

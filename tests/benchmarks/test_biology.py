@@ -11,6 +11,7 @@ from scipy import stats
 from cellassets.benchmarks.compounds import potency
 from cellassets.benchmarks.compounds.compound_targets import area_under_curve, average_precision
 from cellassets.benchmarks.compounds.potency import half_effect_dose, rank_correlations
+from cellassets.benchmarks.definition import Influence
 from cellassets.benchmarks.effect_size import effect_sizes
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import BenchmarkError, NotApplicable
@@ -28,6 +29,12 @@ NEW = ("analogies", "cell_type_generalisation", "compound_targets", "dose_respon
 def score(name, judged, **parameters):
     chosen = BENCHMARKS[name]
     return chosen.score(judged, chosen.parameters(**{"n_permutations": 99, "seed": 5, **parameters}))
+
+
+def influences(name, judged, metric):
+    chosen = BENCHMARKS[name]
+    rows = chosen.rows(judged, chosen.parameters(n_permutations=99, seed=5))
+    return {row.shared_id: row.influence for row in rows if isinstance(row, Influence) and row.metric == metric}
 
 
 def unit_values(rows, metric):
@@ -222,7 +229,7 @@ def test_the_probability_of_each_gene_is_brunner_and_munzels(judge):
 def test_a_partners_influence_is_what_the_others_lose_without_it(judge):
     judged = judge(seed=5, arm_effect=1.0)
     rows = score("proximity_bias", judged)
-    influence = {row.perturbation_id: row.value for row in rows if row.level == "control"}
+    influence = influences("proximity_bias", judged, "arm_proximity")
     before = unit_values(rows, "arm_proximity")
     for gene in ("GENE003", "GENE020"):
         fewer = replace(judged, map_table=judged.map_table.filter(pl.col("perturbation_id") != gene))

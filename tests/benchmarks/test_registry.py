@@ -1,20 +1,25 @@
 """Registering benchmarks: the example of the documentation runs, doubles are refused, configs fit."""
 
+import importlib
 import re
 import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from upath import UPath
 
-from cellassets.benchmarks.definition import PermutationParameters, RankedBy, benchmark
+from cellassets.benchmarks.definition import PermutationParameters, RankedBy, Score, benchmark
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.plugins import new_benchmarks
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import load_yaml
 from cellassets.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
+DECLARE = benchmark(title="t", description="d.", code_version="1", ranked_by=RankedBy("x", "x"))
 
 
 @pytest.fixture
@@ -22,12 +27,9 @@ def documented():
     """The benchmark of docs/add-a-benchmark.md, registered for one test."""
     text = (REPOSITORY / "docs/add-a-benchmark.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    known = dict(BENCHMARKS)
     module = types.ModuleType("my_benchmarks.spread")
     exec(compile(code, "add-a-benchmark.md", "exec"), vars(module))  # noqa: S102
-    yield BENCHMARKS["spread"]
-    BENCHMARKS.clear()
-    BENCHMARKS.update(known)
+    return new_benchmarks(module, BENCHMARKS)["spread"]
 
 
 def headline(chosen, judged):
@@ -79,7 +81,7 @@ def test_another_package_adds_a_benchmark_and_a_broken_one_holds_up_nothing():
 
 def test_every_benchmark_says_what_it_is():
     for name, chosen in BENCHMARKS.items():
-        assert chosen.name == name == chosen.score.__name__
+        assert chosen.name == name
         assert chosen.title
         assert chosen.description.endswith(".")
 
@@ -88,26 +90,68 @@ def test_a_parameter_without_a_default_is_refused():
     class Bare(PermutationParameters):
         needed: int
 
+    def bare(_judged: JudgedMap, _parameters: Bare) -> list[Score]:
+        return []
+
     with pytest.raises(ConfigError, match="benchmark bare: every parameter of Bare needs a default"):
+        DECLARE(bare)
 
-        @benchmark(title="t", description="d.", code_version="1", parameters=Bare, ranked_by=RankedBy("x", "x"))
-        def bare(_judged, _parameters):
-            return []
 
-    assert "bare" not in BENCHMARKS
+def test_a_function_that_does_not_say_what_its_parameters_are_is_refused():
+    def untyped(_judged, _parameters):
+        return []
+
+    def of_the_wrong_kind(_judged: JudgedMap, _parameters: int) -> list[Score]:
+        return []
+
+    def of_one_argument(_judged: JudgedMap) -> list[Score]:
+        return []
+
+    for function in (untyped, of_the_wrong_kind, of_one_argument):
+        with pytest.raises(ConfigError, match="expected a function of a JudgedMap and of a subclass of Permutation"):
+            DECLARE(function)
 
 
 def test_two_benchmarks_of_one_name_are_refused():
-    def perturbation_magnitude(_judged, _parameters):
+    def perturbation_magnitude(_judged: JudgedMap, _parameters: PermutationParameters) -> list[Score]:
         return []
 
-    described = BENCHMARKS["perturbation_magnitude"]
-    register = benchmark(
-        title="t", description="d", code_version="1", parameters=described.parameters, ranked_by=RankedBy("a", "b")
+    double = DECLARE(perturbation_magnitude)
+    with pytest.raises(ConfigError, match=r"already a benchmark perturbation_magnitude \(cellassets\.benchmarks\.rep"):
+        new_benchmarks(double, BENCHMARKS)
+    module = types.ModuleType("two")
+    vars(module).update(first=double, second=DECLARE(perturbation_magnitude))
+    with pytest.raises(ConfigError, match="already a benchmark perturbation_magnitude"):
+        new_benchmarks(module, {})
+
+
+def test_a_module_without_a_benchmark_is_refused():
+    with pytest.raises(ConfigError, match="holds no benchmark; name the module, or the function, that @benchmark dec"):
+        new_benchmarks(types.ModuleType("empty"), BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_every_named_function_is_typed_and_called_like_its_benchmark(name):
+    """The names are strings, so neither the import system nor mypy reads them."""
+    chosen = BENCHMARKS[name]
+    assert chosen.function.partition(":")[2] == name
+    for reference in (chosen.function, chosen.published):
+        if reference is not None:
+            module, _, function = reference.partition(":")
+            types_of = list(get_type_hints(getattr(importlib.import_module(module), function)).values())
+            assert types_of[0] is JudgedMap
+            assert issubclass(chosen.parameters, types_of[1])
+
+
+def test_the_registry_is_whole_and_light_wherever_it_is_imported_from():
+    code = (
+        "import sys; from cellassets.benchmarks.definition import Benchmark; "
+        "from cellassets.benchmarks.retrieval.benchmarks import RETRIEVAL; "
+        "from cellassets.benchmarks.registry import BENCHMARKS; "
+        "print(len(BENCHMARKS), sorted({'numpy', 'polars', 'scipy', 'torch', 'mlflow'} & set(sys.modules)))"
     )
-    with pytest.raises(ConfigError, match=r"is there already, in cellassets\.scoring\.catalogue"):
-        register(perturbation_magnitude)
-    assert BENCHMARKS["perturbation_magnitude"] is described
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert answer.stdout.strip() == f"{len(BENCHMARKS)} []"
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))

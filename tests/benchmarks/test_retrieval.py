@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cellassets.benchmarks.definition import Influence
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.retrieval import phenotypic_activity
 from cellassets.benchmarks.retrieval.labelled_profiles import labelled_profiles
@@ -103,12 +104,14 @@ def test_permuted_average_precisions_are_those_of_the_wells_in_the_places(are_ot
 
 def test_an_influence_is_what_is_lost_without_the_control(judge):
     judged = judge(seed=2, n_batches=2)
+    chosen = BENCHMARKS["phenotypic_activity"]
     rows = score("phenotypic_activity", judged)
+    influences = [r for r in chosen.rows(judged, chosen.parameters(**QUICK)) if isinstance(r, Influence)]
     held_out = np.flatnonzero(judged.is_held_out_control)
     names = judged.wells.select(pl.concat_str("experiment_id", "plate_id", "well_id", separator="/")).to_series()
     for metric in phenotypic_activity.METRICS:
         value = next(r.value for r in rows if r.level == "summary" and r.metric == metric)
-        lost = {r.perturbation_id: r.value for r in rows if r.level == "control" and r.metric == metric}
+        lost = {r.shared_id: r.influence for r in influences if r.metric == metric}
         assert len(lost) == len(held_out)
         for control in held_out[:3]:
             is_left = judged.is_held_out_control & (np.arange(len(judged.units)) != control)
@@ -201,8 +204,7 @@ def test_doses_of_a_compound_are_not_what_is_to_be_found(judge):
 
 def test_compounds_change_places_with_all_their_doses(judge):
     judged = judge(seed=7, n_compounds=24, n_doses=3, n_complexes=2, n_lone_genes=4)
-    parameters = BENCHMARKS["phenotypic_consistency"].parameters(label="target")
-    found = labelled_profiles(judged, parameters, np.random.default_rng(0))
+    found = labelled_profiles(judged, "target", max_members=200, max_perturbations=6000, rng=np.random.default_rng(0))
     order = found.permuted(np.random.default_rng(1))
     assert sorted(order) == list(range(len(order)))
     assert (order != np.arange(len(order))).any()

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.run import plan_scores, score_map
 from cellassets.errors import AnnotationError, ArtifactMissing, BenchmarkError, NotApplicable
@@ -58,6 +59,15 @@ def copy_map(source, target, cell_types=("SIM",), **inputs):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(source.path(entry.name, record).read_bytes())
     target.publish(plan, [entry.name for entry in record.files], {"cell_types": list(cell_types)})
+
+
+def returning(rows):
+    """A benchmark function that returns these rows, whatever the map."""
+
+    def rows_of(_judged: JudgedMap, _parameters: PermutationParameters) -> list[Score]:
+        return rows
+
+    return rows_of
 
 
 def run(lake, name):
@@ -155,7 +165,7 @@ def test_a_map_is_compared_with_maps_of_other_cell_types_alone(lake):
 
 def test_a_benchmark_that_returns_no_headline_is_refused(lake, monkeypatch):
     chosen = BENCHMARKS["perturbation_magnitude"]
-    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, score=lambda *_: []))
+    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, function=returning([])))
     with pytest.raises(BenchmarkError, match="perturbation_magnitude returned 0 summary rows of 'magnitude'"):
         run(lake, chosen.name)
 
@@ -172,7 +182,7 @@ def test_rows_that_would_hold_up_every_comparison_are_refused(lake, monkeypatch,
     chosen = BENCHMARKS["perturbation_magnitude"]
     row = Score("magnitude", "perturbation", 0.5, 0.0, -1.0, 1.0, 0.5, n_units=2, unit="well", perturbation_id="p")
     rows = [row, replace(row, perturbation_id="q"), replace(row, **{"perturbation_id": "r", **changes})]
-    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, score=lambda *_: rows))
+    monkeypatch.setitem(BENCHMARKS, chosen.name, replace(chosen, function=returning(rows)))
     with pytest.raises(BenchmarkError, match=message):
         run(lake, chosen.name)
 

@@ -5,17 +5,17 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import Influence, Score
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import scores_table
+from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.judging.comparison import compare_models
-from cellassets.tables.schemas import DIFFERENCES, SCORES
+from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, SCORES
 
 
-def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wells="f1", level="perturbation"):
+def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wells="f1"):
     metric = {"perturbation_magnitude": "magnitude"}.get(benchmark_name, "consistency_percentile")
     rows = [
-        Score(metric, level, value, 0.5, 0.0, 1.0, 0.5, n_units=4, unit="well", perturbation_id=unit)
+        Score(metric, "perturbation", value, 0.5, 0.0, 1.0, 0.5, n_units=4, unit="well", perturbation_id=unit)
         for unit, value in values.items()
     ]
     return scores_table(
@@ -29,6 +29,22 @@ def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wel
     )
 
 
+def influences_of(model_key, influences, *, benchmark_name, wells="f1"):
+    return influences_table(
+        [Influence("magnitude", well, value) for well, value in influences.items()],
+        benchmark_name=benchmark_name,
+        dataset_id="D",
+        dataset_fingerprint=wells,
+        protocol_fingerprint=wells,
+        model_key=model_key,
+    )
+
+
+def compare(scores):
+    """Differences of models whose units share nothing."""
+    return compare_models(scores, INFLUENCES.empty())
+
+
 def values(seed, n=20, shift=0.0):
     drawn = np.random.default_rng(seed).random(n) + shift
     return {f"p{number:02d}": float(value) for number, value in enumerate(drawn)}
@@ -36,7 +52,7 @@ def values(seed, n=20, shift=0.0):
 
 def test_the_difference_is_that_of_a_paired_t_test():
     ours, theirs = values(0), values(1)
-    row = compare_models(pl.concat([rows_of("b.v1", theirs), rows_of("a.v1", ours)])).row(0, named=True)
+    row = compare(pl.concat([rows_of("b.v1", theirs), rows_of("a.v1", ours)])).row(0, named=True)
     expected = stats.ttest_rel(list(ours.values()), list(theirs.values()))
     assert (row["model_key_a"], row["model_key_b"], row["n_pairs"]) == ("a.v1", "b.v1", 20)
     assert row["p_value"] == pytest.approx(expected.pvalue)
@@ -47,19 +63,19 @@ def test_the_difference_is_that_of_a_paired_t_test():
 def test_only_perturbations_that_both_have_count():
     ours, theirs = values(0), values(1)
     theirs = {"another": 9.0, **dict(list(theirs.items())[:12])}
-    row = compare_models(pl.concat([rows_of("a.v1", ours), rows_of("b.v1", theirs)])).row(0, named=True)
+    row = compare(pl.concat([rows_of("a.v1", ours), rows_of("b.v1", theirs)])).row(0, named=True)
     assert row["n_pairs"] == 12
 
 
 def test_models_on_other_wells_are_not_compared():
     scores = pl.concat([rows_of("a.v1", values(0)), rows_of("b.v1", values(1), wells="f2")])
-    assert compare_models(scores).equals(DIFFERENCES.empty())
-    assert compare_models(SCORES.empty()).equals(DIFFERENCES.empty())
+    assert compare(scores).equals(DIFFERENCES.empty())
+    assert compare(SCORES.empty()).equals(DIFFERENCES.empty())
 
 
 def test_a_planted_difference_is_found_and_corrected_over_the_table():
     models = {"a.v1": values(0, shift=0.5), "b.v1": values(1), "c.v1": values(2)}
-    table = compare_models(pl.concat([rows_of(key, found) for key, found in models.items()]))
+    table = compare(pl.concat([rows_of(key, found) for key, found in models.items()]))
     assert table.height == 3
     np.testing.assert_allclose(table["q_value"], stats.false_discovery_control(table["p_value"]))
     called = table.filter(pl.col("q_value") <= 0.05).select("model_key_a", "model_key_b").rows()
@@ -67,7 +83,7 @@ def test_a_planted_difference_is_found_and_corrected_over_the_table():
 
 
 def test_a_model_is_not_better_than_itself():
-    row = compare_models(pl.concat([rows_of("a.v1", values(0)), rows_of("b.v1", values(0))])).row(0, named=True)
+    row = compare(pl.concat([rows_of("a.v1", values(0)), rows_of("b.v1", values(0))])).row(0, named=True)
     assert (row["difference"], row["p_value"], row["interval_low"], row["interval_high"]) == (0.0, 1.0, 0.0, 0.0)
 
 
@@ -75,26 +91,33 @@ def test_shared_controls_widen_the_interval():
     name = "perturbation_magnitude"
     units = [rows_of("a.v1", values(0), benchmark_name=name), rows_of("b.v1", values(1), benchmark_name=name)]
     controls = [
-        rows_of("a.v1", {"w1": 0.3, "w2": -0.3}, benchmark_name=name, level="control"),
-        rows_of("b.v1", {"w1": -0.3, "w2": 0.3}, benchmark_name=name, level="control"),
+        influences_of("a.v1", {"w1": 0.3, "w2": -0.3}, benchmark_name=name),
+        influences_of("b.v1", {"w1": -0.3, "w2": 0.3}, benchmark_name=name),
     ]
-    alone = compare_models(pl.concat(units)).row(0, named=True)
-    both = compare_models(pl.concat([*units, *controls])).row(0, named=True)
+    alone = compare(pl.concat(units)).row(0, named=True)
+    both = compare_models(pl.concat(units), pl.concat(controls)).row(0, named=True)
     assert both["difference"] == alone["difference"]
     assert both["interval_low"] < alone["interval_low"]
     assert both["p_value"] > alone["p_value"]
 
 
+def test_influences_of_another_protocol_widen_nothing():
+    name = "perturbation_magnitude"
+    units = pl.concat([rows_of(f"{key}.v1", values(n), benchmark_name=name) for n, key in enumerate("ab")])
+    others = influences_of("a.v1", {"w1": 0.3, "w2": -0.3}, benchmark_name=name, wells="f2")
+    assert compare_models(units, others).equals(compare(units))
+
+
 def test_a_perturbation_with_a_bar_in_its_name_is_one_perturbation():
     models = {"a.v1": values(0), "b.v1": values(1)}
     renamed = {key: {name.replace("p00", "EGFR|KRAS"): v for name, v in found.items()} for key, found in models.items()}
-    plain, barred = (compare_models(pl.concat([rows_of(k, v) for k, v in m.items()])) for m in (models, renamed))
+    plain, barred = (compare(pl.concat([rows_of(k, v) for k, v in m.items()])) for m in (models, renamed))
     assert barred.equals(plain)
 
 
 def test_scores_of_a_benchmark_that_is_gone_are_left_out():
     scores = pl.concat([rows_of(key, values(n), benchmark_name="gone") for n, key in enumerate(("a.v1", "b.v1"))])
-    assert compare_models(scores).is_empty()
+    assert compare(scores).is_empty()
 
 
 def test_a_summary_with_the_metric_of_the_units_is_no_unit():
@@ -112,6 +135,6 @@ def test_a_summary_with_the_metric_of_the_units_is_no_unit():
         ]
         labels = {"benchmark_name": "analogies", "dataset_id": "D", "dataset_fingerprint": "f", "model_key": key}
         tables.append(scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels))
-    row = compare_models(pl.concat(tables)).row(0, named=True)
+    row = compare(pl.concat(tables)).row(0, named=True)
     assert row["n_pairs"] == 20
     assert row["difference"] == pytest.approx(np.mean(list(values(0).values())) - np.mean(list(values(1).values())))

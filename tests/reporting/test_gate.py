@@ -14,11 +14,13 @@ from upath import UPath
 from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.run import scores_table
 from cellassets.errors import BenchmarkError, ConfigError, RegistryError
+from cellassets.judging.comparison import Evidence
 from cellassets.judging.gate import GatePolicy, Guard, judge_candidate
 from cellassets.judging.production import Override, current_champion, decide_production, load_override
 from cellassets.reconcile.policy import load_gate_policy
 from cellassets.registry import Registry
 from cellassets.storage.lake import Lake
+from cellassets.tables.schemas import INFLUENCES
 
 REPOSITORY = Path(__file__).parents[2]
 POLICY = GatePolicy.model_validate(
@@ -52,9 +54,14 @@ def scores_of(gains, *, n=40, spread=0.05):
     return pl.concat(tables)
 
 
+def evidence_of(scores):
+    """Evidence of units that share no controls."""
+    return Evidence(scores, INFLUENCES.empty())
+
+
 def judged(gains, policy=POLICY, judged_on=None, silent=()):
     return judge_candidate(
-        scores_of(gains),
+        evidence_of(scores_of(gains)),
         policy,
         candidate="candidate.v1",
         champion="champion.v1",
@@ -108,7 +115,9 @@ def test_a_guard_that_too_few_units_could_never_fail_is_not_passed(margin):
     few = scores_of({"known_relationships": 0.1}).vstack(scores_of({"perturbation_consistency": 0.0}, n=4, spread=0))
     guard = {"benchmark_name": "perturbation_consistency", "margin": margin}
     policy = GatePolicy.model_validate({"deciding_datasets": ["SIM"], "guarded": [guard]})
-    found = judge_candidate(few, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
+    found = judge_candidate(
+        evidence_of(few), policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[]
+    )
     assert "too few units for any loss to be seen" in found.reasons[0]
     pairs = [f"g{a}|g{b}" for a, b in combinations(range(5), 2)]
     named = scores_of({"known_relationships": -0.5}, n=10).with_columns(
@@ -119,7 +128,9 @@ def test_a_guard_that_too_few_units_could_never_fail_is_not_passed(margin):
     policy = GatePolicy.model_validate(
         {"deciding": "phenotypic_activity", "deciding_datasets": ["SIM"], "guarded": [guard]}
     )
-    found = judge_candidate(named, policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[])
+    found = judge_candidate(
+        evidence_of(named), policy, candidate="candidate.v1", champion="champion.v1", champion_judged_on=[]
+    )
     assert "too few units for any loss to be seen" in found.reasons[1]
 
 
@@ -154,7 +165,7 @@ def test_scores_by_another_protocol_are_not_compared():
     )  # fmt: skip
     judged_on = [(name, "SIM") for name in UNIT_METRICS]
     found = judge_candidate(
-        moved, POLICY, candidate="candidate.v1", champion="champion.v1", champion_judged_on=judged_on
+        evidence_of(moved), POLICY, candidate="candidate.v1", champion="champion.v1", champion_judged_on=judged_on
     )
     assert len(found.reasons) == 3
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from cellassets.benchmarks.definition import PermutationParameters, RankedBy, Score, benchmark
+from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.studies import calibration_scenarios
 from cellassets.studies.calibration import SCHEMA, run_study, summarise
@@ -42,12 +43,9 @@ def test_uniform_p_values_pass_and_small_ones_are_marked():
 @pytest.fixture
 def careless(monkeypatch):
     """A benchmark that calls everything, registered for one test, and scenarios of few wells."""
-    known = dict(BENCHMARKS)
 
-    @benchmark(
-        title="t", description="d.", code_version="1", parameters=PermutationParameters, ranked_by=RankedBy("x", "x")
-    )
-    def careless(judged, parameters):
+    @benchmark(title="t", description="d.", code_version="1", ranked_by=RankedBy("x", "x"))
+    def careless(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
         value = float(judged.vectors.mean())
         summary = Score("x", "summary", value, 0.0, -1.0, 1.0, 1 / (1 + parameters.n_permutations), 1, "perturbation")
         return [summary, Score("x", "perturbation", value, 0.0, -1.0, 1.0, 0.5, 1, "well", perturbation_id="p")]
@@ -55,9 +53,8 @@ def careless(monkeypatch):
     null = Scenario(name="shuffled", words="w", design=SMALL.model_copy(update={"is_shuffled": True}))
     planted = Scenario(name="effect 3", words="w", design=SMALL, is_null=False, effect=3.0)
     monkeypatch.setattr(calibration_scenarios, "_perturbations", lambda: (null, planted))
-    yield "careless"
-    BENCHMARKS.clear()
-    BENCHMARKS.update(known)
+    monkeypatch.setitem(BENCHMARKS, "careless", careless)
+    return "careless"
 
 
 def test_every_registered_benchmark_has_its_place_in_the_study(careless):

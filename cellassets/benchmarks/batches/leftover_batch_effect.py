@@ -1,13 +1,14 @@
 """Leftover batch effect: can batch and plate be told from what is left after alignment, and is biology still there?"""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import Field
 
 from cellassets.benchmarks.batches.block_probe import BlockProbe, whitened
-from cellassets.benchmarks.batches.declared import LeftoverBatchParameters
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import at_most
 from cellassets.benchmarks.retrieval.held_out_batch import some_plates
@@ -22,6 +23,20 @@ from cellassets.statistics.permutation import Mean, mean_over_nodes, permuted_wi
 from cellassets.statistics.plate_assignments import Assignments, plate_assignments
 
 Draws = Float[np.ndarray, "draw batch"]
+
+
+class LeftoverBatchParameters(PermutationParameters):
+    """Which wells are judged, how many, and how many permutations.
+
+    `held_out_controls` are alike whatever their batch; judge by `treated_wells` only where every perturbation is on
+    every plate. `max_wells_per_plate` of them count, the others are left out at random. `n_neighbours` make up a
+    neighbourhood; `max_queries` bounds the treated wells that ask for a replicate in another batch.
+    """
+
+    wells: Literal["held_out_controls", "treated_wells"] = "held_out_controls"
+    max_wells_per_plate: int = Field(default=64, ge=2)
+    n_neighbours: int = Field(default=10, ge=2)
+    max_queries: int = Field(default=5000, ge=10)
 
 
 def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters) -> list[Score]:

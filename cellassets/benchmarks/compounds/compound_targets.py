@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from cellassets.benchmarks.compounds.declared import TargetParameters
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
@@ -19,6 +19,15 @@ from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
 
 N_DIGITS = 12
+
+
+class TargetParameters(PermutationParameters):
+    """Which genes a compound's targets are searched among.
+
+    `candidates` are the map's genes that are targets of some compound (`targets`), or all of them (`all_genes`).
+    """
+
+    candidates: Literal["targets", "all_genes"] = "targets"
 
 
 def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Score]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.confounders.declared import ProximityParameters
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
-from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
@@ -22,7 +22,16 @@ from cellassets.statistics.permutation import mean_over_nodes
 N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are computed
 
 
-def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Score]:
+class ProximityParameters(PermutationParameters):
+    """Which arms are judged.
+
+    Arms with more than `min_genes` genes in the map are judged.
+    """
+
+    min_genes: int = Field(default=5, ge=1)
+
+
+def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Row]:
     """Returns, for each gene, the probability that a cosine to a gene of its arm is greater than one to another arm's.
 
     The headline is the mean over genes, 0.5 by chance, 1 at worst; a row an arm is the mean over its genes. Genes of
@@ -40,7 +49,7 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[S
     draws = _draws(genes, arms, parameters)
     influences = _partner_influences(genes, arms, draws[0])
     mean = mean_over_nodes(draws[0], np.arange(draws.shape[1])[:, None], influences=influences)
-    rows = [summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))]
+    rows: list[Row] = [summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))]
     judged_arm = arms.arm[arms.units]
     for arm in np.unique(judged_arm):
         own = draws[:, judged_arm == arm]
@@ -48,7 +57,7 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[S
         rows.append(summary_score(f"proximity_bias[{arms.names[arm]}]", mean, own, within=(0.0, 1.0)))
     names = [genes.names[unit] for unit in arms.units]
     units = unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units])
-    return [*rows, *units, *influence_scores("arm_proximity", genes.names, influences)]
+    return [*rows, *units, *influences_of("arm_proximity", genes.names, influences)]
 
 
 @dataclass(frozen=True)

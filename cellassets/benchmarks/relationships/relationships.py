@@ -1,15 +1,16 @@
 """Recall of known relationships: are genes that are known to belong together among the most extreme of all pairs?"""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import map_genes
-from cellassets.benchmarks.relationships.declared import RelationshipParameters
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.screens.layout import PAIR_SEPARATOR
@@ -42,6 +43,21 @@ class _Ranks:
     rank: Float[np.ndarray, "gene gene"]
     is_counted: Bool[np.ndarray, "gene gene"]
     n_pairs: int
+
+
+class RelationshipParameters(PermutationParameters):
+    """Which pairs count as extreme, and how many permutations the null is made of.
+
+    The first of `tail_fracs` is the share of all pairs of the map in each tail that the headline counts; recall at the
+    others is reported beside it. `leave_out_within` takes pairs of genes on one chromosome, or one arm of it, out of
+    the annotated pairs and out of those they are ranked among (knocking out a gene may cut off the arm). `min_pairs`
+    annotated pairs must have both genes in the map.
+    """
+
+    tail_fracs: tuple[Annotated[float, Field(gt=0, lt=0.5)], ...] = Field(default=(0.05, 0.1), min_length=1)
+    leave_out_within: Literal["nothing", "chromosome", "arm"] = "nothing"
+    min_pairs: int = Field(default=5, ge=1)
+    n_permutations: int = Field(default=2000, ge=99)
 
 
 def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -> list[Score]:

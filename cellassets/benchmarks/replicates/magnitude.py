@@ -2,17 +2,29 @@
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import ComparedWells, chosen_within, compared_wells, joint_part
-from cellassets.benchmarks.replicates.declared import MagnitudeParameters
-from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.statistics.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
 from cellassets.statistics.permutation import mean_over_nodes, permuted_within
 
 
-def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Score]:
+class MagnitudeParameters(PermutationParameters):
+    """How many permutations; how many wells are compared with each other at once.
+
+    `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
+    wells, and the controls, of the joint permutations behind the summary's null; where there are more, some are drawn
+    at random, perturbations as a whole.
+    """
+
+    max_controls_per_plate: int = Field(default=32, ge=3)
+    max_joint_wells: int = Field(default=800, ge=20)
+
+
+def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Row]:
     """Returns the energy distance of each perturbation's wells to the negative controls of the same plates.
 
     Only controls that alignment never saw are used: the others were moved to the origin by the fit. A perturbation's
@@ -37,7 +49,7 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
         summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0)),
         *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells),
         *unit_scores("energy_distance", compared.names, own[1], n_wells=n_wells),
-        *influence_scores("magnitude", compared.control_names, influences),
+        *influences_of("magnitude", compared.control_names, influences),
     ]
 
 

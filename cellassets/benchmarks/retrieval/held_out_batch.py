@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.retrieval.declared import HeldOutBatchParameters
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.ties import told_apart, with_p_values_of
 from cellassets.errors import NotApplicable
@@ -27,6 +28,20 @@ from cellassets.statistics.permutation import mean_over_nodes, permuted_within
 
 SUMS_AT_ONCE = 1 << 24  # perturbations x groups x features: 64 MiB
 Draws = Float[np.ndarray, "draw unit"]
+
+
+class HeldOutBatchParameters(PermutationParameters):
+    """What is held out at a time, how much of it, and how many permutations the null is made of.
+
+    Each `batch` (or `plate`) in turn is the test set; where there are more than `n_splits`, so many are drawn. The
+    linear probe answers for `max_probe_wells` test wells at most and is permuted `n_probe_permutations` times.
+    """
+
+    split_by: Literal["batch", "plate"] = "batch"
+    n_splits: int = Field(default=20, ge=1)
+    max_probe_wells: int = Field(default=20_000, ge=10)
+    n_permutations: int = Field(default=499, ge=99)
+    n_probe_permutations: int = Field(default=99, ge=99)
 
 
 def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchParameters) -> list[Score]:

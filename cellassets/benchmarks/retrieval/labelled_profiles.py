@@ -13,7 +13,6 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.retrieval.declared import PhenotypicConsistencyParameters
 from cellassets.benchmarks.strata import main_plates
 from cellassets.errors import NotApplicable
 from cellassets.mapping.aggregate import group_mean
@@ -53,20 +52,27 @@ class LabelledProfiles:
 
 
 def labelled_profiles(
-    judged: JudgedMap, parameters: PhenotypicConsistencyParameters, rng: np.random.Generator
+    judged: JudgedMap, label: str, *, max_members: int, max_perturbations: int, rng: np.random.Generator
 ) -> LabelledProfiles:
-    """Returns the perturbations that carry a label, and the labels that two different ones share.
+    """Returns the perturbations that have a label, and the labels that two different perturbations share.
+
+    Args:
+        judged: the map.
+        label: `gene`, `set` or `target`.
+        max_members: labels with more perturbations are left out.
+        max_perturbations: where more have a label, a random part of the labels is used.
+        rng: draws that part.
 
     Raises:
         NotApplicable: there is no such label.
     """
     wells = judged.wells.with_row_index("row").filter(pl.Series(judged.is_treatment))
-    named = _named(wells, parameters.label).filter(pl.col("profile").is_not_null() & pl.col("name").is_not_null())
+    named = _named(wells, label).filter(pl.col("profile").is_not_null() & pl.col("name").is_not_null())
     dose = pl.col("concentration_um").min()
     things = named.group_by("profile", "identity", "name").agg(dose).sort("identity", "concentration_um", "profile")
-    labels = _kept(_labels(judged, things, parameters.label), parameters, rng)
+    labels = _kept(_labels(judged, things, label), max_members, max_perturbations, rng)
     if not labels:
-        raise NotApplicable(_why_not(judged, things.height, parameters))
+        raise NotApplicable(_why_not(judged, things.height, label, max_members))
     things = things.filter(pl.col("profile").is_in(set().union(*labels.values())))
     profiles, identities = things["profile"].to_list(), things["identity"].to_list()
     place = {name: number for number, name in enumerate(profiles)}
@@ -126,29 +132,29 @@ def _annotated(judged: JudgedMap, label: str) -> list[tuple[str, str]]:
 
 
 def _kept(
-    labels: dict[str, set[str]], parameters: PhenotypicConsistencyParameters, rng: np.random.Generator
+    labels: dict[str, set[str]], max_members: int, max_perturbations: int, rng: np.random.Generator
 ) -> dict[str, set[str]]:
     """Labels that are not too large, in order of their names; a random part where their members are too many."""
-    small = {name: labels[name] for name in sorted(labels) if len(labels[name]) <= parameters.max_members}
-    if len(set().union(*small.values())) <= parameters.max_perturbations:
+    small = {name: labels[name] for name in sorted(labels) if len(labels[name]) <= max_members}
+    if len(set().union(*small.values())) <= max_perturbations:
         return small
     chosen: dict[str, set[str]] = {}
     seen: set[str] = set()
     for name in rng.permutation(list(small)).tolist():
-        if len(seen | small[name]) > parameters.max_perturbations:
+        if len(seen | small[name]) > max_perturbations:
             break
         chosen[name] = small[name]
         seen |= small[name]
     return {name: chosen[name] for name in sorted(chosen)}
 
 
-def _why_not(judged: JudgedMap, n_things: int, parameters: PhenotypicConsistencyParameters) -> str:
+def _why_not(judged: JudgedMap, n_things: int, label: str, max_members: int) -> str:
     what = {
         "gene": "no gene has two guides",
         "set": f"none of {len(judged.annotations.sets)} set sources has a set with two members",
         "target": f"none of {len(judged.annotations.targets)} target sources has a target of two compounds",
-    }[parameters.label]
+    }[label]
     return (
-        f"phenotypic_consistency by {parameters.label}: {what} among the {n_things} perturbations of this map (at most "
-        f"{parameters.max_members} may share one label)"
+        f"phenotypic_consistency by {label}: {what} among the {n_things} perturbations of this map (at most "
+        f"{max_members} may share one label)"
     )

@@ -2,8 +2,9 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import (
     ComparedWells,
@@ -12,8 +13,7 @@ from cellassets.benchmarks.replicates.against_controls import (
     joint_part,
     turns_on_plate,
 )
-from cellassets.benchmarks.retrieval.declared import ActivityParameters
-from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.average_precision import (
@@ -30,7 +30,21 @@ METRICS = ("mean_average_precision", "normalised_average_precision")
 Measures = Float[np.ndarray, "measure draw unit"]
 
 
-def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> list[Score]:
+class ActivityParameters(PermutationParameters):
+    """Which wells count as replicates, how many controls they are told from, and how many permutations.
+
+    With `is_across_plates` only wells on other plates are replicates to find. `max_controls` negative controls at most,
+    spread evenly over its plates, are ranked with a perturbation's wells; `max_joint_wells` bounds the treated wells,
+    and the controls, of the joint permutations behind the summary's null. Where there are more, some are drawn at
+    random, perturbations as a whole.
+    """
+
+    is_across_plates: bool = False
+    max_controls: int = Field(default=512, ge=3)
+    max_joint_wells: int = Field(default=500, ge=20)
+
+
+def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> list[Row]:
     """Returns the mean average precision of retrieving a perturbation's wells against the controls of its plates.
 
     Each well ranks the other wells of its perturbation and the held-out negative controls of the plates that the
@@ -51,12 +65,12 @@ def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> li
     joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
     nodes = np.arange(len(n_wells))[:, None]
-    rows = []
+    rows: list[Row] = []
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
         mean = mean_over_nodes(own[number, 0], nodes, influences=influences[number])
         rows.append(summary_score(metric, mean, joint[number], within=within))
         rows += unit_scores(metric, compared.names, own[number], n_wells=n_wells)
-        rows += influence_scores(metric, compared.control_names, influences[number])
+        rows += influences_of(metric, compared.control_names, influences[number])
     return rows
 
 

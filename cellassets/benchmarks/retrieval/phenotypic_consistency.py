@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.retrieval.declared import PhenotypicConsistencyParameters
 from cellassets.benchmarks.retrieval.labelled_profiles import LabelledProfiles, labelled_profiles
-from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.average_precision import (
@@ -28,7 +29,19 @@ METRICS = ("mean_average_precision", "normalised_average_precision")
 Query = tuple[int, int, Int[np.ndarray, "..."], Bool[np.ndarray, "..."]]
 
 
-def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyParameters) -> list[Score]:
+class PhenotypicConsistencyParameters(PermutationParameters):
+    """What perturbations have in common: their `gene`, an annotated `set`, or an annotated `target` of compounds.
+
+    A label with more than `max_members` perturbations is left out. Where the labelled perturbations are more than
+    `max_perturbations`, some labels are drawn at random.
+    """
+
+    label: Literal["gene", "set", "target"] = "gene"
+    max_members: int = Field(default=200, ge=2)
+    max_perturbations: int = Field(default=6000, ge=10)
+
+
+def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyParameters) -> list[Row]:
     """Returns the mean average precision of retrieving perturbations of the same label among all others.
 
     Each perturbation of a label ranks all others by their cosine to it. Those of the label are to be found; those that
@@ -42,7 +55,13 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     have in common.
     """
     rng = np.random.default_rng(parameters.seed)
-    found = labelled_profiles(judged, parameters, rng)
+    found = labelled_profiles(
+        judged,
+        parameters.label,
+        max_members=parameters.max_members,
+        max_perturbations=parameters.max_perturbations,
+        rng=rng,
+    )
     queries = list(_queries(found))
     if not queries:
         message = (
@@ -55,13 +74,13 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     influences = _influences(queries, ranks, is_kept)
     names = [name for name, kept in zip(found.members, is_kept, strict=True) if kept]
     n_members = np.array([len(found.members[name]) for name in names])
-    rows = []
+    rows: list[Row] = []
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
         mean = mean_over_nodes(draws[number, 0], np.arange(len(names))[:, None], influences=influences[number])
         rows.append(summary_score(metric, mean, draws[number], within=within))
         of_labels = unit_scores(metric, names, draws[number], n_wells=n_members)
         rows += [replace(row, unit="perturbation") for row in of_labels]
-        rows += influence_scores(metric, found.names, influences[number])
+        rows += influences_of(metric, found.names, influences[number])
     return rows
 
 

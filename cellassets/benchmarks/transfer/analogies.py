@@ -1,17 +1,18 @@
 """Analogies: does the sum of two perturbations point to what both do together?"""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.strata import plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
-from cellassets.benchmarks.transfer.declared import AnalogyParameters
 from cellassets.errors import NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.mapping.relate import combination_parts, unit_rows
@@ -21,6 +22,16 @@ from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
 
 TIE_BREAK = 1e-6  # settles ties between equal numbers of hits, and is never a hit's worth
+
+
+class AnalogyParameters(PermutationParameters):
+    """What a combination is searched among, and what counts as a hit.
+
+    `candidates` are all perturbations of the map but the two parts (`all`), or combinations only (`combinations`).
+    """
+
+    candidates: Literal["all", "combinations"] = "all"
+    n_hits: int = Field(default=10, ge=1)
 
 
 def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
+from pydantic import Field
 
-from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.rows import influence_scores, summary_score, unit_scores
+from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.benchmarks.strata import plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
-from cellassets.benchmarks.transfer.declared import GeneralisationParameters
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.neighbour_sharing import jaccard_index, partner_shares
@@ -24,7 +24,17 @@ N_DIGITS = 12
 TIE_BREAK = 1e-3  # times an overlap: never as much as one neighbour more
 
 
-def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParameters) -> list[Score]:
+class GeneralisationParameters(PermutationParameters):
+    """How many neighbours are compared.
+
+    `persistence` is the p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
+    """
+
+    n_neighbours: int = Field(default=5, ge=1)
+    persistence: float = Field(default=0.9, gt=0, lt=1)
+
+
+def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParameters) -> list[Row]:
     """Returns how many neighbours of a perturbation are its neighbours in the model's other maps too.
 
     Neighbours are found among the perturbations that both maps have. A perturbation's value is the mean over the other
@@ -67,7 +77,7 @@ def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParame
         summary_score("rank_biased_overlap", mean_over_nodes(overlap[0], nodes), overlap, within=(0.0, 1.0)),
         *with_finer_p_values(units, jaccard + TIE_BREAK / parameters.n_neighbours * overlap),
         *unit_scores("rank_biased_overlap", names, overlap, n_wells=n_wells),
-        *influence_scores("neighbours_kept", names, influences),
+        *influences_of("neighbours_kept", names, influences),
     ]
 
 

@@ -1,0 +1,18 @@
+"""Benchmarks of batches: what does alignment leave of batches and plates in a map?"""
+
+from cellassets.benchmarks.definition import Benchmark, RankedBy
+
+BATCHES = (
+    Benchmark(
+        name="leftover_batch_effect",
+        title="Leftover batch effect",
+        description=(
+            "How often a linear probe finds the batch of a control well from wells of other plates; lower is better. "
+            "Chance, about one in the number of batches, is the mean of the null distribution."
+        ),
+        code_version="1",
+        function="cellassets.benchmarks.batches.leftover_batch_effect:leftover_batch_effect",
+        ranked_by=RankedBy("batch_predictability", "batch_predictability", is_higher_better=False),
+        asks_about="batches",
+    ),
+)

@@ -1,0 +1,203 @@
+"""One benchmark on one map: everything that is published about it. Pure: a map goes in, tables and a summary come out.
+
+The records that the map comes from, and the files that the tables are written to, are the stage's business.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from cellassets.benchmarks.definition import Benchmark, Influence, PublishedValue, Row, Score
+from cellassets.benchmarks.judged import JudgedMap
+from cellassets.configuration import Parameters
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.knowledge.annotations import Annotations
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
+from cellassets.tables.schema import TableSchema
+from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
+
+
+@dataclass(frozen=True)
+class ScoreLabels:
+    """The columns that all rows of one run share, beside the benchmark's name."""
+
+    dataset_id: str
+    dataset_fingerprint: str
+    protocol_fingerprint: str
+    model_key: str
+
+
+class ScoreSummary(BaseModel):
+    """What people see first: the headline and its null distribution, or the reason why there is none.
+
+    Fields that do not apply are unset; `model_dump(exclude_unset=True)` is the record's summary. `significant_frac` is
+    the share of units with a q-value of at most 0.05; it is unset where units are pairs. `n_pairs` and the others are
+    the number of rows of each annotation source by name. `published_missing` is the reason why the benchmark's
+    published statistic could not be computed on this map.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str | None = None
+    value: float | None = None
+    null_mean: float | None = None
+    p_value: float | None = None
+    interval_low: float | None = None
+    interval_high: float | None = None
+    n_units: int | None = None
+    significant_frac: float | None = None
+    does_not_apply: str | None = None
+    published_missing: str | None = None
+    n_pairs: dict[str, int] = {}
+    n_sets: dict[str, int] = {}
+    n_targets: dict[str, int] = {}
+    n_gene_arms: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is published: SCORES, INFLUENCES and PUBLISHED rows, and the summary."""
+
+    scores: pl.DataFrame
+    influences: pl.DataFrame
+    published: pl.DataFrame
+    summary: ScoreSummary
+
+
+def score_judged(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters, labels: ScoreLabels) -> Scored:
+    """Returns everything that is published about one benchmark on one map.
+
+    The tables are empty where the benchmark does not apply, and the summary says why.
+
+    Args:
+        benchmark: computes the rows.
+        judged: the map.
+        parameters: of the benchmark.
+        labels: the columns that all rows share.
+
+    Raises:
+        BenchmarkError: the benchmark cannot be computed on this map, or returned rows that cannot be published.
+    """
+    sources = _n_rows(judged.annotations)
+    shared = {"benchmark_name": benchmark.name, **asdict(labels)}
+    try:
+        rows = benchmark.rows(judged, parameters)
+        scores = checked_scores(benchmark.name, [row for row in rows if isinstance(row, Score)])
+        headline = _headline(benchmark, scores)
+    except NotApplicable as reason:
+        summary = ScoreSummary.model_validate({"does_not_apply": str(reason), **sources})
+        return Scored(SCORES.empty(), INFLUENCES.empty(), PUBLISHED.empty(), summary)
+    published, missing = _published(benchmark, judged, parameters)
+    return Scored(
+        scores_table(scores, is_higher_better=benchmark.is_higher_better, **shared),
+        influences_table(rows, **shared),
+        _labelled(published, PUBLISHED, shared),
+        ScoreSummary.model_validate({**headline, **missing, **sources}),
+    )
+
+
+def scores_table(rows: Sequence[Row], *, is_higher_better: bool, **labels: str) -> pl.DataFrame:
+    """Returns the SCORES rows among the rows of a benchmark.
+
+    Args:
+        rows: what the benchmark returned.
+        is_higher_better: direction of a better model.
+        labels: the columns that all rows share.
+    """
+    scores = [row for row in rows if isinstance(row, Score)]
+    return _labelled(scores, SCORES, {**labels, "is_higher_better": is_higher_better})
+
+
+def influences_table(rows: Sequence[Row], **labels: str) -> pl.DataFrame:
+    """Returns the INFLUENCES rows among the rows of a benchmark.
+
+    Args:
+        rows: what the benchmark returned.
+        labels: the columns that all rows share.
+    """
+    return _labelled([row for row in rows if isinstance(row, Influence)], INFLUENCES, labels)
+
+
+def checked_scores(benchmark_name: str, scores: list[Score]) -> list[Score]:
+    """Returns the scores.
+
+    Raises:
+        BenchmarkError: a value is not finite, a p-value is outside (0, 1], or two rows are of one unit. Published, such
+            a row would spoil every comparison that it is part of.
+    """
+    seen = set()
+    for row in scores:
+        name = f"{row.metric} {row.perturbation_id or ''}".strip()
+        numbers = (row.value, row.null_mean, row.null_low, row.null_high)
+        if not all(map(math.isfinite, numbers)) or not 0 < row.p_value <= 1:
+            message = (
+                f"{benchmark_name} returned {name} with value {row.value}, null {row.null_mean} ({row.null_low} to "
+                f"{row.null_high}) and p-value {row.p_value}; expected finite numbers and a p-value in (0, 1]"
+            )
+            raise BenchmarkError(message)
+        key = (row.metric, row.level, row.perturbation_id)
+        if key in seen:
+            message = f"{benchmark_name} returned two rows of {name} at level {row.level}; expected one row per unit"
+            raise BenchmarkError(message)
+        seen.add(key)
+    return scores
+
+
+def _labelled(
+    rows: Sequence[Score | Influence | PublishedValue], schema: TableSchema, labels: Mapping[str, str | bool]
+) -> pl.DataFrame:
+    if not rows:
+        return schema.empty()
+    table = pl.DataFrame([asdict(row) for row in rows], infer_schema_length=None)
+    shared = [pl.lit(value).alias(name) for name, value in labels.items()]
+    return schema.conform(table.with_columns(*shared), source=schema.name)
+
+
+def _headline(benchmark: Benchmark, scores: list[Score]) -> dict[str, object]:
+    """The summary's numbers.
+
+    Raises:
+        BenchmarkError: the benchmark returned no row of its headline, or no row of its units.
+    """
+    headlines = [row for row in scores if row.level == "summary" and row.metric == benchmark.headline_metric]
+    units = [row for row in scores if row.level == "perturbation" and row.metric == benchmark.unit_metric]
+    if len(headlines) != 1 or not units:
+        message = (
+            f"{benchmark.name} returned {len(headlines)} summary rows of {benchmark.headline_metric!r}, and "
+            f"{len(units)} perturbation rows of {benchmark.unit_metric!r}; expected one and at least one, or "
+            "NotApplicable raised"
+        )
+        raise BenchmarkError(message)
+    headline = headlines[0]
+    summary: dict[str, object] = {
+        "metric": benchmark.headline_metric,
+        "value": headline.value,
+        "null_mean": headline.null_mean,
+        "p_value": headline.p_value,
+        "interval_low": headline.interval_low,
+        "interval_high": headline.interval_high,
+        "n_units": headline.n_units,
+    }
+    if headline.unit == "pair":  # a small q-value of a pair only says that it is at the very end of the tail
+        return summary
+    n_significant = sum(row.q_value is not None and row.q_value <= SIGNIFICANCE_LEVEL for row in units)
+    return {**summary, "significant_frac": n_significant / len(units)}
+
+
+def _published(
+    benchmark: Benchmark, judged: JudgedMap, parameters: Parameters
+) -> tuple[list[PublishedValue], dict[str, str]]:
+    """The published statistics, and why there are none: what the literature cannot compute must not stop a score."""
+    try:
+        return benchmark.published_values(judged, parameters), {}
+    except (BenchmarkError, NotApplicable) as reason:
+        return [], {"published_missing": str(reason)}
+
+
+def _n_rows(annotations: Annotations) -> dict[str, dict[str, int]]:
+    """The number of rows of each annotation source, for people."""
+    kinds = {name: getattr(annotations, name) for name in ("pairs", "sets", "targets", "gene_arms")}
+    return {f"n_{kind}": {name: rows.height for name, rows in found.items()} for kind, found in kinds.items() if found}
