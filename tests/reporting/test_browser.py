@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from cellassets.reporting.page import render
-from cellassets.reporting.report import build_report, plan_report, read_page
 
 pytestmark = pytest.mark.browser
 N_CHARTS = 6 + 5 + 1 + 2  # models, units (pairs have none), the map, two measures of batch effect
@@ -114,9 +113,10 @@ def visit(folder, url, look):
 
 
 @pytest.fixture(scope="module")
-def report(scored_lake, models):
-    build_report(scored_lake, models, "good.v1")
-    return scored_lake.model_report("good.v1").path("report.html")
+def report(report_page, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(report_page))
+    return path
 
 
 def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path):
@@ -187,11 +187,10 @@ def test_without_scripts_the_static_charts_stand_on_the_page(report, tmp_path):
     assert visit(tmp_path, report.as_uri(), look) == N_CHARTS
 
 
-def test_markup_in_a_name_stays_text_under_the_mouse(scored_lake, models, tmp_path):
-    page = read_page(scored_lake, models.find("good.v1"), plan_report(scored_lake, models, "good.v1"))
-    named = page.datasets[0].map_table.with_columns(pl.lit("<b>bold</b>").alias("gene_symbol"))
+def test_markup_in_a_name_stays_text_under_the_mouse(report_page, tmp_path):
+    named = report_page.datasets[0].map_table.with_columns(pl.lit("<b>bold</b>").alias("gene_symbol"))
     path = tmp_path / "hostile.html"
-    path.write_text(render(replace(page, datasets=(replace(page.datasets[0], map_table=named),))))
+    path.write_text(render(replace(report_page, datasets=(replace(report_page.datasets[0], map_table=named),))))
 
     async def look(page):
         text = await hovered(page, "document.querySelector('.chart canvas')")

@@ -182,7 +182,7 @@ def test_a_chart_that_names_an_address_is_refused():
 
 def test_importing_the_report_and_the_definitions_imports_no_chart_library():
     code = (
-        "import sys, cellassets.definitions, cellassets.reporting.page, cellassets.reporting.report, "
+        "import sys, cellassets.definitions, cellassets.reporting.page, "
         "cellassets.reporting.unit_picture, cellassets.studies.calibration_page; "
         "print(sorted({'altair', 'vl_convert', 'jsonschema', 'PIL'} & set(sys.modules)))"
     )
