@@ -28,12 +28,12 @@ OF_THE_MODEL = ("model_key", "site_embeddings")  # inputs of a map that differ b
 
 
 def plan_scores(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: str, parameters: Parameters) -> Plan:
-    """Returns what the scores would be made from now.
+    """Returns the plan of the scores that would be computed now.
 
     Raises:
         ArtifactMissing: there is no map of this dataset by this model.
         BenchmarkError: there is no such benchmark.
-        AnnotationError: the dataset names an annotation source that is not there.
+        AnnotationError: the dataset names an annotation source that does not exist.
     """
     record = lake.perturbation_map(dataset.dataset_id, model_key).record()
     others = _other_maps(lake, find_benchmark(benchmark_name), dataset, model_key)
@@ -58,15 +58,15 @@ def score_protocol(
     parameters: Parameters,
     map_protocol: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns all that a score depends on but the model: scores are compared only where this is equal.
+    """Returns everything that a score depends on except the model. Only scores with equal protocols are compared.
 
     Args:
-        lake: where annotations and the model's other maps are.
-        benchmark_name: benchmark.
-        dataset: what is judged on.
-        model_key: model, for the datasets that it has other maps of.
-        parameters: the benchmark's.
-        map_protocol: what the map is made from but for the model (`cellassets.mapping.build.map_protocol`).
+        lake: holds the annotations and the model's other maps.
+        benchmark_name: the benchmark.
+        dataset: the dataset that models are judged on.
+        model_key: the model, whose maps of other datasets may be used.
+        parameters: parameters of the benchmark.
+        map_protocol: inputs of the map except the model (`cellassets.mapping.build.map_protocol`).
     """
     others = _other_maps(lake, find_benchmark(benchmark_name), dataset, model_key)
     return _protocol(lake, benchmark_name, dataset, parameters, map_protocol=map_protocol, others=others)
@@ -97,7 +97,7 @@ def _protocol(
 
 
 def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: str, parameters: Parameters) -> Record:
-    """Returns the record of a benchmark's scores of one map, after scoring it where that is not done.
+    """Returns the record of a benchmark's scores of one map; computes them if they are not published yet.
 
     Raises:
         ArtifactMissing: there is no map of this dataset by this model.
@@ -122,7 +122,7 @@ def score_map(lake: Lake, benchmark_name: str, dataset: Dataset, *, model_key: s
 
 
 def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) -> JudgedMap:
-    """Returns what a benchmark looks at, read from published maps and the lake's annotations."""
+    """Returns the input of a benchmark, read from published maps and the lake's annotations."""
     artifact = lake.perturbation_map(dataset.dataset_id, model_key)
     record = artifact.record()
     others = _other_maps(lake, chosen, dataset, model_key) or {}
@@ -139,7 +139,7 @@ def open_map(lake: Lake, dataset: Dataset, model_key: str, chosen: Benchmark) ->
 
 
 def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str) -> dict[str, Record] | None:
-    """The model's maps of other cell types, by dataset; None where the benchmark does not look at them.
+    """The model's maps of other cell types, by dataset; None where the benchmark does not use them.
 
     A map that shares a cell type would be compared with itself.
     """
@@ -152,5 +152,5 @@ def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str)
 
 
 def _without_model(record: Record) -> dict[str, Any]:
-    """What a map was made from but for the model."""
+    """The inputs of a map except the model."""
     return {name: value for name, value in record.inputs.items() if name not in OF_THE_MODEL}
