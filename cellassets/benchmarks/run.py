@@ -146,9 +146,9 @@ def _other_maps(lake: Lake, chosen: Benchmark, dataset: Dataset, model_key: str)
     if "other_maps" not in chosen.uses:
         return None
     found = {name: lake.perturbation_map(name, model_key).find_record() for name in lake.keys("perturbation_map")}
-    told = {name: record for name, record in found.items() if record is not None and "cell_types" in record.summary}
-    own = set(told[dataset.dataset_id].summary["cell_types"]) if dataset.dataset_id in told else set()
-    return {name: record for name, record in told.items() if own and not own & set(record.summary["cell_types"])}
+    mapped = {name: record for name, record in found.items() if record is not None and "cell_types" in record.summary}
+    own = set(mapped[dataset.dataset_id].summary["cell_types"]) if dataset.dataset_id in mapped else set()
+    return {name: record for name, record in mapped.items() if own and not own & set(record.summary["cell_types"])}
 
 
 def _without_model(record: Record) -> dict[str, Any]:

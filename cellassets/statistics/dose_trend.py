@@ -48,7 +48,7 @@ class Trends:
 
 @dataclass(frozen=True)
 class _Cells:
-    """All cells (one compound on one plate) with one number of wells: effects, and ranks of doses within the compound."""
+    """All cells (a compound on a plate) with one number of wells: effects, and ranks of doses within the compound."""
 
     compound: Int[np.ndarray, "cell"]
     effect: Float[np.ndarray, "cell well"]

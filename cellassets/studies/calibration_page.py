@@ -1,4 +1,4 @@
-"""The page of the calibration study: a picture of every benchmark's p-values, and tables of what was counted."""
+"""The page of the calibration study: a picture of every benchmark's p-values, and tables of their counts."""
 
 from collections.abc import Sequence
 from typing import Any

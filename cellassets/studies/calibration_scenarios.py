@@ -1,7 +1,7 @@
-"""The simulated screens of the calibration study: nulls with every nuisance, and planted effects of growing size.
+"""The simulated screens of the calibration study: null scenarios with nuisances, and planted effects of several sizes.
 
 Each screen has guides, combinations, compounds at doses, two cell types, batches and plates, so that every benchmark
-finds something of what it is about.
+applies to it.
 """
 
 from pydantic import ConfigDict
@@ -31,7 +31,7 @@ NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
 
 
 class Scenario(Parameters):
-    """One kind of simulated screen, how it is aligned, and what is planted in it."""
+    """One kind of simulated screen, its alignment, and its planted effects."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -44,7 +44,7 @@ class Scenario(Parameters):
 
 
 def scenarios_of(subject: Subject) -> tuple[Scenario, ...]:
-    """Returns the scenarios for benchmarks that ask about a subject, nulls first."""
+    """Returns the scenarios for benchmarks that measure a subject, null scenarios first."""
     return {"perturbations": _perturbations, "batches": _batches, "chromosome_arms": _arms}[subject]()
 
 
@@ -62,7 +62,7 @@ def _perturbations() -> tuple[Scenario, ...]:
 
 
 def _batches() -> tuple[Scenario, ...]:
-    """Nothing is aligned: alignment by batch would itself make the plates of one batch unlike others."""
+    """Screens without alignment: alignment by batch would itself make the plates of one batch unlike others."""
     same = {"batch_effect": 0.0, "plate_effect": 0.0, **NOTHING}
     nulls = tuple(
         null.model_copy(update={"parameters": NOT_ALIGNED})
@@ -86,7 +86,7 @@ def _batches() -> tuple[Scenario, ...]:
 
 
 def _arms() -> tuple[Scenario, ...]:
-    """Genes without complexes: the simulation puts those of one complex on different arms, which is not by chance."""
+    """Genes without complexes: the simulation puts the genes of a complex on different arms, which is not random."""
     genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
     nulls = (
         _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),

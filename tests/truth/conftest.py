@@ -19,7 +19,6 @@ from cellassets.judging.comparison import Evidence
 from cellassets.statistics import bootstrap
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
 
-
 IS_FULL = os.environ.get("CELLASSETS_TRUTH") == "full"
 LEVEL = 0.01 if IS_FULL else 0.001
 

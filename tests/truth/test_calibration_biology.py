@@ -7,9 +7,9 @@ hundred for each metric over its four nulls together (one in four hundred for ea
 how many of 200 uniform p-values are at most 0.05.
 
 P-values of single units can only be coarse where few permutations are possible (one target among the candidates of a
-plate, two doses on a plate): they are then too large, never too small, and that side alone is tested, but for labels
-shuffled where every treatment is everywhere. The same holds for the order of potency. Seeds are fixed, nothing was
-picked.
+plate, two doses on a plate). They are then too large, never too small, so only that side is tested, except for labels
+shuffled where every treatment is on every plate. The same holds for the order of potency. Seeds are fixed and were not
+selected.
 """
 
 from dataclasses import replace

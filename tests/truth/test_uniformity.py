@@ -9,7 +9,7 @@ import pytest
     [
         (lambda p: p, False),
         (lambda p: p**2, True),  # too small
-        (np.sqrt, True),  # too large
+        (np.cbrt, True),  # too large
         (lambda p: np.where(p < 0.2, 0.01, p), True),  # every fifth is called
     ],
 )

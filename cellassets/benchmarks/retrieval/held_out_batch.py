@@ -220,7 +220,7 @@ def _probe_draws(
 
 @dataclass(frozen=True)
 class _Split:
-    """A group that is held out: all its wells, the tested ones, and these in the metric of the training wells."""
+    """A held-out group: all its wells, the tested ones, and these in the metric of the training wells."""
 
     held_out: Int[np.ndarray, "held_out"]
     rows: Int[np.ndarray, "row"]
@@ -234,7 +234,7 @@ class _Split:
         total: Float[np.ndarray, "label feature"],
         counts: Int[np.ndarray, "label"],
     ) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
-        """Returns which wells the probe predicts correctly, and how near it is; sums and counts of all wells are given."""
+        """Returns which wells the probe predicts correctly, and how near it is, from sums and counts of all wells."""
         here, n_labels = label[self.held_out], len(wells.names)
         n_training = counts - np.bincount(here, minlength=n_labels)
         sums = total - group_sums(wells.vectors[self.held_out], here, n_labels)
