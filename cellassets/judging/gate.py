@@ -59,12 +59,10 @@ class GatePolicy(Parameters):
             message = f"no benchmarks {unknown}; there are {sorted(BENCHMARKS)}"
             raise ValueError(message)
         if len(set(names)) < len(names) or self.deciding in names:
-            message = "each benchmark may be named once, as the deciding one or as a guard"
+            message = "name each benchmark once: as the deciding one, or as one guard"
             raise ValueError(message)
         if not BENCHMARKS[self.deciding].is_higher_better:
-            message = (
-                f"{self.deciding} measures a defect (lower is better); it can be a guard but not the deciding benchmark"
-            )
+            message = f"{self.deciding} measures a defect (lower is better); it can be a guard and not decide"
             raise ValueError(message)
         return self
 

@@ -96,7 +96,7 @@ def _clusters(path: UPath) -> pl.DataFrame:
     sets = [(fields[0], " ".join(fields[1:]).split()) for fields in _lines(path)]
     if all(len(members) == 1 for _, members in sets):
         message = (
-            f"{path}: no line has a second member, so these are not clusters (name, a tab, members separated by spaces); "
+            f"{path}: no line has a second member, so these are not clusters (name, a tab, members between spaces); "
             f"the first line of a table must name its columns, such as {' and '.join(COLUMNS['pairs'])}"
         )
         raise AnnotationError(message)

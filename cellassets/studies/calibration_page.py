@@ -16,20 +16,21 @@ from cellassets.studies.calibration_scenarios import scenarios_of
 
 INTRODUCTION = """# Calibration of the benchmarks
 
-Made by `{command}` over every registered benchmark, {n_null} simulated screens a null. The page is written anew by
-that command; nothing in it is edited by hand. How the nulls are made is in [statistics.md](statistics.md).
+Made by `{command}` for every registered benchmark, with {n_null} simulated screens per null scenario. That command
+writes the whole page; do not edit it by hand. The null distributions are described in [statistics.md](statistics.md).
 
-![Distribution of p-values under every null](images/calibration.svg)
+![Distribution of p-values under every null scenario](images/calibration.svg)
 
-Each panel is one benchmark's headline under every null: the share of p-values below each value. On the diagonal the
-test is calibrated; above it there are more small p-values than there should be.
+Each panel shows the headline of one benchmark under every null scenario: the share of p-values below each value. On
+the diagonal the test is calibrated. Above the diagonal there are too many small p-values.
 
-## Nothing to find: share of p-values at or below 0.05
+## Without effects: share of p-values at or below 0.05
 
-In brackets the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
-models are ranked by, `one unit` one perturbation (or pair, or compound) a screen, another each time. `published` is the
-statistic of the literature as its own code has it ([published-statistics.md](published-statistics.md)), on the same
-screens. Bold: above the 99th percentile of what a calibrated test would give in as many screens.
+In brackets: the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
+models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, a different one each time.
+`published` is the statistic of the literature as its own code computes it
+([published-statistics.md](published-statistics.md)), on the same screens. Bold: above the 99th percentile of a
+calibrated test with as many screens.
 """
 STYLE = (
     "<style>text { font: 11px sans-serif; fill: #444 } .frame { fill: #fff; stroke: #ccc } .even { stroke: #999; "
@@ -50,7 +51,7 @@ def calibration_page(study: pl.DataFrame, *, command: str) -> str:
     lines = [INTRODUCTION.format(command=command, n_null=n_null)]
     for subject in sorted({BENCHMARKS[name].asks_about for name in study["benchmark_name"].unique()}):
         lines += _null_tables(found, subject)
-    lines += ["## Something planted: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
+    lines += ["## With planted effects: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -109,7 +110,7 @@ def _steps(p_values: Float[np.ndarray, "seed"]) -> str:
 def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:
     scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]
     names = [name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject]
-    lines = [f"**Benchmarks that ask about {subject.replace('_', ' ')}.** The nulls:", ""]
+    lines = [f"**Benchmarks of {subject.replace('_', ' ')}.** The null scenarios:", ""]
     lines += [f"- *{scenario.name}*: {scenario.words}" for scenario in scenarios]
     head = ["benchmark", "p-value of", *(scenario.name for scenario in scenarios)]
     lines += ["", _line(head), _line(["---"] * len(head))]

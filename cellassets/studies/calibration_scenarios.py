@@ -50,11 +50,11 @@ def scenarios_of(subject: Subject) -> tuple[Scenario, ...]:
 
 def _perturbations() -> tuple[Scenario, ...]:
     nulls = (
-        _null("shuffled", "labels shuffled within plates", gene_effect=3.0, is_shuffled=True),
-        _null("nothing planted", "no perturbation does anything", **NOTHING),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **NOTHING),
-        _null("two of four batches", "each treatment in two batches only", n_batches_per_treatment=2, **NOTHING),
-        _null("position", "rows, columns and edge differ, every treatment in one place", position_effect=4.0, **NOTHING)
+        _null("shuffled", "labels are shuffled within plates", gene_effect=3.0, is_shuffled=True),
+        _null("nothing planted", "no perturbation has an effect", **NOTHING),
+        _null("unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **NOTHING),
+        _null("two of four batches", "each treatment is in two batches only", n_batches_per_treatment=2, **NOTHING),
+        _null("position", "positions differ in rows, columns and at the edge; one place per treatment", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
         _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
     )  # fmt: skip
@@ -68,13 +68,15 @@ def _batches() -> tuple[Scenario, ...]:
         null.model_copy(update={"parameters": NOT_ALIGNED})
         for null in (
             _null("nothing planted", "neither batches nor plates nor perturbations differ", **same),
-            _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **same),
+            _null(
+                "unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **same
+            ),
         )
     )
     planted = (
         Scenario(
             name=f"batch effect {effect:g}",
-            words="batches differ so much, and alignment does nothing about it",
+            words="batches differ by this distance, and nothing is aligned",
             design=SCREEN.model_copy(update={"batch_effect": effect, "plate_effect": 0.0}),
             parameters=NOT_ALIGNED,
             is_null=False,
@@ -90,9 +92,9 @@ def _arms() -> tuple[Scenario, ...]:
     genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
     nulls = (
         _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
-        _null("no effects", "no gene does anything", gene_effect=0.0, **genes),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **genes),
-        _null("one axis", "all genes share a direction, some more of it than others", common_effect=3.0, **genes),
+        _null("no effects", "no gene has an effect", gene_effect=0.0, **genes),
+        _null("unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **genes),
+        _null("one axis", "all genes share one direction, in different strengths", common_effect=3.0, **genes),
     )
     planted = (
         Scenario(

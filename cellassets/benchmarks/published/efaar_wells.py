@@ -74,7 +74,7 @@ def perturbation_magnitude(
     """
     control_rows = np.flatnonzero(perturbation == control)
     if len(control_rows) == 0:
-        message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; what is its name in this table?"
+        message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; check its name"
         raise BenchmarkError(message)
     if len(control_rows) > max_controls:
         control_rows = np.random.default_rng(seed).choice(control_rows, max_controls, replace=False)

@@ -64,7 +64,7 @@ def compound_gene_retrieval(
     if not candidates:
         message = (
             f"compound_gene_retrieval: none of {labels['compound_id'].n_unique()} compounds has a gene active at "
-            f"{ACTIVE_NM:.0f} nM or less and {N_LEAST_NEGATIVES} others among {len(genes[1])} genes; do both tables use the same names?"
+            f"{ACTIVE_NM:.0f} nM or less and {N_LEAST_NEGATIVES} others of {len(genes[1])} genes; check the names"
         )
         raise BenchmarkError(message)
     unit_compounds, unit_genes = unit_rows(vectors), unit_rows(genes[0])
