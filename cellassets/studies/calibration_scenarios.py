@@ -54,7 +54,7 @@ def _perturbations() -> tuple[Scenario, ...]:
         _null("nothing planted", "no perturbation has an effect", **NOTHING),
         _null("unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **NOTHING),
         _null("two of four batches", "each treatment is in two batches only", n_batches_per_treatment=2, **NOTHING),
-        _null("position", "positions differ in rows, columns and at the edge; one place per treatment", position_effect=4.0, **NOTHING)
+        _null("position", "row, column and edge effects; every treatment has one place", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
         _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
     )  # fmt: skip
