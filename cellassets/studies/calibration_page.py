@@ -1,4 +1,4 @@
-"""The page of the calibration study: a picture of every benchmark's p-values, and tables of what was counted."""
+"""The page of the calibration study: a picture of every benchmark's p-values, and tables of their counts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ INTRODUCTION = """# Calibration of the benchmarks
 `{command}` writes this page. It runs every registered benchmark on {n_null} simulated screens per null scenario. Do not
 edit the page by hand. [statistics.md](statistics.md) explains how the null distributions are made.
 
-![Distribution of p-values under every null](images/calibration.svg)
+![Distribution of p-values under every null scenario](images/calibration.svg)
 
 Each panel shows one benchmark's headline score in every null scenario: the fraction of screens with a p-value at or
 below each value. A calibrated test follows the diagonal. A curve above it has more small p-values than it should have.
@@ -53,7 +53,7 @@ def calibration_page(study: pl.DataFrame, *, command: str) -> str:
 def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:
     scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]
     names = [name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject]
-    lines = [f"**Benchmarks that ask about {subject.replace('_', ' ')}.** The nulls:", ""]
+    lines = [f"**Benchmarks of {subject.replace('_', ' ')}.** The null scenarios:", ""]
     lines += [f"- *{scenario.name}*: {scenario.words}" for scenario in scenarios]
     head = ["benchmark", "p-value of", *(scenario.name for scenario in scenarios)]
     lines += ["", _line(head), _line(["---"] * len(head))]
