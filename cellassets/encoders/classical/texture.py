@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from cellassets.encoders.classical.objects import Objects
 
@@ -102,7 +102,7 @@ class _Cooccurrence:
         cells = np.flatnonzero(counts)
         self.group, used_cell = np.divmod(cells, n_cells)
         self.low, self.high = np.divmod(used_cell, n_levels)
-        n_pairs = np.bincount(self.group, weights=counts[cells], minlength=n_groups)
+        n_pairs = _sums(self.group, counts[cells], n_groups)
         self.is_empty = n_pairs == 0
         self.pair_frac = counts[cells] / n_pairs[self.group]
         self.cell_frac = np.where(self.low < self.high, self.pair_frac / 2, self.pair_frac)
@@ -144,15 +144,20 @@ class _Cooccurrence:
         return {name: np.where(self.is_empty, np.nan, values) for name, values in measured.items()}
 
     def _total(self, weights: Float[np.ndarray, "cell"]) -> Values:
-        return np.bincount(self.group, weights=weights, minlength=self.n_groups)
+        return _sums(self.group, weights, self.n_groups)
 
     def _binned(self, bins: Int[np.ndarray, "cell"], n_bins: int) -> Float[np.ndarray, "group bin"]:
         where = self.group * n_bins + bins
-        found = np.bincount(where, weights=self.pair_frac, minlength=self.n_groups * n_bins)
-        return found.reshape(self.n_groups, n_bins)
+        return _sums(where, self.pair_frac, self.n_groups * n_bins).reshape(self.n_groups, n_bins)
 
     def _marginal(self) -> Float[np.ndarray, "group level"]:
         return (self._binned(self.low, self.n_levels) + self._binned(self.high, self.n_levels)) / 2
+
+
+def _sums(
+    bins: Int[np.ndarray, "cell"], weights: Shaped[np.ndarray, "cell"], n_bins: int
+) -> Float[np.ndarray, "bin"]:
+    return np.bincount(bins, weights=weights, minlength=n_bins).astype(np.float64)  # integers where there are no cells
 
 
 def _entropy(probabilities: Float[np.ndarray, "group bin"]) -> Values:
