@@ -10,9 +10,7 @@ from jaxtyping import Bool, Int
 Point = tuple[int, int]
 
 
-def convex_area(
-    stack: Bool[np.ndarray, "object y x"], sides: Int[np.ndarray, "object 2"]
-) -> Int[np.ndarray, "object"]:
+def convex_area(stack: Bool[np.ndarray, "object y x"], sides: Int[np.ndarray, "object 2"]) -> Int[np.ndarray, "object"]:
     """Returns the number of pixels of each object's convex hull.
 
     Args:
@@ -20,7 +18,7 @@ def convex_area(
         sides: height and width of the bounding box of each object, whose first pixel is the mask's.
     """
     width = stack.shape[2]
-    is_used = stack.any(axis=2)
+    is_used = np.asarray(stack.any(axis=2))
     first = stack.argmax(axis=2)
     last = width - 1 - stack[:, :, ::-1].argmax(axis=2)
     areas = []

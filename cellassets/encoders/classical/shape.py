@@ -24,10 +24,10 @@ PERIMETER_WEIGHTS[[13, 23]] = (1 + np.sqrt(2)) / 2
 EULER_WEIGHTS = np.array([0.0, 0, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, -1, 0])
 # by Crofton's formula in four directions; Source: Rivollier (2010), tel-00560838
 _STRAIGHT, _DIAGONAL = np.pi / 4, np.pi / (4 * np.sqrt(2))
-CROFTON_WEIGHTS = np.array(
-    [0, _STRAIGHT + _DIAGONAL, _DIAGONAL, 2 * _DIAGONAL, 0, _STRAIGHT + _DIAGONAL, 0, _DIAGONAL]
-    + [_STRAIGHT, 2 * _STRAIGHT, _DIAGONAL, _DIAGONAL, _STRAIGHT, 2 * _STRAIGHT, 0, 0]
-)
+_BOTH = _STRAIGHT + _DIAGONAL
+_CODES_0_TO_7 = [0, _BOTH, _DIAGONAL, 2 * _DIAGONAL, 0, _BOTH, 0, _DIAGONAL]
+_CODES_8_TO_15 = [_STRAIGHT, 2 * _STRAIGHT, _DIAGONAL, _DIAGONAL, _STRAIGHT, 2 * _STRAIGHT, 0, 0]
+CROFTON_WEIGHTS = np.array([*_CODES_0_TO_7, *_CODES_8_TO_15])
 Stack = Bool[np.ndarray, "object y x"]
 PaddedStack = UInt8[np.ndarray, "object y x"]
 
@@ -41,7 +41,7 @@ def shape_features(objects: Objects) -> dict[str, Float[np.ndarray, "object"]]:
 
     boxes = find_objects(objects.labels)
     sides = np.array([[side.stop - side.start for side in box] for box in boxes])
-    measured: dict[str, Float[np.ndarray, "object"]] = {}
+    measured: dict[str, np.ndarray] = {}
     for members in _batches(sides):
         stack = np.zeros((len(members), *sides[members].max(axis=0)), dtype=bool)
         for place, member in enumerate(members):

@@ -154,9 +154,7 @@ class _Cooccurrence:
         return (self._binned(self.low, self.n_levels) + self._binned(self.high, self.n_levels)) / 2
 
 
-def _sums(
-    bins: Int[np.ndarray, "cell"], weights: Shaped[np.ndarray, "cell"], n_bins: int
-) -> Float[np.ndarray, "bin"]:
+def _sums(bins: Int[np.ndarray, "cell"], weights: Shaped[np.ndarray, "cell"], n_bins: int) -> Float[np.ndarray, "bin"]:
     return np.bincount(bins, weights=weights, minlength=n_bins).astype(np.float64)  # integers where there are no cells
 
 
