@@ -1,10 +1,10 @@
 """The classical features compared with cp_measure, on the same sites of the demo's screen, in one run.
 
-Each family runs here and by cp_measure (`encoders/classical/reference.py`), site by site in turns; a time is the median CPU
-time over the sites, which depends less on other work on the machine than the wall time. `whole` is everything that the demo's recipe does to a site: segmentation, four families, medians.
-`all cores` measures the sites in one process per core, with the start of the processes beside it. `load` is the load
-of the machine when the run ends. Goal: at least 5 times as fast
-as a whole. Prints JSON and keeps it in bench/results/classical_features.json.
+Each family runs here and by cp_measure (`encoders/classical/reference.py`), site by site in turns. A time is the median
+CPU time over the sites, which depends less on other work on the machine than the wall time. `whole` is everything that
+the demo's recipe does to a site: segmentation, four families, medians. `all_cores` measures the sites in one process
+per core, in wall time, with the start of the processes beside it. `load` is the load of the machine when the run ends.
+Goal: at least 5 times as fast as a whole. Prints JSON and keeps it in bench/results/classical_features.json.
 
     OMP_NUM_THREADS=1 python bench/classical_features.py
 """

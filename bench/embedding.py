@@ -2,9 +2,9 @@
 
 `pipeline` is `embed_experiment` on a stored experiment: it reads, decodes, checks and normalises sites, runs the
 network and writes Parquet. `bare` runs the same network repeatedly on one prepared batch in memory. Both use the same
-batch size and number of threads. Goal: the pipeline embeds at least 0.9 times as many sites per second. The result also has the
-speed in the other precision, and the gain by keeping freed memory: the same pass, in the same precision, before that
-setting. Prints JSON and keeps it in bench/results/embedding.json.
+batch size and number of threads. Goal: the pipeline embeds at least 0.9 times as many sites per second. The result also
+has the speed in the other precision, and the gain by keeping freed memory: the same pass, in the same precision, before
+that setting. Prints JSON and keeps it in bench/results/embedding.json.
 """
 
 import json
