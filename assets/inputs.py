@@ -17,7 +17,7 @@ landed_experiment = dg.AssetSpec(
     group_name="plates",
     owners=["team:data-engineering"],
     kinds={"file"},
-    description="A complete folder in the landing zone. Its version changes when the folder or the ingest policy changes.",
+    description="A complete folder in the landing zone. Its version changes with the folder and the ingest policy.",
 )
 training_data = dg.AssetSpec(
     "training_data",

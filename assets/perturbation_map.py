@@ -74,7 +74,7 @@ def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=(
             f"Replicates of {summary.one_place_frac:.0%} of perturbations are at one plate position. Where they are, "
-            "p-values of replicates count what positions do as biology: put the step well_position first in mapping.yaml."
+            "p-values of replicates count what positions do as biology: put well_position first in mapping.yaml."
         ),
         metadata={"one_place_frac": summary.one_place_frac},
     )

@@ -37,8 +37,8 @@ MAX_REPEATED_FRAC = 0.05
     check_specs=check_of(
         SITE_EMBEDDINGS,
         CHECK,
-        f"At most {MAX_REPEATED_FRAC:.0%} of sites have a vector that another site of the experiment has too; an encoder "
-        "that has collapsed gives many sites the same one.",
+        f"At most {MAX_REPEATED_FRAC:.0%} of sites have a vector that another site of the experiment has too; an "
+        "encoder that has collapsed gives many sites the same one.",
     ),
 )
 def site_embeddings(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:

@@ -189,11 +189,20 @@ class NetworkRecipe(Parameters):
 
 
 class ClassicalParameters(Parameters):
-    """Parameters of the features that CellProfiler made known, per channel and per nucleus.
+    """Parameters of classical features, as CellProfiler defines them.
 
-    `nucleus_channel` is 0-based. Lengths are in pixels of the site after `image_downsample` (a mean over squares of
-    that side). A cell is a nucleus grown by `cell_growth_px`. `texture_scale_px` is the distance of grey-level
-    co-occurrence, over `texture_grey_levels`; granularity opens the image `granularity_spectrum_length` times.
+    Lengths are in pixels of the site after downsampling.
+
+    Attributes:
+        n_channels: number of channels of a site.
+        nucleus_channel: the channel in which nuclei are segmented, 0-based.
+        families: the families of features to measure, in the order of the vector.
+        image_downsample: side of the squares of pixels that are averaged before anything is measured.
+        nucleus_diameter_px: diameter of a typical nucleus.
+        cell_growth_px: how far nuclei are grown to become cells.
+        texture_scale_px: distance between the two pixels of a pair in the co-occurrence matrix.
+        texture_grey_levels: number of grey levels of the co-occurrence matrix.
+        granularity_spectrum_length: number of steps of the granularity spectrum.
     """
 
     n_channels: int = Field(default=6, ge=1)
@@ -202,7 +211,9 @@ class ClassicalParameters(Parameters):
         default=("intensity", "texture", "granularity", "sizeshape"), min_length=1
     )
     image_downsample: int = Field(default=1, ge=1)
-    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="null: a twelfth of the image's side")
+    nucleus_diameter_px: float | None = Field(
+        default=None, gt=2, description="null: a twelfth of the shorter side of the image"
+    )
     cell_growth_px: int = Field(default=12, ge=1)
     texture_scale_px: int = Field(default=3, ge=1)
     texture_grey_levels: int = Field(default=32, ge=4, le=256)
@@ -212,7 +223,8 @@ class ClassicalParameters(Parameters):
     def _consistent(self) -> "ClassicalParameters":
         if self.nucleus_channel >= self.n_channels:
             message = (
-                f"nucleus_channel {self.nucleus_channel} is 0-based and must be below n_channels {self.n_channels}"
+                f"nucleus_channel is {self.nucleus_channel}; it is 0-based and must be below n_channels, "
+                f"{self.n_channels}"
             )
             raise ValueError(message)
         if len(set(self.families)) < len(self.families):
