@@ -61,7 +61,8 @@ def map_chain() -> tuple[str, ...]:
 def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[tuple[str, ...]]) -> Agenda:
     """Returns what to ask for of assets that follow one another and share their partitions, one run per partition.
 
-    A run contains what is due and what waits only for something in the same run.
+    A run contains what is due and what waits only for something in the same run. Where a source has changed it contains
+    everything: what was found there decides what follows.
 
     Args:
         snapshot: what is there.
@@ -74,7 +75,8 @@ def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[
         states = {name: state_of(snapshot, name, *keys) for name in chain}
         n_total += 1
         n_current += all(state.status == "current" for state in states.values())
-        asked = _asked(states, keys)
+        is_landed_anew = snapshot.stages[chain[0]].is_source and states[chain[0]].status == "due"
+        asked = list(chain) if is_landed_anew else _asked(states, keys)
         agenda.waiting.extend(_waiting(states, asked, keys))
         if asked:
             by_axis = snapshot.stages[chain[0]].by_axis(keys)
