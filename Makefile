@@ -4,17 +4,18 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
+CONFIGS ?= configs/demo
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
 .PHONY: demo ui test check bench calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
-	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER)
+	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) --configs $(CONFIGS)
 
 ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loopback
 	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
-	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
-		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) CELLASSETS_CONFIGS=$(abspath $(CONFIGS)) \
+		DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: $(VENV)/.installed-dev  ## all tests
 	@$(BIN)/python -m pytest
@@ -24,6 +25,7 @@ check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/configuration_page.py --check
 
 bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
 	@for script in bench/*.py; do \
@@ -48,7 +50,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
-lock: $(VENV)/.installed-dev  ## pins anew what pyproject.toml allows
+lock: $(VENV)/.installed-dev  ## updates the pinned versions, within the limits of pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build -o requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_OPTIONS) --extra build --extra dev \
 		-c requirements.lock -o requirements-dev.lock pyproject.toml

@@ -1,5 +1,6 @@
 """From a commit record to a Dagster event: metadata for people, the data version, refusals as failures."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cellassets.storage.artifact import Artifact, Record
 
 PROGRESS_STEPS = 10
+PROGRESS_INTERVAL_S = 60.0
 
 
 def describe(artifact: "Artifact", record: "Record", **more: Any) -> dict[str, Any]:
@@ -51,13 +53,14 @@ def refusals_as_failures() -> Iterator[None]:
 
 
 def log_progress(context: dg.AssetExecutionContext) -> "Progress":
-    """Returns a progress callback that logs every tenth of the way."""
-    last: dict[str, int] = {}
+    """Returns a progress callback that logs every tenth of the work, and at least one line per minute."""
+    last: dict[str, tuple[int, float]] = {}
 
-    def report(n_done: int, n_total: int, what: str) -> None:
-        step = PROGRESS_STEPS * n_done // max(n_total, 1)
-        if step > last.get(what, 0):
-            last[what] = step
-            context.log.info("%s: %d of %d", what, n_done, n_total)
+    def report(n_done: int, n_total: int, what: str, /, note: str = "") -> None:
+        step, now_s = PROGRESS_STEPS * n_done // max(n_total, 1), time.monotonic()
+        last_step, last_s = last.setdefault(what, (0, now_s))
+        if step > last_step or now_s - last_s >= PROGRESS_INTERVAL_S:
+            last[what] = (step, now_s)
+            context.log.info("%s: %d of %d%s", what, n_done, n_total, f" ({note})" if note else "")
 
     return report

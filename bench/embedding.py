@@ -39,6 +39,13 @@ EXPERIMENT, MODEL = "HUVEC-1", "resnet18"
 N_ROUNDS = 3
 
 
+def open_store(lake: Lake) -> ExperimentStore:
+    """Returns the reader of the experiment's published store."""
+    artifact = lake.plate_store(EXPERIMENT)
+    record = artifact.record()
+    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, EXPERIMENT)
+
+
 def prepare(root: Path) -> tuple[Lake, Registry]:
     """Returns a lake with an experiment of RxRx1's image size and a registry with a ResNet-18 of random weights."""
     write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
@@ -84,7 +91,7 @@ def main() -> None:
     """Measures in alternating rounds, prints and keeps the medians."""
     with tempfile.TemporaryDirectory() as folder:
         lake, registry = prepare(Path(folder))
-        store = ExperimentStore.open(lake, EXPERIMENT)
+        store = open_store(lake)
         as_it_was = fresh_forward_s()
         encoder = NetworkEncoder(registry.fetch(f"{MODEL}.v1", Path(folder) / "fetched"))
         with_kept_memory = fresh_forward_s()

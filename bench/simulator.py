@@ -1,7 +1,7 @@
-"""Sites a second that the simulator renders with two threads, against the goal and against PNG encoding.
+"""Speed of the simulator with two threads in sites per second, compared with the goal and with PNG encoding.
 
-Goal: at least 20 six-channel 512 x 512 sites a second on two cores, PNG encoding not counted. Where the cores are
-shared, wall time depends on the neighbours; CPU time is given beside it. Prints JSON and keeps it in
+The goal is at least 20 six-channel sites of 512 x 512 pixels per second on two cores, PNG encoding not counted. On
+shared cores the wall time depends on other work, so CPU time is reported too. Prints JSON and writes it to
 bench/results/simulator.json.
 """
 
@@ -55,7 +55,7 @@ def measure(image_size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures the goal's size and the demo's, prints and keeps both."""
+    """Measures images of the goal's size and of the demo's size, prints both and writes them to the result file."""
     full = measure(512)
     result = {
         "n_threads": N_THREADS,

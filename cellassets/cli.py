@@ -236,7 +236,7 @@ def add_annotation(source: Path, home: HomeOption = DEFAULT_HOME) -> None:
 @nouns["artifact"].command("verify")
 def verify_artifacts(home: HomeOption = DEFAULT_HOME) -> None:
     """Reads every published file again and compares it with its checksum."""
-    from cellassets.tables.sql import published
+    from cellassets.tables.published import published
 
     n_verified = 0
     for artifact in published(_lake(home)):
@@ -260,9 +260,9 @@ def show_status(home: HomeOption = DEFAULT_HOME, configs: Path = Path("configs")
 @app.command("sql")
 def run_sql(statement: str, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Answers one SQL statement over all published tables."""
-    from cellassets.tables.sql import query
+    from cellassets.tables.published import query_lake
 
-    _show(query(_lake(home), statement).to_dicts(), as_json)
+    _show(query_lake(_lake(home), statement).to_dicts(), as_json)
 
 
 def main() -> None:
@@ -279,10 +279,10 @@ def _bar() -> Iterator[Progress]:
     with RichProgress(console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def report(n_done: int, n_total: int, what: str) -> None:
+        def report(n_done: int, n_total: int, what: str, /, note: str = "") -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=n_done, total=n_total)
+            bars.update(tasks[what], completed=n_done, total=n_total, description=f"{what} {note}".strip())
 
         yield report
 

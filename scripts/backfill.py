@@ -1,11 +1,11 @@
-"""Fills in what is missing, as one Dagster backfill, the way a person would start it in the UI.
+"""Starts one Dagster backfill of everything that is missing, as a person would do in the UI.
 
-    .venv/bin/python scripts/backfill.py U2OS                       # embeds a data set with the active models
-    .venv/bin/python scripts/backfill.py --benchmark known_relationships         # scores every map there is by it
-    .venv/bin/python scripts/backfill.py --benchmark known_relationships U2OS    # or those of one data set
+    .venv/bin/python scripts/backfill.py U2OS                       # embeds a dataset with the active models
+    .venv/bin/python scripts/backfill.py --benchmark known_relationships         # scores every published map
+    .venv/bin/python scripts/backfill.py --benchmark known_relationships U2OS    # scores the maps of one dataset
 
-The backfill is queued in the instance that DAGSTER_HOME names, the demo's by default; a running daemon (`make ui` has
-one) does the work. The sensor `stale_scores` asks for what follows: maps, scores, the leaderboard.
+The backfill is queued in the instance that DAGSTER_HOME names (by default the demo's). A running daemon does the work;
+`make ui` starts one. The sensor `stale_scores` then asks for maps, scores and the leaderboard.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from resources.environment import build_resources
 from resources.partitions import partition_key
 
 REPOSITORY = Path(__file__).parents[1]
-MAX_PARTITIONS = 1500  # of one backfill: they are handed over in one argument, which Linux keeps below 128 KiB
+MAX_PARTITIONS = 1500  # of one backfill: they are passed in one argument, which Linux limits to 128 KiB
 WORKSPACE = REPOSITORY / "workspace.yaml"
 MUTATION = """
 mutation backfill($params: LaunchBackfillParams!) {
@@ -43,10 +43,10 @@ mutation backfill($params: LaunchBackfillParams!) {
 
 
 def missing_embeddings_of(dataset_id: str) -> list[str]:
-    """Returns the (experiment, model) partition keys that a data set and the active models are missing.
+    """Returns the (experiment, model) partition keys of the missing embeddings of a dataset by the active models.
 
     Raises:
-        SystemExit: there is no such data set, or no active model.
+        SystemExit: there is no such dataset, or no active model.
     """
     resources = build_resources()
     lake, configs = resources["lake"].open(), resources["configs"]
@@ -58,12 +58,12 @@ def missing_embeddings_of(dataset_id: str) -> list[str]:
 
 
 def missing_scores_of(benchmark_name: str, dataset_id: str | None) -> list[str]:
-    """Returns the (data set, model) partition keys whose maps a benchmark has not scored as it would now.
+    """Returns the (dataset, model) partition keys of the maps that have no up-to-date score by a benchmark.
 
-    Models and data sets that are no longer active are scored too; their partitions are added where they were taken out.
+    Models and datasets that are no longer active are scored too; partitions that were removed are added again.
 
     Raises:
-        SystemExit: there is no such benchmark or data set.
+        SystemExit: there is no such benchmark or dataset.
     """
     resources = build_resources()
     lake, configs = resources["lake"].open(), resources["configs"]
@@ -88,7 +88,7 @@ def _datasets(dataset_id: str | None) -> list[Dataset]:
     chosen = [dataset for dataset in datasets if dataset.dataset_id == dataset_id]
     if not chosen:
         names = ", ".join(sorted(dataset.dataset_id for dataset in datasets)) or "none"
-        sys.exit(f"no data set {dataset_id!r}; there are: {names}")
+        sys.exit(f"no dataset {dataset_id!r}; there are: {names}")
     return chosen
 
 
@@ -98,7 +98,7 @@ def _keys(work: list[Work]) -> list[str]:
 
 
 def launch(asset: str, partitions: list[str]) -> str:
-    """Returns the identifier of the backfill of an asset over these partitions, after queueing it."""
+    """Returns the identifier of a backfill, after queueing it for these partitions of an asset."""
     params = {
         "assetSelection": [{"path": asset.split("/")}],
         "partitionNames": partitions,
@@ -119,18 +119,29 @@ def launch(asset: str, partitions: list[str]) -> str:
     return str(result["backfillId"])
 
 
+def _enter(home: Path | None, configs: Path | None) -> None:
+    """Sets the environment: what is given, what is set already, or the demo and its configuration files."""
+    is_demo = home is None and "DAGSTER_HOME" not in os.environ
+    if home is not None or is_demo:
+        place = Home((home or REPOSITORY / "demo").resolve())
+        os.environ.update(CELLASSETS_HOME=str(place.root), DAGSTER_HOME=str(place.dagster_home))
+    if configs is not None:
+        os.environ["CELLASSETS_CONFIGS"] = str(configs.resolve())
+    elif is_demo:
+        os.environ.setdefault("CELLASSETS_CONFIGS", str(REPOSITORY / "configs" / "demo"))
+
+
 def main() -> None:
-    """Queues the backfill and says how to follow it."""
+    """Queues the backfill and prints its identifier."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset_id", nargs="?")
-    parser.add_argument("--benchmark", help="a benchmark that maps are to be scored by")
+    parser.add_argument("--benchmark", help="the benchmark to score maps with")
     parser.add_argument("--home", type=Path, help="a local deployment, instead of what the environment names")
+    parser.add_argument("--configs", type=Path, help="its configuration files, instead of what the environment names")
     chosen = parser.parse_args()
     if chosen.dataset_id is None and chosen.benchmark is None:
-        parser.error("name a data set to embed, or --benchmark")
-    if chosen.home is not None or "DAGSTER_HOME" not in os.environ:
-        home = Home((chosen.home or REPOSITORY / "demo").resolve())
-        os.environ.update(CELLASSETS_HOME=str(home.root), DAGSTER_HOME=str(home.dagster_home))
+        parser.error("name a dataset to embed, or give --benchmark")
+    _enter(chosen.home, chosen.configs)
     if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
         sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
     if chosen.benchmark is None:

@@ -1,7 +1,8 @@
-"""`make demo`: a simulated screen lands, Dagster's own daemon does the rest, scores come out.
+"""`make demo`: lands a simulated screen, lets Dagster's daemon process it, and prints the leaderboard.
 
-Nothing here computes a score: it writes plates into the landing zone, starts the daemon, watches what gets published,
-and once the first cell type is done it lands a second one and starts its backfill. Run again it finds all of it done.
+Nothing here computes a score. The script writes plates into the landing zone, starts the daemon and watches what is
+published. When the first cell type is finished, it lands a second one and starts its backfill. If it is run again, it
+finds that everything is done.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 
 REPOSITORY = Path(__file__).parents[1]
+DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
 POLL_S = 3.0
 DAEMON_STOP_S = 20
 console = Console()
@@ -45,7 +47,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Demo:
-    """One demo: its folder, its screen, its configuration files; runs that failed before it started are not its own."""
+    """One demo: its folder, its screen and its configuration files; earlier failed runs are ignored."""
 
     home: Home
     design: ScreenDesign
@@ -54,16 +56,16 @@ class Demo:
 
     @property
     def lake(self) -> Lake:
-        """Where the artefacts go."""
+        """The lake, which holds the artefacts."""
         return Lake(UPath(self.home.lake))
 
     def standing(self) -> list[Standing]:
-        """How far it is."""
+        """The progress of every kind of work."""
         registry = Registry(self.home.tracking_uri, self.home.model_root)
         return standing(self.lake, UPath(self.home.landing), registry, self.configs)
 
     def enter(self) -> None:
-        """Makes the folders and sets the environment that the daemon and its runs inherit."""
+        """Creates the folders and sets the environment that the daemon and its runs inherit."""
         self.home.dagster_home.mkdir(parents=True, exist_ok=True)
         self.home.landing.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "dagster.yaml", self.home.dagster_home / "dagster.yaml")
@@ -74,12 +76,12 @@ class Demo:
         )
 
     def experiments_of(self, cell_type: str) -> list[str]:
-        """The experiments that are simulated of one cell type."""
+        """The simulated experiments of one cell type."""
         return [name for name, its_type in self.design.experiments.items() if its_type == cell_type]
 
 
 class Bars:
-    """The progress bars, and what is running below them."""
+    """The progress bars, each with the partitions that are being made."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<30}"), BarColumn(14), MofNCompleteColumn(), TimeElapsedColumn())
@@ -87,37 +89,37 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, what: str, n_done: int, n_total: int, *, now: str = "") -> None:
-        """Draws one bar; a bar that is full stops its clock."""
+        """Draws one bar; the clock of a full bar stops."""
         if what not in self._tasks:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
 
     def report(self, n_done: int, n_total: int, what: str) -> None:
-        """Draws one bar, as the library's progress callback."""
+        """Draws one bar; this is the library's progress callback."""
         self.show(what, n_done, n_total)
 
 
 @contextmanager
 def alone(home: Home) -> Iterator[None]:
-    """Holds the demo's folder until the block ends.
+    """Locks the demo's folder until the block ends.
 
     Raises:
         SystemExit: another demo runs in it.
     """
     with (home.root / "demo.lock").open("w") as lock:
         if not _is_locked(lock):
-            sys.exit(f"{home.root}: another demo runs here; wait for it, or give another folder with --home")
+            sys.exit(f"{home.root}: another demo is running here; wait for it, or name another folder with --home")
         yield
 
 
 @contextmanager
 def daemon(home: Home) -> Iterator[None]:
-    """Runs Dagster's daemon until the block ends; one left over by a killed demo is stopped first."""
+    """Runs Dagster's daemon until the block ends; first stops a daemon that a killed demo left behind."""
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(REPOSITORY / "workspace.yaml")]
     with (home.root / "daemon.pid").open("a+") as pid_file, (home.root / "daemon.log").open("ab") as log:
         pid_file.seek(0)
         _end(lambda: _is_locked(pid_file), pid_file.read())
-        # the daemon inherits the locked file, so the lock is there for as long as the daemon is
+        # the daemon inherits the locked file, so the lock exists as long as the daemon
         process = subprocess.Popen(
             command, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True, pass_fds=[pid_file.fileno()]
         )
@@ -141,7 +143,7 @@ def _end(is_ended: Callable[[], bool], group: str) -> None:
 
 
 def _is_locked(file: IO[str]) -> bool:
-    """True where this process has the lock on a file now, False where another has."""
+    """True if this process now has the lock on a file, False if another process has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -150,7 +152,7 @@ def _is_locked(file: IO[str]) -> bool:
 
 
 def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequence[str] | None = None) -> None:
-    """Draws how far everything is until it is all done, or until the kinds named in `until` are.
+    """Draws the progress until everything is done, or until the kinds named in `until` are done.
 
     Raises:
         SystemExit: a run failed for good; its reason is printed.
@@ -178,13 +180,13 @@ ASSETS = {
 
 
 def _waiting(demo: Demo) -> dict[str, str]:
-    """Returns why recipes wait, as what the bar of the models shows."""
+    """Returns why recipes wait, as the text for the bar of the models."""
     waiting = recipe_state(demo.lake, demo.configs / "recipes").waiting
     return {"models": "; ".join(f"{item.what} {item.reason}" for item in waiting)} if waiting else {}
 
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Returns which partitions are being made now, by the first word of the standing."""
+    """Returns the partitions that are being made now, by the first word of the standing."""
     shown: dict[str, list[str]] = {}
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         names = {key.path[0] for key in run.asset_selection or ()}
@@ -202,7 +204,7 @@ def _stop_at_failure(instance: dg.DagsterInstance, demo: Demo) -> None:
             reasons = [event.dagster_event.step_failure_data.error_display_string for event in events]
             what = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
             text = f"run {run.run_id} of {what} failed:\n" + "\n".join(reasons)[:4000]
-            sys.exit(f"{text}\nlook at it with `make ui`, or in {demo.home.root / 'daemon.log'}")
+            sys.exit(f"{text}\nfor details use `make ui`, or read {demo.home.root / 'daemon.log'}")
 
 
 def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
@@ -211,7 +213,7 @@ def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
 
 
 def run(demo: Demo) -> None:
-    """Lands the first cell type, waits for its scores; lands the others, backfills each, waits for everything."""
+    """Lands the first cell type and waits for its scores; then lands and backfills the others."""
     write_truth(demo.design, demo.home.root / "truth")
     pairs = (demo.home.root / "truth" / "gene_pairs.csv").read_bytes()
     write_bytes(demo.lake.annotations / "planted_complexes.csv", pairs)
@@ -229,7 +231,7 @@ def run(demo: Demo) -> None:
 
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
-    """Starts the backfill over a new cell type, where it has no map yet, and waits until its maps are scored."""
+    """Starts the backfill of a new cell type that has no map yet, and waits for its first map."""
     if demo.lake.keys("perturbation_map", dataset_id):
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
@@ -244,16 +246,16 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
 
 
 def is_complete(demo: Demo) -> bool:
-    """True where every experiment landed, every cell type is scored, and nothing is missing or out of date."""
+    """True if every experiment landed, every cell type is scored, and nothing is missing or out of date."""
     landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
     mapped = all(demo.lake.keys("perturbation_map", cell_type.name) for cell_type in demo.design.cell_types)
     return landed and mapped and all(stand.is_done for stand in demo.standing())
 
 
 def show(demo: Demo) -> None:
-    """Prints the leaderboard, where the reports are and how to open the UI."""
+    """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
     console.print(leaderboard_table(demo.lake))
-    console.print("Reports, one page a model:")
+    console.print("Reports, one page per model:")
     for model_key in demo.lake.keys("model_report"):
         console.print(f"  {demo.lake.model_report(model_key).path('report.html')}", soft_wrap=True)
     console.print("Dagster UI on what was just made:  [bold]make ui")
@@ -263,7 +265,7 @@ def main() -> None:
     """Runs the demo, or says that it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=REPOSITORY / "demo", help="folder of the demo (default: demo)")
-    parser.add_argument("--configs", type=Path, default=REPOSITORY / "configs", help="recipes, benchmarks, policy")
+    parser.add_argument("--configs", type=Path, default=DEMO_CONFIGS, help="recipes, benchmarks, policy")
     parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
     chosen = parser.parse_args()
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
@@ -271,7 +273,7 @@ def main() -> None:
     demo.enter()
     with alone(demo.home):
         if is_complete(demo):
-            console.print("Everything is there already, made from what is there now: nothing to do.")
+            console.print("Everything is there already and up to date: nothing to do.")
         else:
             started = time.monotonic()
             run(demo)

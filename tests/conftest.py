@@ -1,4 +1,4 @@
-"""A landing zone of small random images, made in milliseconds; what every file holds can be told from its name."""
+"""Fixtures for all tests: a landing zone of small random images, which are a function of their file name."""
 
 import csv
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from cellassets.images.reader import ExperimentStore
 from cellassets.screens.policy import IngestPolicy
 
 CHANNELS = ("Hoechst", "ConA", "Phalloidin")
@@ -17,7 +18,7 @@ COLUMNS = ("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", 
 
 @dataclass(frozen=True)
 class LandingZone:
-    """Writes experiments in RxRx1's layout: two sites a well, three channels, 16 x 24 pixels unless told."""
+    """Writes experiments in RxRx1's layout: by default two sites per well, three channels, 16 x 24 pixels."""
 
     root: Path
     n_sites: int = 2
@@ -68,6 +69,25 @@ class LandingZone:
         return dict(zip(COLUMNS, values, strict=True))
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-golden", action="store_true", help="Write golden values anew where a code version was raised."
+    )
+
+
+def opened(lake, experiment_id):
+    """Returns the reader of an experiment's published store."""
+    artifact = lake.plate_store(experiment_id)
+    record = artifact.record()
+    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, experiment_id)
+
+
+@pytest.fixture(scope="session")
+def open_store():
+    """Opens the published store of an experiment: `open_store(lake, experiment_id)`."""
+    return opened
+
+
 @pytest.fixture
 def zone(tmp_path) -> LandingZone:
     return LandingZone(tmp_path / "landing")
@@ -75,5 +95,5 @@ def zone(tmp_path) -> LandingZone:
 
 @pytest.fixture
 def policy() -> IngestPolicy:
-    """What these folders have to be."""
+    """The policy that the folders of `zone` meet."""
     return IngestPolicy(channel_names=CHANNELS, max_dropped_frac=0.5)

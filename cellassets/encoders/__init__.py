@@ -1,1 +1,1 @@
-"""Encoders (networks and classical features) over the store, to embedding tables."""
+"""Encoders: networks and classical features that turn stored sites into embedding tables."""

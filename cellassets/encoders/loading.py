@@ -1,7 +1,7 @@
-"""Encoders: a model folder becomes something that turns sites into vectors.
+"""What an encoder is, and how a model folder becomes one.
 
-Comes from the registry's model folders; `run.py` feeds it. A new kind of encoder is a class with these members and a
-line in `load_encoder`.
+Model folders come from the registry; `run.py` feeds sites to the encoder. A new kind of encoder is a class with the
+members of `Encoder`, an entry in `kinds.py` and a branch in `load_encoder`.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
@@ -18,14 +19,14 @@ from cellassets.training.spec import SPEC_NAME
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What embeds sites.
+    """Turns sites into vectors.
 
     Attributes:
-        n_channels: channels that it was made for.
-        normalisation: whose mean and standard deviation its `embed` wants.
-        batch_size: sites that it likes to get at once.
-        precision: of its arithmetic, as people call it.
-        device: where it computes.
+        n_channels: number of channels of the sites it was made for.
+        normalisation: over what the mean and standard deviation that `embed` takes are computed.
+        batch_size: number of sites that `embed` takes best at once.
+        precision: precision of its arithmetic, for example `fp32`.
+        device: where it computes, for example `cpu`.
     """
 
     n_channels: int
@@ -40,23 +41,32 @@ class Encoder(Protocol):
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float32[np.ndarray, "site feature"]:
-        """Returns a vector a site; mean and standard deviation are in grey levels."""
+        """Returns one vector per site.
+
+        Args:
+            images: grey levels, 0 to 255.
+            mean: mean of each channel, in grey levels.
+            std: standard deviation of each channel, in grey levels.
+        """
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases processes and memory that the encoder holds."""
 
 
 def load_encoder(folder: Path) -> Encoder:
     """Returns the encoder in a model folder.
 
+    Args:
+        folder: a model folder with `encoder.json`.
+
     Raises:
-        EncoderError: its kind is not one of those that are known here.
-        RegistryError: a file of it is missing or damaged.
+        EncoderError: the kind of the encoder is not known here.
+        RegistryError: one of its files is missing or damaged.
     """
     try:
         kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
     except (FileNotFoundError, ValueError, AttributeError) as error:
-        message = f"{folder / SPEC_NAME}: not there or not the description of an encoder ({error})"
+        message = f"{folder / SPEC_NAME}: missing, or not the description of an encoder ({error})"
         raise RegistryError(message) from error
     if kind == "network":
         from cellassets.encoders.network import NetworkEncoder
@@ -66,5 +76,6 @@ def load_encoder(folder: Path) -> Encoder:
         from cellassets.encoders.classical import ClassicalEncoder
 
         return ClassicalEncoder.load(folder)
-    message = f"{folder / SPEC_NAME}: kind {kind!r}; known are 'network' and 'classical'"
+    known = " and ".join(repr(name) for name in ENCODER_KINDS)
+    message = f"{folder / SPEC_NAME}: kind {kind!r}; known are {known}"
     raise EncoderError(message)

@@ -1,4 +1,4 @@
-"""Work done by threads ahead of whoever consumes it, in order and within bounds."""
+"""Work that threads do ahead of its consumer: in order, with a bounded number of waiting results."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,14 @@ ResultT = TypeVar("ResultT")
 def in_order(
     pool: ThreadPoolExecutor, work: Callable[[ItemT], ResultT], items: Iterable[ItemT], *, n_ahead: int
 ) -> Iterator[tuple[ItemT, ResultT]]:
-    """Yields each item with its result, in order, with at most `n_ahead` results waiting."""
+    """Yields each item with its result, in the order of `items`.
+
+    Args:
+        pool: threads that do the work.
+        work: function of one item.
+        items: the items; they are consumed as results are taken.
+        n_ahead: largest number of results that wait for the consumer.
+    """
     waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
     try:
         for item in items:

@@ -1,8 +1,8 @@
-"""Reading sites back: any sites of an experiment, in any order, or block after block with threads ahead.
+"""Reading sites from a store: any sites of an experiment in any order, or block by block with threads that read ahead.
 
-Every index and every site is checked against the checksum that was stored with it. Bytes come by ranges, so a store
-in a bucket is read like one on disk. A reader holds no open file, can be used by many threads and be sent to worker
-processes.
+Every index and every site is compared with the checksum that is stored beside it. Bytes are read by ranges, so a store
+in a bucket is read in the same way as one on disk. A reader holds no open file, can be shared by threads and can be
+sent to worker processes.
 """
 
 import json
@@ -20,26 +20,25 @@ from upath import UPath
 from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.images.pipeline import in_order
 from cellassets.images.spec import CRC_BYTES, PlateSpec, as_positions, checksum_of, decode_site
-from cellassets.storage.artifact import Record, is_local
-from cellassets.storage.lake import Lake
+from cellassets.storage.artifact import FileEntry, is_local
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
+
+TABLES = ("store.json", "sites.parquet", "wells.parquet")
 
 
 @dataclass(frozen=True, eq=False)
 class ExperimentStore:
-    """The repacked images of one experiment, as one row of sites.
+    """The repacked images of one experiment, addressed by site.
 
     Attributes:
         experiment_id: the experiment.
-        fingerprint: what the store was made from.
-        sites: SITES table; row i is what index i reads.
+        sites: SITES table; index i reads the site of row i.
         wells: WELLS table of the experiment.
-        channel_names: stains, in the order of the channels.
+        channel_names: stains in the order of the channels.
     """
 
     experiment_id: str
-    fingerprint: str
     sites: pl.DataFrame
     wells: pl.DataFrame
     channel_names: tuple[str, ...]
@@ -49,64 +48,65 @@ class ExperimentStore:
     _indices: dict[str, Integer[np.ndarray, "site 2"]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, lake: Lake, experiment_id: str, expected_fingerprint: str | None = None) -> "ExperimentStore":
-        """Returns the reader of an experiment's store.
+    def open(cls, folder: UPath, files: Sequence[FileEntry], experiment_id: str) -> "ExperimentStore":
+        """Returns the reader of a store.
 
         Args:
-            lake: where it is.
+            folder: folder that `pack_plates` wrote to.
+            files: the files that belong to the store; other files in the folder are ignored.
             experiment_id: the experiment.
-            expected_fingerprint: what the caller needs it to be made from, where that matters.
 
         Raises:
-            ArtifactMissing: the experiment is not packed.
-            StaleArtifact: it was packed from something else.
-            CorruptArtifact: its tables do not agree with each other.
+            ArtifactMissing: a table of the store is not listed in `files` or not in the folder.
+            CorruptArtifact: the tables of the store do not agree with each other.
         """
-        artifact = lake.plate_store(experiment_id)
-        record = artifact.record(expected_fingerprint)
-        description = json.loads(artifact.path("store.json", record).read_bytes())
+        listed = {entry.name: entry.n_bytes for entry in files}
+        missing = [name for name in TABLES if name not in listed]
+        if missing:
+            message = f"{folder}: no file {missing[0]!r} in this store; it has {', '.join(sorted(listed)[:10])}"
+            raise ArtifactMissing(message)
+        description = json.loads((folder / "store.json").read_bytes())
         store = cls(
             experiment_id=experiment_id,
-            fingerprint=record.fingerprint,
-            sites=read_table(artifact.path("sites.parquet", record), SITES),
-            wells=read_table(artifact.path("wells.parquet", record), WELLS),
+            sites=read_table(folder / "sites.parquet", SITES),
+            wells=read_table(folder / "wells.parquet", WELLS),
             channel_names=tuple(description["channel_names"]),
-            _folder=artifact.folder(record.fingerprint),
+            _folder=folder,
             _plates=tuple(PlateSpec.model_validate(plate) for plate in description["plates"]),
-            _shard_bytes=_shard_bytes(record),
+            _shard_bytes={name: n_bytes for name, n_bytes in listed.items() if ".zarr/c/" in name},
         )
         store._check()
         return store
 
     @property
     def n_sites(self) -> int:
-        """Sites of all plates."""
+        """Number of sites of all plates."""
         return self.sites.height
 
     @property
     def n_channels(self) -> int:
-        """Images a site."""
+        """Number of channels of every site."""
         return self._plates[0].n_channels
 
     @property
     def height(self) -> int:
-        """Rows of pixels an image."""
+        """Image height in pixels."""
         return self._plates[0].height
 
     @property
     def width(self) -> int:
-        """Columns of pixels an image."""
+        """Image width in pixels."""
         return self._plates[0].width
 
     def read(self, indices: Sequence[int] | Integer[np.ndarray, "site"]) -> UInt8[np.ndarray, "site channel y x"]:
-        """Returns the pixels of sites, in the order asked for.
+        """Returns the pixels of sites, in the order of `indices`.
 
         Args:
-            indices: rows of `sites`, in any order.
+            indices: rows of `sites`, in any order, repetitions allowed.
 
         Raises:
-            IndexError: there is no such row.
-            CorruptArtifact: a shard is damaged; names the shard and the site.
+            IndexError: the store has no such row.
+            CorruptArtifact: a shard is damaged; the message names the shard and the site.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         outside = wanted[(wanted < 0) | (wanted >= self.n_sites)]
@@ -133,11 +133,11 @@ class ExperimentStore:
         n_threads: int = 2,
         n_ahead: int = 2,
     ) -> Iterator[tuple[Integer[np.ndarray, "site"], UInt8[np.ndarray, "site channel y x"]]]:
-        """Yields indices and pixels of consecutive sites, decoded by threads ahead of the caller.
+        """Yields indices and pixels block by block, decoded by threads ahead of the caller.
 
         Args:
-            n_sites_per_block: sites a block; the last one may be smaller.
-            indices: which rows of `sites`, in which order; all by default.
+            n_sites_per_block: sites per block; the last block may be smaller.
+            indices: rows of `sites` to read, in this order; all rows by default.
             n_threads: threads that read and decode.
             n_ahead: blocks that may wait for the caller.
         """
@@ -158,18 +158,23 @@ class ExperimentStore:
         name = plate.shard_name(shard)
         positions = self._positions(plate, name)[rows]
         if (positions[:, 1] < 0).any():
-            message = f"{self._folder / name}: row {rows[positions[:, 1] < 0][0]} is in sites.parquet and not packed"
+            message = (
+                f"{self._folder / name}: row {rows[positions[:, 1] < 0][0]} is in sites.parquet but not in the shard"
+            )
             raise CorruptArtifact(message)
         chunks = _read_ranges(self._folder / name, positions)
         for place, row, chunk in zip(places, rows, chunks, strict=True):
             decode_site(chunk, images[place], source=f"{self._folder / name}, row {row}")
 
     def _positions(self, plate: PlateSpec, name: str) -> Integer[np.ndarray, "site 2"]:
-        """Offset and length of every chunk in a shard, read and checked once."""
+        """Returns offset and length of every chunk in a shard; the index is read and checked once."""
         known = self._indices.get(name)
         if known is not None:
             return known
-        path, end = self._folder / name, self._shard_bytes[name]
+        path, end = self._folder / name, self._shard_bytes.get(name)
+        if end is None:
+            message = f"{path}: not among the files of this store; pack the experiment again"
+            raise ArtifactMissing(message)
         span = np.array([[end - plate.index_bytes, plate.index_bytes]])
         (content,) = _read_ranges(path, span)
         table, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
@@ -188,10 +193,6 @@ class ExperimentStore:
             raise CorruptArtifact(message)
 
 
-def _shard_bytes(record: Record) -> dict[str, int]:
-    return {entry.name: entry.n_bytes for entry in record.files if ".zarr/c/" in entry.name}
-
-
 def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list[bytes]:
     """Returns the bytes at (offset, length) pairs of a file."""
     try:
@@ -201,5 +202,5 @@ def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list
         ends = positions.sum(axis=1).tolist()
         return list(path.fs.cat_ranges([path.path] * len(ends), positions[:, 0].tolist(), ends, on_error="raise"))
     except FileNotFoundError as error:
-        message = f"{path}: in the commit record and not there; delete its record.json and pack again"
+        message = f"{path}: listed in the commit record but missing; delete its record.json and pack again"
         raise ArtifactMissing(message) from error

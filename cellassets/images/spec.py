@@ -1,7 +1,9 @@
-"""What a plate's array is on disk: sharded Zarr v3, `[site, channel, y, x]`, one site a chunk with its checksum.
+"""Format of a plate's array on disk: sharded Zarr v3, `[site, channel, y, x]`, one chunk per site with a checksum.
 
-Written by hand so that a shard can be streamed and read without holding more than a few sites; any Zarr v3 reader opens
-it. Source: Zarr core specification v3; sharding codec specification v1.0.
+The format is written by our own code so that a shard can be streamed with only a few sites in memory. Any Zarr v3
+reader can open it.
+
+Source: Zarr core specification v3; sharding codec specification v1.0.
 """
 
 import json
@@ -21,9 +23,9 @@ CRC_BYTES = 4
 
 
 class StoreSpec(Parameters):
-    """How sites are packed.
+    """How sites are packed: sites per shard, and compression level.
 
-    lz4 with bit shuffling decodes at about 2 GB/s a core; higher levels save 2% and take longer.
+    lz4 with bit shuffling decodes at about 2 GB/s per core. Higher levels save 2% of space and take longer.
     """
 
     shard_sites: int = Field(default=64, ge=1)
@@ -31,7 +33,7 @@ class StoreSpec(Parameters):
 
 
 class PlateSpec(Parameters):
-    """Shape of one plate's array; enough to read and to describe it."""
+    """Shape and type of one plate's array."""
 
     plate_id: str
     n_sites: int
@@ -43,27 +45,27 @@ class PlateSpec(Parameters):
 
     @property
     def n_shards(self) -> int:
-        """Shard files of the plate."""
+        """Number of shard files of the plate."""
         return -(-self.n_sites // self.shard_sites)
 
     @property
     def index_bytes(self) -> int:
-        """Size of a shard's index at its end: offset and length a chunk, and a CRC32C."""
+        """Size in bytes of the index at a shard's end: offset and length per chunk, and a CRC32C."""
         return 16 * self.shard_sites + CRC_BYTES
 
     @property
     def site_shape(self) -> tuple[int, int, int]:
-        """Channel, y, x."""
+        """Number of channels, height and width."""
         return self.n_channels, self.height, self.width
 
     def shard_name(self, shard: int) -> str:
-        """File of a shard below the experiment's folder."""
+        """Returns the file name of a shard, relative to the store's folder."""
         return f"{self.plate_id}.zarr/c/{shard}/0/0/0"
 
 
 def encode_site(images: Shaped[np.ndarray, "channel y x"], level: int) -> bytes:
     """Returns one site as a Blosc frame (lz4, bit shuffle) and its CRC32C."""
-    pixels: Any = images  # any buffer will do, which the package's annotations do not say
+    pixels: Any = images  # the codec accepts any buffer; the annotations of the package are narrower
     frame = imagecodecs.blosc_encode(
         pixels, level=level, compressor="lz4", shuffle="bitshuffle", typesize=images.itemsize, numthreads=1
     )
@@ -74,7 +76,7 @@ def decode_site(content: bytes, out: Shaped[np.ndarray, "channel y x"], *, sourc
     """Writes one site's pixels into `out`.
 
     Raises:
-        CorruptArtifact: the bytes are not the ones that were written.
+        CorruptArtifact: the bytes differ from those that were written.
     """
     frame, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
     if checksum_of(frame) != checksum:
@@ -84,17 +86,17 @@ def decode_site(content: bytes, out: Shaped[np.ndarray, "channel y x"], *, sourc
     try:
         imagecodecs.blosc_decode(frame, numthreads=1, out=flat)
     except (imagecodecs.BloscError, ValueError, RuntimeError) as error:
-        message = f"{source}: chunk of {len(content)} bytes is no site of {out.shape} ({error}); pack again"
+        message = f"{source}: chunk of {len(content)} bytes is not a site of shape {out.shape} ({error}); pack again"
         raise CorruptArtifact(message) from error
 
 
 def checksum_of(content: bytes) -> bytes:
-    """Returns the CRC32C of bytes as Zarr's codec stores it, little-endian."""
+    """Returns the CRC32C of bytes as Zarr's crc32c codec stores it: 4 bytes, little-endian."""
     return int(google_crc32c.value(content)).to_bytes(CRC_BYTES, "little")
 
 
 def zarr_metadata(plate: PlateSpec, level: int, attributes: dict[str, Any]) -> bytes:
-    """Returns the `zarr.json` of a plate's array."""
+    """Returns the content of `zarr.json` for a plate's array."""
     chunk = [1, *plate.site_shape]
     blosc = {
         "typesize": np.dtype(plate.dtype).itemsize,
@@ -127,10 +129,10 @@ def zarr_metadata(plate: PlateSpec, level: int, attributes: dict[str, Any]) -> b
 
 
 def empty_index(shard_sites: int) -> UInt64[np.ndarray, "site 2"]:
-    """Returns the index of a shard without chunks: offset and length a site, all missing."""
+    """Returns the index of a shard without chunks: offset and length per site, all marked as missing."""
     return np.full((shard_sites, 2), MISSING, dtype="<u8")
 
 
 def as_positions(index: UInt64[np.ndarray, "site 2"]) -> Integer[np.ndarray, "site 2"]:
-    """Returns offsets and lengths as signed numbers; a missing chunk has length -1."""
+    """Returns offsets and lengths as signed integers; a missing chunk has length -1."""
     return index.astype(np.int64)

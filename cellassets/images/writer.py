@@ -1,7 +1,7 @@
-"""One shard after the other: images decoded, checked against the manifest, compressed, appended, published.
+"""Writing shards: images are decoded, compared with the manifest, compressed and appended, one shard at a time.
 
-Memory holds a few sites, whatever the plate's size. A shard becomes visible whole; beside it lies a note of its
-checksum and its sites' statistics, by which a run that was cut off finds it again.
+Memory holds a few sites, whatever the size of the plate. A shard becomes visible when it is complete. A note beside it
+holds its checksum and the statistics of its sites; a later run uses the note to find finished shards.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from cellassets.storage.artifact import FileEntry, atomic_write, describe_file, 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image to pack, as the manifest has it."""
+    """One image to pack, as the manifest describes it: path below the landing folder, size in bytes, CRC32C."""
 
     path: str
     n_bytes: int
@@ -33,7 +33,7 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class SourceSite:
-    """One site to pack: where it is from, and its images in the order of the channels."""
+    """One site to pack: its well, its 1-based index, and its images in the order of the channels."""
 
     well_id: str
     site_index: int
@@ -41,7 +41,7 @@ class SourceSite:
 
 
 class SiteNote(Parameters):
-    """One packed site: mean and standard deviation a channel, in grey levels."""
+    """One packed site: mean and standard deviation per channel, in grey levels."""
 
     well_id: str
     site_index: int
@@ -50,14 +50,14 @@ class SiteNote(Parameters):
 
 
 class ShardNote(Parameters):
-    """One published shard: its file and its sites, in their order."""
+    """One finished shard: its file and its sites in the order of the array's rows."""
 
     file: FileEntry
     sites: tuple[SiteNote, ...]
 
 
 def find_shard(folder: UPath, plate: PlateSpec, shard: int) -> ShardNote | None:
-    """Returns the note of a shard that an earlier run finished and that is still whole; None where there is none."""
+    """Returns the note of a shard that an earlier run finished and that is undamaged; None otherwise."""
     try:
         note = ShardNote.model_validate_json(_note_path(folder, plate, shard).read_bytes())
         found = describe_file(folder / note.file.name, note.file.name)
@@ -73,13 +73,13 @@ def write_shard(
     *,
     sites: Iterable["PackedSite"],
 ) -> ShardNote:
-    """Returns the note of a shard after publishing it.
+    """Returns the note of a shard after writing it.
 
     Args:
-        folder: the experiment's folder in the store.
+        folder: folder of the store.
         plate: shape of the plate's array.
-        shard: its number.
-        sites: its sites in their order, packed as they are asked for.
+        shard: number of the shard, 0-based.
+        sites: the sites of the shard in their order; an iterator is consumed site by site.
     """
     name = plate.shard_name(shard)
     index = empty_index(plate.shard_sites)
@@ -107,7 +107,7 @@ def write_shard(
 
 @dataclass(frozen=True)
 class PackedSite:
-    """One site compressed, with its statistics in grey levels."""
+    """One compressed site, with mean and standard deviation per channel in grey levels."""
 
     site: SourceSite
     content: bytes
@@ -116,10 +116,16 @@ class PackedSite:
 
 
 def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int) -> Iterator[PackedSite]:
-    """Yields sites, read from their image files and compressed, through one buffer.
+    """Yields sites that are read from their image files and compressed; one buffer is reused for all.
+
+    Args:
+        source: landing folder of the experiment.
+        sites: the sites to pack, in their order.
+        plate: shape of the plate's array.
+        level: compression level.
 
     Raises:
-        ImageError: a file is not the one that the manifest was made from, or cannot be decoded.
+        ImageError: a file differs from the manifest, or cannot be decoded.
     """
     images = np.empty(plate.site_shape, dtype=plate.dtype)
     for site in sites:
@@ -130,12 +136,16 @@ def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, lev
 
 
 def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
-    """Writes the pixels of one image into `out`, after checking its file against size and checksum of the manifest."""
+    """Writes the pixels of one image into `out`, after comparing size and checksum of its file with the manifest.
+
+    Raises:
+        ImageError: the file cannot be read, differs from the manifest, or cannot be decoded.
+    """
     path = image_path(source, image.path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        message = f"{path}: in the manifest and cannot be read now ({error}); land the experiment again"
+        message = f"{path}: listed in the manifest but cannot be read ({error}); land the experiment again"
         raise ImageError(message) from error
     if len(content) != image.n_bytes or google_crc32c.value(content) != image.crc32c:
         message = (

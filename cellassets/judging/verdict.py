@@ -29,33 +29,43 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
     return pl.concat([ahead, behind]).sort("dataset_id", "benchmark_name", "other")
 
 
-def standing_of(difference: float, q_value: float, *, is_higher_better: bool) -> str:
-    """Returns `better`, `worse` or `not distinguishable`, from the point of view of the first model."""
-    if q_value > SIGNIFICANCE_LEVEL or difference == 0:
+def standing_of(difference: float, q_value: float, *, is_higher_better: bool, alpha: float = SIGNIFICANCE_LEVEL) -> str:
+    """Returns `better`, `worse` or `not distinguishable`, from the point of view of the first model.
+
+    A difference counts where its q-value is at most `alpha`.
+    """
+    if q_value > alpha or difference == 0:
         return "not distinguishable"
     return "better" if (difference > 0) == is_higher_better else "worse"
 
 
-def verdict(headline: dict[str, object], comparisons: Sequence[dict[str, object]], *, is_higher_better: bool) -> str:
+def verdict(
+    headline: dict[str, object],
+    comparisons: Sequence[dict[str, object]],
+    *,
+    is_higher_better: bool,
+    alpha: float = SIGNIFICANCE_LEVEL,
+) -> str:
     """Returns one sentence on a model, one dataset and one benchmark.
 
     Args:
         headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `is_stale`.
         comparisons: rows of `versus` for this benchmark and dataset.
         is_higher_better: direction of a better score.
+        alpha: largest p-value and q-value at which a difference counts.
     """
     value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
     where = f"{str(headline['title']).lower()} on {headline['dataset_id']}"
     if headline["is_stale"]:
         return f"{headline['model_key']} scored {value:.2f} in {where}; that score is stale, and is compared with none."
-    beats = "clearly more than" if p_value <= SIGNIFICANCE_LEVEL else "not distinguishable from"
+    beats = "clearly more than" if p_value <= alpha else "not distinguishable from"
     start = (
         f"{headline['model_key']} scores {value:.2f} in {where}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )
     by_standing: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
     for row in comparisons:
         difference, q_value = float(str(row["difference"])), float(str(row["q_value"]))
-        how = standing_of(difference, q_value, is_higher_better=is_higher_better)
+        how = standing_of(difference, q_value, is_higher_better=is_higher_better, alpha=alpha)
         detail = f" by {abs(difference):.2f}, q = {q_value:.2g}" if how != "not distinguishable" else ""
         by_standing[how].append(f"{row['other']}{detail}")
     phrases = [

@@ -1,1 +1,1 @@
-"""From site embeddings to a map: datasets, filter, align, aggregate, relate."""
+"""Turns site embeddings into a map: datasets, quality filter, alignment, aggregation, similarities."""

@@ -1,6 +1,7 @@
-"""Fitted alignment: maps of wells, affine by group (batch, plate, arm), one after another.
+"""Fitted alignment: a chain of maps, each of which is affine by group (batch, plate or chromosome arm).
 
-`cellassets.mapping.align` and its neighbours fit them; matrices in memory and files are mapped by the same code.
+"Map" here means a function of vectors, not the map of perturbations. `cellassets.mapping.align` and the other step
+files fit these maps. The same code applies them to matrices in memory and to files.
 """
 
 from abc import ABC, abstractmethod
@@ -14,26 +15,26 @@ from cellassets.mapping.source import Block, Rows, WellSource, as_slice, blocks
 
 
 class FittedMap(ABC):
-    """Something that was fitted and now maps any of the design's wells."""
+    """A fitted function that can be applied to any well of the design."""
 
     @abstractmethod
     def n_out(self, n_features: int) -> int:
-        """Returns the width of what comes out where `n_features` go in."""
+        """Returns the number of output components for `n_features` input features."""
 
     @abstractmethod
     def transform(self, values: Block, rows: Rows) -> Float[np.ndarray, "row component"]:
-        """Returns the mapped vectors of these wells; `values` are theirs."""
+        """Returns the mapped vectors of the wells `rows`, whose vectors are `values`."""
 
 
 @dataclass(frozen=True)
 class GroupAffine(FittedMap):
-    """A well x of group g becomes x W_g + c_g.
+    """A map that turns a well x of group g into x W_g + c_g.
 
     Attributes:
-        group_index: group of every well; None where there is one group.
-        weight: (group, feature) where every feature is scaled by itself, (group, feature, component) for matrices; the
-            first axis is 1 where groups share it. 8 bytes x groups x features x components: 1.3 GiB at 1,024 features
-            and 176 batches.
+        group_index: group of every well; None if there is one group.
+        weight: (group, feature) if every feature is scaled on its own, (group, feature, component) for matrices; the
+            first axis has length 1 if all groups share the weight. Size: 8 bytes x groups x features x components,
+            which is 1.3 GiB for 1,024 features and 176 batches.
         offset: (group, component).
     """
 
@@ -42,7 +43,7 @@ class GroupAffine(FittedMap):
     offset: Float[np.ndarray, "group component"]
 
     def n_out(self, n_features: int) -> int:  # noqa: ARG002 - other maps ask for it
-        """Returns the width of what comes out."""
+        """Returns the number of output components."""
         return int(self.offset.shape[1])
 
     def transform(self, values: Block, rows: Rows) -> Float[np.ndarray, "row component"]:
@@ -71,7 +72,7 @@ def centred_affine(
     mean: Float[np.ndarray, "group feature"],
     weight: Float[np.ndarray, "shared feature"] | Float[np.ndarray, "shared feature component"],
 ) -> GroupAffine:
-    """Returns the map (x - mean_g) W_g."""
+    """Returns the affine map (x - mean_g) W_g."""
     if weight.ndim == 2:
         return GroupAffine(group_index, weight, -mean * weight)
     offset = -np.matmul(mean[:, None, :], weight)[:, 0, :]
@@ -82,10 +83,10 @@ Chain = tuple[FittedMap, ...]
 
 
 def merged(chain: Sequence[FittedMap], n_features: int) -> Chain:
-    """Returns the chain with neighbouring affine maps multiplied out where that saves work.
+    """Returns the chain with consecutive affine maps multiplied out, where that saves work.
 
-    A matrix a group costs features^2 x components to multiply out and saves as much a well, so it pays where a group
-    has more wells than there are features.
+    To multiply out costs up to features^2 x components operations per group, and saves up to features^2 operations per
+    well. So it saves work if a group has more wells than there are features.
     """
     done: list[FittedMap] = []
     for step in chain:
@@ -121,14 +122,14 @@ def _product(first: GroupAffine, second: GroupAffine) -> GroupAffine:
 
 
 def run_chain(chain: Sequence[FittedMap], values: Block, rows: Rows) -> Float[np.ndarray, "row component"]:
-    """Returns the vectors of these wells after every map in turn."""
+    """Returns the vectors of these wells after all maps of the chain."""
     for step in chain:
         values = step.transform(values, rows)
     return values
 
 
 def transform_wells(source: WellSource, chain: Sequence[FittedMap]) -> Float[np.ndarray, "well component"]:
-    """Returns all wells of a source after a chain, in float64, made block by block and batch after batch."""
+    """Returns all wells of a source after a chain, in float64; computed in blocks, one batch after another."""
     chain = merged(chain, source.n_features)
     n_out = source.n_features
     for step in chain:
@@ -137,14 +138,14 @@ def transform_wells(source: WellSource, chain: Sequence[FittedMap]) -> Float[np.
     order = np.arange(source.n_wells)
     index = next((m.group_index for m in chain if isinstance(m, GroupAffine) and m.group_index is not None), None)
     if index is not None:
-        order = np.argsort(index, kind="stable")  # one matrix at a time: larger products
+        order = np.argsort(index, kind="stable")  # one matrix at a time gives larger products
     for rows in blocks(order, source.n_features):
         aligned[as_slice(rows)] = run_chain(chain, source.rows(rows), rows)
     return aligned
 
 
 class Aligned(WellSource):
-    """A source as a chain of fitted maps leaves it."""
+    """A source of wells after a chain of fitted maps."""
 
     def __init__(self, source: WellSource, chain: Sequence[FittedMap]) -> None:
         self.source, self.chain = source, merged(chain, source.n_features)

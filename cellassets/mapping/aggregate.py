@@ -1,7 +1,7 @@
-"""Aggregation: from sites to a well and from wells to a perturbation.
+"""Aggregation: many vectors become one, from sites to a well and from wells to a perturbation.
 
-Means, the coordinate-wise median and the geometric median of vectors by group. Which wells belong together is decided
-by `unit_labels`. Alignment happens before, in `cellassets.mapping.align`.
+Holds the mean, the coordinate-wise median and the geometric median of vectors by group. `unit_labels` decides which
+wells belong together. Alignment happens before, in `cellassets.mapping.align`.
 """
 
 from typing import Literal
@@ -15,19 +15,20 @@ from cellassets.mapping.controls import is_treatment
 from cellassets.mapping.medians import stacked_medians
 from cellassets.tables.schemas import PERTURBATION_COLUMNS
 
-BLOCK_VALUES = 1 << 20  # values whose medians are taken at once
+BLOCK_VALUES = 1 << 20  # number of values whose medians are computed together
 
 AggregateBy = Literal["perturbation", "gene"]
 Aggregation = Literal["mean", "median", "geometric_median"]
 
 
 def unit_labels(wells: pl.DataFrame, aggregate_by: AggregateBy) -> list[str]:
-    """Returns what each well counts as: a name that replicates share.
+    """Returns the unit of each well: a name that its replicates share.
 
     Args:
         wells: rows with the perturbation columns.
-        aggregate_by: "perturbation": the perturbation_id (guide, or compound at a dose). "gene": the gene symbol
-            where a gene was perturbed and is known, so that all guides of a gene count together.
+        aggregate_by: "perturbation": the perturbation_id (a guide, or a compound at one dose). "gene": the gene symbol
+            if a known gene was perturbed, so that all guides of a gene are replicates of each other; otherwise the
+            perturbation_id.
     """
     if aggregate_by == "perturbation":
         return wells["perturbation_id"].to_list()
@@ -40,11 +41,11 @@ def unit_labels(wells: pl.DataFrame, aggregate_by: AggregateBy) -> list[str]:
 def group_mean(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
-    """Returns the mean of the rows of each group, by one sparse product (20 times a loop over the groups).
+    """Returns the mean of the rows of each group, by one sparse product (20 times as fast as a loop over groups).
 
     Args:
-        values: one row a site or well.
-        group_index: group of each row, 0 to n_groups - 1; every group has a row.
+        values: one row per site or well.
+        group_index: group of each row, 0 to n_groups - 1; every group has at least one row.
         n_groups: number of groups.
     """
     from scipy.sparse import csr_array
@@ -58,12 +59,12 @@ def group_mean(
 def group_median(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
-    """Returns the coordinate-wise median of each group: the Tukey median of every coordinate by itself.
+    """Returns the coordinate-wise median of each group: the median of each coordinate on its own.
 
     Source: `aggregate(method="median")` of EFAAR_benchmarking (Celik et al. 2024, PLOS Comput Biol 20:e1012463). In
-    one dimension the half-space median of Tukey (1975) is the median. In d dimensions with n <= d + 1 wells in
-    general position every well has depth 1/n and the deepest region's centroid is the mean, so the half-space median
-    of a few wells in a hundred dimensions protects from nothing; the geometric median does.
+    one dimension this is the half-space median of Tukey (1975). The half-space median in d dimensions would not help:
+    with n <= d + 1 wells in general position, every well has depth 1/n and the centroid of the deepest region is the
+    mean. The geometric median does protect against outliers in many dimensions.
     """
     rows_of_group = group_rows(group_index, n_groups)
     sizes = np.array([len(rows) for rows in rows_of_group])
@@ -80,7 +81,7 @@ def group_median(
 def group_geometric_median(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
-    """Returns the point of least summed distance to each group's rows; it does not depend on the axes."""
+    """Returns the point with the smallest summed distance to the rows of each group; independent of the axes."""
     return np.stack([geometric_median(values[rows]) for rows in group_rows(group_index, n_groups)])
 
 
@@ -90,12 +91,12 @@ def geometric_median(
     """Returns the geometric (spatial) median of the rows.
 
     Args:
-        values: one row a well.
-        n_iterations: most steps.
-        tolerance: a step shorter than this share of the rows' spread ends the iteration.
+        values: one row per well.
+        n_iterations: maximum number of steps.
+        tolerance: the iteration ends at a step shorter than this share of the spread of the rows.
 
-    Source: Weiszfeld's iteration as mended by Vardi and Zhang (2000), PNAS 97:1423, equations 2.5 to 2.7, which also
-    stops rightly where the median is one of the rows.
+    Source: Weiszfeld's iteration as corrected by Vardi and Zhang (2000), PNAS 97:1423, equations 2.5 to 2.7, which
+    also stops correctly if the median is one of the rows.
     """
     points = values.astype(np.float64)
     median = points.mean(axis=0)
@@ -135,20 +136,20 @@ def aggregate_wells(
     aggregate_by: AggregateBy,
     method: Aggregation,
 ) -> tuple[pl.DataFrame, Float[np.ndarray, "unit feature"]]:
-    """Returns a row a perturbation (controls too), sorted by its name, and its vector.
+    """Returns one row per perturbation (controls included), sorted by name, and the vectors.
 
     Args:
         wells: WELL_EMBEDDINGS rows (their own embedding column is not read).
         embeddings: aligned vectors of these wells.
         aggregate_by: what counts as one perturbation.
-        method: how wells become one vector.
+        method: how the vectors of the wells become one vector.
 
     Returns:
-        The perturbation columns (null where a perturbation's wells differ, as the guides of a gene do), n_wells,
-        n_batches; and the vectors in the same order.
+        The perturbation columns (null where the wells of a perturbation differ, as the guides of a gene do), n_wells
+        and n_batches; and the vectors in the same order.
 
     Raises:
-        AlignmentError: one name stands for two kinds of perturbation or control.
+        AlignmentError: one name is used for two kinds of perturbation or control.
     """
     labels = pl.Series("unit", unit_labels(wells, aggregate_by))
     names, index = np.unique(labels.to_numpy(), return_inverse=True)
@@ -167,7 +168,8 @@ def aggregate_wells(
     mixed = table.filter(pl.col("perturbation_kind").is_null() | (pl.col("n_control_kinds") > 1))["unit"].to_list()
     if mixed:
         message = (
-            f"{sorted(mixed)[:5]}: one name for several kinds of perturbation or control; rename one in metadata.csv"
+            f"{sorted(mixed)[:5]}: one name for several kinds of perturbation or control, expected one kind for each "
+            "name; rename one of them in metadata.csv"
         )
         raise AlignmentError(message)
     table = table.drop("n_control_kinds").sort("unit").rename({"unit": "perturbation_id"})

@@ -1,9 +1,10 @@
-"""Alignment: wells of different batches made comparable. What each step of the default chain fits to the wells.
+"""Alignment makes wells of different batches comparable. This file holds the fits of the default steps.
 
-A fit reads a `WellSource` (memory or files) and returns maps that are affine by batch; `cellassets.mapping.affine`
-applies them. Every fit that learns from negative controls takes a `BatchDesign`, whose controls leave out the held-out
-ones. Which steps run in which order is `cellassets.mapping.steps`' business; steps exactly as published elsewhere are
-in `efaar`, `robust`, `sphering`, `position` and `arms`. Memory: a batch's controls, a block of wells, a matrix a batch.
+A fit reads a `WellSource` (in memory or in files) and returns maps that are affine by batch, which
+`cellassets.mapping.affine` applies. A fit that learns from negative controls takes a `BatchDesign`, whose controls do
+not include the held-out ones. `cellassets.mapping.steps` says which steps there are; the steps of other publications
+are in `efaar`, `robust`, `sphering`, `position` and `arms`. Memory: the controls of one batch, one block of wells, and
+one matrix per batch.
 """
 
 from collections.abc import Iterator
@@ -30,9 +31,9 @@ from cellassets.mapping.source import Block, Rows, WellSource, fitted_rows
 
 
 def fit_scale_by_batch(wells: WellSource, design: BatchDesign) -> GroupAffine:
-    """Returns the map to mean 0 and standard deviation 1 in every batch, over all its wells.
+    """Returns the affine map to mean 0 and standard deviation 1 in every batch, over all wells of the batch.
 
-    A feature that is constant in a batch becomes 0 there.
+    A feature that is constant in a batch becomes 0 in that batch.
 
     Source: `centerscale_by_batch` of EFAAR_benchmarking (Celik et al. 2024, PLOS Comput Biol 20:e1012463).
     """
@@ -43,12 +44,12 @@ def fit_scale_by_batch(wells: WellSource, design: BatchDesign) -> GroupAffine:
 
 
 def fit_principal_components(wells: WellSource, fitted: Rows, n_components: int | None) -> GroupAffine:
-    """Returns the map to the wells' coordinates on the leading principal components.
+    """Returns the affine map to the coordinates of the wells on the leading principal components.
 
     Args:
-        wells: one row a well.
-        fitted: wells that mean and components are taken from (all, or the controls).
-        n_components: most components (None: all); fewer where features or fitted wells are fewer.
+        wells: one row per well.
+        fitted: rows of the wells that give the mean and the components (all wells, or the controls).
+        n_components: number of components (None: all); fewer if there are fewer features or fitted wells.
 
     Source: Pearson (1901); `embed_by_pca` of EFAAR_benchmarking. Each component's sign is set so that its largest
     loading is positive, which makes the result independent of the linear algebra library.
@@ -61,14 +62,14 @@ def fit_principal_components(wells: WellSource, fitted: Rows, n_components: int 
 
 
 def fit_centre_scale_on_controls(wells: WellSource, design: BatchDesign, *, n_prior_controls: int) -> GroupAffine:
-    """Returns the map after which controls have mean 0 and standard deviation near 1 in every batch.
+    """Returns the affine map after which controls have mean 0 and a standard deviation near 1 in every batch.
 
     Args:
-        wells: one row a well.
-        design: batches and the controls to fit on, at least 2 a batch.
-        n_prior_controls: the batch's variance is moderated by the pooled within-batch variance as if that came from so
-            many more controls; 0 is the published step. A batch's own variance from 4 controls is off by a factor of
-            2 either way in one feature of three.
+        wells: one row per well.
+        design: batches and the controls to fit on, at least 2 per batch.
+        n_prior_controls: weight of the pooled within-batch variance in the variance of each batch, as a number of
+            additional controls; 0 is the published step. The variance of 4 controls is wrong by more than a factor of
+            2 in one feature of three.
 
     Source: `centerscale_on_controls(batch_col)` of EFAAR_benchmarking; moderation: Smyth (2004), Stat Appl Genet Mol
     Biol 3:3, equation for the posterior variance.
@@ -83,16 +84,16 @@ def fit_centre_scale_on_controls(wells: WellSource, design: BatchDesign, *, n_pr
 
 
 def fit_centre_on_controls(wells: WellSource, design: BatchDesign) -> GroupAffine:
-    """Returns the map after which controls have mean 0 in every batch."""
+    """Returns the affine map after which controls have mean 0 in every batch."""
     mean = np.stack([group.mean for group in moments_by_group(wells, fitted_rows(design, "controls"))])
     return centred_affine(design.batch_index, mean, np.ones((1, wells.n_features)))
 
 
 def fit_whiten_on_controls(wells: WellSource, design: BatchDesign) -> GroupAffine:
-    """Returns the map to the controls' principal axes, each axis scaled to the controls' unit variance.
+    """Returns the affine map to the principal axes of the controls, scaled so that the controls have unit variance.
 
-    The covariance is pooled within batches and shrunk (Ledoit-Wolf), so that axes which few controls happen not to
-    vary along are not blown up.
+    The covariance is pooled within batches and shrunk (Ledoit and Wolf). Without shrinkage, axes along which a few
+    controls happen to vary little would be magnified.
 
     Source: Ando, McLean and Berndl (2017), bioRxiv 161422, typical variation normalisation.
     """
@@ -102,14 +103,14 @@ def fit_whiten_on_controls(wells: WellSource, design: BatchDesign) -> GroupAffin
 
 
 def fit_correlation_alignment(wells: WellSource, design: BatchDesign, *, ridge: float) -> GroupAffine:
-    """Returns the map that brings the controls' covariance of every batch to that of all batches.
+    """Returns the affine map that gives the controls of every batch the covariance of all controls (CORAL).
 
     Args:
-        wells: wells centred on their batch's controls.
-        design: batches and the controls to fit on, at least 2 a batch.
-        ridge: added to the diagonal of both covariances (0.5 in EFAAR, in units of a whitened axis' variance); more
-            means milder correction. The batch's covariance is shrunk (Ledoit-Wolf) before, since a batch has fewer
-            controls than axes.
+        wells: wells, centred on the controls of their batch.
+        design: batches and the controls to fit on, at least 2 per batch.
+        ridge: added to the diagonal of both covariances (0.5 in EFAAR, in units of the variance of a whitened axis); a
+            larger value corrects less. The covariance of the batch is shrunk before (Ledoit and Wolf), because a batch
+            usually has fewer controls than axes.
 
     Source: Sun, Feng and Saenko (2016), AAAI, algorithm 1: X_b (C_b + r I)^(-1/2) (C + r I)^(1/2).
     """
@@ -123,11 +124,11 @@ def fit_correlation_alignment(wells: WellSource, design: BatchDesign, *, ridge: 
 
 
 def fit_typical_variation(wells: WellSource, design: BatchDesign, *, ridge: float) -> Chain:
-    """Returns the maps of typical-variation normalisation: centring a batch, whitening, CORAL a batch.
+    """Returns the affine maps of typical-variation normalisation: centre each batch, whiten, then CORAL by batch.
 
-    Source: Ando et al. (2017) with CORAL as in Celik et al. (2024). EFAAR's `tvn_on_controls` centres on all controls
-    together and never a batch by itself, which leaves the batches where they were (nearest-neighbour batch accuracy
-    1.000 before and after, measured); here every batch is centred on its own controls first.
+    Source: Ando et al. (2017) with CORAL as in Celik et al. (2024). EFAAR's `tvn_on_controls` centres all controls
+    together and does not centre single batches, so the batches stay apart (measured: nearest-neighbour batch accuracy
+    1.000 before and after). Here every batch is first centred on its own controls.
     """
     white: Chain = (fit_centre_on_controls(wells, design), fit_whiten_on_controls(wells, design))
     aligned = fit_correlation_alignment(Aligned(wells, white), design, ridge=ridge)
@@ -135,14 +136,14 @@ def fit_typical_variation(wells: WellSource, design: BatchDesign, *, ridge: floa
 
 
 def control_residuals(wells: WellSource, design: BatchDesign) -> Iterator[Float[np.ndarray, "control feature"]]:
-    """Yields, a batch after another, its controls minus their mean."""
+    """Yields for each batch in turn its controls minus their mean."""
     for rows in fitted_rows(design, "controls"):
         values: Block = wells.rows(rows)
         yield values - values.mean(axis=0)
 
 
 def shrunk_control_covariance(wells: WellSource, design: BatchDesign) -> Square:
-    """Returns the controls' covariance within their batches, shrunk after Ledoit and Wolf."""
+    """Returns the covariance of the controls within their batches, shrunk after Ledoit and Wolf."""
     scatter, n, fourth = np.zeros((wells.n_features, wells.n_features)), 0, 0.0
     for residuals in control_residuals(wells, design):
         scatter += residuals.T @ residuals
@@ -152,6 +153,6 @@ def shrunk_control_covariance(wells: WellSource, design: BatchDesign) -> Square:
 
 
 def control_moments(wells: WellSource, design: BatchDesign, *, has_products: bool) -> Moments:
-    """Returns the moments of all controls together, read a batch at a time."""
+    """Returns the moments of all controls together; they are read one batch at a time."""
     rows = fitted_rows(design, "controls")
     return merge(source_moments(wells, r, has_products=has_products) for r in rows if len(r))

@@ -1,7 +1,7 @@
-"""Proximity bias: what a gene's knock-out shares with its neighbours on the chromosome arm, subtracted.
+"""Correction of proximity bias: subtracts what the knock-out of a gene shares with its chromosome arm.
 
-A nuclease cut may take the rest of the chromosome arm with it, so knock-outs of genes on one arm look alike whatever
-the genes do. Which gene is on which arm comes in with `GeneArms`.
+A nuclease cut can remove the rest of the chromosome arm. Knock-outs of genes on one arm then look alike, whatever the
+genes do. `GeneArms` says which gene is on which arm.
 """
 
 from typing import Literal
@@ -20,25 +20,25 @@ FitArmsOn = Literal["all", "unexpressed"]
 
 
 def fit_chromosome_arm(wells: WellSource, design: BatchDesign, *, min_genes: int, fit_on: FitArmsOn) -> GroupAffine:
-    """Returns the map that subtracts from every gene's wells the mean profile of its arm's genes.
+    """Returns the affine map that subtracts from the wells of each gene the mean profile of its chromosome arm.
 
-    A gene's profile is the mean of its wells, an arm's the mean of its genes' profiles, so that genes count alike
-    whatever their number of wells; the mean of a gene's wells then ends where correcting the finished map would end.
-    Arms with `min_genes` genes or fewer, controls and genes without an arm stay as they are.
+    The profile of a gene is the mean of its wells; the profile of an arm is the mean of its genes' profiles. So every
+    gene has the same weight, and the mean of a gene's wells is the same as if the finished map had been corrected.
+    Controls, genes without an arm, and arms with `min_genes` genes or fewer do not change.
 
-    A gene in its own arm's mean is shrunk: of n genes each keeps (n - 1) / n of what it alone does, and genes that
-    share nothing end at a cosine of -1 / (n - 1) to one another. Leaving the gene out of its mean changes only its
-    length, by n / (n - 1), and no cosine. `fit_on: unexpressed` is the way out: genes that the cell does not express
-    show the arm's effect and none of their own, and the others are in no mean.
+    Each gene is part of the mean of its own arm. In an arm of n genes, a gene therefore keeps (n - 1) / n of its own
+    effect, and genes that share nothing get a cosine of -1 / (n - 1) to each other. Leaving the gene out of the mean
+    would only change its length, by n / (n - 1), and no cosine. `fit_on: unexpressed` avoids this: genes that the cell
+    does not express show the effect of the arm and none of their own, and expressed genes are not in any mean.
 
     Args:
-        wells: one row a well, aligned before.
-        design: with gene arms.
-        min_genes: an arm needs more genes than this (20 in the reference).
+        wells: one row per well, aligned before.
+        design: a design with gene arms.
+        min_genes: an arm is corrected if it has more genes than this (20 in the reference).
         fit_on: all genes, or those whose `is_expressed` is false.
 
     Raises:
-        AlignmentError: arms are not known, expression is not, or no arm has genes enough.
+        AlignmentError: the arms or the expression of the genes are not known, or no arm has enough genes.
 
     Source: Lazar et al. (2024), Nat Genet 56:1482, methods; `arm_centering` of the package proxbias.
     """
@@ -47,8 +47,8 @@ def fit_chromosome_arm(wells: WellSource, design: BatchDesign, *, min_genes: int
     counts = np.bincount(arms.arm_of_gene[_is_fitted(arms, fit_on)], minlength=n_arms)
     if not (counts > min_genes).any():
         message = (
-            f"chromosome_arm: no arm has more than {min_genes} genes to fit on (most: {counts.max()}); lower min_genes "
-            "or leave the step out"
+            f"chromosome_arm: no arm has more than {min_genes} genes to fit on (the largest has {counts.max()}); lower "
+            "min_genes or leave the step out"
         )
         raise AlignmentError(message)
     sums = np.zeros((n_genes, wells.n_features))
@@ -67,8 +67,8 @@ def _is_fitted(arms: GeneArms, fit_on: FitArmsOn) -> Bool[np.ndarray, "gene"]:
         return np.ones(len(arms.gene_names), dtype=bool)
     if arms.is_expressed is None:
         message = (
-            "chromosome_arm: fit_on unexpressed needs to know which genes are expressed; add a column is_expressed "
-            "(true or false) to gene_arms, or fit on all"
+            "chromosome_arm: with fit_on unexpressed, gene_arms must say which genes are expressed; add a column "
+            "is_expressed (true or false), or set fit_on to all"
         )
         raise AlignmentError(message)
     return ~arms.is_expressed

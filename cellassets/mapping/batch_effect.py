@@ -1,7 +1,7 @@
-"""How much of the batch effect is left, and how much biology is kept: BATCH_EFFECT rows for one step of alignment.
+"""Measures how much batch effect is left after a step of alignment, and how much biology: BATCH_EFFECT rows.
 
-Both are nearest-neighbour rates by the cosine of embeddings centred on the controls. Similarities are computed in
-blocks; at most `n_queries` wells ask for their neighbour, so a map of any size is judged in seconds.
+Both are nearest-neighbour rates, by the cosine of embeddings that are centred on the controls. Similarities are
+computed in blocks, and at most `n_queries` wells look for their neighbour, so that a map of any size takes seconds.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from cellassets.tables.schemas import BATCH_EFFECT
 
 @dataclass(frozen=True)
 class JudgedWells:
-    """Which wells the batch effect is judged on.
+    """The wells that the batch effect is measured on.
 
-    `is_control` are negative controls that alignment was not fitted on; `is_treatment` wells with a perturbation;
-    `unit_index` says which wells are replicates.
+    `is_control` marks the negative controls that alignment was not fitted on; `is_treatment` marks the wells with a
+    perturbation; wells with the same `unit_index` are replicates.
     """
 
     batch_index: Int[np.ndarray, "well"]
@@ -34,16 +34,16 @@ def batch_effect_rows(
 ) -> pl.DataFrame:
     """Returns the BATCH_EFFECT rows of one step.
 
-    `batch_accuracy`: share of held-out negative controls whose nearest other one is of the same batch; chance is
-    sum n_b (n_b - 1) / (n (n - 1)), the leave-one-out form of the sum of squared batch shares.
-    `replicate_retrieval`: share of treatment wells whose nearest well in another batch has the same perturbation;
-    chance is the mean share of such wells there.
+    `batch_accuracy` is the share of held-out negative controls whose nearest other held-out control is from the same
+    batch. Chance is sum n_b (n_b - 1) / (n (n - 1)), the leave-one-out form of the sum of squared batch shares.
+    `replicate_retrieval` is the share of treated wells whose nearest well in another batch has the same perturbation.
+    Chance is the mean share of such wells in other batches.
 
     Args:
-        step: name of the step after which the embeddings are.
-        embeddings: one row a well.
-        judged: which wells count.
-        n_queries: most wells that ask for their neighbour; more are sampled.
+        step: name of the step that made these embeddings.
+        embeddings: one row per well.
+        judged: the wells that count.
+        n_queries: maximum number of wells that look for their neighbour; if there are more, they are sampled.
         seed: seed of the sample.
     """
     origin = embeddings[judged.is_control].mean(axis=0) if judged.is_control.any() else 0.0
@@ -80,7 +80,7 @@ def _replicate_retrieval(
     n_queries: int,
     seed: int,
 ) -> tuple[float, float, int] | None:
-    """Value, chance and n; None where no perturbation sits in two batches."""
+    """Value, chance and n; None if no perturbation is in two batches."""
     asking, n_same = replicates_elsewhere(label, batch)
     if not len(asking):
         return None
@@ -94,11 +94,11 @@ def _replicate_retrieval(
 def replicates_elsewhere(
     label: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]
 ) -> tuple[Int[np.ndarray, "asking"], Int[np.ndarray, "well"]]:
-    """Returns the wells that have replicates in other groups, and how many every well has there.
+    """Returns the wells that have replicates in other groups, and the number of such replicates for every well.
 
     Args:
-        label: wells of one label are replicates.
-        group: batch, or plate.
+        label: wells with the same label are replicates.
+        group: batch or plate of every well.
     """
     _, cell, counts = np.unique(np.stack([label, group]), axis=1, return_inverse=True, return_counts=True)
     n_same = np.bincount(label)[label] - counts[cell.reshape(-1)]
@@ -106,7 +106,7 @@ def replicates_elsewhere(
 
 
 def sampled(rows: Int[np.ndarray, "row"], n_most: int, seed: int) -> Int[np.ndarray, "sample"]:
-    """Returns at most `n_most` of the rows, in their order."""
+    """Returns at most `n_most` of the rows, drawn at random, in their original order."""
     if len(rows) <= n_most:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n_most, replace=False))

@@ -1,39 +1,17 @@
-"""Datasets: which wells models are judged on, and the fingerprint of those wells.
+"""Datasets: which wells models are judged on.
 
-Each cell type is a dataset by itself as soon as an experiment with it has landed; curated ones are YAML files in
-`configs/datasets/`. Wells come from the `raw_plates` manifests; nothing here reads an image or an embedding.
+Each cell type is a dataset as soon as an experiment with it has landed; curated datasets are YAML files in
+`configs/datasets/`. Which experiments and wells are in a dataset now is answered by `cellassets.stages.datasets`.
 """
 
-from functools import lru_cache
 from typing import Literal
 
-import polars as pl
 from pydantic import Field, model_validator
 from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
-from cellassets.errors import ConfigError, DatasetError
-from cellassets.fingerprint import check_partition_key, fingerprint
-from cellassets.storage.artifact import Artifact
-from cellassets.storage.lake import Lake
-from cellassets.tables.content import frame_fingerprint
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import WELLS
-
-# What makes a well the same well to a benchmark. Its image files and their checksums do not.
-FINGERPRINT_COLUMNS = (
-    "experiment_id",
-    "plate_id",
-    "well_id",
-    "cell_type",
-    "perturbation_id",
-    "perturbation_kind",
-    "gene_symbol",
-    "guide_id",
-    "compound_id",
-    "concentration_um",
-    "control_kind",
-)
+from cellassets.errors import ConfigError
+from cellassets.fingerprint import check_partition_key
 
 
 class QualityLimits(Parameters):
@@ -76,12 +54,6 @@ class Dataset(Parameters):
         return self
 
 
-def cell_type_datasets(lake: Lake) -> list[Dataset]:
-    """Returns one dataset a cell type that has landed, named like it, in order of the names."""
-    cell_types = {name for experiment_id in _landed(lake) for name in _cell_types(lake, experiment_id)}
-    return [Dataset(dataset_id=name, cell_types=(name,)) for name in sorted(cell_types)]
-
-
 def load_dataset(path: UPath) -> Dataset:
     """Returns the curated dataset in a YAML file; its id is the file's stem.
 
@@ -93,93 +65,3 @@ def load_dataset(path: UPath) -> Dataset:
         message = f"{path}: dataset_id: found {dataset.dataset_id!r}; it is called as its file: leave the key out"
         raise ConfigError(message)
     return dataset
-
-
-def dataset_experiments(lake: Lake, dataset: Dataset) -> list[str]:
-    """Returns the experiments that the dataset's wells come from, sorted.
-
-    Raises:
-        DatasetError: the dataset names an experiment that has not landed, or no landed experiment fits it.
-    """
-    landed = _landed(lake)
-    missing = sorted(set(dataset.experiment_ids or ()) - set(landed))
-    if missing:
-        message = f"dataset {dataset.dataset_id}: experiments {missing} have not landed; landed are {landed[:20]}"
-        raise DatasetError(message)
-    candidates = landed if dataset.experiment_ids is None else sorted(set(dataset.experiment_ids))
-    wanted = None if dataset.cell_types is None else set(dataset.cell_types)
-    found = [e for e in candidates if wanted is None or wanted & set(_cell_types(lake, e))]
-    if not found:
-        message = (
-            f"dataset {dataset.dataset_id}: no experiment of cell types {dataset.cell_types} among {candidates[:20]}; "
-            "land one, or correct cell_types"
-        )
-        raise DatasetError(message)
-    return found
-
-
-def dataset_wells(lake: Lake, dataset: Dataset) -> pl.DataFrame:
-    """Returns the dataset's wells as a WELLS table, sorted by experiment, plate and well.
-
-    Raises:
-        DatasetError: as `dataset_experiments`, or nothing is left of the wells.
-    """
-    wells = pl.concat([_experiment_wells(lake.raw_plates(e), dataset) for e in dataset_experiments(lake, dataset)])
-    if wells.is_empty():
-        message = f"dataset {dataset.dataset_id}: no well fits cell_types and perturbation_kinds; correct its YAML"
-        raise DatasetError(message)
-    return wells.sort("experiment_id", "plate_id", "well_id")
-
-
-def dataset_fingerprint(lake: Lake, dataset: Dataset) -> str:
-    """Returns the fingerprint of the wells in the dataset, whatever their order, and of its quality limits.
-
-    Raises:
-        DatasetError: as `dataset_experiments`, or a frozen dataset holds other wells than it was frozen with.
-    """
-    filters = Dataset(dataset_id="any", cell_types=dataset.cell_types, perturbation_kinds=dataset.perturbation_kinds)
-    parts = {}
-    for experiment_id in dataset_experiments(lake, dataset):
-        artifact = lake.raw_plates(experiment_id)
-        parts[experiment_id] = _wells_fingerprint(artifact, artifact.record().fingerprint, filters)
-    limits = dataset.quality.model_dump(mode="json", exclude_defaults=True)
-    found = fingerprint({"wells": parts, "quality": limits} if limits else {"wells": parts})
-    if dataset.frozen_fingerprint not in (None, found):
-        message = (
-            f"dataset {dataset.dataset_id} is frozen with wells {dataset.frozen_fingerprint} and now holds {found}: "
-            "restore the experiments it was frozen with, or give the new wells a new dataset_id"
-        )
-        raise DatasetError(message)
-    return found
-
-
-def frozen(lake: Lake, dataset: Dataset) -> Dataset:
-    """Returns the dataset as it is now, with its experiments listed and its wells' fingerprint to hold them to."""
-    experiments = tuple(dataset_experiments(lake, dataset))
-    return dataset.model_copy(
-        update={"experiment_ids": experiments, "frozen_fingerprint": dataset_fingerprint(lake, dataset)}
-    )
-
-
-@lru_cache(maxsize=8192)
-def _wells_fingerprint(artifact: Artifact, _record_fingerprint: str, filters: Dataset) -> str:
-    """Fingerprint of one experiment's wells; read once a process and manifest, since sensors ask at every tick."""
-    return frame_fingerprint(_experiment_wells(artifact, filters).select(FINGERPRINT_COLUMNS))
-
-
-def _experiment_wells(artifact: Artifact, dataset: Dataset) -> pl.DataFrame:
-    wells = read_table(artifact.path("wells.parquet"), WELLS)
-    if dataset.cell_types is not None:
-        wells = wells.filter(pl.col("cell_type").is_in(dataset.cell_types))
-    if dataset.perturbation_kinds is not None:
-        is_wanted = pl.col("perturbation_kind").is_in(dataset.perturbation_kinds)
-        wells = wells.filter(is_wanted | pl.col("control_kind").is_not_null())
-    return wells
-
-
-def _landed(lake: Lake) -> list[str]:
-    return [key for key in lake.keys("raw_plates") if lake.raw_plates(key).find_record() is not None]
-
-
-def _cell_types(lake: Lake, experiment_id: str) -> list[str]:
-    return list(lake.raw_plates(experiment_id).record().summary["cell_types"])

@@ -1,7 +1,7 @@
-"""Alignment exactly as the reference implementation EFAAR_benchmarking does it, to compare maps with published ones.
+"""Alignment exactly as in the reference implementation EFAAR_benchmarking, to compare maps with published ones.
 
-The steps of `cellassets.mapping.align` are the ones to use; these are here so that a published figure can be made
-again. Differences of the published definitions from ours are in docs/statistics.md, with numbers.
+For your own maps use the steps in `cellassets.mapping.align`; the steps here reproduce published figures.
+docs/statistics.md says, with numbers, how the published definitions differ from ours.
 
 Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, and the functions of `efaar_benchmarking.efaar` named below.
 """
@@ -21,19 +21,19 @@ Within = Literal["batch", "dataset"]
 
 
 def fit_centre(wells: WellSource, design: BatchDesign, *, fit_on: FitOn) -> GroupAffine:
-    """Returns the map that takes the mean of every batch's wells, or controls, to 0."""
+    """Returns the affine map that moves the mean of the wells (or controls) of every batch to 0."""
     mean = np.stack([group.mean for group in moments_by_group(wells, fitted_rows(design, fit_on, 1))])
     return centred_affine(design.batch_index, mean, np.ones((1, wells.n_features)))
 
 
 def fit_centre_scale(wells: WellSource, design: BatchDesign, *, fit_on: FitOn, within: Within) -> GroupAffine:
-    """Returns the map to mean 0 and standard deviation 1 (over n) of the wells that it is fitted on.
+    """Returns the affine map that gives the fitted wells mean 0 and standard deviation 1 (over n).
 
     Args:
-        wells: one row a well.
+        wells: one row per well.
         design: batches and controls.
         fit_on: all wells, or the controls.
-        within: every batch by itself, or the dataset as a whole.
+        within: "batch" scales each batch separately, "dataset" scales all wells together.
 
     Source: `centerscale_by_batch` (all wells) and `centerscale_on_controls` (with and without `batch_col`).
     """
@@ -49,13 +49,13 @@ def fit_centre_scale(wells: WellSource, design: BatchDesign, *, fit_on: FitOn, w
 
 
 def fit_pca(wells: WellSource, design: BatchDesign, *, n_components: int | None, is_scaled_first: bool) -> Chain:
-    """Returns the maps to the leading principal components of all wells.
+    """Returns the affine maps to the leading principal components of all wells.
 
     Args:
-        wells: one row a well.
+        wells: one row per well.
         design: batches.
-        n_components: most components; None: all.
-        is_scaled_first: every batch is centred and scaled over all its wells before, as `embed_by_pca` always does.
+        n_components: number of components; None: all.
+        is_scaled_first: whether every batch is first centred and scaled over all its wells, as `embed_by_pca` does.
 
     Source: `embed_by_pca`. Components have the sign that makes their largest loading positive.
     """
@@ -65,19 +65,19 @@ def fit_pca(wells: WellSource, design: BatchDesign, *, n_components: int | None,
 
 
 def fit_tvn(wells: WellSource, design: BatchDesign, *, ridge: float) -> Chain:
-    """Returns the maps of typical-variation normalisation as published in code.
+    """Returns the affine maps of typical-variation normalisation as in the published code.
 
-    All controls together are centred and scaled, turned to their principal axes, and scaled again; then every batch is
-    multiplied by (C_b + r I)^(-1/2), C_b the covariance (over n - 1) of its own controls about their own mean. No batch
-    is centred. Controls' covariance is the identity by then, so the re-colouring of complete CORAL, (C + r I)^(1/2),
-    would multiply everything by one number and change no cosine.
+    All controls together are centred and scaled, rotated to their principal axes, and scaled again. Then every batch is
+    multiplied by (C_b + r I)^(-1/2), where C_b is the covariance (over n - 1) of the controls of the batch about their
+    own mean. No batch is centred. The covariance of all controls is the identity at this point, so that the second
+    factor of complete CORAL, (C + r I)^(1/2), would multiply everything by one number and change no cosine.
 
-    Axes along which controls do not vary are left out. (The reference keeps them: with no more controls than features
-    it scales a component of rounding errors to unit variance.)
+    Axes along which the controls do not vary are dropped. (The reference keeps them: if there are not more controls
+    than features, it scales a component of rounding errors to unit variance.)
 
     Args:
-        wells: one row a well.
-        design: batches and the controls to fit on, at least 2 a batch.
+        wells: one row per well.
+        design: batches and the controls to fit on, at least 2 per batch.
         ridge: r, 0.5 in the reference.
 
     Source: `tvn_on_controls`; Ando, McLean and Berndl (2017), bioRxiv 161422; Sun, Feng and Saenko (2016), AAAI.
@@ -102,9 +102,9 @@ def _whitening(moments: Moments) -> GroupAffine:
 
 
 def standard_deviation(moments: Moments) -> Float[np.ndarray, "feature"]:
-    """Returns the standard deviation over n, and 1 for a feature that does not vary beyond rounding.
+    """Returns the standard deviation over n; 1 for a feature that varies by no more than rounding errors.
 
-    Source: `StandardScaler` of scikit-learn, whose bound on rounding this is.
+    Source: the bound on rounding errors is that of `StandardScaler` in scikit-learn.
     """
     variance, epsilon = moments.variance, float(np.finfo(np.float64).eps)
     bound = moments.n * epsilon * variance + (moments.n * moments.mean * epsilon) ** 2

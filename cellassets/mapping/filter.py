@@ -1,6 +1,7 @@
-"""From sites to wells: flagged sites left out, the rest averaged.
+"""From sites to wells: leaves out flagged sites and averages the others.
 
-Reads site embeddings and site quality of one experiment; hands on a row a well. Alignment comes after.
+The input is the site embeddings and the site quality of one experiment; the output has one row per well and goes to
+alignment.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ SITE_KEYS = [*WELL_KEYS, "site_index"]
 
 @dataclass(frozen=True)
 class FilteredWells:
-    """Wells that are left, as a WELL_EMBEDDINGS table, and what was left out."""
+    """The wells that remain, as a WELL_EMBEDDINGS table, and the numbers of what was left out."""
 
     wells: pl.DataFrame
     n_sites_flagged: int
@@ -29,15 +30,15 @@ class FilteredWells:
 
 
 def filter_sites(sites: pl.DataFrame, quality: pl.DataFrame, limits: QualityLimits = NO_LIMITS) -> pl.DataFrame:
-    """Returns the site embeddings whose site is not flagged and within the dataset's limits.
+    """Returns the site embeddings of the sites that are not flagged and are within the limits of the dataset.
 
     Args:
         sites: SITE_EMBEDDINGS of one experiment.
         quality: QUALITY of the same experiment.
-        limits: of the dataset.
+        limits: the quality limits of the dataset.
 
     Raises:
-        AlignmentError: a site has an embedding and no row in the quality table.
+        AlignmentError: a site has an embedding but no row in the quality table.
     """
     is_out = pl.any_horizontal("is_flagged", *_beyond(limits)).alias("is_flagged")
     joined = sites.join(quality.select(*SITE_KEYS, is_out), on=SITE_KEYS, how="left", maintain_order="left")
@@ -46,15 +47,15 @@ def filter_sites(sites: pl.DataFrame, quality: pl.DataFrame, limits: QualityLimi
         site = unknown.row(0, named=True)
         message = (
             f"experiment {site['experiment_id']}, plate {site['plate_id']}, well {site['well_id']}, site "
-            f"{site['site_index']}: embedded and not in plate_quality ({unknown.height} such sites); materialise "
-            "plate_quality of this experiment again"
+            f"{site['site_index']}: it has an embedding but no row in plate_quality ({unknown.height} such sites); "
+            "materialise plate_quality of this experiment again"
         )
         raise AlignmentError(message)
     return joined.filter(~pl.col("is_flagged")).drop("is_flagged")
 
 
 def _beyond(limits: QualityLimits) -> list[pl.Expr]:
-    """What puts a site beyond each limit that is set."""
+    """One condition per limit that is set; true for a site beyond the limit."""
     rules = []
     if limits.min_focus is not None:
         rules.append(pl.col("focus") < limits.min_focus)
@@ -66,10 +67,10 @@ def _beyond(limits: QualityLimits) -> list[pl.Expr]:
 
 
 def average_sites(sites: pl.DataFrame, wells: pl.DataFrame) -> pl.DataFrame:
-    """Returns the wells that have a site, as WELL_EMBEDDINGS rows without batch_id, each the mean of its sites.
+    """Returns the wells that have at least one site, as WELL_EMBEDDINGS rows; each vector is the mean of its sites.
 
     Raises:
-        AlignmentError: a well's vector is not finite.
+        AlignmentError: the vector of a well is not finite.
     """
     joined = sites.join(wells, on=WELL_KEYS, how="inner", maintain_order="left")
     groups = joined.select(WELL_KEYS).unique().sort(WELL_KEYS).with_row_index("group")
@@ -84,17 +85,17 @@ def average_sites(sites: pl.DataFrame, wells: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_finite(wells: pl.DataFrame, embeddings: np.ndarray) -> None:
-    """Does nothing where all vectors are finite.
+    """Returns nothing if all vectors are finite.
 
     Raises:
-        AlignmentError: naming the first well with a value that is not.
+        AlignmentError: some are not; the message names the first such well.
     """
     rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(rows):
         well = wells.row(int(rows[0]), named=True)
         message = (
             f"experiment {well['experiment_id']}, plate {well['plate_id']}, well {well['well_id']}: its embedding has "
-            f"values that are not finite ({len(rows)} such wells); mend the encoder or leave the well out"
+            f"values that are not finite ({len(rows)} such wells); correct the encoder or leave the well out"
         )
         raise AlignmentError(message)
 
@@ -107,8 +108,8 @@ def filter_wells(
     Args:
         sites: SITE_EMBEDDINGS of the experiment.
         quality: QUALITY of the experiment.
-        wells: the dataset's WELLS of the experiment, with batch_id.
-        limits: which sites count, and wells with how many of them.
+        wells: the wells of the experiment that are in the dataset, as WELLS rows with batch_id.
+        limits: the sites that count, and how many of them a well needs.
     """
     in_dataset = sites.join(wells.select(WELL_KEYS), on=WELL_KEYS, how="semi", maintain_order="left")
     kept = filter_sites(in_dataset, quality, limits)

@@ -1,7 +1,8 @@
-"""Means, variances and covariances of wells that pass by in blocks, and what is made from them.
+"""Means, variances and covariances of wells that are read in blocks, and what is computed from them.
 
-Blocks are merged in float64 by the exact formula for two groups, so a file of any length gives what a matrix in memory
-gives. Only Ledoit and Wolf's shrinkage asks for more than second moments; it takes the sum of fourth powers of lengths.
+Blocks are merged in float64 by the exact formula for two groups, so that a file of any length gives the same result as
+a matrix in memory. Only the shrinkage of Ledoit and Wolf needs more than second moments: the sum over rows of their
+length to the fourth power.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ class Moments:
         return (self.scatter if self.scatter.ndim == 1 else np.diag(self.scatter)) / self.n
 
     def less(self, part: "Moments") -> "Moments":
-        """Returns the moments, with products, of the rows that are not in `part`, which is some of them."""
+        """Returns the moments, with products, of the rows that are not in `part`; `part` is a subset of the rows."""
         n = self.n - part.n
         mean = (self.n * self.mean - part.n * part.mean) / n
         delta = part.mean - mean
@@ -45,7 +46,7 @@ def moments_of(values: Block, *, has_products: bool) -> Moments:
 
 
 def merge(parts: Iterable[Moments]) -> Moments:
-    """Returns the moments of all parts together.
+    """Returns the moments of the rows of all parts together.
 
     Source: Chan, Golub and LeVeque (1983), Am Stat 37:242, equation 2.1 for two samples.
     """
@@ -63,28 +64,28 @@ def merge(parts: Iterable[Moments]) -> Moments:
 
 
 def source_moments(source: WellSource, rows: Rows, *, has_products: bool) -> Moments:
-    """Returns the moments of these wells of a source."""
+    """Returns the moments of the wells `rows` of a source."""
     return merge(moments_of(source.rows(r), has_products=has_products) for r in blocks(rows, source.n_features))
 
 
 def moments_by_group(source: WellSource, rows_of_group: RowsOfGroups) -> list[Moments]:
-    """Returns count, mean and squares of every group, none of them empty."""
+    """Returns the count, mean and summed squares of every group; no group may be empty."""
     return [source_moments(source, rows, has_products=False) for rows in rows_of_group]
 
 
 def shrunk_covariance(scatter: Square, n_rows: int, fourth: float) -> Square:
-    """Returns the covariance of rows, shrunk towards a multiple of the identity by `shrinkage`."""
+    """Returns the covariance of rows, shrunk towards a multiple of the identity as `shrinkage` says."""
     weight, scale = shrinkage(scatter, n_rows, fourth)
     return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / n_rows
 
 
 def fourth_powers(residuals: Float[np.ndarray, "control feature"]) -> float:
-    """Returns the sum over rows of their length to the fourth power."""
+    """Returns the sum over rows of the row's length to the fourth power."""
     return float((np.einsum("ij,ij->i", residuals, residuals) ** 2).sum())
 
 
 def shrinkage(scatter: Square, n_rows: int, fourth: float) -> tuple[float, float]:
-    """Returns how far to shrink (0: not, 1: fully) and to which variance.
+    """Returns how much to shrink (0: not at all, 1: fully), and towards which variance.
 
     Args:
         scatter: summed products of centred rows.
@@ -104,20 +105,20 @@ def shrinkage(scatter: Square, n_rows: int, fourth: float) -> tuple[float, float
 
 
 def symmetric_power(matrix: Square, exponent: float) -> Square:
-    """Returns a symmetric positive definite matrix to a power, by its eigenvalues (30 times a general power)."""
+    """Returns a power of a symmetric positive definite matrix, by eigenvalues (30 times as fast as a general power)."""
     values, axes = np.linalg.eigh(matrix)
     return (axes * np.maximum(values, 1e-12) ** exponent) @ axes.T
 
 
 def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: float, exponent: float) -> Square:
-    """Returns (factor x rows' rows + ridge x I) to a power.
+    """Returns a power of (factor x rows' rows + ridge x I).
 
-    Fewer rows than features leave the matrix a multiple of the identity but in the rows' own space, where it is found
-    by the eigenvalues of rows rows', a smaller matrix.
+    With fewer rows than features, this matrix is a multiple of the identity outside the space that the rows span.
+    Inside this space the power follows from the eigenvalues of the smaller matrix rows rows'.
 
     Args:
         rows: centred rows.
-        factor: such as 1 / (n - 1).
+        factor: for example 1 / (n - 1).
         ridge: above 0.
         exponent: the power.
     """
@@ -126,7 +127,7 @@ def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: f
         return symmetric_power(factor * (rows.T @ rows) + ridge * np.eye(n_features), exponent)
     values, axes = np.linalg.eigh(factor * (rows @ rows.T))
     values = np.maximum(values, 0.0)
-    limit = exponent * ridge ** (exponent - 1)  # of the quotient at 0
+    limit = exponent * ridge ** (exponent - 1)  # limit of the quotient below as the eigenvalue goes to 0
     gain = np.full(n_rows, limit)
     np.divide((values + ridge) ** exponent - ridge**exponent, values, out=gain, where=values > 1e-9 * ridge)
     spanned = rows.T @ axes
@@ -134,9 +135,9 @@ def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: f
 
 
 def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.ndarray, "feature axis"]]:
-    """Returns eigenvalues, largest first, and eigenvectors as columns, each with its largest loading positive.
+    """Returns the eigenvalues, largest first, and the eigenvectors as columns, with their largest loading positive.
 
-    The sign makes results independent of the linear algebra library.
+    Fixing the sign makes the results independent of the linear algebra library.
     """
     values, axes = np.linalg.eigh(matrix)
     values, axes = values[::-1], axes[:, ::-1]
@@ -145,7 +146,7 @@ def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.nda
 
 
 def group_sums(values: Block, group_index: Int[np.ndarray, "row"], n_groups: int) -> Float[np.ndarray, "group feature"]:
-    """Returns the sum of the rows of each group, in their own precision; rows of group -1 do not count."""
+    """Returns the sum of the rows of each group, in the precision of the rows; rows of group -1 do not count."""
     from scipy.sparse import csr_array
 
     counted = np.flatnonzero(group_index >= 0)

@@ -1,13 +1,13 @@
-"""Nearest wells by cosine among those of other groups: other batches, other plates, or all but the well itself.
+"""Nearest wells by cosine in other groups: in other batches, on other plates, or all wells except the well itself.
 
-Similarities are computed in blocks of queries and never held as a whole. Wells come group after group while it works,
-so that a query's own group is one stretch of columns to leave out.
+Similarities are computed in blocks of queries, so that the whole matrix is never in memory. Wells are sorted by group,
+so that the group of a query is one range of columns, which is left out.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
-BLOCK_SIMILARITIES = 1 << 24  # held at once: 64 MiB of float32, 128 MiB of float64
+BLOCK_SIMILARITIES = 1 << 24  # in memory at one time: 64 MiB of float32, 128 MiB of float64
 MAX_QUERIES_AT_ONCE = 2048
 
 
@@ -18,13 +18,13 @@ def nearest_elsewhere(
     *,
     n_neighbours: int = 1,
 ) -> Int[np.ndarray, "query neighbour"]:
-    """Returns the nearest wells that are not of the query's own group, in no order.
+    """Returns for each query the nearest wells outside its own group, in no particular order.
 
     Args:
-        unit: rows of length 1; computed in their own precision.
-        queries: rows that ask.
-        group: number of each row's group; every query has `n_neighbours` rows outside its own.
-        n_neighbours: how many to return.
+        unit: rows of length 1; cosines are computed in their precision.
+        queries: indices of the rows whose neighbours are wanted.
+        group: group number of each row; every query needs at least `n_neighbours` rows outside its group.
+        n_neighbours: number of neighbours to return.
     """
     order = np.argsort(group, kind="stable")
     wells, sorted_group = unit[order], group[order]
@@ -42,7 +42,7 @@ def nearest_elsewhere(
 def _leave_out(
     cosines: Float[np.ndarray, "query well"], asking: Int[np.ndarray, "query"], group: Int[np.ndarray, "well"]
 ) -> None:
-    """Sets the cosines within the query's own group to minus infinity; both groups are sorted."""
+    """Sets the cosines within the group of each query to minus infinity; `asking` and `group` are sorted."""
     groups, first = np.unique(asking, return_index=True)
     last = np.append(first[1:], len(asking))
     starts, ends = np.searchsorted(group, groups, side="left"), np.searchsorted(group, groups, side="right")

@@ -1,4 +1,4 @@
-"""Where wells sit and which chromosome arm their gene is on: what some steps ask for beyond batch and controls."""
+"""The place of each well on its plate and the chromosome arm of its gene, which some alignment steps need."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from cellassets.screens.well import GEOMETRIES, well_place
 
 @dataclass(frozen=True)
 class WellPlaces:
-    """Plate, row and column (0-based) of every well; `is_outer` where it is on the plate's outermost ring."""
+    """Plate, row and column (0-based) of every well; `is_outer` marks the wells at the edge of the plate."""
 
     plate_names: tuple[str, ...]
     plate_index: Int[np.ndarray, "well"]
@@ -23,9 +23,9 @@ class WellPlaces:
 
 @dataclass(frozen=True)
 class GeneArms:
-    """Gene and arm of every well; -1 where it has no perturbed gene, or a gene that is not in the table.
+    """Gene of every well and arm of every gene; -1 for a well without a perturbed gene, or with an unknown one.
 
-    `is_expressed` is one value a gene, None where the table does not tell.
+    `is_expressed` has one value per gene; it is None if the table has no such column.
     """
 
     gene_names: tuple[str, ...]
@@ -36,12 +36,12 @@ class GeneArms:
 
     @property
     def arm_index(self) -> Int[np.ndarray, "well"]:
-        """Arm of every well, -1 where there is none."""
+        """Arm of every well; -1 if it has none."""
         return np.append(self.arm_of_gene, -1)[self.gene_index]
 
 
 def well_places(wells: pl.DataFrame) -> WellPlaces:
-    """Returns the place of every well; plates are taken to be the smallest standard ones that hold their wells.
+    """Returns the place of every well; each plate has the smallest standard format that holds its wells.
 
     Args:
         wells: rows with experiment_id, plate_id and a normalised well_id.
@@ -63,29 +63,35 @@ def _geometry(n_rows: int, n_columns: int) -> tuple[int, int]:
 
 
 def gene_arms_of_wells(wells: pl.DataFrame, table: pl.DataFrame) -> GeneArms:
-    """Returns the chromosome arm of every treated well's gene.
+    """Returns the chromosome arm of the gene of every treated well.
 
     Args:
         wells: rows with the perturbation columns.
-        table: gene_symbol (each once), chromosome_arm such as 7q, and where known is_expressed.
+        table: gene_symbol (each gene once), chromosome_arm (such as 7q), and optionally is_expressed.
 
     Raises:
-        AlignmentError: the table lacks a column, has a gene twice, or no gene of the wells.
+        AlignmentError: the table lacks a column, has a gene twice, or has none of the genes of the wells.
     """
     missing = {"gene_symbol", "chromosome_arm"} - set(table.columns)
     if missing:
-        message = f"gene_arms: no column {sorted(missing)} among {table.columns}; it needs gene_symbol, chromosome_arm"
+        message = (
+            f"gene_arms: found the columns {table.columns}, expected gene_symbol and chromosome_arm; add "
+            f"{sorted(missing)}"
+        )
         raise AlignmentError(message)
     table = table.drop_nulls(["gene_symbol", "chromosome_arm"]).unique(maintain_order=True)
     repeated = table.filter(pl.col("gene_symbol").is_duplicated())["gene_symbol"].unique().sort().to_list()
     if repeated:
-        message = f"gene_arms: genes {repeated[:10]} have several rows that differ; keep one each"
+        message = f"gene_arms: genes {repeated[:10]} have several different rows, expected one; keep one row per gene"
         raise AlignmentError(message)
     is_gene = wells["control_kind"].is_null() & (wells["perturbation_kind"] == "gene")
     symbols = wells.select(pl.when(pl.Series(is_gene)).then("gene_symbol")).to_series()
     table = table.join(symbols.unique().to_frame("gene_symbol"), on="gene_symbol", how="semi").sort("gene_symbol")
     if table.is_empty():
-        message = f"gene_arms: none of its genes is among the wells' ({symbols.drop_nulls().unique().to_list()[:5]}, …)"
+        message = (
+            "gene_arms: it has none of the genes of the wells, such as "
+            f"{symbols.drop_nulls().unique().sort().to_list()[:5]}; give a table with the gene symbols of the screen"
+        )
         raise AlignmentError(message)
     number = dict(zip(table["gene_symbol"], range(table.height), strict=True))
     gene_index = symbols.replace_strict(number, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
@@ -95,10 +101,10 @@ def gene_arms_of_wells(wells: pl.DataFrame, table: pl.DataFrame) -> GeneArms:
 
 
 def one_place_frac(wells: pl.DataFrame) -> float:
-    """Returns the share of perturbations whose replicates all sit at one position, whatever the plate.
+    """Returns the share of perturbations whose replicates all have the same well position, on all plates.
 
-    Where it is high, what a position does to cells cannot be told from what perturbations do: replicates are alike for
-    their place alone, and permutations within plates do not keep that.
+    If this share is high, the effect of a position cannot be distinguished from the effect of a perturbation:
+    replicates are alike because of their position alone, and permutations within plates do not reproduce this.
 
     Args:
         wells: WELL_EMBEDDINGS rows; controls and perturbations with one well do not count.

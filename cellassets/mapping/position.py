@@ -1,4 +1,4 @@
-"""Where a well sits on its plate, regressed out of its features: rows, columns and the plate's edge."""
+"""Regresses the position of a well on its plate out of its features: row, column and edge."""
 
 from dataclasses import dataclass
 
@@ -16,18 +16,18 @@ N_TERMS = 6
 
 @dataclass(frozen=True)
 class PositionModel(FittedMap):
-    """What a well's position adds to its features: terms (well, term) times coefficients (plate, term, feature)."""
+    """The effect of the position on the features: terms (well, term) times coefficients (plate, term, feature)."""
 
     plate_index: Int[np.ndarray, "well"]
     terms: Float[np.ndarray, "well term"]
     coefficients: Float[np.ndarray, "plate term feature"]
 
     def n_out(self, n_features: int) -> int:
-        """Returns the width of what comes out."""
+        """Returns the number of output features, which is the number of input features."""
         return n_features
 
     def transform(self, values: Block, rows: Rows) -> Block:
-        """Returns the vectors of these wells without what their position adds."""
+        """Returns the vectors of the wells `rows` without the effect of their position."""
         mapped = values.copy()
         plates = self.plate_index[rows]
         for plate in np.unique(plates):
@@ -37,23 +37,23 @@ class PositionModel(FittedMap):
 
 
 def fit_well_position(wells: WellSource, design: BatchDesign, *, min_wells: int) -> PositionModel:
-    """Returns the model of position on each plate: row, column, their squares and product, the outer ring.
+    """Returns the model of position on each plate, with terms for row, column, their squares and product, and the edge.
 
-    Least squares over all wells of the plate, not over its controls: controls often sit in a few columns, and say
-    nothing of the rest. Treatments differ between positions, and six coefficients a plate against hundreds of wells
-    take up 6 / n of their variance. Where a layout is not randomised (all replicates of a gene at one position), the
-    model takes the biology that follows position for position. The plate's mean is left as it is.
+    The model is fitted by least squares to all wells of the plate and not only to its controls, because controls are
+    often in a few columns. Treatments differ between positions too: six coefficients for the n wells of a plate remove
+    6 / n of their variance. If the layout is not randomised (all replicates of a gene at one position), the model
+    removes the biology that correlates with the position. The mean of a plate does not change.
 
     Args:
-        wells: one row a well.
-        design: with the wells' places.
-        min_wells: fewest wells of a plate that the model may be fitted to.
+        wells: one row per well.
+        design: a design with the places of the wells.
+        min_wells: smallest number of wells on a plate that the model may be fitted to.
 
     Raises:
-        AlignmentError: a plate has fewer wells, or places are not known.
+        AlignmentError: a plate has fewer wells, or the places are not known.
 
     Source: the linear form of the row and column effects of Malo et al. (2006), Nat Biotechnol 24:167, by least
-    squares in place of medians, with the edge effect as a term of its own.
+    squares instead of medians, with the edge effect as an additional term.
     """
     places = design.known_places()
     groups = group_rows_of(places.plate_index, len(places.plate_names))
@@ -65,7 +65,7 @@ def fit_well_position(wells: WellSource, design: BatchDesign, *, min_wells: int)
     if few:
         message = (
             f"well_position: too few wells on a plate: {', '.join(few[:10])}; each needs min_wells = {min_wells}. "
-            "Leave these plates out of the dataset, or the step out of mapping.yaml"
+            "Leave these plates out of the dataset, or remove the step from mapping.yaml"
         )
         raise AlignmentError(message)
     terms = position_terms(places)
@@ -78,9 +78,9 @@ def fit_well_position(wells: WellSource, design: BatchDesign, *, min_wells: int)
 
 
 def position_terms(places: WellPlaces) -> Float[np.ndarray, "well term"]:
-    """Returns row, column, row squared, column squared, row times column and outer ring of every well.
+    """Returns row, column, row squared, column squared, row times column and edge of every well.
 
-    Rows and columns are scaled to tens, so that no term outweighs another by orders of magnitude.
+    Rows and columns are divided by 10, so that all terms have a similar order of magnitude.
     """
     row, column = places.row / 10.0, places.column / 10.0
     return np.stack([row, column, row**2, column**2, row * column, places.is_outer.astype(np.float64)], axis=1)

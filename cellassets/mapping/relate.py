@@ -1,7 +1,7 @@
-"""Relations read off a map: cosine similarities and nearest neighbours of perturbations.
+"""Relations between perturbations in a map: cosine similarities and nearest neighbours.
 
-Takes vectors or a PERTURBATION_MAP table; makes no judgement about significance
-(`cellassets.statistics` and `cellassets.benchmarks` do).
+The input is vectors or a PERTURBATION_MAP table. Nothing here tests significance; `cellassets.statistics` and
+`cellassets.benchmarks` do that.
 """
 
 import numpy as np
@@ -15,43 +15,46 @@ COMBINATION_SEPARATOR = "+"
 
 
 def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
-    """Returns the rows scaled to length 1; a row of zeros stays one."""
+    """Returns the rows scaled to length 1; a row of zeros does not change."""
     values = values.astype(np.float64)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
 
 
 def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row row"]:
-    """Returns the cosine of every pair of rows, in [-1, 1]: rows x rows, so for perturbations, not for wells."""
+    """Returns the cosine of every pair of rows, in [-1, 1]; a dense matrix, so for perturbations and not for wells."""
     unit = unit_rows(values)
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
 def combination_parts(name: str) -> tuple[str, ...]:
-    """Returns the perturbations that a combination such as "A+B" is made of; the name itself where it is none."""
+    """Returns the parts of a combination such as "A+B"; the name itself if it is not a combination."""
     parts = tuple(name.split(COMBINATION_SEPARATOR))
     return parts if all(parts) else (name,)
 
 
 def is_combination(name: str) -> bool:
-    """Returns whether a name is that of several perturbations at once, joined by "+"."""
+    """Returns whether a name is that of a combination: several perturbations, joined by "+"."""
     return len(combination_parts(name)) > 1
 
 
 def nearest_perturbations(map_table: pl.DataFrame, perturbation_id: str, n_neighbours: int = 10) -> pl.DataFrame:
-    """Returns the perturbations most similar to one, nearest first: perturbation_id and cosine.
+    """Returns the perturbations that are most similar to one, most similar first: perturbation_id and cosine.
 
     Args:
         map_table: a PERTURBATION_MAP table.
-        perturbation_id: a row of it.
-        n_neighbours: most rows to return.
+        perturbation_id: a perturbation of the map.
+        n_neighbours: maximum number of rows to return.
 
     Raises:
         DatasetError: the map has no such perturbation.
     """
     names = map_table["perturbation_id"].to_list()
     if perturbation_id not in names:
-        message = f"no perturbation {perturbation_id!r} in this map of {len(names)}; it has {names[:10]} and more"
+        message = (
+            f"no perturbation {perturbation_id!r} in this map; choose one of its {len(names)} perturbations, such as "
+            f"{names[:10]}"
+        )
         raise DatasetError(message)
     unit = unit_rows(vectors(map_table))
     cosines = unit @ unit[names.index(perturbation_id)]

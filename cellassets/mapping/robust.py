@@ -1,4 +1,4 @@
-"""Robust z-scores: medians and median absolute deviations of plates or batches instead of means and deviations."""
+"""Robust z-scores of plates or batches, from the median and the median absolute deviation (MAD)."""
 
 from typing import Literal
 
@@ -11,27 +11,27 @@ from cellassets.mapping.controls import BatchDesign
 from cellassets.mapping.medians import row_medians
 from cellassets.mapping.source import Block, FitOn, WellSource, group_rows_of
 
-MAD_TO_DEVIATION = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
-MIN_WELLS = 3  # the absolute deviations of two wells from their median are equal: no spread is left to see
+MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution over its MAD
+MIN_WELLS = 3  # two wells always have equal absolute deviations from their median
 Scope = Literal["plate", "batch"]
 
 
 def fit_robust_z(wells: WellSource, design: BatchDesign, *, scope: Scope, fit_on: FitOn, epsilon: float) -> GroupAffine:
-    """Returns the map (x - median) / (1.4826 MAD + epsilon) of every plate or batch.
+    """Returns the affine map (x - median) / (1.4826 MAD + epsilon) of every plate or batch.
 
-    A feature of which at least half of a group's fitted wells are equal has a MAD of 0; it becomes 0 in that group
-    (pycytominer divides by epsilon alone, which makes values of 1e18 with its default). One group is in memory at a
-    time.
+    If more than half of the fitted wells of a group have the same value of a feature, the MAD is 0 and the feature
+    becomes 0 in that group. (pycytominer divides by epsilon alone, which gives values of 1e18 with its default.) One
+    group is in memory at a time.
 
     Args:
-        wells: one row a well.
-        design: batches, controls, and for plates the wells' places.
-        scope: what is scaled by itself.
-        fit_on: all wells of it, or its controls, at least 3.
-        epsilon: added to the deviation, 1e-18 in pycytominer; larger damps features that hardly vary.
+        wells: one row per well.
+        design: batches, controls, and for the scope "plate" the places of the wells.
+        scope: whether each plate or each batch is scaled.
+        fit_on: all wells of the plate or batch, or its controls; at least 3.
+        epsilon: added to the deviation, 1e-18 in pycytominer; a larger value damps features that hardly vary.
 
     Raises:
-        AlignmentError: a plate or batch has fewer than 3 wells to fit on, or plates are not known.
+        AlignmentError: a plate or batch has fewer than 3 wells to fit on, or the plates are not known.
 
     Source: `RobustMAD` (`mad_robustize`) of pycytominer, as in the JUMP profiles (Chandrasekaran et al. 2024, Nat
     Methods 21:1114).
@@ -41,8 +41,8 @@ def fit_robust_z(wells: WellSource, design: BatchDesign, *, scope: Scope, fit_on
     few = [f"{name} has {len(r)}" for name, r in zip(names, groups, strict=True) if len(r) < MIN_WELLS]
     if few:
         message = (
-            f"robust_z: too few wells ({fit_on}) a {scope}: {', '.join(few[:10])}; each needs {MIN_WELLS}. Fit on all "
-            "wells, scale batches instead of plates, or hold out fewer controls"
+            f"robust_z: too few wells ({fit_on}) in a {scope}: {', '.join(few[:10])}; each needs {MIN_WELLS}. Fit on "
+            "all wells, scale batches instead of plates, or hold out fewer controls"
         )
         raise AlignmentError(message)
     fitted = [median_and_deviation(wells.rows(rows)) for rows in groups]
@@ -52,10 +52,10 @@ def fit_robust_z(wells: WellSource, design: BatchDesign, *, scope: Scope, fit_on
 
 
 def scope_groups(design: BatchDesign, scope: Scope) -> tuple[tuple[str, ...], Int[np.ndarray, "well"]]:
-    """Returns the names of the plates or batches and each well's number among them.
+    """Returns the names of the plates or batches, and for each well the index of its plate or batch.
 
     Raises:
-        AlignmentError: plates are asked for and not known.
+        AlignmentError: the scope is "plate" and the plates are not known.
     """
     if scope == "batch":
         return design.batch_names, design.batch_index
@@ -64,7 +64,7 @@ def scope_groups(design: BatchDesign, scope: Scope) -> tuple[tuple[str, ...], In
 
 
 def median_and_deviation(values: Block) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
-    """Returns each feature's median, and its median absolute deviation times 1.4826."""
+    """Returns for each feature the median, and the median absolute deviation times 1.4826."""
     columns = values.T.copy(order="C")
     median = row_medians(columns)
     columns -= median[:, None]

@@ -1,7 +1,7 @@
-"""Where wells' vectors are read from while an alignment is fitted: by rows, never all at once unless asked to.
+"""Sources of well vectors for fitting an alignment. A source is read by rows, so that files need not fit into memory.
 
-An array in memory here; files in `cellassets.mapping.streaming`. `Aligned` puts fitted maps over a source, so that the
-next step of a chain reads its wells as the steps before leave them.
+Arrays in memory are here; files are in `cellassets.mapping.streaming`. `cellassets.mapping.affine.Aligned` wraps a
+source in fitted maps, so that the next step of a chain reads the result of the steps before it.
 """
 
 from abc import ABC, abstractmethod
@@ -14,22 +14,22 @@ from jaxtyping import Bool, Float, Int
 from cellassets.errors import AlignmentError
 from cellassets.mapping.controls import BatchDesign
 
-BLOCK_BYTES = 1 << 23  # of float64 held at once while all wells pass by: 1,024 wells of 1,024 features
+BLOCK_BYTES = 1 << 23  # of float64 in memory at one time: 1,024 wells with 1,024 features
 FitOn = Literal["all", "controls"]
 Rows = Int[np.ndarray, "row"]
-RowsOfGroups = list[Int[np.ndarray, "_"]]  # of any lengths
+RowsOfGroups = list[Int[np.ndarray, "_"]]  # groups may differ in length
 Block = Float[np.ndarray, "row feature"]
 
 
 class WellSource(ABC):
-    """Wells' vectors, in the order of a `BatchDesign`."""
+    """The vectors of wells, in the order of a `BatchDesign`."""
 
     n_wells: int
     n_features: int
 
     @abstractmethod
     def rows(self, index: Rows) -> Block:
-        """Returns the vectors of these wells in float64; not to be written to, they may be the source's own."""
+        """Returns the vectors of these wells in float64; do not modify them, they may be a view of the source."""
 
 
 class ArrayWells(WellSource):
@@ -45,14 +45,14 @@ class ArrayWells(WellSource):
 
 
 def as_slice(index: Rows) -> slice | Rows:
-    """Returns rows that follow one another as a slice, which reads and copies faster; others as they are."""
+    """Returns consecutive rows as a slice, which reads and copies faster; other rows unchanged."""
     if len(index) and int(index[-1]) - int(index[0]) == len(index) - 1 and (np.diff(index) == 1).all():
         return slice(int(index[0]), int(index[-1]) + 1)
     return index
 
 
 def blocks(rows: Rows, n_features: int) -> Iterator[Rows]:
-    """Yields the rows, as many at a time as `BLOCK_BYTES` holds."""
+    """Yields the rows in blocks of at most `BLOCK_BYTES`."""
     n_block = max(1, BLOCK_BYTES // (8 * n_features))
     for start in range(0, len(rows), n_block):
         yield rows[start : start + n_block]
@@ -61,17 +61,17 @@ def blocks(rows: Rows, n_features: int) -> Iterator[Rows]:
 def group_rows_of(
     group_index: Int[np.ndarray, "well"], n_groups: int, is_counted: Bool[np.ndarray, "well"] | None = None
 ) -> RowsOfGroups:
-    """Returns the rows of every group, ascending; with `is_counted`, only those that count."""
+    """Returns the rows of every group in ascending order; with `is_counted`, only the rows where it is true."""
     rows = np.arange(len(group_index)) if is_counted is None else np.flatnonzero(is_counted)
     order = rows[np.argsort(group_index[rows], kind="stable")]
     return np.split(order, np.searchsorted(group_index[order], np.arange(1, n_groups)))
 
 
 def fitted_rows(design: BatchDesign, fit_on: FitOn, n_needed: int = 1) -> RowsOfGroups:
-    """Returns the rows of every batch that a step is fitted on.
+    """Returns for every batch the rows that a step is fitted on.
 
     Raises:
-        AlignmentError: a batch has fewer than `n_needed` of them.
+        AlignmentError: a batch has fewer than `n_needed` such rows.
     """
     if fit_on == "controls":
         design.check_controls(n_needed)
@@ -80,6 +80,6 @@ def fitted_rows(design: BatchDesign, fit_on: FitOn, n_needed: int = 1) -> RowsOf
     )
     few = [f"{name} has {len(r)}" for name, r in zip(design.batch_names, rows, strict=True) if len(r) < n_needed]
     if few:
-        message = f"too few wells to align: {', '.join(few)}; each batch needs {n_needed}: leave the batch out"
+        message = f"too few wells to align: {', '.join(few)}; each batch needs {n_needed}. Leave the batch out"
         raise AlignmentError(message)
     return rows

@@ -1,4 +1,4 @@
-"""Sphering: features decorrelated and scaled on the controls, as profiles of JUMP Cell Painting are."""
+"""Sphering: features are decorrelated and scaled on the controls, as in the profiles of JUMP Cell Painting."""
 
 from typing import Literal
 
@@ -22,21 +22,22 @@ def fit_sphering(
     epsilon: float,
     within: Literal["batch", "dataset"],
 ) -> GroupAffine:
-    """Returns the map that whitens the controls: their covariance becomes the identity, but for epsilon.
+    """Returns the affine map that whitens the controls: their covariance becomes the identity (up to epsilon).
 
     Args:
-        wells: one row a well.
+        wells: one row per well.
         design: batches and the controls to fit on.
-        method: "pca" turns to principal axes and scales them, "zca" turns back after that, so that features stay as
-            near to what they were as can be; "_cor" standardises the features on the controls before.
-        epsilon: added to the singular values of the centred controls (so it is small against sqrt(n) deviations).
-        within: one map for the dataset or one a batch.
+        method: "pca" rotates to the principal axes and scales them; "zca" then rotates back, so that the features
+            change as little as possible; "_cor" standardises the features on the controls before.
+        epsilon: added to the singular values of the centred controls (which are sqrt(n - 1) standard deviations).
+        within: one map for the whole dataset, or one map per batch.
 
-    With no more controls than features, axes that the controls do not span take the smallest singular value that they
-    do; "pca" leaves them out, since nothing tells one from another (pycytominer keeps arbitrary ones).
+    If there are not more controls than features, the controls do not span all axes. The remaining axes get the smallest
+    singular value of the axes that they do span. "pca" leaves them out, because they cannot be distinguished from each
+    other (pycytominer keeps arbitrary ones).
 
     Raises:
-        AlignmentError: a feature is constant among the controls, or features depend on one another linearly.
+        AlignmentError: a feature is constant among the controls, or features are linearly dependent.
 
     Source: `Spherize` of pycytominer 1.7; Kessy, Lewin and Strimmer (2018), Am Stat 72:309, table 1.
     """
@@ -53,10 +54,10 @@ def fit_sphering(
 
 
 def sphering_matrix(moments: Moments, method: SpheringMethod, epsilon: float) -> np.ndarray:
-    """Returns the matrix W with which centred controls times W are white.
+    """Returns the matrix W for which the centred controls times W are white.
 
     Raises:
-        AlignmentError: as `fit_sphering`.
+        AlignmentError: see `fit_sphering`.
     """
     n, n_features = moments.n, len(moments.mean)
     deviation = np.ones(n_features)
@@ -77,7 +78,7 @@ def _deviations(moments: Moments) -> np.ndarray:
     if len(constant):
         message = (
             f"sphering: features {constant[:10].tolist()} do not vary among the controls and cannot be standardised; "
-            "use method zca or pca after a pca step, or leave them out of the encoder's features"
+            "use the method zca or pca after a pca step, or remove these features from the encoder"
         )
         raise AlignmentError(message)
     return np.sqrt(moments.variance)
@@ -88,6 +89,6 @@ def _check_rank(values: np.ndarray, rank: int) -> None:
         n_found = int((values > 1e-13 * values[0]).sum())
         message = (
             f"sphering: controls span {n_found} axes, {rank} expected: some features are constant or depend linearly "
-            f"on others; put a pca step with at most {n_found} components before it"
+            f"on others; put a pca step with at most {n_found} components before sphering"
         )
         raise AlignmentError(message)

@@ -1,10 +1,10 @@
-"""Alignment of wells that do not fit into memory: from files, by blocks, to a file.
+"""Alignment of wells that do not fit into memory: reads files in blocks and writes a file.
 
-The same fits as in memory read these sources. All wells pass by once for every step that looks at all of them (`pca`
-twice: means, then covariance), controls or plates are read where a step looks at those, and one pass more writes the
-result. In memory at a time: a few blocks (8 MiB of float64 each), the controls of one batch (or all wells of one batch
-or plate for `robust_z` and `well_position`), and the fitted maps: 8 bytes x batches x features x components for TVN,
-twice that while they are multiplied out.
+The fits are the same as in memory. A step that is fitted on all wells reads all of them once (`pca` twice: for the
+means and for the covariance); a step that is fitted on controls or plates reads those; one more pass writes the result.
+In memory at one time are a few blocks (8 MiB of float64 each), the controls of one batch (for `robust_z` and
+`well_position`: all wells of one batch or plate), and the fitted maps. For TVN these take 8 bytes x batches x features
+x components, and twice as much while they are multiplied out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,9 +22,9 @@ from cellassets.mapping.steps import Step
 
 
 class NpyWells(WellSource):
-    """Vectors in a .npy file of (well, feature).
+    """Vectors in a .npy file of shape (well, feature).
 
-    The file is mapped anew for every read, so that pages read before do not count as this process' memory.
+    The file is memory-mapped again for every read, so that earlier pages do not count as memory of this process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,10 +37,10 @@ class NpyWells(WellSource):
 
 
 class ParquetWells(WellSource):
-    """The column `embedding` of Parquet files, whose rows follow one another in the order of the files.
+    """The column `embedding` of Parquet files; the rows are those of all files, in the order of the files.
 
-    A row group is the least that is read: write them with some thousand wells, sorted by batch and plate. The group
-    read last is kept.
+    The smallest unit of reading is a row group. Write row groups of some thousand wells, sorted by batch and plate. The
+    last row group that was read stays in memory.
     """
 
     def __init__(self, paths: Sequence[Path], column: str = "embedding") -> None:
@@ -52,7 +52,7 @@ class ParquetWells(WellSource):
         self.kept: tuple[int, Float[np.ndarray, "row feature"] | None] = (-1, None)
         self.n_wells = int(self.starts[-1])
         if not self.n_wells:
-            message = f"{[str(path) for path in paths][:5]}: no wells in these files; align what was embedded"
+            message = f"{[str(path) for path in paths][:5]}: no wells in these files; give files with embeddings"
             raise AlignmentError(message)
         self.n_features = self._group(0).shape[1]
 
@@ -76,7 +76,7 @@ class ParquetWells(WellSource):
 
 
 def fit_steps(wells: WellSource, design: BatchDesign, steps: Sequence[Step]) -> Chain:
-    """Returns the maps of all steps, each fitted to the wells as those before leave them."""
+    """Returns the fitted maps of all steps; each step is fitted to the result of the steps before it."""
     chain: Chain = ()
     for step in steps:
         source = Aligned(wells, chain)
@@ -85,7 +85,7 @@ def fit_steps(wells: WellSource, design: BatchDesign, steps: Sequence[Step]) -> 
 
 
 def aligned_blocks(wells: WellSource, chain: Chain) -> Iterator[tuple[Rows, Float32[np.ndarray, "row component"]]]:
-    """Yields consecutive rows and their aligned vectors, until all wells have passed by."""
+    """Yields blocks of consecutive rows and their aligned vectors, for all wells."""
     source = Aligned(wells, chain)
     for rows in blocks(np.arange(wells.n_wells), wells.n_features):
         yield rows, source.rows(rows).astype(np.float32)
@@ -94,20 +94,21 @@ def aligned_blocks(wells: WellSource, chain: Chain) -> Iterator[tuple[Rows, Floa
 def align_to_npy(wells: WellSource, design: BatchDesign, steps: Sequence[Step], path: Path) -> Chain:
     """Returns the fitted maps, after writing the aligned wells to a float32 .npy file.
 
-    The file appears at `path` when it is whole.
+    The file appears at `path` when it is complete.
 
     Args:
-        wells: any number of them.
-        design: batches, controls and what else the steps ask for, in the same order.
+        wells: any number of wells.
+        design: batches, controls and whatever else the steps need, in the same order as the wells.
         steps: as in configs/mapping.yaml.
         path: a local file.
 
     Raises:
-        AlignmentError: the design is of other wells, or a step refuses them.
+        AlignmentError: the design has another number of wells, or a step refuses them.
     """
     if len(design.batch_index) != wells.n_wells:
         message = (
-            f"{wells.n_wells} wells in the source and {len(design.batch_index)} in the design; make both of one table"
+            f"{wells.n_wells} wells in the source and {len(design.batch_index)} in the design; make both from the same "
+            "table"
         )
         raise AlignmentError(message)
     chain = fit_steps(wells, design, steps)

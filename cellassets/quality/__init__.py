@@ -1,1 +1,1 @@
-"""Quality of sites: measures, flags and pictures."""
+"""Quality of sites: measures, flags and pictures of whole plates."""

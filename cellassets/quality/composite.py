@@ -1,4 +1,4 @@
-"""Several fluorescent channels as one colour picture, with the same display limits wherever pictures are compared."""
+"""Colour composites: several fluorescent channels in one picture, with shared display limits for comparisons."""
 
 import numpy as np
 from jaxtyping import Float, UInt, UInt8
@@ -13,7 +13,7 @@ GAMMA = 0.8
 
 
 def channel_limits(images: UInt[np.ndarray, "site channel y x"]) -> Float[np.ndarray, "channel 2"]:
-    """Returns the grey levels shown as black and as full colour: 5th and 99.8th percentile of each channel."""
+    """Returns the grey levels that are shown as black and as full colour: 5th and 99.8th percentile of each channel."""
     pixels = np.moveaxis(images, 1, 0).reshape(images.shape[1], -1)
     limits = np.percentile(pixels, (LOW_PERCENTILE, HIGH_PERCENTILE), axis=1).T
     limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + 1)
@@ -26,9 +26,9 @@ def composite(
     """Returns one site as a picture in additive colours.
 
     Args:
-        images: the site's channels; beyond six, colours repeat.
-        limits: display limits of each channel; the site's own percentiles by default. Give the same ones to pictures
-            that are compared.
+        images: channels of the site; colours repeat after six channels.
+        limits: display limits of each channel in grey levels; the site's own percentiles by default. Use the same
+            limits for pictures that are compared.
     """
     limits = channel_limits(images[None]) if limits is None else limits
     low, high = (limits[:, side, None, None].astype(np.float32) for side in (0, 1))

@@ -1,10 +1,12 @@
-"""The stage `plate_quality`: every stored site measured, flagged against its plate, and shown.
+"""Quality of an experiment: every stored site measured, compared with its plate, and shown in pictures.
 
-Reads `plate_store`; publishes `quality.parquet`, a heat map sheet and a contact sheet a plate.
+`inspect_store` is pure science: a store in, a table, pictures and numbers out. `inspect_experiment` is the stage
+`plate_quality`: it reads `plate_store` and publishes `quality.parquet` and, per plate, heat maps and a contact sheet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from os import cpu_count
 
 import numpy as np
@@ -17,9 +19,7 @@ from cellassets.progress import Progress, no_progress
 from cellassets.quality.composite import channel_limits, composite
 from cellassets.quality.measures import QualityParameters, flag_sites, measure_site, quality_row
 from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
-from cellassets.storage.artifact import Plan, Record, write_bytes
-from cellassets.storage.lake import Lake
-from cellassets.tables.parquet import write_table
+from cellassets.quality.summary import PlateQualitySummary
 from cellassets.tables.schemas import QUALITY
 
 CODE_VERSION = "1"
@@ -28,63 +28,47 @@ N_SITES_FOR_LIMITS = 48
 THUMBNAIL_PX = 96
 SHOWN = {
     "focus": "focus: slope of the power spectrum",
-    "saturation_frac": "saturated pixels, share",
-    "background": "background, grey levels",
-    "illumination": "uneven illumination, CV",
-    "n_nuclei": "nuclei a site",
-    "is_flagged": "flagged sites, share",
+    "saturation_frac": "fraction of saturated pixels",
+    "background": "background in grey levels",
+    "illumination": "uneven illumination (CV)",
+    "n_nuclei": "nuclei per site",
+    "is_flagged": "fraction of flagged sites",
 }
 
 
-def plan_quality(lake: Lake, experiment_id: str, *, parameters: QualityParameters) -> Plan:
-    """Returns what the quality table would be made from now.
+@dataclass(frozen=True)
+class Inspected:
+    """Quality of an experiment: a QUALITY table, encoded pictures by file name, and the summary."""
+
+    quality: pl.DataFrame
+    pictures: Mapping[str, bytes]
+    summary: PlateQualitySummary
+
+
+def inspect_store(
+    store: ExperimentStore, parameters: QualityParameters, *, progress: Progress = no_progress
+) -> Inspected:
+    """Returns the quality of every site of a store, with pictures of every plate.
+
+    Args:
+        store: the repacked images of one experiment.
+        parameters: how sites are measured and when they are flagged.
+        progress: receives the number of sites inspected.
 
     Raises:
-        ArtifactMissing: the experiment is not stored.
-    """
-    store = lake.plate_store(experiment_id).record()
-    inputs = {
-        "plate_store": store.fingerprint,
-        "parameters": parameters.model_dump(mode="json"),
-        "code_version": CODE_VERSION,
-    }
-    return Plan("plate_quality", inputs)
-
-
-def inspect_experiment(
-    lake: Lake,
-    experiment_id: str,
-    *,
-    parameters: QualityParameters | None = None,
-    progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's quality, after measuring it where that is not done.
-
-    Raises:
-        ArtifactMissing: the experiment is not stored.
-        CorruptArtifact: a shard of its store is damaged.
+        CorruptArtifact: a shard of the store is damaged.
         ConfigError: the images have no such nucleus channel.
     """
-    parameters = parameters or QualityParameters()
-    artifact = lake.plate_quality(experiment_id)
-    plan = plan_quality(lake, experiment_id, parameters=parameters)
-    if artifact.is_done(plan):
-        return artifact.record()
-    store = ExperimentStore.open(lake, experiment_id, plan.inputs["plate_store"])
     if parameters.nucleus_channel >= store.n_channels:
         message = (
-            f"experiment {experiment_id} has {store.n_channels} channels, nucleus_channel is "
+            f"experiment {store.experiment_id} has {store.n_channels} channels, nucleus_channel is "
             f"{parameters.nucleus_channel}; channels are counted from 0"
         )
         raise ConfigError(message)
-    quality = flag_sites(_measures(store, parameters, progress), parameters)
-    folder = artifact.folder(plan.fingerprint)
-    write_table(quality, folder / "quality.parquet", QUALITY)
-    names = ["quality.parquet"]
-    for name, content in _pictures(store, quality):
-        write_bytes(folder / name, content)
-        names.append(name)
-    return artifact.publish(plan, names, _summary(quality))
+    quality = QUALITY.conform(
+        flag_sites(_measures(store, parameters, progress), parameters), source=store.experiment_id
+    )
+    return Inspected(quality, dict(_pictures(store, quality)), _summary(quality))
 
 
 def _measures(store: ExperimentStore, parameters: QualityParameters, progress: Progress) -> pl.DataFrame:
@@ -99,6 +83,7 @@ def _measures(store: ExperimentStore, parameters: QualityParameters, progress: P
 
 
 def _pictures(store: ExperimentStore, quality: pl.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """Yields file name and content of a heat map sheet and a contact sheet per plate."""
     wells = quality.group_by("plate_id", "well_id", maintain_order=True).agg(
         pl.col(name).cast(pl.Float64).mean() for name in SHOWN
     )
@@ -111,7 +96,7 @@ def _pictures(store: ExperimentStore, quality: pl.DataFrame) -> Iterator[tuple[s
 
 
 def _thumbnails(store: ExperimentStore, plate_id: str) -> list[UInt8[np.ndarray, "y x 3"]]:
-    """A small composite of the first site of each well, all with the same display limits."""
+    """Returns a small composite of the first site of each well, all with the same display limits."""
     places = store.sites.with_row_index("index").filter(pl.col("plate_id") == plate_id)
     indices = places.group_by("well_id", maintain_order=True).first()["index"].to_numpy()
     step = max(1, len(indices) // N_SITES_FOR_LIMITS)
@@ -124,11 +109,11 @@ def _thumbnails(store: ExperimentStore, plate_id: str) -> list[UInt8[np.ndarray,
     ]
 
 
-def _summary(quality: pl.DataFrame) -> dict[str, object]:
+def _summary(quality: pl.DataFrame) -> PlateQualitySummary:
     reasons = quality["flag_reason"].drop_nulls().str.split(";").explode().value_counts().sort("flag_reason")
-    return {
-        "n_sites": quality.height,
-        "n_flagged": int(quality["is_flagged"].sum()),
-        "flag_reasons": dict(reasons.iter_rows()),
-        "nuclei_per_site": float(quality["n_nuclei"].mean()),  # type: ignore[arg-type]
-    }
+    return PlateQualitySummary(
+        n_sites=quality.height,
+        n_flagged=int(quality["is_flagged"].sum()),
+        flag_reasons=dict(reasons.iter_rows()),
+        nuclei_per_site=float(quality["n_nuclei"].mean()),  # type: ignore[arg-type]
+    )

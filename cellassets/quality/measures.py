@@ -1,7 +1,7 @@
-"""What a site is worth: measures of one site's images, and flags against its own plate's distribution.
+"""Quality measures of one site's images, and flags for sites that differ from the rest of their plate.
 
 Pure functions of pixels and tables; `cellassets.quality.inspect` runs them over an experiment. Biology is not flagged:
-a site with few cells stays, one with none does not.
+a site with few cells is not flagged, a site without cells is.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,16 @@ NORMAL_MAD = 1.4826
 class QualityParameters(Parameters):
     """How sites are measured and when they are flagged.
 
-    `nucleus_channel` is 0-based. A measure is out of line beyond `max_robust_z` robust standard deviations from its
-    plate's median; `min_scale` is the smallest standard deviation a measure is taken to have (of the background: of its
-    logarithm), so that a very even plate does not flag its own noise, nor crowded sites on a sparse one.
+    `nucleus_channel` is 0-based. A measure causes a flag beyond `max_robust_z` robust standard deviations from the
+    median of its plate. `min_scale` is the smallest standard deviation that is assumed for a measure (for the
+    background: for its logarithm). It prevents flags for noise on a very even plate, and for crowded sites on a plate
+    with few cells.
     """
 
     nucleus_channel: int = Field(default=0, ge=0)
-    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="null: a twelfth of the image's side")
+    nucleus_diameter_px: float | None = Field(
+        default=None, gt=2, description="expected diameter in pixels; null: a twelfth of the image's shorter side"
+    )
     min_nuclei: int = Field(default=1, ge=0)
     max_robust_z: float = Field(default=6.0, gt=0)
     max_saturation_frac: float = Field(default=0.05, gt=0, le=1)
@@ -42,7 +45,7 @@ class QualityParameters(Parameters):
 
 @dataclass(frozen=True)
 class SiteQuality:
-    """Measures of one site; columns of the QUALITY table."""
+    """Measures of one site; the fields are columns of the QUALITY table."""
 
     focus: float
     saturation_frac: float
@@ -67,10 +70,10 @@ def measure_site(images: UInt[np.ndarray, "channel y x"], parameters: QualityPar
 
 
 def power_slope(image: UInt[np.ndarray, "y x"]) -> float:
-    """Returns the slope of log power over log frequency; the lower, the blurrier.
+    """Returns the slope of log power over log frequency; lower values mean a blurrier image.
 
-    The mean is taken out and a Hann window laid over the image, power is averaged over rings of equal width in log
-    frequency between 0.02 and 0.4 cycles a pixel. An image without contrast gives -10.
+    The mean is subtracted and a Hann window is applied. Power is averaged over rings of equal width in log frequency
+    between 0.02 and 0.4 cycles per pixel. An image without contrast gives -10.
 
     Source: Field and Brady (1997), Vision Research 37:3367; for microscopy Bray et al. (2012), J Biomol Screen 17:266.
     """
@@ -90,7 +93,7 @@ def power_slope(image: UInt[np.ndarray, "y x"]) -> float:
 
 
 def illumination_cv(image: UInt[np.ndarray, "y x"]) -> float:
-    """Returns the coefficient of variation of the background: the 20th percentile in 8 by 8 tiles."""
+    """Returns the coefficient of variation of the background, which is the 20th percentile in each of 8 x 8 tiles."""
     height, width = (side - side % N_TILES for side in image.shape)
     tiles = image[:height, :width].reshape(N_TILES, height // N_TILES, N_TILES, width // N_TILES)
     field = np.percentile(tiles.transpose(0, 2, 1, 3).reshape(N_TILES, N_TILES, -1), 20, axis=2)
@@ -98,11 +101,15 @@ def illumination_cv(image: UInt[np.ndarray, "y x"]) -> float:
 
 
 def flag_sites(measures: pl.DataFrame, parameters: QualityParameters) -> pl.DataFrame:
-    """Returns the table with `is_flagged` and `flag_reason` from its measures, plate by plate.
+    """Returns the table with the columns `is_flagged` and `flag_reason`; sites are compared within their plate.
 
-    Blur, light and background are judged by robust z within the plate: distance from the median over 1.4826 times the
-    median absolute deviation. Saturation and missing cells also have limits of their own, since a whole plate can be
-    lost to them.
+    Focus, saturation, background and illumination are judged by their robust z: the distance from the plate's median
+    divided by 1.4826 times the median absolute deviation. Saturation and cell number also have absolute limits, since
+    they can affect a whole plate.
+
+    Args:
+        measures: one row per site with `plate_id` and the measures of `SiteQuality`.
+        parameters: limits.
     """
     judged = {name: pl.col(name) for name in parameters.min_scale} | {"background": pl.col("background").log1p()}
     z = {name: _robust_z(value, parameters.min_scale[name]) for name, value in judged.items()}
@@ -125,7 +132,7 @@ def flag_sites(measures: pl.DataFrame, parameters: QualityParameters) -> pl.Data
 
 
 def quality_row(site: SiteQuality) -> dict[str, float | int]:
-    """Returns the measures by the names of their columns."""
+    """Returns the measures of a site by column name."""
     return asdict(site)
 
 
@@ -136,7 +143,7 @@ def _robust_z(value: pl.Expr, min_scale: float) -> pl.Expr:
 
 
 def _rings(height: int, width: int) -> tuple[Integer[np.ndarray, "y half_x"], Float[np.ndarray, "ring"]]:
-    """Ring number of every frequency (the last one: unused), and the log frequency of the rings' centres."""
+    """Returns the ring of every frequency, and the log frequency of each ring's centre; the last ring is not used."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     edges = np.geomspace(*SPECTRUM_RANGE, N_SPECTRUM_BINS + 1)
     ring = np.searchsorted(edges, frequency, side="right") - 1

@@ -1,6 +1,6 @@
 """Pictures of a whole plate: heat maps of measures in the plate's geometry, and a contact sheet of composites.
 
-Takes arrays and tables, returns encoded files. They are shown in the Dagster UI, so they stay small.
+Arrays in, encoded files out. The pictures are shown in Dagster's UI, so the files are small.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cellassets.screens.well import infer_geometry, well_place
 
 PAPER, INK, FAINT, MARK = (255, 255, 255), (32, 36, 42), (226, 229, 233), (213, 94, 0)
-# viridis (Smith and van der Walt, 2015; CC0) at nine even steps
+# Source: viridis (Smith and van der Walt, 2015; CC0) at nine even steps
 VIRIDIS = np.array(
     [
         (68, 1, 84),
@@ -34,7 +34,7 @@ SHEET_WIDTH_PX, JPEG_QUALITY = 1152, 78
 
 @dataclass(frozen=True)
 class PlateGrid:
-    """Where the wells of a plate are: its size, and row and column of each well, 0-based."""
+    """Geometry of a plate: its numbers of rows and columns, and row and column of each well, 0-based."""
 
     n_rows: int
     n_columns: int
@@ -43,18 +43,18 @@ class PlateGrid:
 
 
 def plate_grid(well_ids: Sequence[str]) -> PlateGrid:
-    """Returns the smallest standard plate that holds the wells, and their places in it."""
+    """Returns the smallest standard plate that contains the wells, with the place of each well."""
     n_rows, n_columns = infer_geometry(well_ids)
     places = np.array([well_place(well_id) for well_id in well_ids]).reshape(-1, 2)
     return PlateGrid(n_rows, n_columns, places[:, 0], places[:, 1])
 
 
 def heat_maps(grid: PlateGrid, measures: Mapping[str, Float[np.ndarray, "well"]]) -> bytes:
-    """Returns a PNG with a heat map of the plate a measure, each on its own scale.
+    """Returns a PNG with one heat map of the plate per measure, each with its own colour scale.
 
     Args:
-        grid: where the wells are.
-        measures: a value a well by the title to show; wells without one are left empty (NaN).
+        grid: geometry of the plate.
+        measures: one value per well, by the title to show; wells with NaN are left empty.
     """
     cell = max(4, (PANEL_WIDTH_PX - LABEL_PX) // grid.n_columns)
     width, height = LABEL_PX + cell * grid.n_columns, TITLE_PX + LABEL_PX + cell * grid.n_rows + SCALE_PX
@@ -74,12 +74,12 @@ def heat_maps(grid: PlateGrid, measures: Mapping[str, Float[np.ndarray, "well"]]
 def contact_sheet(
     grid: PlateGrid, thumbnails: Sequence[UInt8[np.ndarray, "y x 3"]], *, marked: Sequence[bool]
 ) -> bytes:
-    """Returns a JPEG of one picture a well in the plate's geometry.
+    """Returns a JPEG with one picture per well in the plate's geometry.
 
     Args:
-        grid: where the wells are.
-        thumbnails: a picture a well; they are scaled to fit.
-        marked: wells to frame.
+        grid: geometry of the plate.
+        thumbnails: one picture per well; they are scaled to fit.
+        marked: true for the wells that get a coloured frame.
     """
     cell = max(16, (SHEET_WIDTH_PX - LABEL_PX) // grid.n_columns)
     page = Image.new("RGB", (LABEL_PX + cell * grid.n_columns, LABEL_PX + cell * grid.n_rows), PAPER)
@@ -118,7 +118,7 @@ def _draw_panel(
 
 
 def _draw_labels(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, grid: PlateGrid) -> None:
-    """Row letters and column numbers; every second one where they would touch."""
+    """Draws row letters and column numbers; only every second one where they would touch."""
     left, top = corner
     font = _font(float(min(11, max(7, cell - 4))))
     step = 1 if cell >= 14 else 2
@@ -140,7 +140,7 @@ def _draw_scale(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, 
 
 
 def _letters(row: int) -> str:
-    """A, B, ..., Z, AA, AB, ..."""
+    """Returns the letters of a 0-based row: A, B, ..., Z, AA, AB, ..."""
     return ("" if row < 26 else chr(ord("A") + row // 26 - 1)) + chr(ord("A") + row % 26)
 
 

@@ -1,76 +1,93 @@
-"""How much of what should exist does: the answer to 'is it done yet?' for people and for the demo."""
+"""How much of what should exist does, and what waits for what: one answer for sensors, UI, command line and demo."""
 
-from dataclasses import dataclass
-
-from upath import UPath
+from dataclasses import dataclass, field
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.mapping.dataset import dataset_experiments
-from cellassets.reconcile.checkpoints import recipe_state
-from cellassets.reconcile.experiments import is_taken_in
-from cellassets.reconcile.models import active_datasets, active_models, dataset_state, missing_embeddings
-from cellassets.reconcile.policy import load_policy
-from cellassets.reconcile.scores import stale_leaderboard, stale_reports, stale_scores
-from cellassets.registry import Registry
-from cellassets.screens.landing import find_experiments
-from cellassets.storage.lake import Lake
+from cellassets.reconcile.live import LiveSnapshot
+from cellassets.reconcile.wanted import active_models, held_embeddings, idle_datasets, recipes
+from cellassets.reconcile.work import (
+    PLATES,
+    Agenda,
+    Waiting,
+    chain_agenda,
+    embedding_agenda,
+    map_agenda,
+)
+from cellassets.stages.snapshot import Snapshot
 
-PLATES = "plates checked and stored"
-MAPS = f"maps, each with {len(BENCHMARKS)} benchmarks"
+PLATES_TITLE = "plates checked and stored"
+MODELS_TITLE = "models trained"
+EMBEDDINGS_TITLE = "embedding tables"
+MAPS_TITLE = f"maps, each with {len(BENCHMARKS)} benchmarks"
+LEADERBOARD_TITLE = "leaderboard"
+REPORTS_TITLE = "model reports"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One kind of asset: how many partitions should be there, and how many are, made from what is there now."""
+    """One kind of asset: how many partitions should exist, how many are as they should be, and what waits for what."""
 
     what: str
     n_done: int
     n_total: int
+    waiting: list[Waiting] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
-        """True where nothing is missing."""
+        """True where nothing is missing or out of date."""
         return self.n_done == self.n_total
 
 
-def standing(lake: Lake, landing: UPath, registry: Registry, configs: UPath) -> list[Standing]:
-    """Returns the standing of every kind of asset, in the order of the flow.
+def standing(snapshot: LiveSnapshot) -> list[Standing]:
+    """Returns how every kind of asset stands, in the order of the flow.
 
-    What depends on something that is missing counts as missing too.
+    Args:
+        snapshot: refreshed, the landing zone too.
     """
-    policy = load_policy(configs)
-    landed = find_experiments(landing)
-    n_taken_in = sum(is_taken_in(lake, experiment, policy.ingest) for experiment in landed)
-    recipes = recipe_state(lake, configs / "recipes")
-    n_untrained = len(recipes.work) + len(recipes.waiting)
-    n_recipes = len(recipes.names) + sum(item.what not in recipes.names for item in recipes.waiting)
-    models = active_models(registry.list_models(), policy.models)
-    n_models = max(len(models), n_recipes)
-    defined = dataset_state(lake, configs).datasets
-    datasets = active_datasets(lake, defined, policy.datasets)
-
-    experiments = {name for dataset in datasets for name in dataset_experiments(lake, dataset)}
-    unembedded = missing_embeddings(lake, models=models, datasets=datasets)
-    n_embeddings = len(experiments) * n_models
-    n_embedded = len(experiments) * len(models) - len(unembedded)
-
-    n_pairs = len(datasets) * n_models
-    held_up = {(work.keys["experiment"], work.keys["model"]) for work in unembedded}
-    ready = [
-        (dataset, model)
-        for dataset in datasets
-        for model in models
-        if not any((name, model.key) in held_up for name in dataset_experiments(lake, dataset))
-    ]
-    stale = stale_scores(lake, models=models, datasets=datasets, configs=configs)
-    n_scored = len(ready) - len(stale.unscored)
-    is_ranked = n_pairs > 0 and n_scored == n_pairs and not stale_leaderboard(lake, defined, configs)
-    n_unreported = len(stale_reports(lake, registry, models)) if is_ranked else len(models)
+    reports = report_agenda(snapshot)
+    board = leaderboard_agenda(snapshot)
+    embeddings = embedding_agenda(snapshot)
     return [
-        Standing(PLATES, n_taken_in, len(landed)),
-        Standing("models trained", n_recipes - n_untrained, n_recipes),
-        Standing("embedding tables", n_embedded, n_embeddings),
-        Standing(MAPS, n_scored, n_pairs),
-        Standing("leaderboard", int(is_ranked), 1),
-        Standing("model reports", len(models) - n_unreported, n_models),
+        _standing(PLATES_TITLE, plate_agenda(snapshot)),
+        _standing(MODELS_TITLE, recipe_agenda(snapshot)),
+        Standing(EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, [*embeddings.waiting, *held(snapshot)]),
+        _standing(MAPS_TITLE, map_agenda(snapshot)),
+        _standing(LEADERBOARD_TITLE, board),
+        _standing(REPORTS_TITLE, reports),
     ]
+
+
+def plate_agenda(snapshot: LiveSnapshot) -> Agenda:
+    """Returns the experiments to take in; those that are not complete, and what is ignored, wait."""
+    landing = snapshot.landing
+    agenda = chain_agenda(snapshot, PLATES, [(name,) for name in landing.complete])
+    left = [*landing.waiting.items(), *((name, f"ignored: {reason}") for name, reason in landing.ignored.items())]
+    waiting = [*agenda.waiting, *(Waiting(f"landing zone, {name}", reason) for name, reason in left)]
+    return Agenda(agenda.work, waiting, agenda.n_current, agenda.n_total + len(landing.waiting))
+
+
+def recipe_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the recipes to carry out."""
+    return chain_agenda(snapshot, ("checkpoint",), [(name,) for name in recipes(snapshot)])
+
+
+def leaderboard_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the leaderboard if it is out of date."""
+    return chain_agenda(snapshot, ("leaderboard",), [()])
+
+
+def report_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the reports to ask for: of active models."""
+    return chain_agenda(snapshot, ("model_report",), [(entry.key,) for entry in active_models(snapshot)])
+
+
+def held(snapshot: Snapshot) -> list[Waiting]:
+    """Returns the datasets that wait, with the number of embedding tables that wait with them, and why."""
+    n_held = len(held_embeddings(snapshot))
+    reasons = idle_datasets(snapshot)
+    tables = f" ({n_held} embedding tables wait with it)" if n_held and len(reasons) == 1 else ""
+    return [Waiting(f"dataset {name}{tables}", reason) for name, reason in reasons.items()]
+
+
+def _standing(what: str, agenda: Agenda) -> Standing:
+    return Standing(what, agenda.n_current, agenda.n_total, agenda.waiting)

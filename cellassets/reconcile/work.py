@@ -1,23 +1,36 @@
-"""One piece of work that is missing, and the key under which it is asked for once."""
+"""What to ask for: due partitions put together to runs, and what waits for what.
 
+Nothing is remembered here. Asked again for the same state, or by two daemons at once, the answer is the same, and so
+are the run keys under which each piece of work is asked for once.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from cellassets.fingerprint import fingerprint
-from cellassets.storage.artifact import Artifact, Plan
+from cellassets.reconcile.wanted import held_embeddings, wanted_embeddings, wanted_maps
+from cellassets.stages.benchmark import benchmark_stages
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.state import State, state_of
+from cellassets.storage.artifact import describe_address
+
+PLATES = ("raw_plates", "plate_store", "plate_quality")
+MAX_EMBEDDINGS_PER_RUN = 20
 
 
 @dataclass(frozen=True)
 class Work:
-    """Partitions to materialise.
+    """Partitions to materialise in one run.
 
     Attributes:
-        keys: what the partition key is made of, by axis (`experiment`, `recipe`, `model`, `dataset`).
         assets: names of the assets to materialise there.
-        run_key: equal for equal inputs on top of the same publications, so asking again asks for nothing twice.
+        partitions: their keys by axis; several only for `site_embeddings`.
+        run_key: equal for equal plans on top of the same publications, so asking again asks for nothing twice.
     """
 
-    keys: dict[str, str]
     assets: tuple[str, ...]
+    partitions: tuple[dict[str, str], ...]
     run_key: str
 
 
@@ -29,22 +42,99 @@ class Waiting:
     reason: str
 
 
-def run_key(*steps: tuple[Artifact, str]) -> str:
-    """Returns the run key of publishing some artefacts with some fingerprints.
+@dataclass(frozen=True)
+class Agenda:
+    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are as they should be."""
 
-    The generation of what is published there now is part of it: an input that changes and changes back is asked for
-    again, the same request repeated is not.
+    work: list[Work]
+    waiting: list[Waiting]
+    n_current: int
+    n_total: int
+
+
+@cache
+def map_chain() -> tuple[str, ...]:
+    """Returns the assets that are made in one run for a dataset and a model."""
+    return ("perturbation_map", *(stage.name for stage in benchmark_stages()))
+
+
+def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[tuple[str, ...]]) -> Agenda:
+    """Returns what to ask for of assets that follow one another and share their partitions, one run per partition.
+
+    A run contains what is due and what waits only for something in the same run.
+
+    Args:
+        snapshot: what is there.
+        chain: names of the assets, in the order of the flow.
+        partitions: keys of the partitions that should exist.
     """
-    parts = [(str(artifact.root), wanted, generation(artifact)) for artifact, wanted in steps]
+    agenda = Agenda([], [], 0, 0)
+    n_current = n_total = 0
+    for keys in partitions:
+        states = {name: state_of(snapshot, name, *keys) for name in chain}
+        n_total += 1
+        n_current += all(state.status == "current" for state in states.values())
+        asked = _asked(states, keys)
+        agenda.waiting.extend(_waiting(states, asked, keys))
+        if asked:
+            by_axis = snapshot.stages[chain[0]].by_axis(keys)
+            agenda.work.append(Work(tuple(asked), (by_axis,), _run_key((name, keys, states[name]) for name in asked)))
+    return Agenda(agenda.work, agenda.waiting, n_current, n_total)
+
+
+def map_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the maps and scores to ask for."""
+    return chain_agenda(snapshot, map_chain(), wanted_maps(snapshot))
+
+
+def embedding_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the embeddings to ask for, those of one model put together to runs of several experiments."""
+    wanted = wanted_embeddings(snapshot)
+    states = {keys: state_of(snapshot, "site_embeddings", *keys) for keys in wanted}
+    due: dict[str, list[str]] = {}
+    for (experiment_id, model_key), state in states.items():
+        if state.status == "due":
+            due.setdefault(model_key, []).append(experiment_id)
+    work = []
+    for model_key, experiments in due.items():
+        for start in range(0, len(experiments), MAX_EMBEDDINGS_PER_RUN):
+            part = experiments[start : start + MAX_EMBEDDINGS_PER_RUN]
+            key = _run_key(("site_embeddings", (name, model_key), states[name, model_key]) for name in part)
+            partitions = tuple({"experiment": name, "model": model_key} for name in part)
+            work.append(Work(("site_embeddings",), partitions, key))
+    waiting = [
+        Waiting(describe_address("site_embeddings", keys), state.reason)
+        for keys, state in states.items()
+        if state.status == "waiting"
+    ]
+    n_current = sum(state.status == "current" for state in states.values())
+    held = [
+        keys for keys in held_embeddings(snapshot) if state_of(snapshot, "site_embeddings", *keys).status != "current"
+    ]
+    return Agenda(work, waiting, n_current, len(wanted) + len(held))
+
+
+def _asked(states: dict[str, State], keys: tuple[str, ...]) -> list[str]:
+    """Assets of a chain that are due, or wait only for others of the chain that are asked for."""
+    asked: list[str] = []
+    for name, state in states.items():
+        waits_in_run = bool(state.blockers) and set(state.blockers) <= {(a, keys) for a in asked}
+        if state.status == "due" or (state.status == "waiting" and waits_in_run):
+            asked.append(name)
+    return asked
+
+
+def _waiting(states: dict[str, State], asked: Sequence[str], keys: tuple[str, ...]) -> list[Waiting]:
+    """Assets of a chain that wait for something outside of it; what waits for these is not listed again."""
+    own = {(name, keys) for name in states}
+    return [
+        Waiting(describe_address(name, keys), state.reason)
+        for name, state in states.items()
+        if state.status == "waiting" and name not in asked and not (state.blockers and set(state.blockers) <= own)
+    ]
+
+
+def _run_key(steps: Iterable[tuple[str, tuple[str, ...], State]]) -> str:
+    """The generation of what is published is part of it: an input that changes and changes back is asked for again."""
+    parts = [(name, *keys, state.plan_fingerprint, state.generation) for name, keys, state in steps]
     return fingerprint({"steps": sorted(parts)})
-
-
-def generation(artifact: Artifact) -> int:
-    """Returns how often something was published there."""
-    record = artifact.find_record()
-    return 0 if record is None else record.generation
-
-
-def is_missing(artifact: Artifact, plan: Plan) -> bool:
-    """True where what `plan` asks for is not what is published."""
-    return not artifact.is_done(plan)

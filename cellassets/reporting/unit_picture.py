@@ -1,28 +1,36 @@
-"""What a benchmark says of each perturbation, as a picture: sorted values over the band of their own nulls.
+"""The chart of one benchmark's units: every unit's value beside its own null distribution.
 
-Takes SCORES rows of one benchmark; drawn in a model's report and beside the materialisation in the Dagster UI.
+Takes SCORES rows of one benchmark. The chart stands in a model's report and in the Dagster UI.
 """
 
-import base64
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.reporting.charts import WIDTH, svg_document
+from cellassets.reporting.chart import Chart, data_uri, rounded, specification
+from cellassets.reporting.theme import BAND, CHANCE, OTHER, OWN
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
-STYLE = Path(__file__).parent / "templates" / "style.css"
+if TYPE_CHECKING:
+    import altair
+
+__all__ = ["data_uri", "unit_chart"]
+
 MAX_POINTS = 240
-HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 190, 52, 12, 10, 40
+PLOT_WIDTH_PX, HEIGHT_PX, LABEL_PX = 810, 210, 56
 
 
-def unit_chart(scores: pl.DataFrame) -> str | None:
-    """Returns the sorted unit values of one benchmark as SVG; None where there are fewer than two, or only yes and no.
+def unit_chart(scores: pl.DataFrame, *, alpha: float = SIGNIFICANCE_LEVEL) -> Chart | None:
+    """Returns the sorted values of a benchmark's units, each beside the 95% range of its null distribution.
+
+    None where there are fewer than two units, and where all values are 0 or 1. Of more than 240 units, 240 at even
+    steps of rank are shown.
 
     Args:
         scores: SCORES rows of one benchmark, dataset and model.
+        alpha: a unit with a q-value of at most this is marked as different from its null distribution.
     """
     if scores.is_empty():
         return None
@@ -30,43 +38,78 @@ def unit_chart(scores: pl.DataFrame) -> str | None:
     units = scores.filter((pl.col("level") == "perturbation") & (pl.col("metric") == chosen.unit_metric)).sort("value")
     if units.height < 2 or units["value"].is_in([0.0, 1.0]).all():
         return None
-    kept = units[np.unique(np.linspace(0, units.height - 1, min(units.height, MAX_POINTS)).round()).astype(np.int64)]
-    columns = kept.select("value", "null_low", "null_mean", "null_high").to_numpy().T
-    n_called = int((units["q_value"] <= 0.05).sum())
-    told = f"{units.height} {units['unit'][0]} groups, {n_called} of them beyond their null (q at most 0.05)"
-    return _draw(f"{chosen.title}, every unit", told, columns, chosen.unit_metric)
+    ranked = units.with_row_index("rank", offset=1)
+    places = np.unique(np.linspace(0, units.height - 1, min(units.height, MAX_POINTS)).round()).astype(np.int64)
+    kept = ranked[places]
+    n_called = int((units["q_value"] <= alpha).sum())
+    description = f"{n_called} of {units.height} units differ from their null distribution (q ≤ {alpha:g})"
+    shown = f" ({kept.height} of {units.height} shown)" if kept.height < units.height else ""
+    called, not_called = f"differs from its null (q ≤ {alpha:g})", f"does not (q > {alpha:g})"
+    rows = [_row(row, called if _is_called(row, alpha) else not_called) for row in kept.iter_rows(named=True)]
+    spec = _draw(
+        rows, chosen.unit_metric.replace("_", " "), f"units, sorted by value{shown}", outcomes=(called, not_called)
+    )
+    return Chart(f"{chosen.title}: every unit", description, spec)
 
 
-def data_uri(svg: str) -> str:
-    """Returns a picture that stands alone, with the report's style in it, as the source of an `img`."""
-    styled = svg.replace("<title>", f"<style>{STYLE.read_text()} svg {{ background: var(--card); }}</style><title>", 1)
-    return f"data:image/svg+xml;base64,{base64.b64encode(styled.encode()).decode()}"
+def _is_called(row: dict[str, Any], alpha: float) -> bool:
+    return row["q_value"] is not None and row["q_value"] <= alpha
 
 
-def _draw(title: str, told: str, columns: Float[np.ndarray, "column unit"], metric: str) -> str:
-    value, low, mean, high = columns
-    least, most = float(columns.min()), float(columns.max())
-    x = np.linspace(LEFT + 6, WIDTH - RIGHT - 6, len(value))
+def _row(row: dict[str, Any], outcome: str) -> dict[str, Any]:
+    numbers = {
+        "value": row["value"],
+        "low": row["null_low"],
+        "mean": row["null_mean"],
+        "high": row["null_high"],
+        "p": row["p_value"],
+        "q": row["q_value"],
+    }
+    labels = {"rank": row["rank"], "name": row["perturbation_id"], "n": f"{row['n_units']} {row['unit']}s"}
+    if row["interval_low"] is not None and row["interval_high"] is not None:
+        labels["interval"] = f"{row['interval_low']:.3f} to {row['interval_high']:.3f}"
+    return {**labels, **{name: rounded(value) for name, value in numbers.items()}, "outcome": outcome}
 
-    def y(values: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "unit"]:
-        share = (values - least) / (most - least) if most > least else np.full(len(values), 0.5)
-        return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
 
-    band = _points(np.concatenate([x, x[::-1]]), y(np.concatenate([low, high[::-1]])))
-    ticks = np.linspace(least, most, 3)
-    parts = [
-        *(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
-            f'<text class="tick" x="{LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{tick:.2f}</text>'
-            for tick, place in zip(ticks, y(ticks), strict=True)
+def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tuple[str, str]) -> dict[str, Any]:
+    import altair as alt
+
+    base = alt.Chart(alt.Data(values=rows)).transform_calculate(
+        null="format(datum.mean, '.3f') + ' (' + format(datum.low, '.3f') + ' to ' + format(datum.high, '.3f') + ')'"
+    )
+    names = [*outcomes, "null mean", "95% of the null"]
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, labelLimit=300, offset=10)
+    colour = alt.Scale(domain=names, range=[OWN, OTHER, CHANCE, BAND])
+    first, last = rows[0]["rank"], rows[-1]["rank"]
+    margin = max((last - first) * 0.01, 0.5)
+    x = alt.X(
+        "rank:Q",
+        scale=alt.Scale(domain=[first - margin, last + margin], nice=False, zero=False),
+        axis=alt.Axis(title=ranks, grid=False, tickMinStep=1, tickCount=8),
+    )
+    y_axis = alt.Axis(title=metric, tickCount=5, minExtent=LABEL_PX, maxExtent=LABEL_PX)
+    y = alt.Y("low:Q", scale=alt.Scale(zero=False, padding=8), axis=y_axis)
+    layers = alt.layer(
+        base.mark_area().encode(x=x, y=y, y2="high:Q", color=alt.datum(names[3])),
+        base.mark_line(strokeWidth=1.5).encode(x=x, y="mean:Q", color=alt.datum(names[2])),
+        base.mark_circle(size=52, opacity=1, stroke="#ffffff", strokeWidth=0.6).encode(
+            x=x, y="value:Q", color=alt.Color("outcome:N", scale=colour, legend=legend), tooltip=_tooltip(rows, metric)
         ),
-        f'<polygon class="band" points="{band}"/>',
-        f'<polyline class="chance" fill="none" points="{_points(x, y(mean))}"/>',
-        *(f'<circle class="dot own" cx="{a:.1f}" cy="{b:.1f}" r="2.6"/>' for a, b in zip(x, y(value), strict=True)),
-        f'<text class="axis" x="{LEFT}" y="{HEIGHT - 6}">{metric}, sorted; shaded: 95% of each null. {told}</text>',
+    )
+    return specification(layers.properties(width=PLOT_WIDTH_PX, height=HEIGHT_PX))
+
+
+def _tooltip(rows: list[dict[str, Any]], metric: str) -> "list[altair.Tooltip]":
+    import altair as alt
+
+    has_intervals = any("interval" in row for row in rows)
+    interval = [alt.Tooltip("interval:N", title="95% interval")] if has_intervals else []
+    return [
+        alt.Tooltip("name:N", title="unit"),
+        alt.Tooltip("value:Q", title=metric, format=".4f"),
+        *interval,
+        alt.Tooltip("null:N", title="null mean (95%)"),
+        alt.Tooltip("p:Q", title="p", format=".2g"),
+        alt.Tooltip("q:Q", title="q", format=".2g"),
+        alt.Tooltip("n:N", title="from"),
     ]
-    return svg_document(title, told, (WIDTH, HEIGHT), parts)
-
-
-def _points(x: Float[np.ndarray, "point"], y: Float[np.ndarray, "point"]) -> str:
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))

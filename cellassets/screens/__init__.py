@@ -1,1 +1,1 @@
-"""What a plate is: landing layouts, the manifest of an experiment, image files, quality measures of a site."""
+"""Screens as they land: the landing zone, folder layouts, image files, and the manifest of an experiment."""

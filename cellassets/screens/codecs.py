@@ -1,6 +1,6 @@
-"""Image files: decoding that refuses what is not whole.
+"""Decoding of image files; incomplete files are refused.
 
-imagecodecs is used because other decoders hand back zeros or nothing for files that are cut off.
+imagecodecs is used because other decoders return zeros or nothing for truncated files.
 """
 
 import imagecodecs
@@ -19,28 +19,28 @@ def decode_png(
     """Returns the pixels of a greyscale PNG, 8 or 16 bit.
 
     Args:
-        content: the file's bytes.
-        source: what to call it in an error.
-        out: where to write them; a new array by default.
+        content: bytes of the file.
+        source: name of the file in error messages.
+        out: array that receives the pixels; a new array by default.
 
     Raises:
-        ImageError: it is empty, cut off, no PNG, or not greyscale.
+        ImageError: the file is empty, truncated, damaged, not a PNG, or not greyscale.
     """
     if not content:
         message = f"{source}: empty file; expected a PNG"
         raise ImageError(message)
     if not content.startswith(PNG_SIGNATURE):
-        message = f"{source}: no PNG (starts with {content[:8]!r})"
+        message = f"{source}: not a PNG (starts with {content[:8]!r}); expected a greyscale PNG"
         raise ImageError(message)
     if PNG_END not in content[-64:]:
-        message = f"{source}: cut off after {len(content)} bytes: a PNG ends with IEND; copy it again"
+        message = f"{source}: truncated after {len(content)} bytes: a PNG ends with IEND; copy the file again"
         raise ImageError(message)
     try:
         pixels = imagecodecs.png_decode(content, out=out)
     except (imagecodecs.PngError, ValueError) as error:
-        message = f"{source}: damaged PNG of {len(content)} bytes ({error}); copy it again"
+        message = f"{source}: damaged PNG of {len(content)} bytes ({error}); copy the file again"
         raise ImageError(message) from error
     if pixels.ndim != 2:
-        message = f"{source}: {pixels.shape[-1]} samples a pixel; expected greyscale, one file a channel"
+        message = f"{source}: {pixels.shape[-1]} samples per pixel; expected greyscale, one file per channel"
         raise ImageError(message)
     return pixels

@@ -1,4 +1,4 @@
-"""Findings: what is wrong with an experiment, each with its place, and what it costs."""
+"""Findings: problems of a landed experiment, each with its place and its consequence."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ Consequence = Literal["refused", "site_dropped", "well_dropped", "file_ignored",
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, and where. `site_index` and `channel_index` are 1-based as on disk."""
+    """One problem and its place. `site_index` and `channel_index` are 1-based as on disk."""
 
     finding_kind: FindingKind
     experiment_id: str
@@ -38,12 +38,12 @@ class Finding:
 
     @property
     def site(self) -> tuple[str | None, str | None, int | None]:
-        """Plate, well and site that it is about."""
+        """Plate, well and site of the problem."""
         return self.plate_id, self.well_id, self.site_index
 
 
 def findings_table(findings: list[Finding]) -> pl.DataFrame:
-    """Returns findings as a FINDINGS table, in the order of their places."""
+    """Returns findings as a FINDINGS table, sorted by plate, well, site, channel and path."""
     if not findings:
         return FINDINGS.empty()
     rows = pl.DataFrame([asdict(f) for f in findings], infer_schema_length=None)

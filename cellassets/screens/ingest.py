@@ -1,67 +1,68 @@
-"""The stage `raw_plates`: an experiment's manifest, published or refused as a whole. Images stay where they landed."""
+"""Check of a landed experiment: its manifest, or a refusal by policy. Images stay where they landed.
 
-from typing import Any
+`check_experiment` and `summarise` are pure: a landing folder in, tables and numbers out. `ingest_plates` is the stage
+`raw_plates`: it publishes them.
+"""
 
 import polars as pl
 from upath import UPath
 
 from cellassets.errors import PlateRefused
 from cellassets.progress import Progress, no_progress
-from cellassets.screens.landing import signature_of
 from cellassets.screens.manifest import Manifest, build_manifest
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.artifact import Plan, Record
-from cellassets.storage.lake import Lake
+from cellassets.screens.summary import RawPlatesSummary
+from cellassets.screens.well_selection import selection_fingerprints
 from cellassets.tables.content import frame_fingerprint
-from cellassets.tables.parquet import write_table
-from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
 CODE_VERSION = "1"
 HARMFUL = ("site_dropped", "well_dropped", "refused")
 
 
-def ingest_settings(policy: IngestPolicy) -> dict[str, Any]:
-    """Returns what a manifest hangs on beside the folder: inputs that its record carries."""
-    return {"policy": policy.model_dump(mode="json"), "code_version": CODE_VERSION}
+def check_experiment(
+    landing: UPath, experiment_id: str, *, policy: IngestPolicy, progress: Progress = no_progress
+) -> Manifest:
+    """Returns the manifest of an experiment that policy accepts, after reading every image.
 
-
-def ingest_plates(
-    lake: Lake,
-    landing: UPath,
-    experiment_id: str,
-    *,
-    policy: IngestPolicy,
-    progress: Progress = no_progress,
-) -> Record:
-    """Returns the record of an experiment's manifest, after checking every image where the folder changed.
-
-    The fingerprint is of what was found, not of when: a folder that is copied again with the same content gives the
-    same fingerprint, and nothing downstream is stale.
+    Args:
+        landing: folder or URL that contains the experiment's folder.
+        experiment_id: name of the experiment's folder.
+        policy: requirements on images and wells.
+        progress: receives the number of images checked.
 
     Raises:
         LayoutError: the folder or its metadata is not in RxRx1's layout.
-        PlateRefused: policy refuses the experiment; the error's `findings` say what was found.
+        PlateRefused: policy refuses the experiment; the error's `findings` list the reasons.
     """
-    artifact = lake.raw_plates(experiment_id)
-    signature = signature_of(landing, experiment_id)
-    settings = ingest_settings(policy)
-    record = artifact.find_record()
-    is_same_folder = record is not None and record.summary["landing_signature"] == signature
-    if record is not None and is_same_folder and settings.items() <= record.inputs.items():
-        return record
     manifest = build_manifest(landing, experiment_id, policy=policy, progress=progress)
     _refuse_by_policy(manifest, experiment_id, policy)
-    tables = {
-        "images.parquet": (manifest.images, IMAGES),
-        "wells.parquet": (manifest.wells, WELLS),
-        "findings.parquet": (manifest.findings, FINDINGS),
-    }
-    contents = {name.removesuffix(".parquet"): frame_fingerprint(table) for name, (table, _) in tables.items()}
-    plan = Plan("raw_plates", {**contents, **settings})
-    for name, (table, schema) in tables.items():
-        write_table(table, artifact.folder(plan.fingerprint) / name, schema)
-    place = {"landing_signature": signature, "landing": str(landing / experiment_id)}
-    return artifact.publish(plan, list(tables), {**_summary(manifest, policy), **place})
+    return manifest
+
+
+def summarise(manifest: Manifest, policy: IngestPolicy, *, landing_signature: str, landing: str) -> RawPlatesSummary:
+    """Returns the summary of a manifest.
+
+    Args:
+        manifest: the accepted manifest.
+        policy: the policy it was accepted by; gives the channel names.
+        landing_signature: signature of the landing folder, read before its images.
+        landing: path or URL of the experiment's landing folder.
+    """
+    return RawPlatesSummary(
+        n_plates=manifest.wells["plate_id"].n_unique(),
+        n_wells=manifest.wells.height,
+        n_sites=manifest.n_sites,
+        n_images=manifest.images.height,
+        n_bytes=int(manifest.images["n_bytes"].sum()),
+        n_findings=manifest.findings.height,
+        n_dropped=manifest.n_dropped,
+        cell_types=tuple(sorted(manifest.wells["cell_type"].unique().to_list())),
+        channel_names=policy.channel_names,
+        wells_fingerprint=frame_fingerprint(manifest.wells),
+        wells_fingerprints=selection_fingerprints(manifest.wells),
+        landing_signature=landing_signature,
+        landing=landing,
+    )
 
 
 def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPolicy) -> None:
@@ -77,20 +78,5 @@ def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPoli
         reason = f"{dropped_frac:.0%} of its sites would be dropped, policy allows {policy.max_dropped_frac:.0%}"
     if reason is not None:
         first = "; ".join(harmful["message"].head(3).to_list())
-        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Mend the folder and land it again"
+        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and land it again"
         raise PlateRefused(message, manifest.findings)
-
-
-def _summary(manifest: Manifest, policy: IngestPolicy) -> dict[str, object]:
-    return {
-        "n_plates": manifest.wells["plate_id"].n_unique(),
-        "n_wells": manifest.wells.height,
-        "n_sites": manifest.n_sites,
-        "n_images": manifest.images.height,
-        "n_bytes": int(manifest.images["n_bytes"].sum()),
-        "n_findings": manifest.findings.height,
-        "n_dropped": manifest.n_dropped,
-        "cell_types": sorted(manifest.wells["cell_type"].unique().to_list()),
-        "channel_names": list(policy.channel_names),
-        "wells_fingerprint": frame_fingerprint(manifest.wells),
-    }

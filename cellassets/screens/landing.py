@@ -1,26 +1,36 @@
-"""The landing zone: which experiments lie there, whether they are marked complete, and whether they changed.
+"""The landing zone: its experiments, whether they are marked complete, whether they changed, and what is ignored.
 
-Called at every sensor tick, so it reads names, sizes and times, never an image. What is in the images is
-`cellassets.screens.manifest`'s business.
+A sensor calls this every few seconds, so it reads names, sizes and times, never an image. The content of images is the
+subject of `cellassets.screens.manifest`.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
+from cellassets.screens.landing_files import Entry, Stamp, list_entries, stamp, stamp_folder
 
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
+REASONS = {
+    "file": "it is a file; expected one folder per experiment",
+    "broken_link": "it is a symbolic link to something that does not exist; remove it or restore its target",
+    "loop": "it is a symbolic link to a folder that contains it; remove it",
+}
+BAD_NAME = (
+    "the name cannot be a partition key: rename the folder, with letters, digits, '_', '-' and single '.' only and a "
+    "letter or digit first"
+)
+NO_METADATA = f"it has no {METADATA} and no {MARKER}, and there is no {METADATA} beside it; add one of them"
 
 
 class LandedExperiment(Parameters):
-    """One folder in the landing zone.
+    """One experiment's folder in the landing zone.
 
-    `signature` changes when the folder does: it covers marker and metadata where the marker is there (who writes it
-    vouches for the rest), every file's name, size and time otherwise.
+    `signature` changes when the folder does. With a marker it covers the marker and the metadata: the marker is the
+    promise that the rest is complete. Without a marker it covers name, size and time of every file.
     """
 
     experiment_id: str
@@ -28,57 +38,80 @@ class LandedExperiment(Parameters):
     signature: str
 
 
-def find_experiments(landing: UPath) -> list[LandedExperiment]:
-    """Returns the experiments in a landing zone, sorted; empty where the folder is not there yet.
+class IgnoredEntry(Parameters):
+    """An entry of the landing zone that is not taken in, and why, in words for people."""
 
-    Folders whose names cannot be partition keys are passed over: `ignored_folders` names them.
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LandingZone:
+    """The content of a landing zone: experiments and ignored entries, both sorted by name."""
+
+    experiments: list[LandedExperiment]
+    ignored: list[IgnoredEntry]
+
+
+def scan_landing(landing: UPath) -> LandingZone:
+    """Returns what is in a landing zone; nothing where the folder does not exist yet.
+
+    Every entry is either an experiment or ignored with a reason, except `metadata.csv` and names that begin with a dot.
+    Ignored are: files, folders whose names cannot be partition keys, symbolic links that are broken or lead to a folder
+    above, folders that cannot be read, and folders with neither metadata nor marker (as while they are being copied).
+    A folder with a marker and no metadata is an experiment: taking it in fails with a message that names the file.
     """
-    names = [name for name in _folder_names(landing) if _is_key(name)]
-    return [_describe(landing, name) for name in names]
+    shared = stamp(landing, METADATA)
+    zone = LandingZone([], [])
+    for entry in list_entries(landing):
+        if entry.name == METADATA and entry.kind == "file":
+            continue
+        found = _look_at(landing, entry, shared)
+        if isinstance(found, IgnoredEntry):
+            zone.ignored.append(found)
+        else:
+            zone.experiments.append(found)
+    return zone
 
 
-def ignored_folders(landing: UPath) -> list[str]:
-    """Returns the folders that no experiment can be called after, sorted."""
-    return [name for name in _folder_names(landing) if not _is_key(name)]
+def find_experiments(landing: UPath) -> list[LandedExperiment]:
+    """Returns the experiments in a landing zone, sorted; `scan_landing` also returns what is ignored."""
+    return scan_landing(landing).experiments
 
 
 def signature_of(landing: UPath, experiment_id: str) -> str:
-    """Returns the signature of one experiment's folder as it is now."""
-    return _describe(landing, experiment_id).signature
+    """Returns the present signature of one experiment's folder.
+
+    Raises:
+        FileNotFoundError: the landing zone has no such folder.
+    """
+    experiment, _ = _describe(landing, experiment_id, stamp(landing, METADATA))
+    return experiment.signature
 
 
-def _is_key(name: str) -> bool:
-    return KEY_PATTERN.fullmatch(name) is not None and ".." not in name
+def _look_at(landing: UPath, entry: Entry, shared: Stamp | None) -> LandedExperiment | IgnoredEntry:
+    if entry.kind != "folder":
+        return IgnoredEntry(name=entry.name, reason=REASONS[entry.kind])
+    if KEY_PATTERN.fullmatch(entry.name) is None or ".." in entry.name:
+        return IgnoredEntry(name=entry.name, reason=BAD_NAME)
+    try:
+        experiment, has_metadata = _describe(landing, entry.name, shared)
+    except OSError as error:
+        return IgnoredEntry(name=entry.name, reason=f"it cannot be read ({error}); correct its permissions")
+    if experiment.is_marked_complete or has_metadata:
+        return experiment
+    return IgnoredEntry(name=entry.name, reason=NO_METADATA)
 
 
-def _folder_names(landing: UPath) -> list[str]:
-    if not landing.is_dir():
-        return []
-    return sorted(child.name for child in landing.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _describe(landing: UPath, experiment_id: str) -> LandedExperiment:
-    folder = landing / experiment_id
-    is_marked = (folder / MARKER).exists()
-    paths = [folder / MARKER, folder / METADATA] if is_marked else list(_files(folder))
-    stamps = [_stamp(path, landing) for path in [*paths, landing / METADATA] if path.exists()]
-    return LandedExperiment(
+def _describe(landing: UPath, experiment_id: str, shared: Stamp | None) -> tuple[LandedExperiment, bool]:
+    """Returns one experiment, and whether it has metadata of its own or shares those of the landing zone."""
+    marker = stamp(landing, f"{experiment_id}/{MARKER}")
+    metadata = stamp(landing, f"{experiment_id}/{METADATA}")
+    found = stamp_folder(landing, experiment_id) if marker is None else [marker, metadata]
+    stamps = [each for each in [*found, shared] if each is not None]
+    experiment = LandedExperiment(
         experiment_id=experiment_id,
-        is_marked_complete=is_marked,
+        is_marked_complete=marker is not None,
         signature=fingerprint({"files": sorted(stamps)}),
     )
-
-
-def _files(folder: UPath) -> Iterator[UPath]:
-    for child in folder.iterdir():
-        if child.is_dir():
-            yield from _files(child)
-        else:
-            yield child
-
-
-def _stamp(path: UPath, landing: UPath) -> list[Any]:
-    """Name, size and a token that changes with the content: the time locally, the tag of the object elsewhere."""
-    info = path.fs.info(path.path)
-    token = next((str(info[key]) for key in ("etag", "md5Hash", "mtime", "updated", "created") if key in info), "")
-    return [str(path)[len(str(landing)) :], int(info.get("size") or 0), token]
+    return experiment, metadata is not None or shared is not None

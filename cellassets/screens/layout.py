@@ -1,7 +1,7 @@
 """RxRx1's layout on disk: `<experiment>/Plate<n>/<well>_s<site>_w<channel>.png` and `metadata.csv`.
 
-Lists files and reads the metadata table; what is inside the images is `cellassets.screens.manifest`'s business. Further
-layouts are further modules that answer the same two questions.
+This file lists image files and reads the metadata table. It does not read images: `cellassets.screens.manifest` does.
+Another layout would be another module with `list_images` and `read_metadata`.
 """
 
 import re
@@ -14,7 +14,7 @@ from cellassets.errors import LayoutError
 from cellassets.fingerprint import KEY_PATTERN
 from cellassets.screens.landing import MARKER, METADATA
 from cellassets.screens.well import normalise_well
-from cellassets.storage.lake import resolve_below
+from cellassets.storage.paths import resolve_below
 
 IMAGE_NAME = re.compile(r"(?P<well>[^_]+)_s(?P<site>[0-9]+)_w(?P<channel>[0-9]+)\.png")
 PLATE_NAME = re.compile(r"Plate[0-9]+")
@@ -27,12 +27,15 @@ CONTROL_KINDS = {
     "untreated": "untreated",
 }
 KINDS = ("gene", "compound", "control")
-PAIR_SEPARATOR = "|"  # in the names of pairs of genes that scores carry
+PAIR_SEPARATOR = "|"  # separates the two genes of a pair in score tables
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file, by its name. `site_index` and `channel_index` are 1-based; `path` is below the experiment."""
+    """One image file, described by its name.
+
+    `site_index` and `channel_index` are 1-based; `path` is relative to the experiment's folder.
+    """
 
     plate_id: str
     well_id: str
@@ -43,17 +46,17 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in an experiment's folder: its images, and files with a reason why they are none of them."""
+    """Content of an experiment's folder: image files, and (path, reason) of every file that is not taken as one."""
 
     images: list[ImageFile]
     others: list[tuple[str, str]]
 
 
 def list_images(folder: UPath) -> Listing:
-    """Returns the images in an experiment's folder, in the order of plate, well, site and channel.
+    """Returns the images in an experiment's folder, sorted by plate, well, site and channel.
 
     Raises:
-        LayoutError: the folder is not there or has no plate folder.
+        LayoutError: the folder does not exist or has no plate folder.
     """
     if not folder.is_dir():
         message = f"{folder}: no such folder in the landing zone"
@@ -61,7 +64,7 @@ def list_images(folder: UPath) -> Listing:
     listing = Listing([], [])
     plates = [child for child in folder.iterdir() if child.is_dir() and PLATE_NAME.fullmatch(child.name)]
     if not plates:
-        message = f"{folder}: no folder Plate1, Plate2, ...; expected RxRx1's layout, a folder a plate"
+        message = f"{folder}: no folder Plate1, Plate2, ...; expected RxRx1's layout with one folder per plate"
         raise LayoutError(message)
     for child in folder.iterdir():
         if child not in plates and child.name not in (MARKER, METADATA):
@@ -89,19 +92,24 @@ def _sort_in(listing: Listing, plate_id: str, name: str) -> None:
 
 
 def image_path(folder: UPath, relative: str) -> UPath:
-    """Returns the path of an image of an experiment; one that leaves its folder is refused."""
+    """Returns the path of an image of an experiment.
+
+    Raises:
+        PartitionKeyError: the path leads out of the experiment's folder.
+    """
     return resolve_below(folder, relative)
 
 
 def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
-    """Returns a row a site that the metadata names: plate, well, site and the columns of a WELLS table.
+    """Returns one row per site of the metadata: plate, well, site and the columns of a WELLS table.
 
-    The table is `<experiment>/metadata.csv`, or `metadata.csv` beside the experiments' folders. Columns beyond RxRx1's
-    (perturbation_kind, gene_symbol, guide_id, compound_id, concentration_um) are used where they are there; without
-    them a treatment is a gene knocked down by the guide in `sirna`, whose symbol is not known.
+    The table is `<experiment>/metadata.csv`, or else `metadata.csv` beside the experiments' folders. Columns beyond
+    RxRx1's (perturbation_kind, gene_symbol, guide_id, compound_id, concentration_um) are optional. Without them, a
+    treatment is the knockdown of a gene by the guide in `sirna`, and the gene's symbol is unknown.
 
     Raises:
-        LayoutError: no table, a column is missing, or a cell cannot be read; names the file, the line and the column.
+        LayoutError: the table or a column is missing, or a cell cannot be read. The message names file, line and
+            column.
     """
     path = landing / experiment_id / METADATA
     path = path if path.exists() else landing / METADATA
@@ -115,14 +123,14 @@ def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
         raise LayoutError(message) from error
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
-        message = f"{path}: lacks the columns {missing}, has {table.columns}"
+        message = f"{path}: lacks the columns {missing}; it has {table.columns}"
         raise LayoutError(message)
     lines = table.with_row_index("line", offset=2)
     _refuse(lines, pl.col("experiment").fill_null("").str.strip_chars() == "", str(path), "experiment: an empty cell")
     rows = lines.filter(pl.col("experiment") == experiment_id)
     if rows.is_empty():
         found = sorted(table["experiment"].unique().drop_nulls().to_list())[:5]
-        message = f"{path}: no row of experiment {experiment_id}; it has {found}"
+        message = f"{path}: no row of experiment {experiment_id}; its first experiments are {found}"
         raise LayoutError(message)
     return _typed(rows, str(path))
 
@@ -147,10 +155,14 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     _refuse(rows, ~pl.col("perturbation_kind").is_in(KINDS), source, f"perturbation_kind: expected {list(KINDS)}")
     cell_type = pl.col("cell_type").str
     is_key = cell_type.contains(f"^(?:{KEY_PATTERN.pattern})$") & ~cell_type.contains("..", literal=True)
-    _refuse(rows, ~is_key, source, "cell_type: names a data set, so letters, digits, '_', '-' and single '.' only")
+    _refuse(
+        rows, ~is_key, source, "cell_type: it names a dataset, so use letters, digits, '_', '-' and single '.' only"
+    )
     for name in ("sirna", "gene_symbol"):
         is_bad = pl.col(name).str.contains(PAIR_SEPARATOR, literal=True)
-        _refuse(rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another sign")
+        _refuse(
+            rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another character"
+        )
     concentration = pl.col("concentration_um").cast(pl.Float64, strict=False)
     is_bad = pl.col("concentration_um").is_not_null() & (concentration.is_null() | (concentration < 0))
     _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0")
@@ -175,7 +187,7 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def _refuse(rows: pl.DataFrame, is_bad: pl.Expr, source: str, what: str) -> None:
-    """Raises a LayoutError that names the first line for which a condition holds."""
+    """Raises a LayoutError that names the first line where `is_bad` is true."""
     bad = rows.filter(is_bad)
     if bad.height:
         first = bad.row(0, named=True)

@@ -1,6 +1,6 @@
-"""The manifest of an experiment: what its metadata promises against what lies there, and every difference by name.
+"""The manifest of an experiment: its metadata compared with its image files, with one finding per difference.
 
-Comes from a landing folder; nothing is written here. `cellassets.screens.ingest` publishes it.
+The input is a landing folder; nothing is written here. `cellassets.screens.ingest` applies the policy to the manifest.
 """
 
 from collections import defaultdict
@@ -25,10 +25,15 @@ WELL_COLUMNS = [name for name in WELLS.names if name not in ("experiment_id", "p
 
 @dataclass(frozen=True)
 class Manifest:
-    """Images, wells and findings of one experiment, and what it loses.
+    """Images, wells and findings of one experiment.
 
-    `n_sites` are the sites of the wells that are kept, `n_dropped` those of them that are lost; `n_sites_named` counts
-    the metadata's sites, those of dropped wells too.
+    Attributes:
+        images: IMAGES table, one row per image of a kept well.
+        wells: WELLS table, one row per kept well.
+        findings: FINDINGS table, one row per problem.
+        n_sites: sites of the kept wells, dropped sites included.
+        n_dropped: sites among these that are dropped.
+        n_sites_named: sites in the metadata, those of dropped wells included.
     """
 
     images: pl.DataFrame
@@ -45,10 +50,10 @@ def build_manifest(
     """Returns the manifest of an experiment in the landing zone; every image is read and decoded once.
 
     Args:
-        landing: folder or URL that holds the experiment's folder.
-        experiment_id: its name.
-        policy: what its images and wells have to be.
-        progress: told how many images are checked.
+        landing: folder or URL that contains the experiment's folder.
+        experiment_id: name of the experiment's folder.
+        policy: requirements on images and wells.
+        progress: receives the number of images checked.
 
     Raises:
         LayoutError: the folder or its metadata is not in RxRx1's layout.
@@ -74,7 +79,7 @@ def build_manifest(
 
 
 class _Check:
-    """The findings of one experiment while it is checked."""
+    """Collects the findings of one experiment while it is checked."""
 
     def __init__(self, experiment_id: str, policy: IngestPolicy) -> None:
         self.experiment_id = experiment_id
@@ -86,7 +91,7 @@ class _Check:
         self, kind: FindingKind, message: str, consequence: Consequence, *, at: ImageFile | None = None,
         site: tuple[str, str, int | None] | None = None, path: str | None = None,
     ) -> None:  # fmt: skip
-        """Notes one finding at a file, at a site or at a path."""
+        """Adds one finding at a file, at a site or at a path."""
         plate_id, well_id, site_index = site or (None, None, None)
         if at is not None:
             plate_id, well_id, site_index, path = at.plate_id, at.well_id, at.site_index, at.path
@@ -96,7 +101,7 @@ class _Check:
         )
 
     def wells_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Returns the metadata's sites whose wells are on the plate and described once; the others are findings."""
+        """Returns the metadata's sites in wells that are on the plate and described once; others become findings."""
         names: dict[str, str | None] = {}
         for name in rows["well_id"].unique().to_list():
             try:
@@ -123,25 +128,25 @@ class _Check:
         place = ["plate_id", "well_id"]
         kinds = rows.unique([*place, *WELL_COLUMNS]).group_by(place).len().filter(pl.col("len") > 1).sort(place)
         for plate_id, well_id, n in kinds.rows():
-            message = f"{plate_id} {well_id}: metadata describes this well in {n} different ways; correct its rows"
+            message = f"{plate_id} {well_id}: the metadata describe this well in {n} different ways; correct its rows"
             self.add("contradicting_rows", message, "well_dropped", site=(plate_id, well_id, None))
         rows = rows.join(kinds.select(place), on=place, how="anti")
         site = [*place, "site_index"]
         repeated = rows.group_by(site).agg(pl.len(), pl.col("line").max()).filter(pl.col("len") > 1).sort(site)
         for plate_id, well_id, site_index, n, line in repeated.rows():
-            message = f"{plate_id} {well_id} site {site_index}: named {n} times, last in line {line}; counted once"
+            message = f"{plate_id} {well_id} site {site_index}: {n} rows, the last one in line {line}; it counts once"
             self.add("contradicting_rows", message, "none", site=(plate_id, well_id, site_index))
         return rows.unique(site).sort(site)
 
     def expected_files(self, rows: pl.DataFrame, images: list[ImageFile]) -> list[ImageFile]:
-        """Returns the files of the sites that the metadata names; what is missing, doubled or unnamed is a finding."""
+        """Returns the files of the sites in the metadata; missing, duplicate and unlisted files become findings."""
         self.sites = set(rows.select("plate_id", "well_id", "site_index").rows())
         by_site: dict[Site, list[ImageFile]] = defaultdict(list)
         for image in images:
             by_site[image.plate_id, image.well_id, image.site_index].append(image)
         for site in sorted(by_site.keys() - self.sites):
             names = ", ".join(image.path for image in by_site[site][:3])
-            message = f"{_called(site)}: {len(by_site[site])} images and no row in metadata ({names})"
+            message = f"{_called(site)}: {len(by_site[site])} images but no row in the metadata ({names})"
             self.add("images_without_row", message, "file_ignored", site=site)
         for site in sorted(self.sites):
             self._expect_channels(site, by_site.get(site, []))
@@ -150,7 +155,7 @@ class _Check:
 
     def _expect_channels(self, site: Site, images: list[ImageFile]) -> None:
         if not images:
-            message = f"{_called(site)}: a row in metadata and no images"
+            message = f"{_called(site)}: a row in the metadata but no images"
             self.add("row_without_images", message, "site_dropped", site=site)
             return
         by_channel: dict[int, list[ImageFile]] = defaultdict(list)
@@ -163,15 +168,17 @@ class _Check:
                 self.add("missing_image", message, "site_dropped", at=absent)
         for channel, same in sorted(by_channel.items()):
             if not 1 <= channel <= self.policy.n_channels:
-                message = f"{same[0].path}: channel {channel}; expected 1 to {self.policy.n_channels}"
+                message = f"{same[0].path}: channel {channel}; expected channels 1 to {self.policy.n_channels}"
                 self.add("unexpected_file", message, "file_ignored", at=same[0])
             elif len(same) > 1:
                 names = ", ".join(image.path for image in same)
-                message = f"{_called(site)} channel {channel}: {len(same)} files ({names}); which one counts?"
+                message = (
+                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); remove all but one"
+                )
                 self.add("duplicate_image", message, "site_dropped", at=same[0])
 
     def images(self, scanned: list[ScannedImage]) -> None:
-        """Notes images that are not whole, not of the usual form, or a copy of another."""
+        """Adds findings for images that are damaged, differ in size or type, or are copies of another image."""
         form = usual_form(scanned)
         size = self.policy.image_size_px or (form[:2] if form else (0, 0))
         for image in scanned:
@@ -195,16 +202,16 @@ class _Check:
             if len(places) > 1:
                 names = ", ".join(image.file.path for image in same)
                 for image in same:
-                    message = f"{image.file.path}: the same content, byte for byte, lies in several places ({names})"
+                    message = f"{image.file.path}: the same content, byte for byte, as in other sites ({names})"
                     self.add("duplicate_image", message, "site_dropped", at=image.file)
 
     def dropped_sites(self) -> set[Site]:
-        """Returns the named sites that something was found on which costs them."""
+        """Returns the sites with at least one finding that drops them."""
         found = {finding.site for finding in self.findings if finding.consequence == "site_dropped"}
         return {site for site in self.sites if site in found}
 
     def images_table(self, scanned: list[ScannedImage], dropped: set[Site]) -> pl.DataFrame:
-        """Returns the images of named sites and known channels as an IMAGES table."""
+        """Returns the scanned images as an IMAGES table; images of dropped sites are not usable."""
         channels = self.policy.channel_names
         rows = [
             {

@@ -1,4 +1,4 @@
-"""What an experiment has to be, and what happens where it is not."""
+"""Requirements on a landed experiment, and what happens when it does not meet them."""
 
 from typing import Literal
 
@@ -12,10 +12,11 @@ class IngestPolicy(Parameters):
 
     Args:
         channel_names: stains in the order of the channel numbers on disk (RxRx1's by default).
-        image_size_px: height and width that every image must have; null: what most images of the experiment have.
-        n_rows, n_columns: plate geometry; null: the smallest of 96, 384 and 1,536 wells that holds the metadata's.
-        on_bad_site: drop the site, or refuse the experiment as soon as one is bad.
-        max_dropped_frac: refuse the experiment where more than this share of its sites would be dropped.
+        image_size_px: height and width that every image must have; null: the size of most images of the experiment.
+        n_rows: rows of a plate; null: the smallest of 96, 384 and 1,536 wells that contains all wells of the metadata.
+        n_columns: columns of a plate; null as for `n_rows`.
+        on_bad_site: drop a bad site, or refuse the experiment if any site is bad.
+        max_dropped_frac: refuse the experiment if more than this fraction of its sites would be dropped.
     """
 
     channel_names: tuple[str, ...] = ("Hoechst", "ConA", "Phalloidin", "SYTO14", "MitoTracker", "WGA")
@@ -28,11 +29,11 @@ class IngestPolicy(Parameters):
     @model_validator(mode="after")
     def _geometry_is_whole(self) -> "IngestPolicy":
         if (self.n_rows is None) != (self.n_columns is None):
-            message = "n_rows and n_columns: give both or neither"
+            message = "n_rows and n_columns: set both or neither"
             raise ValueError(message)
         return self
 
     @property
     def n_channels(self) -> int:
-        """Images that every site must have."""
+        """Number of images that every site must have."""
         return len(self.channel_names)

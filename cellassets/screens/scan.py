@@ -1,4 +1,4 @@
-"""Every image of an experiment read once: size, checksum, shape, type, and whether it is whole."""
+"""Scan of image files: every image is read once for its size, checksum, shape and type, and for damage."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ REPORT_EVERY = 200
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """One image file as it was found. `height`, `width` are 0 and `dtype` is "unreadable" where `error` says why."""
+    """What was found in one image file.
+
+    Where the image cannot be read, `error` says why, `height` and `width` are 0 and `dtype` is "unreadable".
+    """
 
     file: ImageFile
     n_bytes: int
@@ -31,7 +34,14 @@ class ScannedImage:
 
 
 def scan_images(folder: UPath, files: Sequence[ImageFile], *, n_threads: int, progress: Progress) -> list[ScannedImage]:
-    """Returns what is in each file, in the order of `files`; no pixels are kept."""
+    """Returns what was found in each file, in the order of `files`; pixels are not kept.
+
+    Args:
+        folder: the experiment's landing folder.
+        files: the files to read.
+        n_threads: threads that read and decode.
+        progress: receives the number of images checked.
+    """
     scanned = []
     with ThreadPoolExecutor(n_threads) as pool:
         for image in pool.map(lambda file: scan_image(folder, file), files):
@@ -42,7 +52,7 @@ def scan_images(folder: UPath, files: Sequence[ImageFile], *, n_threads: int, pr
 
 
 def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
-    """Returns what is in one file."""
+    """Returns what was found in one file."""
     try:
         content = image_path(folder, file.path).read_bytes()
     except OSError as error:
@@ -58,6 +68,6 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:
-    """Returns height, width and dtype that most readable images have; None where none is readable."""
+    """Returns height, width and dtype of most readable images; None where no image is readable."""
     forms = Counter((image.height, image.width, image.dtype) for image in images if image.error is None)
     return max(forms, key=lambda form: (forms[form], form)) if forms else None

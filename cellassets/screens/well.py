@@ -1,4 +1,4 @@
-"""Well names: row letters and column number, from A01 of any plate to AF48 of 1,536 wells."""
+"""Well names: row letters and column number, from A01 to AF48 on a plate of 1,536 wells."""
 
 import re
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ GEOMETRIES = ((8, 12), (16, 24), (32, 48))
 
 
 def normalise_well(name: str) -> str:
-    """Returns a well name as B07, whatever way it was written (b7, B7, B07, B007).
+    """Returns a well name in the form B07; accepted forms are b7, B7, B07 and B007.
 
     Raises:
-        LayoutError: it is not row letters and a column number.
+        LayoutError: the name is not made of row letters and a column number.
     """
     match = PATTERN.fullmatch(name.strip())
     if match is None:
@@ -23,7 +23,7 @@ def normalise_well(name: str) -> str:
 
 
 def well_place(well_id: str) -> tuple[int, int]:
-    """Returns row and column of a normalised well name, both 0-based."""
+    """Returns row and column of a normalised well name, both 0-based: B07 is (1, 6)."""
     letters = well_id.rstrip("0123456789")
     row = 0
     for letter in letters:
@@ -32,9 +32,9 @@ def well_place(well_id: str) -> tuple[int, int]:
 
 
 def infer_geometry(well_ids: Sequence[str]) -> tuple[int, int]:
-    """Returns rows and columns of the smallest standard plate (96, 384, 1,536 wells) that holds these wells.
+    """Returns rows and columns of the smallest standard plate (96, 384, 1,536 wells) that contains these wells.
 
-    Wells outside the largest one belong to no plate and do not count.
+    Wells outside the largest standard plate are ignored.
     """
     most_rows, most_columns = GEOMETRIES[-1]
     places = [(row, column) for row, column in map(well_place, well_ids) if row < most_rows and column < most_columns]

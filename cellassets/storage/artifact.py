@@ -1,11 +1,16 @@
-"""Artefacts: folders of files that are published whole or not at all.
+"""Artefacts: sets of files that are published as a whole or not at all.
 
-On disk an artefact is `<root>/record.json` beside `<root>/<fingerprint>/...`. Files are written under the folder named
-by the fingerprint of what they are made from, each to a temporary name first; `record.json` is replaced last, by one
-atomic step, and lists every file with its size and CRC32C. A reader goes by the record alone, so it sees all or
-nothing. Work that was cut off finds its finished files under the same fingerprint again.
+An artefact has an address: the kind of thing that it is and its keys. On disk it has two folders:
 
-No table, image or science is known here.
+    records/<kind>/<key>/.../000001.json      commit records, one file for each publication
+    data/<kind>/<key>/.../<data folder>/...   the published files, one folder for each publication
+
+A commit record lists every file with its size and CRC32C and is created in one atomic step that fails if the file is
+already there. The record with the highest number is the current one. A reader goes by the records alone, so it sees a
+publication as a whole or not at all. Two writers cannot both publish number 7: one wins and the other is told. Records
+are never changed, so whoever holds the number of a publication can read exactly that publication later.
+
+This module knows nothing about tables, images or science.
 """
 
 import json
@@ -24,14 +29,12 @@ from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
-from cellassets.fingerprint import fingerprint
 
-RECORD_NAME = "record.json"
 READ_BLOCK_BYTES = 1 << 22
 
 
 class FileEntry(Parameters):
-    """One published file: its name below the artefact's folder, its size in bytes and its CRC32C."""
+    """One published file: its name below the data folder, its size in bytes and its CRC32C."""
 
     name: str
     n_bytes: int
@@ -39,139 +42,164 @@ class FileEntry(Parameters):
 
 
 class Record(Parameters):
-    """What an artefact was made from and which files it is made of.
+    """What an artefact was made from and which files it consists of.
 
-    `inputs` are what the fingerprint was taken from; `summary` is what people see beside it; `generation` counts the
-    publications at this place, so that 'the same again' and 'back to what it was' can be told apart.
+    Attributes:
+        kind: kind of artefact, such as `plate_store`.
+        keys: keys of the artefact, in the order of its kind's axes.
+        plan_fingerprint: fingerprint of the plan that it was made by. Equal plans are not made twice.
+        fingerprint: what the plans of later stages depend on. It equals `plan_fingerprint`, except where a stage
+            fingerprints what it found (`raw_plates`: a folder that is copied again makes nothing stale).
+        generation: number of this publication at this address, from 1.
+        folder: name of the data folder.
+        inputs: what the plan's fingerprint was taken from.
+        files: the published files, sorted by name.
+        summary: values for people and for cheap decisions; each stage has a model of its own for them.
     """
 
     kind: str
+    keys: tuple[str, ...]
+    plan_fingerprint: str
     fingerprint: str
     generation: int
+    folder: str
     inputs: dict[str, Any]
     files: tuple[FileEntry, ...]
     summary: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an artefact would be made from if it were made now."""
+class Artifact:
+    """One address where something is, or will be, published.
+
+    Attributes:
+        kind: kind of artefact.
+        keys: its keys.
+        records: folder of its commit records.
+        data: folder of its data folders.
+    """
 
     kind: str
-    inputs: dict[str, Any]
+    keys: tuple[str, ...]
+    records: UPath
+    data: UPath
 
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the kind and all inputs."""
-        return fingerprint({"kind": self.kind, "inputs": self.inputs})
+    def __str__(self) -> str:
+        """The address as people read it, such as `plate_store of HUVEC-1`."""
+        return describe_address(self.kind, self.keys)
 
-
-@dataclass(frozen=True)
-class Artifact:
-    """One place where an artefact is, or will be, published."""
-
-    root: UPath
+    def generation(self) -> int:
+        """Returns the number of the current publication, 0 where nothing is published."""
+        try:
+            return max((int(path.stem) for path in self.records.iterdir() if path.suffix == ".json"), default=0)
+        except FileNotFoundError:
+            return 0
 
     def find_record(self) -> Record | None:
-        """Returns the commit record, or None where nothing is published.
+        """Returns the current commit record, or None where nothing is published.
 
         Raises:
-            CorruptArtifact: `record.json` is there and is not a record.
+            CorruptArtifact: the file is not a commit record.
         """
-        path = self.root / RECORD_NAME
+        generation = self.generation()
+        return self.record_of(generation) if generation else None
+
+    def record_of(self, generation: int) -> Record:
+        """Returns the commit record of one publication.
+
+        Raises:
+            ArtifactMissing: there is no such publication.
+            CorruptArtifact: the file is not a commit record.
+        """
+        path = self.record_path(generation)
         try:
             return Record.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            message = (
+                f"{self}: publication {generation} is not there ({path}); materialise this asset's partition again"
+            )
+            raise ArtifactMissing(message) from error
         except ValidationError as error:
             message = f"{path}: not a commit record; delete it and materialise the asset again"
             raise CorruptArtifact(message) from error
 
-    def record(self, expected_fingerprint: str | None = None) -> Record:
-        """Returns the commit record.
-
-        Args:
-            expected_fingerprint: what the caller needs the artefact to be made from, where that matters.
+    def record(self) -> Record:
+        """Returns the current commit record.
 
         Raises:
             ArtifactMissing: nothing is published here.
-            StaleArtifact: it was made from something else.
+            CorruptArtifact: the file is not a commit record.
         """
         record = self.find_record()
         if record is None:
-            message = f"{self.root}: nothing published here; materialise this asset's partition first"
+            message = f"{self}: nothing is published in {self.records}; materialise this asset's partition first"
             raise ArtifactMissing(message)
-        if expected_fingerprint is not None and record.fingerprint != expected_fingerprint:
-            message = (
-                f"{self.root}: stored fingerprint {record.fingerprint}, expected {expected_fingerprint}: its inputs "
-                "changed since; materialise this asset's partition again"
-            )
-            raise StaleArtifact(message)
         return record
 
-    def is_done(self, plan: Plan) -> bool:
-        """True where exactly what `plan` asks for is published already."""
-        record = self.find_record()
-        return record is not None and record.fingerprint == plan.fingerprint
+    def record_path(self, generation: int) -> UPath:
+        """Returns where the commit record of a publication is."""
+        return self.records / f"{generation:06d}.json"
 
-    def folder(self, fingerprint_: str) -> UPath:
-        """Where the files made from these inputs lie, published or not."""
-        return self.root / fingerprint_
+    def folder(self, record: Record) -> UPath:
+        """Returns the data folder of a publication."""
+        return self.data / record.folder
 
-    def path(self, name: str, record: Record | None = None) -> UPath:
+    def path(self, name: str, record: Record) -> UPath:
         """Returns the path of a published file.
 
         Raises:
-            ArtifactMissing: nothing is published, or no such file belongs to it.
+            ArtifactMissing: no such file belongs to the publication.
         """
-        record = self.record() if record is None else record
         if name not in {entry.name for entry in record.files}:
             known = ", ".join(sorted(entry.name for entry in record.files)[:10])
-            message = f"{self.root}: no file {name!r} in {record.kind}; it has {known}"
+            message = f"{self}: no file {name!r} in publication {record.generation}; it has {known}"
             raise ArtifactMissing(message)
-        return self.folder(record.fingerprint) / name
+        return self.folder(record) / name
 
-    def publish(self, plan: Plan, names: Sequence[str | FileEntry], summary: dict[str, Any]) -> Record:
-        """Returns the commit record of files that lie in the plan's folder, after making it visible.
+    def commit(self, record: Record) -> Record:
+        """Returns the record after making it visible, or the equal one that another writer published before.
 
         Args:
-            plan: what the files were made from.
-            names: files below `folder(plan.fingerprint)`, all of them there already; a name is read once more for its
-                checksum, an entry stands for itself.
-            summary: JSON-like values for people and for cheap decisions by the sensors.
-        """
-        folder = self.folder(plan.fingerprint)
-        entries = [name if isinstance(name, FileEntry) else describe_file(folder / name, name) for name in names]
-        files = tuple(sorted(entries, key=lambda entry: entry.name))
-        before = self.find_record()
-        record = Record(
-            kind=plan.kind,
-            fingerprint=plan.fingerprint,
-            generation=1 if before is None else before.generation + 1,
-            inputs=plan.inputs,
-            files=files,
-            summary=summary,
-        )
-        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True)
-        write_bytes(self.root / RECORD_NAME, text.encode())
-        return record
-
-    def verify(self) -> None:
-        """Reads every published file again.
+            record: lists files that are in its data folder already.
 
         Raises:
-            CorruptArtifact: naming the first file whose size or checksum differs from the record.
+            StaleArtifact: another writer published something else meanwhile.
         """
-        record = self.record()
+        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True)
+        try:
+            create_file(self.record_path(record.generation), text.encode())
+        except FileExistsError as error:
+            winner = self.record()
+            if winner.plan_fingerprint == record.plan_fingerprint:
+                return winner
+            message = (
+                f"{self}: another run published {winner.fingerprint} (publication {winner.generation}) while this one "
+                f"made {record.fingerprint}; nothing was overwritten. Materialise the asset again if it is "
+                "still out of date"
+            )
+            raise StaleArtifact(message) from error
+        return record
+
+    def verify(self, record: Record) -> None:
+        """Reads every file of a publication again.
+
+        Raises:
+            CorruptArtifact: names the first file whose size or checksum differs from the record.
+        """
         for entry in record.files:
-            found = describe_file(self.folder(record.fingerprint) / entry.name, entry.name)
+            found = describe_file(self.folder(record) / entry.name, entry.name)
             if found != entry:
                 message = (
-                    f"{self.root}/{record.fingerprint}/{entry.name}: {found.n_bytes} bytes with CRC32C "
-                    f"{found.crc32c:08x}, recorded {entry.n_bytes} with {entry.crc32c:08x}; delete "
-                    f"{self.root / RECORD_NAME} and materialise the asset again"
+                    f"{self.folder(record) / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
+                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; delete {self.record_path(record.generation)} "
+                    "and materialise the asset again"
                 )
                 raise CorruptArtifact(message)
+
+
+def describe_address(kind: str, keys: Sequence[str]) -> str:
+    """Returns an address as people read it, such as `plate_store of HUVEC-1`."""
+    return f"{kind} of {'|'.join(keys)}" if keys else kind
 
 
 def describe_file(path: UPath, name: str) -> FileEntry:
@@ -198,8 +226,8 @@ def is_local(path: UPath) -> bool:
 def atomic_write(path: UPath) -> Iterator[BinaryIO]:
     """Yields a local binary file whose content appears at `path` when the block ends without an error.
 
-    On a local file system: a temporary sibling, fsync, rename. Elsewhere: a spool file, sent as one object. Any error
-    inside the block leaves `path` as it was.
+    On a local file system: a temporary file in the same folder, fsync, rename. Elsewhere: a temporary file that is
+    sent as one object. Any error inside the block leaves `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     near = Path(path.parent.path) if is_local(path) else None
@@ -221,14 +249,42 @@ def write_bytes(path: UPath, content: bytes) -> None:
         stream.write(content)
 
 
+def create_file(path: UPath, content: bytes) -> None:
+    """Creates `path` with `content` in one atomic step.
+
+    Raises:
+        FileExistsError: the file is already there; it is left as it is.
+    """
+    if not is_local(path):
+        path.fs.pipe_file(path.path, content, mode="create")  # a precondition of the request on object stores
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=Path(path.parent.path))
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        os.link(temporary, path.path)  # fails if the name is taken, which a rename does not
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
 def _move(temporary: Path, path: UPath, *, is_near: bool) -> None:
     if not is_near:
         path.fs.put_file(str(temporary), path.path)
         return
     temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
     temporary.replace(path.path)
-    folder = os.open(path.parent.path, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: UPath) -> None:
+    folder = os.open(path.path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself must survive a power cut
+        os.fsync(folder)  # the new name itself must survive a power cut
     finally:
         os.close(folder)

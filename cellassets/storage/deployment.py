@@ -1,15 +1,37 @@
-"""One folder that holds a whole local deployment: landing zone, lake, model registry and Dagster's own storage.
+"""Where everything is: one place that the command line and Dagster both read.
 
-Production sets each of these on its own (`resources/environment.py`); this is the default.
+A local deployment is one folder, the home. Production sets each place on its own:
+
+| variable | meaning | default |
+| --- | --- | --- |
+| `CELLASSETS_HOME` | folder of a local deployment | `demo` below the working folder |
+| `CELLASSETS_LAKE` | artefacts: folder or URL | `<home>/lake` |
+| `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
+| `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
+| `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
+| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | `configs` beside the packages |
+| `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
+| `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
+
+Nothing here reads the environment by itself: the caller passes it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from upath import UPath
+
+from cellassets.errors import ConfigError
+from cellassets.storage.lake import Lake
+
+DEFAULT_HOME = "demo"
+CONFIGS_BESIDE = Path(__file__).parents[2] / "configs"
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a local deployment keeps things. `root` should be absolute."""
+    """The folder of a local deployment. `root` should be absolute."""
 
     root: Path
 
@@ -20,7 +42,7 @@ class Home:
 
     @property
     def landing(self) -> Path:
-        """Landing zone: a folder an experiment."""
+        """Landing zone: one folder per experiment."""
         return self.root / "landing"
 
     @property
@@ -35,10 +57,82 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """Unpublished work that a killed run picks up again, such as training checkpoints."""
+        """Unpublished work that a killed run continues, such as training checkpoints."""
         return self.root / "work"
 
     @property
     def dagster_home(self) -> Path:
         """Dagster's instance: runs, events, schedules."""
         return self.root / "dagster"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All places of one deployment, as folders, fsspec URLs and database URLs."""
+
+    lake_root: str
+    catalogue_url: str
+    landing_root: str
+    work_root: str
+    configs_root: str
+    tracking_uri: str
+    model_root: str
+
+    @classmethod
+    def of(
+        cls, environment: Mapping[str, str], *, home: Path | None = None, configs: Path | None = None
+    ) -> "Deployment":
+        """Returns the deployment that the environment names.
+
+        Args:
+            environment: the variables in this module's table; those that are missing or empty take their defaults.
+            home: a local deployment to take instead. All other variables are then ignored.
+            configs: folder of settings, instead of `CELLASSETS_CONFIGS`.
+        """
+        given = {} if home is not None else {name: value for name, value in environment.items() if value}
+        place = Home((home or Path(given.get("CELLASSETS_HOME", DEFAULT_HOME))).absolute())
+        default_configs = environment.get("CELLASSETS_CONFIGS") or str(CONFIGS_BESIDE)
+        return cls(
+            lake_root=given.get("CELLASSETS_LAKE", str(place.lake)),
+            catalogue_url=given.get("CELLASSETS_CATALOGUE", ""),
+            landing_root=given.get("CELLASSETS_LANDING", str(place.landing)),
+            work_root=given.get("CELLASSETS_WORK", str(place.work)),
+            configs_root=str(configs.absolute()) if configs is not None else default_configs,
+            tracking_uri=given.get("MLFLOW_TRACKING_URI", place.tracking_uri),
+            model_root=given.get("CELLASSETS_MODELS", place.model_root),
+        )
+
+    @property
+    def lake(self) -> Lake:
+        """The lake."""
+        return Lake(UPath(self.lake_root), self.catalogue_url)
+
+    @property
+    def landing(self) -> UPath:
+        """The landing zone: one folder per experiment."""
+        return UPath(self.landing_root)
+
+    @property
+    def configs(self) -> UPath:
+        """The folder of recipes, datasets, benchmark settings and policy."""
+        return UPath(self.configs_root)
+
+    def work_folder(self, *names: str) -> Path:
+        """Returns a local folder that outlives a killed run, after creating it if needed."""
+        folder = Path(self.work_root).joinpath(*names)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def require(self) -> "Deployment":
+        """Returns the deployment itself where there is one.
+
+        Raises:
+            ConfigError: neither a lake nor a landing zone is there; nothing was created.
+        """
+        if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
+            message = (
+                f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) exists. Name "
+                "its folder with --home, or set CELLASSETS_HOME"
+            )
+            raise ConfigError(message)
+        return self

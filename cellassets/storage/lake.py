@@ -1,93 +1,237 @@
-"""Where every artefact lies below one root: a local folder or any fsspec URL.
+"""The lake: all artefacts of one deployment, below one local folder or any fsspec URL, with their catalogue.
 
-This is the only place that knows the folder names. `docs/data-layout.md` shows them to people.
+    <root>/records/<kind>/<key>/.../000001.json   commit records (see `artifact`)
+    <root>/data/<kind>/<key>/.../<folder>/...     the published files
+    <root>/annotations/...                        known biology that maps are judged against, added by people
+    <root>/catalogue.db                           the catalogue of a local lake, unless another one is named
+
+This is the only place that knows these names. `docs/data-layout.md` shows them to people.
 """
 
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydantic import BaseModel
 from upath import UPath
 
-from cellassets.errors import PartitionKeyError
+from cellassets.errors import ConfigError
 from cellassets.fingerprint import check_partition_key
-from cellassets.storage.artifact import Artifact
+from cellassets.storage.artifact import Artifact, FileEntry, Record, describe_file, is_local
+from cellassets.storage.catalogue import Catalogue
+from cellassets.storage.plan import Plan, Publication
+from cellassets.storage.records import Address, Records
+
+RECORDS, DATA = "records", "data"
+EARLIER_FOLDERS = ("raw_plates", "plate_store", "site_embeddings", "leaderboard")  # at the root, before 0.1
+
+
+@dataclass(frozen=True)
+class Published:
+    """One publication with the list of its files."""
+
+    artifact: Artifact
+    record: Record
+
+    @property
+    def folder(self) -> UPath:
+        """Where its files are."""
+        return self.artifact.folder(self.record)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its files, sorted."""
+        return [entry.name for entry in self.record.files]
+
+    def path(self, name: str) -> UPath:
+        """Returns the path of one of its files.
+
+        Raises:
+            ArtifactMissing: no such file belongs to it.
+        """
+        return self.artifact.path(name, self.record)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Files that are being made for a plan; nobody sees them before `publish`."""
+
+    lake: "Lake"
+    artifact: Artifact
+    plan: Plan
+    folder: UPath
+
+    def publish(
+        self, names: Sequence[str | FileEntry], summary: BaseModel, *, fingerprint: str | None = None
+    ) -> Record:
+        """Returns the commit record of the files after making them visible.
+
+        Args:
+            names: files below `folder`, all of them there already. A name is read once more for its checksum; an entry
+                stands for itself.
+            summary: what people and sensors see of it.
+            fingerprint: what later stages depend on, where that is not the plan's own fingerprint.
+
+        Raises:
+            StaleArtifact: another run published something else meanwhile.
+        """
+        entries = [name if isinstance(name, FileEntry) else describe_file(self.folder / name, name) for name in names]
+        record = Record(
+            kind=self.plan.kind,
+            keys=self.plan.keys,
+            plan_fingerprint=self.plan.fingerprint,
+            fingerprint=fingerprint or self.plan.fingerprint,
+            generation=self.plan.replaces + 1,
+            folder=self.folder.name,
+            inputs=dict(self.plan.inputs),
+            files=tuple(sorted(entries, key=lambda entry: entry.name)),
+            summary=summary.model_dump(mode="json", exclude_none=True),
+        )
+        committed = self.artifact.commit(record)
+        self.lake.catalogue.note([committed])
+        return committed
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a full scan found: addresses in the lake, rows that were missing or old, rows without an artefact."""
+
+    n_found: int
+    n_noted: int
+    n_forgotten: int
 
 
 @dataclass(frozen=True)
 class Lake:
-    """All artefacts of one deployment."""
+    """All artefacts of one deployment.
+
+    Attributes:
+        root: local folder or fsspec URL.
+        catalogue_url: database of the catalogue; empty for `catalogue.db` in a local root.
+    """
 
     root: UPath
+    catalogue_url: str = ""
 
-    def raw_plates(self, experiment_id: str) -> Artifact:
-        """Manifest of one landed experiment: `images.parquet`, `wells.parquet`, `findings.parquet`."""
-        return self._artifact("raw_plates", experiment_id)
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue.
 
-    def plate_store(self, experiment_id: str) -> Artifact:
-        """Repacked images of one experiment: `<plate_id>.zarr/...`, `sites.parquet`, `wells.parquet`."""
-        return self._artifact("plate_store", experiment_id)
-
-    def plate_quality(self, experiment_id: str) -> Artifact:
-        """Quality of one experiment: `quality.parquet`, plate heat maps (PNG) and contact sheets (JPEG)."""
-        return self._artifact("plate_quality", experiment_id)
-
-    def checkpoint(self, recipe_name: str) -> Artifact:
-        """Outcome of one recipe: the trained encoder's folder; `summary["model_key"]` names it in the registry."""
-        return self._artifact("checkpoint", recipe_name)
-
-    def site_embeddings(self, experiment_id: str, model_key: str) -> Artifact:
-        """Embeddings of one experiment by one model: `part-*.parquet`."""
-        return self._artifact("site_embeddings", model_key, experiment_id)
-
-    def perturbation_map(self, dataset_id: str, model_key: str) -> Artifact:
-        """Map of one dataset by one model: `map.parquet`, `wells.parquet`, `wells_raw.parquet`."""
-        return self._artifact("perturbation_map", dataset_id, model_key)
-
-    def scores(self, benchmark_name: str, dataset_id: str, model_key: str) -> Artifact:
-        """Scores of one benchmark on one map: `scores.parquet`."""
-        return self._artifact("scores", benchmark_name, dataset_id, model_key)
-
-    def leaderboard(self) -> Artifact:
-        """All models compared: `leaderboard.parquet`, `differences.parquet`."""
-        return self._artifact("leaderboard")
-
-    def model_report(self, model_key: str) -> Artifact:
-        """One model's page for people: `report.html`."""
-        return self._artifact("model_report", model_key)
-
-    def production_model(self) -> Artifact:
-        """The gate's last decision: `comparisons.parquet`; `summary["champion"]` names the model in production."""
-        return self._artifact("production_model")
+        Raises:
+            ConfigError: the lake is not local and no database is named.
+        """
+        if self.catalogue_url:
+            return Catalogue(self.catalogue_url)
+        if not is_local(self.root):
+            message = f"{self.root}: a lake that is not a local folder needs a database; set CELLASSETS_CATALOGUE"
+            raise ConfigError(message)
+        return Catalogue(f"sqlite:///{Path(self.root.path).absolute() / 'catalogue.db'}")
 
     @property
     def annotations(self) -> UPath:
-        """Folder of the known relationships that maps are judged on: a CSV a source."""
+        """Folder of the known biology that maps are judged against, one file per source."""
         return self.root / "annotations"
 
-    def keys(self, kind: str, *parents: str) -> list[str]:
-        """Returns the folder names one level below a kind of artefact, sorted (empty where there is none)."""
-        folder = self._folder(kind, *parents)
-        if not folder.is_dir():
-            return []
-        return sorted(child.name for child in folder.iterdir() if child.is_dir())
+    def artifact(self, kind: str, *keys: str) -> Artifact:
+        """Returns the artefact at an address, published or not.
 
-    def _artifact(self, kind: str, *keys: str) -> Artifact:
-        return Artifact(self._folder(kind, *keys))
+        Raises:
+            PartitionKeyError: a key has characters that no partition key has.
+        """
+        parts = [*kind.split("/"), *(check_partition_key(key, f"{kind} key") for key in keys)]
+        return Artifact(kind, tuple(keys), self.root.joinpath(RECORDS, *parts), self.root.joinpath(DATA, *parts))
 
-    def _folder(self, kind: str, *keys: str) -> UPath:
-        folder = self.root / kind
-        for key in keys:
-            folder = folder / check_partition_key(key, f"{kind} key")
-        return folder
+    def records(self) -> Records:
+        """Returns all that is published now; the first call at a new catalogue scans the lake into it.
 
+        Raises:
+            ConfigError: the lake was written by an earlier version of cellassets.
+        """
+        if not self.catalogue.state().is_scanned:
+            self.scan()
+        records = Records(self.catalogue)
+        records.refresh()
+        return records
 
-def resolve_below(root: UPath, relative: str) -> UPath:
-    """Returns `root / relative` where that stays below `root`.
+    def open(self, publication: Publication) -> Published:
+        """Returns a publication with its files, also when a newer one is published at its address by now.
 
-    Raises:
-        PartitionKeyError: `relative` is absolute or climbs out, as a path from a metadata table might.
-    """
-    parts = relative.replace("\\", "/").split("/")
-    if relative.startswith("/") or ".." in parts or "://" in relative or "\x00" in relative:
-        message = f"{relative!r} leaves {root}: expected a path relative to it without '..'"
-        raise PartitionKeyError(message)
-    return root / relative
+        Raises:
+            ArtifactMissing: its commit record is gone.
+        """
+        artifact = self.artifact(publication.kind, *publication.keys)
+        return Published(artifact, artifact.record_of(publication.generation))
+
+    def current(self, kind: str, *keys: str) -> Published:
+        """Returns the current publication at an address, by its commit record.
+
+        Raises:
+            ArtifactMissing: nothing is published there.
+        """
+        artifact = self.artifact(kind, *keys)
+        return Published(artifact, artifact.record())
+
+    def find_done(self, plan: Plan) -> Record | None:
+        """Returns the current record where it is what the plan asks for; a catalogue that missed it is told."""
+        record = self.artifact(plan.kind, *plan.keys).find_record()
+        if record is not None and record.generation > plan.replaces:
+            self.catalogue.note([record])
+        return record if record is not None and record.plan_fingerprint == plan.fingerprint else None
+
+    @contextmanager
+    def draft(self, plan: Plan, *, is_shared: bool = False) -> Iterator[Draft]:
+        """Yields a folder to make a plan's files in.
+
+        Args:
+            plan: what is made.
+            is_shared: every run of this plan gets the same folder and finds what an earlier one finished. Otherwise a
+                run has a folder of its own, which is removed if it fails.
+        """
+        artifact = self.artifact(plan.kind, *plan.keys)
+        name = plan.fingerprint if is_shared else f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
+        folder = artifact.data / name
+        try:
+            yield Draft(self, artifact, plan, folder)
+        except BaseException:
+            if not is_shared and is_local(folder):
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+
+    def addresses(self) -> dict[Address, int]:
+        """Returns every address that has a commit record, with its newest generation, by listing the lake."""
+        self._refuse_earlier_layout()
+        root = self.root / RECORDS
+        found: dict[Address, int] = {}
+        for path in root.fs.find(root.path) if root.exists() else []:
+            *parts, name = path[len(root.path) :].strip("/").split("/")
+            stem, _, suffix = name.partition(".")
+            if suffix != "json" or not stem.isdecimal():
+                continue
+            depth = 2 if parts[0] == "benchmark" else 1  # benchmark/<name> is the kind
+            address = ("/".join(parts[:depth]), tuple(parts[depth:]))
+            found[address] = max(found.get(address, 0), int(stem))
+        return found
+
+    def scan(self) -> Scan:
+        """Returns what the catalogue lacked, after mending it by a listing of the lake."""
+        found, known = self.addresses(), self.catalogue.generations()
+        behind = [address for address, generation in found.items() if known.get(address) != generation]
+        gone = [address for address in known if address not in found]
+        records = [self.artifact(kind, *keys).record_of(found[kind, keys]) for kind, keys in behind]
+        self.catalogue.forget([address for address in behind if known.get(address, 0) > found[address]])
+        self.catalogue.note(records)
+        self.catalogue.forget(gone)
+        self.catalogue.mark_scanned()
+        return Scan(len(found), len(records), len(gone))
+
+    def _refuse_earlier_layout(self) -> None:
+        earlier = [name for name in EARLIER_FOLDERS if (self.root / name).is_dir()]
+        if earlier and not (self.root / RECORDS).is_dir():
+            message = (
+                f"{self.root}: written by an earlier version of cellassets ({', '.join(earlier)} at its root). Move "
+                f"the folder away (mv {self.root.path} {self.root.path}-old); everything is made again from the landing zone"
+            )
+            raise ConfigError(message)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
-from jaxtyping import Float
 
 from cellassets.benchmarks.definition import Subject
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.reporting.charts import GROUP_COLOURS, svg_document
 from cellassets.studies.calibration import summarise
+from cellassets.studies.calibration_picture import calibration_picture
 from cellassets.studies.calibration_published import PUBLISHED
 from cellassets.studies.calibration_scenarios import scenarios_of
+
+__all__ = ["calibration_page", "calibration_picture"]
 
 INTRODUCTION = """# Calibration of the benchmarks
 
@@ -32,11 +32,6 @@ models are ranked by. `one unit` is one perturbation (or pair, or compound) per 
 ([published-statistics.md](published-statistics.md)), on the same screens. Bold: above the 99th percentile of a
 calibrated test with as many screens.
 """
-STYLE = (
-    "<style>text { font: 11px sans-serif; fill: #444 } .frame { fill: #fff; stroke: #ccc } .even { stroke: #999; "
-    "stroke-dasharray: 3 3 } polyline { fill: none; stroke-width: 1.4 }</style>"
-)
-PANEL, GAP, COLUMNS, LEGEND_LINE = 150, 34, 4, 18
 
 
 def calibration_page(study: pl.DataFrame, *, command: str) -> str:
@@ -53,58 +48,6 @@ def calibration_page(study: pl.DataFrame, *, command: str) -> str:
         lines += _null_tables(found, subject)
     lines += ["## With planted effects: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
     return "\n".join(lines) + "\n"
-
-
-def calibration_picture(study: pl.DataFrame) -> str:
-    """Returns the distribution of every headline's p-values under every null, a panel a benchmark."""
-    names = [name for name in sorted(BENCHMARKS) if name in set(study["benchmark_name"])]
-    n_rows = -(-len(names) // COLUMNS)
-    parts = [STYLE]
-    for number, name in enumerate(names):
-        left, top = GAP + (number % COLUMNS) * (PANEL + GAP), GAP + (number // COLUMNS) * (PANEL + GAP + 10)
-        headlines = study.filter(
-            (pl.col("benchmark_name") == name)
-            & pl.col("is_null")
-            & (pl.col("metric") == BENCHMARKS[name].headline_metric)
-        )
-        parts.append(f'<g transform="translate({left} {top})">{_panel(name, headlines)}</g>')
-    height = GAP + n_rows * (PANEL + GAP + 10)
-    subjects = sorted({BENCHMARKS[name].asks_about for name in names})
-    for number, subject in enumerate(subjects):
-        parts.append(f'<g transform="translate({GAP} {height + number * LEGEND_LINE})">{_legend(subject)}</g>')
-    size = (GAP + COLUMNS * (PANEL + GAP), height + len(subjects) * LEGEND_LINE)
-    return svg_document("Distribution of p-values under every null", ", ".join(names), size, parts)
-
-
-def _panel(name: str, rows: pl.DataFrame) -> str:
-    marks = [
-        f'<rect class="frame" width="{PANEL}" height="{PANEL}"/>',
-        f'<line class="even" x1="0" y1="{PANEL}" x2="{PANEL}" y2="0"/>',
-        f'<text y="-8">{name.replace("_", " ")}</text>',
-    ]
-    scenarios = scenarios_of(BENCHMARKS[name].asks_about)
-    order = [scenario.name for scenario in scenarios if scenario.is_null]
-    for (scenario,), found in rows.group_by("scenario", maintain_order=True):
-        colour = GROUP_COLOURS[order.index(str(scenario)) % len(GROUP_COLOURS)]
-        marks.append(f'<polyline stroke="{colour}" points="{_steps(found["p_value"].sort().to_numpy())}">')
-        marks.append(f"<title>{scenario}</title></polyline>")
-    return "".join(marks)
-
-
-def _legend(subject: Subject) -> str:
-    """The colours of the nulls of benchmarks that ask about a subject."""
-    marks, left = [f"<text>{subject.replace('_', ' ')}:</text>"], 110.0
-    for number, name in enumerate(scenario.name for scenario in scenarios_of(subject) if scenario.is_null):
-        colour = GROUP_COLOURS[number % len(GROUP_COLOURS)]
-        marks.append(f'<rect x="{left:.0f}" y="-8" width="10" height="10" fill="{colour}"/>')
-        marks.append(f'<text x="{left + 14:.0f}">{name}</text>')
-        left += 24 + 5.6 * len(name)
-    return "".join(marks)
-
-
-def _steps(p_values: Float[np.ndarray, "seed"]) -> str:
-    shares = np.arange(1, len(p_values) + 1) / len(p_values)
-    return " ".join(f"{p * PANEL:.1f},{(1 - share) * PANEL:.1f}" for p, share in zip(p_values, shares, strict=True))
 
 
 def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:

@@ -1,1 +1,1 @@
-"""A simulated screen with planted biology: first run, tests, calibration."""
+"""Simulated screens with planted biology, for the demo, the tests and the calibration study."""

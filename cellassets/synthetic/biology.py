@@ -1,7 +1,8 @@
 """The planted biology: every perturbation of a design as a vector over the morphological axes.
 
-Genes of one complex share a direction, opposite complexes have opposite ones, inert genes have none. Strength varies
-by gene, guide and dose. Nothing here knows of plates, nuisances or pictures; `truth.py` writes it down.
+Genes of one complex share a direction, opposite complexes have opposite directions, inert genes have no effect.
+Strength varies by gene, guide and dose. Plates, nuisances and images are not known here; `truth.py` writes the biology
+to files.
 """
 
 from dataclasses import dataclass, replace
@@ -22,14 +23,14 @@ GUIDE_JITTER = 0.15
 GENE_STRENGTHS = (0.6, 1.4)
 GUIDE_STRENGTHS = (0.7, 1.0)
 POSITIVE_CONTROL_STRENGTH = 1.8
-UNIT_STRENGTH = 3.2  # axis units that an effect_strength of 1 means; measured against the nuisances in the tests
+UNIT_STRENGTH = 3.2  # axis units of effect_strength 1; the tests compare it with the nuisances
 
 Vector = Float64[np.ndarray, " axis"]
 
 
 @dataclass(frozen=True)
 class Complex:
-    """Genes that act in one direction. `sign` is -1 for the second of two opposite complexes, which share `axis_id`."""
+    """Genes that act in one direction. `sign` is -1 for the second of two opposite complexes, 1 otherwise."""
 
     name: str
     gene_symbols: tuple[str, ...]
@@ -40,7 +41,7 @@ class Complex:
 
 @dataclass(frozen=True)
 class Compound:
-    """A compound, what it hits (None: a direction of its own) and its dose response."""
+    """A compound, the complex that it targets (None: it has its own direction) and its dose response."""
 
     compound_id: str
     target: str | None
@@ -51,7 +52,7 @@ class Compound:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What can be done to a well, and what it does: `effect` is in units of the axes, strength included."""
+    """A perturbation of a well. `effect` is in axis units and includes the strength."""
 
     perturbation_id: str
     class_index: int
@@ -66,13 +67,16 @@ class Perturbation:
 
     @property
     def strength(self) -> float:
-        """Length of the effect, in units of the axes."""
+        """Length of the effect in axis units."""
         return float(np.linalg.norm(self.effect))
 
 
 @dataclass(frozen=True)
 class Biology:
-    """All that is planted in a screen. `perturbations` are in class order: treatments, positive controls, negative."""
+    """The planted biology of a screen.
+
+    `perturbations` are in class order: treatments, positive controls, negative control.
+    """
 
     complexes: tuple[Complex, ...]
     compounds: tuple[Compound, ...]
@@ -80,12 +84,12 @@ class Biology:
     perturbations: tuple[Perturbation, ...]
 
     def of_well_type(self, well_type: str) -> tuple[Perturbation, ...]:
-        """Perturbations of one kind of well: treatment, positive_control or negative_control."""
+        """Returns the perturbations of one well type: treatment, positive_control or negative_control."""
         return tuple(p for p in self.perturbations if p.well_type == well_type)
 
 
 def plant_biology(design: ScreenDesign) -> Biology:
-    """Returns what the design's seed plants: the same for every experiment of the screen."""
+    """Returns the biology of a design, drawn from its seed; it is the same for every experiment of the screen."""
     rng = stream(design.seed, "directions")
     n_lone_genes = design.n_genes - sum(design.complex_sizes) - design.n_inert_genes
     n_directions = len(design.complex_sizes) + n_lone_genes + design.n_compounds
@@ -104,9 +108,10 @@ def plant_biology(design: ScreenDesign) -> Biology:
 
 
 def spread_directions(n_directions: int, rng: np.random.Generator) -> Float64[np.ndarray, "direction axis"]:
-    """Returns unit vectors with few axes each, every one as far from the earlier ones as the best of many draws.
+    """Returns unit vectors with few non-zero axes, far from each other.
 
-    Both a direction and its opposite count as near, so that only planted pairs are parallel.
+    Each direction is the one among many random draws that is farthest from the earlier ones. A direction and its
+    opposite count as near, so that only planted pairs are parallel.
     """
     chosen = np.zeros((n_directions, N_AXES))
     for index in range(n_directions):
@@ -117,7 +122,7 @@ def spread_directions(n_directions: int, rng: np.random.Generator) -> Float64[np
 
 
 def dose_response(dose_um: float, ec50_um: float, hill: float) -> float:
-    """Returns the share of the full effect at a dose.
+    """Returns the fraction of the full effect at a dose, from 0 to 1.
 
     Source: Hill equation, dose^h / (dose^h + EC50^h).
     """
@@ -220,7 +225,7 @@ def _compound_perturbations(design: ScreenDesign, compounds: tuple[Compound, ...
 
 
 def _controls(design: ScreenDesign) -> list[Perturbation]:
-    """Positive controls are strong and cost cells; the negative control does nothing."""
+    """Returns the controls: positive ones have a strong effect and lose cells, the negative one has no effect."""
     positive = []
     for n in range(design.n_positive_control_kinds):
         rng = stream(design.seed, "positive control", n)

@@ -1,6 +1,7 @@
-"""The microscope: light of six stains in, 8-bit pictures out.
+"""The simulated microscope: light of six stains in, 8-bit images out.
 
-Bleed-through, defocus, uneven illumination, background, shot and read noise, all from the well's `Conditions`.
+It adds bleed-through, defocus, uneven illumination, background, shot noise and read noise, as the well's `Conditions`
+say.
 """
 
 import numpy as np
@@ -9,11 +10,11 @@ from jaxtyping import Float32, UInt8
 from cellassets.synthetic.nuisances import N_CHANNELS, Conditions
 from cellassets.synthetic.spots import add_spots
 
-FULL_SCALE = np.array([130.0, 140.0, 150.0, 135.0, 150.0, 150.0])  # grey levels of light 1
-BACKGROUND = 0.035  # of the camera's range
+FULL_SCALE = np.array([130.0, 140.0, 150.0, 135.0, 150.0, 150.0])  # grey levels at light 1
+BACKGROUND = 0.035  # as a fraction of the camera's range
 VIGNETTE = 0.12
 BLEED = 0.02
-BLUR_DIAMETERS = 0.010  # deviation of the point spread, in cell diameters
+BLUR_DIAMETERS = 0.010  # standard deviation of the point spread function, in cell diameters
 GREY_PER_PHOTON = 0.07
 READ_NOISE = 0.9  # grey levels
 MAX_PASSES = 12
@@ -24,7 +25,14 @@ Images = Float32[np.ndarray, "channel y x"]
 def photograph(
     light: Images, conditions: Conditions, diameter_px: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "channel y x"]:
-    """Returns the pictures of `light`, which is used up as work space."""
+    """Returns the images of `light`, which is overwritten.
+
+    Args:
+        light: light of each stain, about 1 at bright structures.
+        conditions: nuisances of the well.
+        diameter_px: diameter of an average cell in pixels.
+        rng: the site's random stream.
+    """
     _add_debris(light, diameter_px, rng)
     _bleed(light, BLEED + max(conditions.bleed, 0.0))
     # Source: n passes of the kernel (1, 2, 1) / 4 have variance n / 2
@@ -32,18 +40,21 @@ def photograph(
     illumination = _illumination(light.shape[1], conditions)
     gain = FULL_SCALE * np.exp(conditions.log_gain)
     offset = 255 * (BACKGROUND + conditions.offset)
-    pictures = np.empty(light.shape, np.uint8)
+    images = np.empty(light.shape, np.uint8)
     for channel, plane in enumerate(light):
         blurred = blur(plane, min(float(passes), MAX_PASSES))
         blurred *= np.float32(gain[channel])
         blurred += np.float32(offset[channel])
         blurred *= illumination
-        pictures[channel] = _expose(blurred, rng)
-    return pictures
+        images[channel] = _expose(blurred, rng)
+    return images
 
 
 def blur(plane: Float32[np.ndarray, "y x"], passes: float) -> Float32[np.ndarray, "y x"]:
-    """Returns `plane` after a number of passes of (1, 2, 1) / 4 in both directions; part of a pass is part as wide."""
+    """Returns `plane` after a number of passes of the kernel (1, 2, 1) / 4 in both directions, in place.
+
+    A fraction of a pass uses a kernel with proportionally smaller weights at its sides.
+    """
     while passes > 0:
         side = np.float32(0.25 * min(passes, 1.0))
         for lines in (plane, plane.T):
@@ -62,13 +73,13 @@ def _smooth_rows(lines: Float32[np.ndarray, "y x"], side: np.float32) -> None:
 
 
 def _bleed(light: Images, share: float) -> None:
-    """Sends a share of each channel into the next one, as neighbouring dyes do."""
+    """Adds a fraction of each channel to the next one, as with dyes of neighbouring spectra."""
     for channel in range(N_CHANNELS - 1, 0, -1):
         light[channel] += np.float32(share) * light[channel - 1]
 
 
 def _illumination(size: int, conditions: Conditions) -> Float32[np.ndarray, "y x"]:
-    """Returns 1 in the centre of the light and less by the square of the distance from it."""
+    """Returns the illumination: 1 at its centre, decreasing with the squared distance from it."""
     line = np.linspace(-1.0, 1.0, size)
     fall = VIGNETTE + max(conditions.vignette, 0.0)
     loss_y, loss_x = fall / 2 * (line - conditions.centre_y) ** 2, fall / 2 * (line - conditions.centre_x) ** 2
@@ -76,7 +87,7 @@ def _illumination(size: int, conditions: Conditions) -> Float32[np.ndarray, "y x
 
 
 def _expose(plane: Float32[np.ndarray, "y x"], rng: np.random.Generator) -> UInt8[np.ndarray, "y x"]:
-    """Returns grey levels with shot noise (its variance grows with the signal) and read noise."""
+    """Returns grey levels with shot noise, whose variance grows with the signal, and read noise."""
     deviation = plane * np.float32(GREY_PER_PHOTON)
     deviation += np.float32(READ_NOISE**2)
     np.sqrt(deviation, out=deviation)
@@ -87,7 +98,7 @@ def _expose(plane: Float32[np.ndarray, "y x"], rng: np.random.Generator) -> UInt
 
 
 def _add_debris(light: Images, diameter_px: float, rng: np.random.Generator) -> None:
-    """Adds a few bright specks that show in several channels."""
+    """Adds a few bright specks that are visible in several channels."""
     size = light.shape[1]
     n = rng.poisson(1.5)
     y, x = rng.uniform(0, size, n), rng.uniform(0, size, n)

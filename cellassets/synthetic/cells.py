@@ -1,7 +1,7 @@
-"""The cells of one site: where they lie, how each is shaped and stained, drawn around the well's averages.
+"""The cells of one site: place, shape and staining of each cell, drawn around the well's averages.
 
-Cells are drawn on a field half a cell wider than the image on every side, so that some are cut by its border.
-`fields.py` turns them into pixels.
+Cells are placed on a field that is half a cell wider than the image on every side, so that its border cuts some cells.
+`fields.py` turns the cells into pixels.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from cellassets.synthetic.nuisances import N_CHANNELS
 
 N_ANGLES = 512
 FOURIER_ORDERS = np.arange(2, 7)
-SITE_TO_SITE = 0.10  # deviations of logs
+SITE_TO_SITE = 0.10  # standard deviations of logarithms, here and below
 CELL_TO_CELL = 0.16
 STAIN_TO_STAIN = 0.10
-MAX_RADIUS = 1.9  # diameters of the average cell; larger stamps would not fit the texture bank
-BODY_MARGIN = 1.25  # bodies are drawn larger than their share of the field, so that neighbours meet
+MAX_RADIUS = 1.9  # in diameters of the average cell; larger cells would not fit into the texture bank
+BODY_MARGIN = 1.25  # bodies are larger than their part of the field, so that neighbours touch
 MITOTIC_ROUNDING = 0.66
 MITOTIC_CONDENSING = 0.34
 
@@ -28,7 +28,7 @@ Outlines = Float32[np.ndarray, "cell angle"]
 
 @dataclass(frozen=True)
 class Cells:
-    """All cells of a site: places and lengths in pixels, levels near 1, outlines as 1 / radius by angle."""
+    """All cells of a site: positions and lengths in pixels, levels near 1, outlines as 1 / radius by angle."""
 
     centre_y: PerCell
     centre_x: PerCell
@@ -51,14 +51,14 @@ def draw_cells(look: Morphology, image_size: int, diameter_px: float, rng: np.ra
     """Returns the cells of one site.
 
     Args:
-        look: the well's averages.
-        image_size: height and width of the image, pixels.
-        diameter_px: of the design's average cell.
-        rng: the site's stream.
+        look: averages of the well.
+        image_size: height and width of the image in pixels.
+        diameter_px: diameter of the design's average cell in pixels.
+        rng: the site's random stream.
     """
     diameter = diameter_px * look.diameter
     span = image_size + diameter
-    # crowded cells shrink: cells that are larger by a half are not fewer by more than a half
+    # larger cells are fewer, in proportion to their diameter and not to its square: crowded cells shrink
     expected = look.confluency * span**2 / (np.pi / 4 * diameter_px**2 * look.diameter)
     n = max(1, round(expected * np.exp(rng.normal(0.0, SITE_TO_SITE))))
     y, x = _places(n, span, look.clumping, diameter, rng)
@@ -89,7 +89,7 @@ def draw_cells(look: Morphology, image_size: int, diameter_px: float, rng: np.ra
 
 
 def share(odds: float) -> float:
-    """Returns the share that belongs to odds."""
+    """Returns the fraction that corresponds to odds: odds / (1 + odds)."""
     return odds / (1 + odds)
 
 
@@ -100,7 +100,7 @@ def _nuclei(
     is_mitotic: Bool[np.ndarray, " cell"],
     rng: np.random.Generator,
 ) -> tuple[PerCell, Outlines]:
-    """Returns radii and outlines; the chromatin of a dividing cell is a small plate."""
+    """Returns radii and outlines of nuclei; the chromatin of a dividing cell is a small plate."""
     n = len(diameter_px)
     radius = 0.5 * look.nuclear_diameter * diameter_px * np.exp(rng.normal(0.0, 0.07, n))
     radius *= np.where(is_mitotic, MITOTIC_CONDENSING, 1.0)
@@ -110,12 +110,12 @@ def _nuclei(
 
 
 def _vary(elongation: PerCell, rng: np.random.Generator) -> PerCell:
-    """Returns elongations that vary from cell to cell and stay below an aspect ratio of exp(1.3), 3.7."""
+    """Returns elongations that vary from cell to cell; the aspect ratio stays below exp(1.3) = 3.7."""
     return 1.3 * np.tanh(elongation * np.exp(rng.normal(0.0, 0.35, len(elongation))) / 1.3)
 
 
 def _places(n: int, span: float, clumping: float, diameter: float, rng: np.random.Generator) -> tuple[PerCell, PerCell]:
-    """Returns centres: partly around clumps, then pushed apart until neighbours have room for a nucleus each."""
+    """Returns y and x of the centres: some are drawn around clumps, then all are pushed apart so that nuclei fit."""
     places = rng.uniform(0.0, span, (n, 2))
     clumps = rng.uniform(0.0, span, (max(1, round(n / 14)), 2))
     members = rng.random(n) < clumping
@@ -131,7 +131,7 @@ def _places(n: int, span: float, clumping: float, diameter: float, rng: np.rando
 
 
 def _orientations(y: PerCell, x: PerCell, span: float, rng: np.random.Generator) -> PerCell:
-    """Returns angles that vary slowly over the field, as neighbours align, and some by themselves."""
+    """Returns angles that vary slowly over the field, as neighbours align, plus random variation per cell."""
     first, second = rng.uniform(0.0, 2 * np.pi, 2), rng.uniform(0.3, 0.9, 2)
     swirl = np.sin(2 * np.pi * second[0] * y / span + first[0]) + np.cos(2 * np.pi * second[1] * x / span + first[1])
     return rng.uniform(0.0, np.pi) + 0.7 * swirl + rng.normal(0.0, 0.35, len(y))
@@ -140,7 +140,7 @@ def _orientations(y: PerCell, x: PerCell, span: float, rng: np.random.Generator)
 def _outlines(
     radius: PerCell, elongation: PerCell, orientation: PerCell, ragged: PerCell, rng: np.random.Generator
 ) -> Outlines:
-    """Returns 1 / radius by angle from the x axis: an ellipse times a random Fourier series.
+    """Returns 1 / radius by angle from the x axis: an ellipse multiplied by a random Fourier series.
 
     Source: polar form of an ellipse with semi-axes a and b, r = a b / sqrt((b cos t)^2 + (a sin t)^2).
     """

@@ -1,7 +1,7 @@
-"""What a simulated screen is to be: its plates, its planted biology and its nuisances, as one frozen model.
+"""Design of a simulated screen: its plates, planted biology and nuisances as one frozen model.
 
 Everything else in this package is a function of a `ScreenDesign` and of ids. Nothing is drawn or written here.
-`presets.py` has designs that are ready to use.
+`presets.py` contains designs that are ready to use.
 """
 
 from typing import Annotated
@@ -15,14 +15,14 @@ MAX_DIAMETER_FRAC = 0.5
 
 
 class CellTypeBatches(Parameters):
-    """One cell type and the number of experiments (batches) it is screened in."""
+    """One cell type, and the number of experiments (batches) with it."""
 
     name: str
     n_experiments: int = Field(ge=1)
 
 
 class NuisanceStrengths(Parameters):
-    """How strong each nuisance is: 0 switches it off, 1 is about as strong as the planted biology."""
+    """Strength of each nuisance: 0 switches it off, 1 is about as strong as the planted biology."""
 
     batch: float = Field(default=1.0, ge=0)
     plate: float = Field(default=1.0, ge=0)
@@ -32,10 +32,10 @@ class NuisanceStrengths(Parameters):
 
 
 class ScreenDesign(Parameters):
-    """A screen: who is on its plates, what is planted, what disturbs, and the seed of it all.
+    """A screen: plate layout, planted biology, nuisances and random seed.
 
-    Complexes 2k and 2k + 1 act in opposite directions for k < `n_opposite_pairs`. Genes in no complex and not inert
-    have a direction of their own. Experiments are called `<cell type>-<n>`, plates `Plate<n>`, as in RxRx1.
+    Complexes 2k and 2k + 1 act in opposite directions for k < `n_opposite_pairs`. Genes that are in no complex and not
+    inert have their own direction. Experiments are named `<cell type>-<n>` and plates `Plate<n>`, as in RxRx1.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -48,17 +48,21 @@ class ScreenDesign(Parameters):
     n_columns: int = Field(default=24, ge=1, le=99)
     n_sites_per_well: int = Field(default=2, ge=1)
     image_size: int = Field(default=512, ge=48, le=4096, description="height and width in pixels")
-    cell_diameter_px: float | None = Field(default=None, gt=8, description="of an average cell; null: by image size")
+    cell_diameter_px: float | None = Field(
+        default=None, gt=8, description="diameter of an average cell in pixels; null: derived from image_size"
+    )
 
     n_genes: int = Field(default=240, ge=0)
     complex_sizes: tuple[Annotated[int, Field(ge=2)], ...] = (4,) * 30
     n_opposite_pairs: int = Field(default=6, ge=0)
-    inert_frac: float = Field(default=0.2, ge=0, le=1, description="share of the genes that do nothing")
+    inert_frac: float = Field(default=0.2, ge=0, le=1, description="fraction of the genes without an effect")
     n_guides_per_gene: int = Field(default=1, ge=1)
     n_compounds: int = Field(default=8, ge=0)
     doses_um: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
-    targeted_frac: float = Field(default=0.75, ge=0, le=1, description="share of the compounds that hit a complex")
-    n_wells_per_perturbation: int = Field(default=4, ge=1, description="in one experiment, over its plates")
+    targeted_frac: float = Field(
+        default=0.75, ge=0, le=1, description="fraction of the compounds that target a complex"
+    )
+    n_wells_per_perturbation: int = Field(default=4, ge=1, description="wells per experiment, over all its plates")
 
     n_negative_controls: int = Field(default=32, ge=1, description="wells on every plate")
     n_positive_controls: int = Field(default=16, ge=1, description="wells on every plate")
@@ -69,40 +73,40 @@ class ScreenDesign(Parameters):
 
     @property
     def experiments(self) -> dict[str, str]:
-        """Cell type of every experiment id."""
+        """Cell type by experiment id."""
         return {f"{t.name}-{n + 1}": t.name for t in self.cell_types for n in range(t.n_experiments)}
 
     @property
     def plate_ids(self) -> tuple[str, ...]:
-        """Plates of each experiment."""
+        """Plate ids of every experiment."""
         return tuple(f"Plate{n + 1}" for n in range(self.n_plates_per_experiment))
 
     @property
     def n_wells(self) -> int:
-        """Wells of a plate."""
+        """Number of wells of a plate."""
         return self.n_rows * self.n_columns
 
     @property
     def n_inert_genes(self) -> int:
-        """Genes that do nothing."""
+        """Number of genes without an effect."""
         return round(self.n_genes * self.inert_frac)
 
     @property
     def n_perturbations(self) -> int:
-        """Treatments: guides of all genes and compounds at all doses."""
+        """Number of treatments: all guides of all genes, and all compounds at all doses."""
         return self.n_genes * self.n_guides_per_gene + self.n_compounds * len(self.doses_um)
 
     @property
     def n_treatment_wells(self) -> int:
-        """Most treatment wells that a plate of this screen holds."""
+        """Largest number of treatment wells on a plate."""
         return -(-self.n_perturbations * self.n_wells_per_perturbation // self.n_plates_per_experiment)
 
     @property
     def diameter_px(self) -> float:
         """Diameter of an average cell in pixels.
 
-        By default it grows more slowly than the image: 80 pixels at 512 (some 45 cells in the field), 44 at 192
-        (some 20), since a small picture has to show enough cells as well as enough of each.
+        By default it grows more slowly than the image size: 80 pixels at 512 (about 45 cells per image), 44 at 192
+        (about 20 cells), since a small image must show enough cells and enough detail of each.
         """
         return self.cell_diameter_px if self.cell_diameter_px is not None else 1.78 * self.image_size**0.61
 
@@ -110,7 +114,7 @@ class ScreenDesign(Parameters):
     def _check(self) -> "ScreenDesign":
         names = [cell_type.name for cell_type in self.cell_types]
         if not names or len(set(names)) < len(names):
-            message = f"cell_types: expected at least one, each named once, found {names}"
+            message = f"cell_types: expected at least one, each named once; found {names}"
             raise ValueError(message)
         for experiment_id in self.experiments:
             check_partition_key(experiment_id, "experiment_id")
@@ -137,7 +141,7 @@ class ScreenDesign(Parameters):
             raise ValueError(message)
         if len(set(self.doses_um)) < len(self.doses_um) or (self.n_compounds and not self.doses_um):
             message = (
-                f"doses_um: expected different doses, at least one where there are compounds, found {self.doses_um}"
+                f"doses_um: expected different doses, and at least one if n_compounds is above 0; found {self.doses_um}"
             )
             raise ValueError(message)
 
@@ -147,8 +151,8 @@ class ScreenDesign(Parameters):
         if n_needed > self.n_wells:
             message = (
                 f"a plate of {self.n_rows} x {self.n_columns} has {self.n_wells} wells, but {self.n_treatment_wells} "
-                f"treatments and {n_controls} controls need {n_needed}: take more plates, fewer perturbations or "
-                "fewer n_wells_per_perturbation"
+                f"treatments and {n_controls} controls need {n_needed}: use more plates, fewer perturbations or a "
+                "smaller n_wells_per_perturbation"
             )
             raise ValueError(message)
         if self.n_positive_control_kinds > self.n_positive_controls:

@@ -1,7 +1,7 @@
 """Simulated wells: embeddings with planted biology and nuisances, without images, for tests of the statistics.
 
-A screen of a thousand wells takes milliseconds, so that p-values can be checked over hundreds of seeds. What is planted
-is written down beside the wells: complexes, targets of compounds, chromosome arms.
+A screen of a thousand wells takes milliseconds, so p-values can be checked over hundreds of seeds. The planted truth is
+returned with the wells: complexes, targets of compounds, chromosome arms.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,24 @@ N_COLUMNS, N_ROWS = 24, 16
 
 
 class SimulatedWells(Parameters):
-    """What is simulated. Unless told otherwise every plate holds every treatment once, and its negative controls.
+    """Design of simulated wells. By default every plate holds every treatment once, and negative controls.
 
-    Effects are in standard deviations of the noise of a well: `gene_effect` the length of a gene's own direction and
-    of its complex's, `arm_effect` that of all genes of one chromosome arm, `common_effect` the mean length of one
-    direction that all genes share, some more of it than others (cells that grow badly), `compound_effect` that of a
-    compound at a dose without end, along its target's direction; `batch_effect` and `plate_effect` the shift of all
-    wells of a batch or plate (a batch with an effect also has a scale of its own), `position_effect` how far rows,
-    columns and the outer ring of every plate differ.
+    Effects are lengths in standard deviations of a well's noise.
 
-    In `is_shuffled` wells the labels, controls' included, are permuted within plates: nothing is left to find.
-    `plate_share` is the lowest and highest share of plates that a treatment is on: replicate numbers then differ.
-    `n_batches_per_treatment` puts each treatment into so many batches only. Two designs of one `biology_seed` have the
-    same effects, but for `own_share` of them that the `cell_type` has by itself.
+    Attributes:
+        gene_effect: effect of a gene, along a direction that it mostly shares with its complex.
+        compound_effect: effect of a compound at an infinite dose, along the direction of its target.
+        arm_effect: effect that all genes of one chromosome arm share.
+        common_effect: mean effect along one direction that all genes share to different extents (poor cell growth).
+        batch_effect: shift of all wells of a batch; a batch with a shift also has its own scale.
+        plate_effect: shift of all wells of a plate.
+        position_effect: differences between rows, columns and the outer ring, the same on every plate.
+        plate_share: lowest and highest fraction of plates that a treatment is on; replicate numbers then differ.
+        n_batches_per_treatment: number of batches that each treatment is in; None for all.
+        own_share: fraction of the effects' variance that only this `cell_type` has, in designs with one
+            `biology_seed`; the rest is the same in all of them.
+        is_shuffled: permutes all labels within plates, controls included, so that no effect can be found.
+        biology_seed: seed of the effects; None to draw them from `seed`.
     """
 
     n_batches: int = Field(default=3, ge=1)
@@ -66,7 +71,7 @@ class SimulatedWells(Parameters):
 
 @dataclass(frozen=True)
 class Known:
-    """What was planted: pairs and sets of genes of one complex, targets of compounds, arms of genes."""
+    """The planted truth: pairs and sets of genes of one complex, targets of compounds, chromosome arms of genes."""
 
     pairs: pl.DataFrame
     sets: pl.DataFrame
@@ -75,7 +80,7 @@ class Known:
 
 
 def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
-    """Returns a WELL_EMBEDDINGS table before alignment, and what is planted in it."""
+    """Returns a WELL_EMBEDDINGS table before alignment, and the planted truth."""
     rng = np.random.default_rng(design.seed)
     genes = _genes(design)
     screened = treatments(
@@ -108,7 +113,7 @@ def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
 
 
 def another_cell_type(design: SimulatedWells) -> SimulatedWells:
-    """Returns the same screen in another cell type: the same biology, other noise, batches and plates."""
+    """Returns the design of the same screen in another cell type: the same biology, but other noise and shifts."""
     biology_seed = design.seed if design.biology_seed is None else design.biology_seed
     changes = {"cell_type": f"{design.cell_type}2", "seed": design.seed + 500_000, "biology_seed": biology_seed}
     return design.model_copy(update=changes)
@@ -122,7 +127,10 @@ def _genes(design: SimulatedWells) -> list[str]:
 def _treatment_effects(
     design: SimulatedWells, genes: list[str], screened: list[Treatment], rng: np.random.Generator
 ) -> Float[np.ndarray, "treatment feature"]:
-    """What each treatment does: guides as their gene, a combination the sum of its parts, a compound by its dose."""
+    """Returns the effect of each treatment.
+
+    A guide has the effect of its gene, a combination the sum of its genes, a compound that of its target by dose.
+    """
     biology = rng if design.biology_seed is None else np.random.default_rng(design.biology_seed)
     of_gene = _gene_effects(design, len(genes), biology)
     if design.own_share:
@@ -138,7 +146,7 @@ def _treatment_effects(
 
 
 def _gene_effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator) -> Float[np.ndarray, "gene feature"]:
-    """Genes of a complex share four fifths of their direction's variance; genes of an arm what `arm_effect` says."""
+    """Returns the effect of each gene; genes of a complex share four fifths of the variance of their direction."""
     own = _directions(n_genes, design, rng)
     shared = np.repeat(_directions(design.n_complexes, design, rng), design.genes_per_complex, axis=0)
     effects = own.copy()
@@ -152,7 +160,7 @@ def _gene_effects(design: SimulatedWells, n_genes: int, rng: np.random.Generator
 
 
 def _presence(design: SimulatedWells, n_treatments: int, rng: np.random.Generator) -> np.ndarray:
-    """Treatments x plates: which treatment is on which plate; each on two at least where there are two."""
+    """Returns which treatment is on which plate (treatments x plates); each is on at least two if there are two."""
     n_plates = design.n_batches * design.n_plates_per_batch
     is_present = np.ones((n_treatments, n_plates), dtype=bool)
     if design.plate_share != (1.0, 1.0):
@@ -165,7 +173,7 @@ def _presence(design: SimulatedWells, n_treatments: int, rng: np.random.Generato
 
 
 def _place_effects(design: SimulatedWells, rng: np.random.Generator) -> Float[np.ndarray, "place feature"]:
-    """What a well's place does on every plate: a slope along rows and columns, and the outer ring."""
+    """Returns the effect of a well's place on every plate: a slope along rows and columns, and an outer ring."""
     place = np.arange(N_ROWS * N_COLUMNS)
     row, column = place // N_COLUMNS, place % N_COLUMNS
     is_outer = (row == 0) | (row == N_ROWS - 1) | (column == 0) | (column == N_COLUMNS - 1)
@@ -185,7 +193,7 @@ def _shift(length: float, design: SimulatedWells, rng: np.random.Generator) -> n
 def _plate(
     design: SimulatedWells, numbers: tuple[int, int], rows: list[Treatment | None], place: np.ndarray
 ) -> pl.DataFrame:
-    """The wells of one plate; None is a negative control."""
+    """Returns the wells of one plate; None in `rows` is a negative control."""
     columns = [column.name for column in PERTURBATION_COLUMNS]
     control = {"perturbation_id": "EMPTY", "perturbation_kind": "control", "control_kind": "negative"}
     labels = [control if row is None else row.columns() for row in rows]
@@ -202,7 +210,7 @@ def _plate(
 
 
 def well_name(place: int) -> str:
-    """Returns the name of a well by its number on a plate of 24 columns, row after row."""
+    """Returns the name of a well by its 0-based number on a plate of 24 columns, counted row by row."""
     row, column = divmod(place, N_COLUMNS)
     letters = chr(ord("A") + row) if row < 26 else f"A{chr(ord('A') + row - 26)}"
     return f"{letters}{column + 1:02d}"

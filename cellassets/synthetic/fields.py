@@ -1,7 +1,7 @@
-"""Cells as pixels: which cell owns each pixel, how far inside it lies, and where the nuclei are.
+"""Cells as pixels: which cell each pixel belongs to, how far inside the cell it is, and where the nuclei are.
 
-Each cell is a cone over its own outline; where cones meet, the higher one owns the pixel. So cells that touch have
-irregular polygonal borders and free edges follow their outlines.
+Each cell is a cone over its outline. Where cones overlap, the pixel belongs to the higher one. Cells that touch
+therefore have irregular polygonal borders, and free edges follow the outlines.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,14 @@ Plane = Float32[np.ndarray, "y x"]
 
 @dataclass(frozen=True)
 class Fields:
-    """Planes that the stains are made of.
+    """Planes from which the stains are painted.
 
-    `owner` is 0 in the background and 1 + the cell's index elsewhere; `height` is 1 in a cell's centre and 0 at its
-    free edge; `second_height` is that of the cell behind; `nucleus` is 1 in nuclei; `dna` is their light, for nuclei
-    of brightness 1, added up where they overlap.
+    Attributes:
+        owner: 0 in the background, 1 + index of the cell elsewhere.
+        height: 1 in a cell's centre, 0 at its free edge.
+        second_height: height of the second highest cone, 0 without one.
+        nucleus: 1 in nuclei, 0 elsewhere.
+        dna: light of the nuclei, about 1 at brightness 1, added up where nuclei overlap.
     """
 
     owner: Int64[np.ndarray, "y x"]
@@ -38,7 +41,7 @@ class Fields:
 
     @property
     def border_distance(self) -> Plane:
-        """0 at any border of a cell, with another one or free, and up to 1 in the middle."""
+        """0 at any border of a cell, free or shared, and up to 1 in its middle."""
         return self.height - self.second_height
 
 
@@ -46,9 +49,9 @@ def draw_fields(cells: Cells, bank: TextureBank, rng: np.random.Generator) -> Fi
     """Returns the planes of one site.
 
     Args:
-        cells: its cells.
+        cells: cells of the site.
         bank: textures of chromatin and of ruffled edges.
-        rng: draws where in the bank each cell's texture begins.
+        rng: draws the place in the bank where each cell's texture begins.
     """
     shape = (bank.image_size, bank.image_size)
     planes = (np.zeros(shape, np.float32) for _ in range(4))
@@ -76,7 +79,7 @@ def _stamp_nuclei(cells: Cells, bank: TextureBank, fields: Fields, rng: np.rando
     level = (cells.brightness[0] * np.where(cells.is_mitotic, MITOTIC_DNA, 1.0)).astype(np.float32)
     for index, patch, dome in stamps:
         inside = np.clip(dome * NUCLEAR_EDGE, 0.0, 1.0)
-        # a nucleus lies in its own cell, however crowded
+        # a nucleus belongs to its own cell, even where another cone is higher
         np.copyto(fields.owner[patch], index + 1, where=inside > 0.5)
         np.maximum(fields.nucleus[patch], inside, out=fields.nucleus[patch])
         light = contrast[index] * _window(bank.chromatin_noise, starts[index], dome.shape)
@@ -88,7 +91,7 @@ def _stamp_nuclei(cells: Cells, bank: TextureBank, fields: Fields, rng: np.rando
 
 
 class _Stamps:
-    """Cones over outlines: 1 in the centre and 0 on the outline, each on the patch of the image that it covers."""
+    """Iterates over cones, 1 in the centre and 0 on the outline, each with the image patch that it covers."""
 
     def __init__(self, y: np.ndarray, x: np.ndarray, outlines: Outlines, image_size: int) -> None:
         self._y, self._x, self._outlines, self._image_size = y, x, outlines, image_size
@@ -96,7 +99,7 @@ class _Stamps:
         self.width = 2 * int(self._halves.max()) + 1
 
     def __iter__(self) -> Iterator[tuple[int, tuple[slice, slice], Plane]]:
-        # rounded up, so that few different grids are kept
+        # rounded up, so that only a few different grids are cached
         middle = -(-self.width // 64) * 32
         grid_radius, grid_angle = _polar_grid(middle)
         for index, half in enumerate(self._halves.tolist()):
@@ -111,7 +114,7 @@ class _Stamps:
             yield index, (rows, columns), cone
 
     def _covered(self, centre: int, half: int) -> slice | None:
-        """The image's lines within `half` of `centre`, or None."""
+        """Returns the lines of the image within `half` of `centre`, or None where there are none."""
         low, high = max(centre - half, 0), min(centre + half + 1, self._image_size)
         return slice(low, high) if low < high else None
 
@@ -126,7 +129,7 @@ def _window(texture: Texture, start: np.ndarray, shape: tuple[int, ...]) -> Floa
 
 @lru_cache(maxsize=32)
 def _polar_grid(half: int) -> tuple[Plane, Int64[np.ndarray, "y x"]]:
-    """Returns radius and index of angle of every pixel around the middle one."""
+    """Returns radius and index of the angle of every pixel around the middle one."""
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     angle = np.arctan2(y, x) * (N_ANGLES / (2 * np.pi))
     return np.hypot(y, x).astype(np.float32), np.rint(angle).astype(np.int64) % N_ANGLES

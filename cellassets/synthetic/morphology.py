@@ -1,7 +1,7 @@
-"""How the cells of a well look on average: a cell type's own look, moved along the morphological axes.
+"""Average morphology of a well's cells: that of the cell type, shifted along the morphological axes.
 
-Every quantity is positive and every effect a factor, so that opposite effects are opposite on a log scale.
-`cells.py` draws single cells around these averages.
+Every quantity is positive and every effect is a factor, so opposite effects are opposite on a log scale. `cells.py`
+draws single cells around these averages.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,10 +16,10 @@ from cellassets.synthetic.seeds import stream
 
 @dataclass(frozen=True)
 class Morphology:
-    """Averages over the cells of a well. Lengths are in diameters of the design's average cell
-    (nucleoli: deviation in nuclear radii), levels near 1.
+    """Averages over the cells of a well.
 
-    `elongation` is the log of the aspect ratio; `_odds` of x stand for the share x / (1 + x).
+    Lengths are in diameters of the design's average cell (nucleoli: standard deviation in nuclear radii); levels are
+    near 1. `elongation` is the logarithm of the aspect ratio. Odds of x correspond to the fraction x / (1 + x).
     """
 
     confluency: float = 0.85
@@ -81,7 +81,7 @@ CELL_TYPES: dict[str, dict[str, float]] = {
     },
 }
 
-# log change of a quantity for one unit of an axis
+# change of the logarithm of a quantity per unit of an axis
 AXIS_STEPS: dict[str, dict[str, float]] = {
     "cell_number": {"confluency": 0.28},
     "cell_size": {"diameter": 0.085},
@@ -101,12 +101,12 @@ AXIS_STEPS: dict[str, dict[str, float]] = {
 
 
 def well_morphology(design: ScreenDesign, cell_type: str, shift: Float64[np.ndarray, " axis"]) -> Morphology:
-    """Returns the look of a well's cells.
+    """Returns the average morphology of a well's cells.
 
     Args:
-        design: gives the seed of unknown cell types and how much cell types differ.
-        cell_type: one of RxRx1's four, or any other name, which gets a look of its own from the seed.
-        shift: all that acts on the well, biology and nuisances, in axis units.
+        design: gives the seed for unknown cell types, and how much cell types differ.
+        cell_type: one of RxRx1's four, or any other name, whose morphology is drawn from the seed.
+        shift: sum of biology and nuisances of the well, in axis units.
     """
     values = cell_type_morphology(design, cell_type)
     for axis, amount in zip(AXIS_NAMES, shift, strict=True):
@@ -116,7 +116,7 @@ def well_morphology(design: ScreenDesign, cell_type: str, shift: Float64[np.ndar
 
 
 def cell_type_morphology(design: ScreenDesign, cell_type: str) -> dict[str, float]:
-    """Returns the averages of an untouched cell type; with the cell-type nuisance at 0 all types look the same."""
+    """Returns the averages of an unperturbed cell type; with a cell-type nuisance of 0 all cell types are the same."""
     reference = asdict(Morphology())
     if cell_type in CELL_TYPES:
         own = reference | CELL_TYPES[cell_type]

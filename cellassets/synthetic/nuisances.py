@@ -1,7 +1,7 @@
-"""What disturbs a screen: batch, plate and well-position effects, and chance from well to well.
+"""Nuisances of a screen: effects of batch, plate and well position, and random variation between wells.
 
-Every nuisance is a `Conditions`: a shift along the morphological axes (cells of another passage) and a change of
-staining and optics. They add up; `total_conditions` is what a well's picture is taken under.
+Every nuisance is a `Conditions`: a shift along the morphological axes (as with cells of another passage) and a change
+of staining and optics. Nuisances add up: `total_conditions` is their sum for one well.
 """
 
 from dataclasses import dataclass, fields
@@ -22,11 +22,17 @@ PerChannel = Float64[np.ndarray, " channel"]
 
 @dataclass(frozen=True)
 class Conditions:
-    """Shifts that one nuisance, or the sum of several, makes.
+    """Shifts by one nuisance, or by the sum of several.
 
-    `offset` is in fractions of the camera's range, `blur` in nuclear-texture widths (negative: sharper), `bleed` the
-    share of each channel's light that reaches the next one, `vignette` the loss of light in the corners, centred off
-    the middle by `centre_y` and `centre_x` half-fields.
+    Attributes:
+        axis_shift: shift along the morphological axes, in axis units.
+        log_gain: change of the logarithm of each channel's brightness.
+        offset: background added to each channel, as a fraction of the camera's range.
+        blur: change of the logarithm of the point spread's width; negative values are sharper.
+        bleed: fraction of each channel's light that is added to the next channel.
+        vignette: loss of light in the corners.
+        centre_y: vertical distance of the light's centre from the middle, in half image heights.
+        centre_x: horizontal distance of the light's centre from the middle, in half image widths.
     """
 
     axis_shift: Vector
@@ -42,7 +48,7 @@ class Conditions:
         return Conditions(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def values(self) -> dict[str, float]:
-        """Returns every number by a readable name."""
+        """Returns every number by name, such as `axis:cell_size` or `log_gain:er`."""
         named = {f"axis:{name}": float(value) for name, value in zip(AXIS_NAMES, self.axis_shift, strict=True)}
         for index, name in enumerate(CHANNEL_NAMES):
             named[f"log_gain:{name}"] = float(self.log_gain[index])
@@ -52,17 +58,17 @@ class Conditions:
 
 
 def batch_conditions(design: ScreenDesign, experiment_id: str) -> Conditions:
-    """Returns what one experiment has to itself: stain lots, passage, focus and illumination."""
+    """Returns the conditions of one experiment: stain lots, passage, focus and illumination."""
     return _draw(stream(design.seed, "batch", experiment_id), design.nuisances.batch)
 
 
 def plate_conditions(design: ScreenDesign, experiment_id: str, plate_id: str) -> Conditions:
-    """Returns what one plate has to itself: the same kinds of shift as a batch, less than half as strong."""
+    """Returns the conditions of one plate: the same kinds of shift as for a batch, less than half as strong."""
     return _draw(stream(design.seed, "plate", experiment_id, plate_id), 0.4 * design.nuisances.plate)
 
 
 def position_conditions(design: ScreenDesign, experiment_id: str, plate_id: str, row: int, column: int) -> Conditions:
-    """Returns the effect of a well's place: evaporation at the edge and a gradient of the plate's own."""
+    """Returns the effect of a well's position: evaporation at the edge, and a gradient that differs between plates."""
     strength = design.nuisances.well_position
     rng = stream(design.seed, "gradient", experiment_id, plate_id)
     edge = _edge_closeness(row, design.n_rows) + _edge_closeness(column, design.n_columns)
@@ -76,14 +82,14 @@ def position_conditions(design: ScreenDesign, experiment_id: str, plate_id: str,
 
 
 def well_conditions(design: ScreenDesign, experiment_id: str, plate_id: str, well_id: str) -> Conditions:
-    """Returns the chance of one well: biology that no one asked for, pipetting, a little focus."""
+    """Returns the random variation of one well: unplanned biology, pipetting and focus."""
     return _draw(stream(design.seed, "well", experiment_id, plate_id, well_id), 0.33 * design.nuisances.well)
 
 
 def total_conditions(
     design: ScreenDesign, experiment_id: str, plate_id: str, well_id: str, *, place: tuple[int, int]
 ) -> Conditions:
-    """Returns all that disturbs one well; `place` is its 0-based row and column."""
+    """Returns the sum of all nuisances of one well; `place` is its 0-based row and column."""
     return (
         batch_conditions(design, experiment_id)
         + plate_conditions(design, experiment_id, plate_id)
@@ -106,6 +112,6 @@ def _draw(rng: np.random.Generator, strength: float) -> Conditions:
 
 
 def _edge_closeness(index: int, n_lines: int) -> float:
-    """1 on the outermost line of wells, a third on the next one, 0 further in."""
+    """Returns 1 on the outermost line of wells, 1/3 on the next one, and 0 further inside."""
     distance = min(index, n_lines - 1 - index)
     return {0: 1.0, 1: 1.0 / 3.0}.get(distance, 0.0)

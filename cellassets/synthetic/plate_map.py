@@ -1,7 +1,7 @@
-"""Which perturbation is in which well of a plate.
+"""Plate maps: which perturbation is in which well of a plate.
 
-Controls are spread evenly over the plate, edge and middle alike; treatments are dealt to plates once for the whole
-screen and put into wells at random for every plate of every experiment.
+Controls are spread evenly over edge and middle of the plate. Treatments are assigned to plates once for the whole
+screen, and to wells at random for every plate of every experiment.
 """
 
 import string
@@ -35,7 +35,7 @@ def map_plate(design: ScreenDesign, biology: Biology, experiment_id: str, plate_
     blocks = rng.permutation(len(controls))
     contents: dict[str, Perturbation] = {}
     for index, block in enumerate(blocks):
-        # one control in each of as many stretches of the plate as there are controls
+        # the plate is divided into as many blocks of wells as there are controls; each block gets one control
         low = block * len(wells) // len(controls)
         high = (block + 1) * len(wells) // len(controls)
         contents[wells[rng.integers(low, high)]] = controls[index]
@@ -47,7 +47,7 @@ def map_plate(design: ScreenDesign, biology: Biology, experiment_id: str, plate_
 
 
 def plate_treatments(design: ScreenDesign, biology: Biology, plate_id: str) -> list[Perturbation]:
-    """Returns the treatments on a plate: the same for this plate of every experiment, as in RxRx1."""
+    """Returns the treatments on a plate; they are the same for this plate in every experiment, as in RxRx1."""
     treatments = biology.of_well_type("treatment")
     dealt = [
         treatments[index]

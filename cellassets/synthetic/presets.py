@@ -1,4 +1,4 @@
-"""Designs ready to use: a tiny one for tests and the one of the demo."""
+"""Designs that are ready to use: a tiny one for tests, and the design of the demo."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from cellassets.synthetic.design import ScreenDesign
 
 
 def tiny_design(**changes: Any) -> ScreenDesign:
-    """Returns a screen that is written in seconds: two experiments of HUVEC and one of U2OS, one plate each.
+    """Returns a screen that is rendered in seconds: two experiments of HUVEC and one of U2OS, one plate each.
 
     Args:
-        changes: fields of `ScreenDesign` to set otherwise.
+        changes: fields of `ScreenDesign` with other values.
 
     Raises:
-        ConfigError: the design that results cannot be.
+        ConfigError: the changed design is not valid.
     """
     values: dict[str, Any] = {
         "cell_types": [{"name": "HUVEC", "n_experiments": 2}, {"name": "U2OS", "n_experiments": 1}],
@@ -39,14 +39,14 @@ def tiny_design(**changes: Any) -> ScreenDesign:
 def demo_design(**changes: Any) -> ScreenDesign:
     """Returns the demo's screen: HUVEC in three experiments and U2OS in two, 1,920 sites of 192 pixels in all.
 
-    Every plate holds each of 50 genes and 3 compounds at 4 doses once. 36 genes form 9 complexes of 4, the first two
-    of them opposite; 6 genes do nothing.
+    Every plate holds each of 50 genes and 3 compounds at 4 doses once. 36 genes form 9 complexes of 4; the first two
+    complexes are opposite. 6 genes have no effect.
 
     Args:
-        changes: fields of `ScreenDesign` to set otherwise.
+        changes: fields of `ScreenDesign` with other values.
 
     Raises:
-        ConfigError: the design that results cannot be.
+        ConfigError: the changed design is not valid.
     """
     values: dict[str, Any] = {
         "cell_types": [{"name": "HUVEC", "n_experiments": 3}, {"name": "U2OS", "n_experiments": 2}],

@@ -1,7 +1,8 @@
-"""Writes a simulated screen into a landing zone, laid out as RxRx1 on disk.
+"""Writing a simulated screen into a landing zone, in RxRx1's layout.
 
-`<landing>/<experiment_id>/Plate<n>/<well>_s<site>_w<channel>.png` (8-bit grey), `metadata.csv` beside the plates and
-`_COMPLETE` last. Pictures come from `site.py`; what is true about the screen is written by `truth.py`, elsewhere.
+The files are `<landing>/<experiment_id>/Plate<n>/<well>_s<site>_w<channel>.png` (8-bit grey), `metadata.csv` beside the
+plates, and `_COMPLETE`, which is written last. Images come from `site.py`; `truth.py` writes the planted truth to
+another folder.
 """
 
 import uuid
@@ -40,10 +41,11 @@ def write_screen(
 
     Args:
         design: the screen.
-        landing: folder that holds experiment folders.
-        experiment_ids: those to write; all of the design where None. What one holds does not depend on the others.
-        n_threads: threads that render and encode. The images do not depend on it.
-        progress: told after every well.
+        landing: landing zone, the folder that contains the experiments' folders.
+        experiment_ids: experiments to write; None for all of the design. An experiment's content does not depend on
+            the other experiments.
+        n_threads: threads that render and encode; the images do not depend on it.
+        progress: called after every well.
 
     Raises:
         ConfigError: an experiment is not in the design.
@@ -66,7 +68,7 @@ def write_screen(
 
 
 def experiment_wells(design: ScreenDesign, biology: Biology, experiment_id: str) -> list[Well]:
-    """Returns the wells of an experiment, plate by plate."""
+    """Returns the wells of an experiment, sorted by plate and well."""
     cell_type = design.experiments[experiment_id]
     wells = []
     for plate_id in design.plate_ids:
@@ -77,7 +79,7 @@ def experiment_wells(design: ScreenDesign, biology: Biology, experiment_id: str)
 
 
 def metadata_table(design: ScreenDesign, wells: Sequence[Well]) -> pl.DataFrame:
-    """Returns `metadata.csv` of an experiment: RxRx1's columns, a row a site, then what they leave unsaid."""
+    """Returns `metadata.csv` of an experiment, one row per site: RxRx1's columns, then the optional ones."""
     return pl.DataFrame([_metadata_row(well, site) for well in wells for site in _site_indices(design)])
 
 
@@ -110,10 +112,10 @@ def _site_indices(design: ScreenDesign) -> range:
 
 
 def _written_wells(design: ScreenDesign, wells: Sequence[Well], folder: Path, n_threads: int) -> Iterator[Well]:
-    """Yields each well after its images are on disk."""
+    """Yields each well when its images are on disk."""
     for plate_id in design.plate_ids:
         (folder / plate_id).mkdir(parents=True, exist_ok=True)
-    texture_bank(design)  # kept; else every thread would begin by making its own
+    texture_bank(design)  # computed and cached here; otherwise every thread would compute its own
     pool = ThreadPoolExecutor(n_threads)
     try:
         futures = [pool.submit(_write_well, design, well, folder) for well in wells]
@@ -121,7 +123,7 @@ def _written_wells(design: ScreenDesign, wells: Sequence[Well], folder: Path, n_
             future.result()
             yield well
     finally:
-        pool.shutdown(cancel_futures=True)  # at the first failure, nothing more is begun
+        pool.shutdown(cancel_futures=True)  # after a failure, no further well is started
 
 
 def _write_well(design: ScreenDesign, well: Well, folder: Path) -> None:
@@ -130,7 +132,7 @@ def _write_well(design: ScreenDesign, well: Well, folder: Path) -> None:
 
 
 def write_site(images: UInt8[np.ndarray, "channel y x"], folder: Path, name: str) -> None:
-    """Writes a site's images as `<name>_w<channel>.png`, each visible only when it is whole."""
+    """Writes a site's images as `<name>_w<channel>.png`; each file becomes visible when it is complete."""
     for channel, plane in enumerate(images, start=1):
         _write_atomically(folder / f"{name}_w{channel}.png", imagecodecs.png_encode(plane, level=PNG_LEVEL))
 
@@ -142,7 +144,7 @@ def _finish(design: ScreenDesign, wells: Sequence[Well], folder: Path) -> None:
 
 
 def _write_atomically(path: Path, content: bytes | bytearray) -> None:
-    # no fsync: a screen can be simulated again, and 2,000 of them would take longer than the rendering
+    # no fsync: a screen can be simulated again, and 2,000 calls would take longer than the rendering
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Renders one site (field of view) of a screen: biology and nuisances in, six grey images out."""
+"""Rendering of one site (field of view) of a screen: biology and nuisances in, six grey images out."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from cellassets.synthetic.textures import texture_bank
 
 @dataclass(frozen=True)
 class Well:
-    """Everything that a well's pictures depend on."""
+    """Everything that the images of a well depend on."""
 
     experiment_id: str
     cell_type: str
@@ -29,7 +29,13 @@ class Well:
 
 
 def render_site(design: ScreenDesign, well: Well, site_index: int) -> UInt8[np.ndarray, "channel y x"]:
-    """Returns the six images of one site, the same on every call."""
+    """Returns the six images of one site; they are the same on every call.
+
+    Args:
+        design: the screen.
+        well: the well, with its perturbation and nuisances.
+        site_index: 1-based index of the site.
+    """
     rng = stream(design.seed, "site", well.experiment_id, well.plate_id, well.well_id, site_index)
     look = well_morphology(design, well.cell_type, well.perturbation.effect + well.conditions.axis_shift)
     cells = draw_cells(look, design.image_size, design.diameter_px, rng)

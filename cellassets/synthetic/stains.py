@@ -1,10 +1,10 @@
-"""The six stains of Cell Painting as light: what each organelle of each cell sends, before any microscope.
+"""The six stains of Cell Painting as light: the light of each organelle, before the microscope.
 
 Channels in RxRx1's order: nuclei (Hoechst), endoplasmic reticulum (concanavalin A), actin (phalloidin), nucleoli and
 cytoplasmic RNA (SYTO 14), mitochondria (MitoTracker), Golgi and plasma membrane (wheat germ agglutinin).
 
-Source: Bray et al. 2016, Cell Painting, Nature Protocols 11, 1757-1774, for what each stain shows. How bright each
-structure is was set by eye, so that 8 bits show the faint ones and few pixels saturate.
+Source: Bray et al. (2016), Cell Painting, Nature Protocols 11:1757, for what each stain shows. The brightness of each
+structure was set by eye, so that faint structures are visible in 8 bits and few pixels saturate.
 """
 
 import numpy as np
@@ -19,13 +19,13 @@ from cellassets.synthetic.textures import N_ORIENTATIONS, Texture, TextureBank, 
 
 DNA, ER, ACTIN, RNA, MITO, GOLGI = range(N_CHANNELS)
 N_GOLGI_SPOTS = 14
-SKIN = np.float32(9.0)  # how fast light rises inside a free edge, in 1 / radius
+SKIN = np.float32(9.0)  # slope of the light inside a free edge, in 1 / radius
 CORTEX = np.float32(6.5)
 MEMBRANE = np.float32(11.0)
 
 
 class Stainer:
-    """Paints one site. Each method adds one kind of structure; `light` holds the result."""
+    """Paints one site. Each method adds one kind of structure to `light`."""
 
     def __init__(self, morphology: Morphology, cells: Cells, bank: TextureBank, rng: np.random.Generator) -> None:
         self._look, self._cells, self._bank, self._rng = morphology, cells, bank, rng
@@ -36,7 +36,7 @@ class Stainer:
         self._cytoplasm = np.float32(1.0) - np.float32(0.7) * self._fields.nucleus
 
     def paint(self) -> Float32[np.ndarray, "channel y x"]:
-        """Returns the light of all six stains, about 1 where a structure is bright."""
+        """Returns the light of all six stains, about 1 at bright structures."""
         nucleoli = self._nucleoli()
         self._paint_nuclei(nucleoli)
         self._paint_er_and_rna(nucleoli)
@@ -46,21 +46,21 @@ class Stainer:
         return self.light
 
     def _offsets(self) -> Int64[np.ndarray, "y x"]:
-        """Each pixel's place in the bank's textures: every cell reads them from a place of its own."""
+        """Returns each pixel's index in the bank's textures; every cell reads them from its own offset."""
         starts = self._bank.offsets(len(self._cells) + 1, self._rng)
         place = starts.take(self._fields.owner)
         place += self._bank.window.reshape(place.shape)
         return place
 
     def _per_pixel(self, values: Float64[np.ndarray, " cell"]) -> Plane:
-        """A value of each cell at all its pixels, 0 in the background."""
+        """Returns the value of each cell at all its pixels, and 0 in the background."""
         return np.concatenate([[0.0], values]).astype(np.float32).take(self._fields.owner)
 
     def _texture(self, texture: Texture) -> Plane:
         return texture.reshape(-1).take(self._place).reshape(self._body.shape)
 
     def _oriented(self, textures: Textures, spread: float) -> Plane:
-        """An oriented texture along each cell's own axis, give or take `spread` radians."""
+        """Returns an oriented texture along each cell's axis, with a random deviation of `spread` radians."""
         angle = self._cells.orientation + self._rng.normal(0.0, spread, len(self._cells))
         index = np.rint(angle * N_ORIENTATIONS / np.pi).astype(np.int64) % N_ORIENTATIONS
         place = np.concatenate([[0], index * self._bank.size**2]).take(self._fields.owner).ravel()
@@ -68,7 +68,7 @@ class Stainer:
         return textures.reshape(-1).take(place).reshape(self._body.shape)
 
     def _spread(self, periphery: float) -> Plane:
-        """From around the nucleus (0) to all over the cell (1)."""
+        """Returns the distribution of light: around the nucleus at periphery 0, over the whole cell at 1."""
         height = self._fields.height
         tight = height * height * height
         return np.float32(0.75 * periphery) * np.sqrt(height) + np.float32(2.3 * (1 - periphery)) * tight

@@ -1,8 +1,8 @@
-"""Seeded textures that cells are filled with: made once for a design, read at an offset of each cell's own.
+"""Seeded textures of cells: computed once per design, and read at a different offset for each cell.
 
-A bank is a square somewhat larger than an image, so that any image-sized window of it fits; oriented textures come in
-`N_ORIENTATIONS` directions. Reading a window costs a gather; computing the textures for every site would cost more
-than all else together.
+A texture is a square that is larger than an image, so that image-sized windows at many offsets fit. Oriented textures
+have `N_ORIENTATIONS` directions. Reading a window is cheap; computing textures for every site would take longer than
+all other rendering.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Textures = Float32[np.ndarray, "orientation bank bank"]
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Textures with mean near 0.5 and values from 0 to about 1; `noise` ones have mean 0 and deviation 1."""
+    """Textures with mean near 0.5 and values from 0 to about 1; `*_noise` has mean 0 and standard deviation 1."""
 
     size: int
     image_size: int
@@ -39,17 +39,17 @@ class TextureBank:
 
     @property
     def window(self) -> Int64[np.ndarray, " pixel"]:
-        """Flat indices of an image-sized window at the bank's corner; plus an offset, anywhere in the bank."""
+        """Flat indices of an image-sized window at the corner of a texture; add an offset to move the window."""
         return _window(self.size, self.image_size)
 
     def offsets(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, " cell"]:
-        """Returns `n` random places of the window."""
+        """Returns `n` random offsets of the window."""
         slack = self.size - self.image_size
         return rng.integers(0, slack, n) * self.size + rng.integers(0, slack, n)
 
 
 def texture_bank(design: ScreenDesign) -> TextureBank:
-    """Returns the design's bank: a function of its seed, image size and cell diameter."""
+    """Returns the textures of a design; they depend on its seed, image size and cell diameter."""
     return _bank(design.seed, design.image_size, design.diameter_px)
 
 
@@ -80,7 +80,7 @@ def _window(size: int, image_size: int) -> Int64[np.ndarray, " pixel"]:
 
 
 class _Waves:
-    """Periodic Gaussian noise of a given grain, by filtering white noise in the frequency domain."""
+    """Generates periodic Gaussian noise of a given grain by filtering white noise in the frequency domain."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._size, self._rng = size, rng
@@ -88,16 +88,16 @@ class _Waves:
         self._fx = np.fft.rfftfreq(size)[None, :].astype(np.float32)
 
     def noise(self, grain: float, *, length: float | None = None, angle: float = 0.0) -> Texture:
-        """Returns noise with mean 0 and deviation 1.
+        """Returns noise with mean 0 and standard deviation 1.
 
         Args:
-            grain: standard deviation of the Gaussian that smooths it, pixels.
-            length: the same along `angle`, where it is another.
-            angle: direction of the length, radians from the x axis.
+            grain: standard deviation of the smoothing Gaussian in pixels.
+            length: standard deviation along `angle` in pixels; `grain` by default.
+            angle: direction of `length` in radians from the x axis.
         """
         along = self._fx * np.cos(angle) + self._fy * np.sin(angle)
         across = self._fy * np.cos(angle) - self._fx * np.sin(angle)
-        # Source: the Fourier transform of a Gaussian of deviation s is exp(-2 (pi s f)^2)
+        # Source: the Fourier transform of a Gaussian with standard deviation s is exp(-2 (pi s f)^2)
         filter_: np.ndarray = np.exp(
             np.float32(-2 * np.pi**2) * ((along * (length or grain)) ** 2 + (across * grain) ** 2)
         )
@@ -108,30 +108,30 @@ class _Waves:
 
 
 def _ridges(noise: Texture) -> Texture:
-    """Lines where noise crosses zero: a mesh of threads, mean 0 and deviation about 1."""
+    """Returns lines where noise crosses zero: a mesh of threads, mean 0 and standard deviation about 1."""
     lines = np.exp(-((noise / 0.45) ** 2))
     return ((lines - lines.mean()) / lines.std()).astype(np.float32)
 
 
 def _squash(noise: Texture) -> Texture:
-    """Noise brought into 0 to 1, softly."""
+    """Returns noise mapped smoothly into the range 0 to 1."""
     return (0.5 + 0.5 * np.tanh(0.7 * noise)).astype(np.float32)
 
 
 def _spots(noise: Texture) -> Texture:
-    """Isolated bright grains, 0 between them."""
+    """Returns isolated bright grains, with 0 between them."""
     return (np.clip(noise - 0.7, 0.0, 1.6) / 1.1).astype(np.float32)
 
 
 def _fibres(waves: "_Waves", angle: float, fine: float, diameter: float) -> Texture:
-    """Bundles of parallel straight fibres."""
+    """Returns bundles of parallel, slightly bent fibres."""
     threads = _bent(waves.noise(0.8 * fine, length=0.22 * diameter, angle=angle), waves, diameter)
     bundles = waves.noise(0.07 * diameter, length=0.2 * diameter, angle=angle)
     return (np.clip(threads, 0.0, 2.2) * np.clip(0.5 + 0.5 * bundles, 0.05, 1.3) / 1.2).astype(np.float32)
 
 
 def _bent(texture: Texture, waves: "_Waves", diameter: float) -> Texture:
-    """Returns `texture` bent by up to a few pixels, so that its lines curve."""
+    """Returns `texture` with every pixel moved by a few pixels, so that straight lines become curved."""
     y, x = np.mgrid[: len(texture), : len(texture)]
     bend = 0.05 * diameter
     grain = 0.28 * diameter
@@ -140,7 +140,7 @@ def _bent(texture: Texture, waves: "_Waves", diameter: float) -> Texture:
 
 
 def _filaments(waves: "_Waves", angle: float, fine: float, diameter: float) -> Texture:
-    """Winding threads that mostly run one way: a mitochondrial network."""
+    """Returns winding threads with one main direction: a mitochondrial network."""
     winding = waves.noise(0.017 * diameter + 0.3, length=0.05 * diameter, angle=angle)
     gaps = waves.noise(0.05 * diameter)
     lines = np.exp(-((winding / 0.45) ** 2)) * np.clip(0.7 + 0.5 * gaps, 0.0, 1.3)

@@ -1,4 +1,4 @@
-"""What a simulated screen of wells is treated with: guides, combinations of two genes, compounds at doses."""
+"""Treatments of simulated wells: guides, combinations of two genes, and compounds at several doses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ DOSE_FACTOR = 10**0.5  # half a decade between doses, as in RxRx3
 
 @dataclass(frozen=True)
 class Treatment:
-    """One thing done to wells.
+    """One treatment of wells.
 
     Attributes:
-        perturbation_id: its name.
-        genes: genes knocked out, or the gene that the compound targets.
-        guide_id: guides that did it, joined by '+'.
-        compound_id: compound.
-        concentration_um: its dose in micromolar.
-        response: share of the compound's full effect at this dose.
+        perturbation_id: name of the treatment.
+        genes: genes that are knocked out, or the gene that the compound targets.
+        guide_id: guides, joined by '+'; None for a compound.
+        compound_id: compound; None for genes.
+        concentration_um: concentration of the compound in micromolar.
+        response: fraction of the compound's full effect at this concentration.
     """
 
     perturbation_id: str
@@ -29,7 +29,7 @@ class Treatment:
     response: float = 1.0
 
     def columns(self) -> dict[str, Any]:
-        """Returns the perturbation columns of a well."""
+        """Returns the values of a well's perturbation columns, by column name."""
         is_compound = self.compound_id is not None
         return {
             "perturbation_id": self.perturbation_id,
@@ -46,8 +46,8 @@ def treatments(
 ) -> list[Treatment]:
     """Returns every guide of every gene, combinations of two genes, and every compound at every dose.
 
-    Combination i is of the genes i and i + half of them; compound i targets gene i, and is half as strong as it can be
-    at the (1 + i mod doses)-th dose.
+    Combination i consists of gene i and gene i + n / 2, where n is the number of genes. Compound i targets gene i and
+    reaches half of its full effect at dose number i modulo `n_doses`.
     """
     found = [
         Treatment(f"{gene}_g{guide}", (gene,), guide_id=f"{gene}_g{guide}")

@@ -1,7 +1,7 @@
-"""Writes what is true about a simulated screen, in tables that benchmarks and people can read.
+"""Writing the planted truth of a simulated screen as tables that benchmarks and people can read.
 
-`gene_pairs.csv` has the two columns of any annotation table (entity1, entity2). The screen itself is written by
-`screen.py`; nothing here looks at a picture.
+`gene_pairs.csv` has the two columns of an annotation table (entity1, entity2). `screen.py` writes the screen itself;
+no image is read here.
 """
 
 import json
@@ -23,9 +23,9 @@ PAIRS_SCHEMA = {"entity1": pl.String, "entity2": pl.String}
 def write_truth(design: ScreenDesign, folder: Path) -> None:
     """Writes the truth tables of `design` into `folder`.
 
-    `gene_pairs.csv`: genes of one complex. `opposite_pairs.csv`: genes of two opposite complexes. `complexes.csv`,
-    `perturbations.csv` (a row a perturbation, a column an axis), `compound_targets.csv`, `nuisances.csv` and
-    `truth.json` (the design, the axes, the genes that do nothing).
+    The files are `gene_pairs.csv` (pairs of genes of one complex), `opposite_pairs.csv` (pairs of genes of two opposite
+    complexes), `complexes.csv`, `perturbations.csv` (one row per perturbation, one column per axis),
+    `compound_targets.csv`, `nuisances.csv`, and `truth.json` (the design, the axes, the genes without an effect).
     """
     biology = plant_biology(design)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,12 +49,12 @@ def write_truth(design: ScreenDesign, folder: Path) -> None:
 
 
 def gene_pairs(biology: Biology) -> list[tuple[str, str]]:
-    """Returns the pairs of genes that act in the same direction because they share a complex."""
+    """Returns the pairs of genes of one complex; they act in the same direction."""
     return [pair for group in biology.complexes for pair in combinations(group.gene_symbols, 2)]
 
 
 def opposite_pairs(biology: Biology) -> list[tuple[str, str]]:
-    """Returns the pairs of genes that act in opposite directions."""
+    """Returns the pairs of genes of two opposite complexes; they act in opposite directions."""
     groups = {group.name: group for group in biology.complexes}
     return [
         (gene, other)
@@ -66,7 +66,7 @@ def opposite_pairs(biology: Biology) -> list[tuple[str, str]]:
 
 
 def perturbations_table(biology: Biology) -> pl.DataFrame:
-    """Returns a row a perturbation: what it is, its strength and its effect along every axis, in axis units."""
+    """Returns one row per perturbation: its identity, its strength, and its effect along every axis in axis units."""
     identity = {
         "perturbation_id": pl.String,
         "well_type": pl.String,
@@ -83,7 +83,7 @@ def perturbations_table(biology: Biology) -> pl.DataFrame:
 
 
 def nuisances_table(design: ScreenDesign) -> pl.DataFrame:
-    """Returns a row a number that a batch or a plate adds; `plate_id` is null for a batch."""
+    """Returns one row per number of a batch's or plate's nuisance; `plate_id` is null for a batch."""
     schema = {
         "experiment_id": pl.String,
         "plate_id": pl.String,

@@ -1,1 +1,1 @@
-"""Tables: the naming law (columns, dtypes, units), Parquet in and out, SQL over all of it."""
+"""Tables: schemas (columns, types, units), reading and writing Parquet, and SQL over published tables."""

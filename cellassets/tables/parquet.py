@@ -1,7 +1,8 @@
-"""Parquet in and out: every table is checked against its schema on the way in and on the way out."""
+"""Reading and writing Parquet; every table is checked against its schema in both directions."""
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from upath import UPath
 
 from cellassets.errors import SchemaError
-from cellassets.storage.artifact import is_local, write_bytes
+from cellassets.storage.artifact import create_file, is_local, write_bytes
 from cellassets.tables.schema import TableSchema
 
 
@@ -17,25 +18,37 @@ def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
     """Writes `table` to `path` as zstd Parquet in one atomic step.
 
     Raises:
-        SchemaError: the table is not what `schema` says.
+        SchemaError: the table does not follow `schema`.
     """
     buffer = io.BytesIO()
     schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
     write_bytes(path, buffer.getvalue())
 
 
-def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
-    """Returns the table at `path`; a nullable column that it lacks is null.
+def write_new_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
+    """Writes `table` to `path` as zstd Parquet in one atomic step, unless a file is already there.
 
     Raises:
-        SchemaError: the file is no Parquet file, or not the table that `schema` says.
+        SchemaError: the table is not what `schema` says.
+    """
+    buffer = io.BytesIO()
+    schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
+    with suppress(FileExistsError):
+        create_file(path, buffer.getvalue())
+
+
+def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
+    """Returns the table at `path`; nullable columns that are missing in the file are filled with nulls.
+
+    Raises:
+        SchemaError: the file is not a Parquet file, or its table does not follow `schema`.
     """
     try:
         table = pl.read_parquet(path.path) if is_local(path) else pl.read_parquet(io.BytesIO(path.read_bytes()))
     except pl.exceptions.ComputeError as error:
         message = f"{path}: cannot be read as Parquet ({error}); expected a {schema.name} table"
         raise SchemaError(message) from error
-    # a column that may be null came later than the file
+    # nullable columns may have been added to the schema after the file was written
     later = [
         pl.lit(None, c.dtype).alias(c.name) for c in schema.columns if c.is_nullable and c.name not in table.columns
     ]
@@ -43,14 +56,14 @@ def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
 
 
 def read_tables(paths: Sequence[UPath], schema: TableSchema) -> pl.DataFrame:
-    """Returns the rows of several files of one table, in the order of `paths`."""
+    """Returns the rows of several files of one table, in the order of `paths`; an empty table without files."""
     if not paths:
         return schema.empty()
     return pl.concat([read_table(path, schema) for path in paths])
 
 
 def vectors(table: pl.DataFrame, column: str = "embedding") -> Float[np.ndarray, "row feature"]:
-    """Returns an array column as a float32 matrix, one row a table row."""
+    """Returns an array column as a float32 matrix with one row per table row."""
     values = table[column].to_numpy()
     return np.ascontiguousarray(values, dtype=np.float32)
 
@@ -58,6 +71,6 @@ def vectors(table: pl.DataFrame, column: str = "embedding") -> Float[np.ndarray,
 def with_vectors(
     table: pl.DataFrame, values: Float[np.ndarray, "row feature"], column: str = "embedding"
 ) -> pl.DataFrame:
-    """Returns `table` with the rows of a matrix as its array column."""
+    """Returns `table` with an array column that holds the rows of a matrix."""
     matrix = np.ascontiguousarray(values, dtype=np.float32)
     return table.with_columns(pl.Series(column, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])))

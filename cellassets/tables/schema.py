@@ -1,6 +1,6 @@
-"""What a table's columns are called, what type they have and in which unit: one class, and the check.
+"""Schema of a table: names, types and units of its columns, and the check of a table against them.
 
-The tables themselves are listed in `cellassets.tables.schemas`.
+The schemas of all tables are in `cellassets.tables.schemas`.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from cellassets.errors import SchemaError
 if TYPE_CHECKING:
     DataType = pl.DataType
 else:
-    DataType = object  # beartype, which checks signatures in the tests, refuses polars' own class as a hint
+    DataType = object  # beartype checks signatures in the tests and rejects polars' own class as a hint
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its polars type, what it means (with the unit), whether it may be null."""
+    """One column: name, polars type, meaning with its unit, and whether it may be null."""
 
     name: str
     dtype: DataType
@@ -28,25 +28,29 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The columns of one table. `pl.Array` columns are checked by their inner type: their width is the model's."""
+    """The columns of one table.
+
+    Only the inner type of `pl.Array` columns is checked: their length depends on the model.
+    """
 
     name: str
     columns: tuple[Column, ...]
 
     @property
     def names(self) -> list[str]:
-        """Column names in their order."""
+        """Column names in the order of the schema."""
         return [column.name for column in self.columns]
 
     def empty(self) -> pl.DataFrame:
-        """A table with these columns and no rows."""
+        """Returns a table with these columns and no rows."""
         return pl.DataFrame(schema={column.name: column.dtype for column in self.columns})
 
     def conform(self, table: pl.DataFrame, *, source: str) -> pl.DataFrame:
-        """Returns `table` with exactly these columns in this order, cast where that loses nothing.
+        """Returns `table` with exactly these columns in this order, cast to their types.
 
         Raises:
-            SchemaError: a column is missing, has another type, or holds nulls that it must not; names `source`.
+            SchemaError: a column is missing, cannot be cast, or contains nulls although it must not. The message names
+                `source`.
         """
         missing = [name for name in self.names if name not in table.columns]
         if missing:
@@ -65,6 +69,8 @@ class TableSchema:
                 raise SchemaError(message) from error
         if not column.is_nullable and values.null_count():
             row = int(values.is_null().arg_true()[0])
-            message = f"{source}: {column.name} is null in row {row}; it never may be in a {self.name} table"
+            message = (
+                f"{source}: {column.name} is null in row {row}; nulls are not allowed there in a {self.name} table"
+            )
             raise SchemaError(message)
         return values

@@ -1,31 +1,31 @@
-"""The tables of cellassets. The same quantity has the same column name in every one of them."""
+"""The tables of cellassets: columns, types and units. The same quantity has the same column name in every table."""
 
 import polars as pl
 
 from cellassets.tables.schema import Column, TableSchema
 
 EXPERIMENT = Column("experiment_id", pl.String(), "experiment (partition key)")
-PLATE = Column("plate_id", pl.String(), "plate within the experiment, as its folder is called")
-WELL = Column("well_id", pl.String(), "row letters and two-digit column, as B07")
-SITE = Column("site_index", pl.Int32(), "field of view within the well, 1-based as on disk")
+PLATE = Column("plate_id", pl.String(), "plate within the experiment, named like its folder")
+WELL = Column("well_id", pl.String(), "well: row letters and two-digit column, such as B07")
+SITE = Column("site_index", pl.Int32(), "site (field of view) within the well, 1-based as on disk")
 BATCH = Column(
-    "batch_id", pl.String(), "what is aligned against itself: the experiment unless a dataset says otherwise"
+    "batch_id", pl.String(), "group of wells that are aligned together: an experiment unless the dataset says otherwise"
 )
-PERTURBATION = Column("perturbation_id", pl.String(), "what was done to the well, dose included")
+PERTURBATION = Column("perturbation_id", pl.String(), "perturbation of the well, dose included")
 MODEL = Column("model_key", pl.String(), "registered model version, <name>.v<version>")
-DATASET = Column("dataset_id", pl.String(), "named set of wells to judge models on")
+DATASET = Column("dataset_id", pl.String(), "dataset: named set of wells on which models are judged")
 PROTOCOL = Column(
     "protocol_fingerprint", pl.String(), "all that the score depends on but the model; only equal ones are compared"
 )
-EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its width is the model's or the map's")
+EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its length depends on the model or the map")
 
 PERTURBATION_COLUMNS = (
     PERTURBATION,
     Column("perturbation_kind", pl.String(), "gene, compound or control"),
     Column("gene_symbol", pl.String(), "gene that was knocked out", is_nullable=True),
-    Column("guide_id", pl.String(), "guide or siRNA that did it", is_nullable=True),
+    Column("guide_id", pl.String(), "guide or siRNA that knocked it out", is_nullable=True),
     Column("compound_id", pl.String(), "compound that was added", is_nullable=True),
-    Column("concentration_um", pl.Float64(), "its concentration in micromolar", is_nullable=True),
+    Column("concentration_um", pl.Float64(), "concentration of the compound in micromolar", is_nullable=True),
     Column("control_kind", pl.String(), "negative, positive, untreated, or null", is_nullable=True),
 )
 
@@ -49,14 +49,14 @@ IMAGES = TableSchema(
         Column("height", pl.Int32(), "image height in pixels"),
         Column("width", pl.Int32(), "image width in pixels"),
         Column("dtype", pl.String(), "numpy dtype of the pixels"),
-        Column("is_usable", pl.Boolean(), "false where its site is dropped"),
+        Column("is_usable", pl.Boolean(), "false where the site of the image is dropped"),
     ),
 )
 
 FINDINGS = TableSchema(
     "findings",
     (
-        Column("finding_kind", pl.String(), "what is wrong, one of cellassets.screens.findings.FINDING_KINDS"),
+        Column("finding_kind", pl.String(), "kind of finding, one of cellassets.screens.findings.FindingKind"),
         EXPERIMENT,
         Column("plate_id", pl.String(), "plate", is_nullable=True),
         Column("well_id", pl.String(), "well", is_nullable=True),
@@ -64,7 +64,11 @@ FINDINGS = TableSchema(
         Column("channel_index", pl.Int32(), "channel, 1-based", is_nullable=True),
         Column("path", pl.String(), "file below the experiment's landing folder", is_nullable=True),
         Column("message", pl.String(), "what was found and what was expected"),
-        Column("consequence", pl.String(), "refused, site_dropped, well_dropped, file_ignored or none"),
+        Column(
+            "consequence",
+            pl.String(),
+            "what the finding costs: refused, site_dropped, well_dropped, file_ignored or none",
+        ),
     ),
 )
 
@@ -76,8 +80,10 @@ SITES = TableSchema(
         WELL,
         SITE,
         Column("row_index", pl.Int32(), "row in the plate's Zarr array, 0-based"),
-        Column("channel_mean", pl.Array(pl.Float32, 1), "mean pixel value a channel, grey levels"),
-        Column("channel_std", pl.Array(pl.Float32, 1), "standard deviation of pixel values a channel, grey levels"),
+        Column("channel_mean", pl.Array(pl.Float32, 1), "mean pixel value per channel in grey levels"),
+        Column(
+            "channel_std", pl.Array(pl.Float32, 1), "standard deviation of the pixel values per channel in grey levels"
+        ),
     ),
 )
 
@@ -88,13 +94,19 @@ QUALITY = TableSchema(
         PLATE,
         WELL,
         SITE,
-        Column("focus", pl.Float32(), "log-log slope of the nuclear channel's power spectrum; lower is blurrier"),
-        Column("saturation_frac", pl.Float32(), "share of pixels at the type's largest value, worst channel"),
-        Column("background", pl.Float32(), "5th percentile of pixel values, mean over channels, grey levels"),
+        Column(
+            "focus", pl.Float32(), "log-log slope of the nuclear channel's power spectrum; lower values are blurrier"
+        ),
+        Column(
+            "saturation_frac",
+            pl.Float32(),
+            "fraction of pixels at the largest value of the pixel type, in the worst channel",
+        ),
+        Column("background", pl.Float32(), "5th percentile of the pixel values, mean over channels, in grey levels"),
         Column("illumination", pl.Float32(), "coefficient of variation of the smoothed background field"),
-        Column("n_nuclei", pl.Int32(), "nuclei counted"),
+        Column("n_nuclei", pl.Int32(), "number of nuclei"),
         Column("is_flagged", pl.Boolean(), "true where the site should not be used"),
-        Column("flag_reason", pl.String(), "measures that are out of line, joined by ';'", is_nullable=True),
+        Column("flag_reason", pl.String(), "reasons for the flag, joined by ';'", is_nullable=True),
     ),
 )
 
@@ -109,7 +121,7 @@ WELL_EMBEDDINGS = TableSchema(
         BATCH,
         Column("cell_type", pl.String(), "cell line or type"),
         *PERTURBATION_COLUMNS,
-        Column("n_sites", pl.Int32(), "sites that the well's vector is the mean of"),
+        Column("n_sites", pl.Int32(), "number of sites over which the well's vector is the mean"),
         EMBEDDING,
     ),
 )
@@ -120,8 +132,8 @@ PERTURBATION_MAP = TableSchema(
         DATASET,
         MODEL,
         *PERTURBATION_COLUMNS,
-        Column("n_wells", pl.Int32(), "wells that were aggregated"),
-        Column("n_batches", pl.Int32(), "batches that they come from"),
+        Column("n_wells", pl.Int32(), "number of wells that were aggregated"),
+        Column("n_batches", pl.Int32(), "number of batches that these wells come from"),
         EMBEDDING,
     ),
 )
@@ -255,10 +267,10 @@ GATE = TableSchema(
 BATCH_EFFECT = TableSchema(
     "batch_effect",
     (
-        Column("step", pl.String(), "alignment step after which it was measured; raw before the first"),
-        Column("metric", pl.String(), "what was measured"),
-        Column("value", pl.Float64(), "its value"),
-        Column("chance", pl.Float64(), "its expectation where batches do not differ"),
-        Column("n_wells", pl.Int32(), "wells it was measured on"),
+        Column("step", pl.String(), "alignment step after which the effect was measured; raw: before the first step"),
+        Column("metric", pl.String(), "measure of the batch effect"),
+        Column("value", pl.Float64(), "value of the measure"),
+        Column("chance", pl.Float64(), "expected value where batches do not differ"),
+        Column("n_wells", pl.Int32(), "number of wells it was measured on"),
     ),
 )

@@ -1,23 +1,19 @@
-"""Opens the stores and quality tables that a recipe names, splits their sites and reads their images.
+"""The data of a training: opened stores, their sites split into training and held-out ones, and their images.
 
-Reads exactly the versions that the plan was made for; the science of the split is in `sites.py`.
+Which sites are used is decided in `sites.py`. Who opens the stores decides which versions are read.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from jaxtyping import Int, UInt8
 
 from cellassets.errors import RecipeError
 from cellassets.images.reader import ExperimentStore
-from cellassets.storage.artifact import Plan
-from cellassets.storage.lake import Lake
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import QUALITY
 from cellassets.training.batches import ImageReader
-from cellassets.training.plan import recipe_experiments
-from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.recipe import NetworkRecipe, recipe_experiments
 from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
 
 MEMORY_BYTES = 4 << 30
@@ -25,45 +21,43 @@ MEMORY_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Opened stores, those to train on first, and the sites in them."""
+    """Opened stores, with those to train on first, and the sites in them."""
 
     stores: tuple[ExperimentStore, ...]
     split: Split
 
     @property
     def n_channels(self) -> int:
-        """Channels of every site."""
+        """Number of channels of every site."""
         return self.stores[0].n_channels
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the channels, in order."""
         return self.stores[0].channel_names
 
     @property
     def site_px(self) -> tuple[int, int]:
-        """Height and width of every site."""
+        """Height and width of every site, in pixels."""
         return self.stores[0].height, self.stores[0].width
 
 
-def open_training_data(lake: Lake, recipe: NetworkRecipe, plan: Plan) -> TrainingData:
-    """Returns what a recipe trains on and is judged on.
+def open_training_data(
+    recipe: NetworkRecipe, stores: Sequence[ExperimentStore], quality: Sequence[pl.DataFrame | None]
+) -> TrainingData:
+    """Returns the sites that a recipe trains on and the held-out sites.
+
+    Args:
+        recipe: names the experiments and says which sites are used.
+        stores: opened stores, in the order of `recipe_experiments(recipe)`.
+        quality: QUALITY table of each experiment, or None if flagged sites are used too.
 
     Raises:
-        StaleArtifact: a store or quality table was replaced since the plan was made.
-        RecipeError: the experiments do not fit together, or not to the recipe.
+        RecipeError: the experiments do not fit together, or do not fit the recipe.
     """
-    stores, tables = [], []
-    for experiment_id in recipe_experiments(recipe):
-        inputs = plan.inputs["experiments"][experiment_id]
-        store = ExperimentStore.open(lake, experiment_id, inputs["plate_store"])
-        quality = None
-        if "plate_quality" in inputs:
-            artifact = lake.plate_quality(experiment_id)
-            record = artifact.record(inputs["plate_quality"])
-            quality = read_table(artifact.path("quality.parquet", record), QUALITY)
-        stores.append(store)
-        tables.append(usable_sites(store.sites, store.wells, quality, recipe))
+    tables = [
+        usable_sites(store.sites, store.wells, table, recipe) for store, table in zip(stores, quality, strict=True)
+    ]
     _check_alike(recipe_experiments(recipe), stores)
     n_train = len(recipe.train_experiments)
     return TrainingData(tuple(stores), split_sites(tables[:n_train], tables[n_train:], recipe.classes))
@@ -74,7 +68,7 @@ def image_reader(
 ) -> ImageReader:
     """Returns a function from positions among `sites` to their images.
 
-    Sites that fit into `memory_bytes` together are decoded once and kept; others are read from the stores each time.
+    If all sites fit into `memory_bytes` they are decoded once and kept. Otherwise each batch is read from the stores.
     """
     first = stores[0]
     n_bytes = sites.n_sites * first.n_channels * first.height * first.width
@@ -99,7 +93,7 @@ def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore
         found = (store.channel_names, store.height, store.width)
         if found != expected:
             message = (
-                f"{experiment_id} has channels and size {found}, {experiment_ids[0]} has {expected}: one network "
-                "takes one kind of image; leave one of them out of the recipe"
+                f"{experiment_id} has channels and size {found}, {experiment_ids[0]} has {expected}: a network "
+                "takes images of one kind; remove one of the two experiments from the recipe"
             )
             raise RecipeError(message)

@@ -1,7 +1,7 @@
 """The Lightning module: what happens to a batch, and what is measured on held-out experiments.
 
-Batches come from `batches.py`, networks and heads from `backbone.py` and `losses.py`. It neither prints nor logs:
-what was measured in each epoch is handed to `on_epoch`.
+Batches come from `batches.py`, networks and heads from `backbone.py` and `losses.py`. The module neither prints nor
+logs. It passes the metrics of each epoch to `on_epoch`, and each batch to `on_step`.
 """
 
 from collections.abc import Callable
@@ -26,16 +26,21 @@ from cellassets.training.schedule import learning_rate_factor
 SGD_MOMENTUM = 0.9
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+OnStep = Callable[[int, float | None], None]
+
+
+def _ignore_step(n_done: int, loss: float | None) -> None:
+    pass
 
 
 def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
-    """Returns the images of a batch as float32 by one multiply-add: a x + b, channel by channel."""
+    """Returns the normalised images of a batch as float32: scale * image + shift, for each channel."""
     images = batch.images.to(torch.float32, memory_format=torch.channels_last)
     return torch.addcmul(batch.shift[:, :, None, None], images, batch.scale[:, :, None, None])
 
 
 class PerturbationClassifier(lightning.LightningModule):
-    """A network that learns to tell perturbations apart."""
+    """A network that learns to distinguish perturbations."""
 
     def __init__(
         self, network: EmbeddingNetwork, heads: Heads, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
@@ -46,12 +51,13 @@ class PerturbationClassifier(lightning.LightningModule):
         self.recipe = recipe
         self.n_steps = n_steps
         self.on_epoch = on_epoch
+        self.on_step: OnStep = _ignore_step
         self.metrics: dict[str, float] = {}
         self._losses: list[float] = []
         self._found: list[np.ndarray] = []
 
     def on_train_epoch_start(self) -> None:
-        """Forgets the last epoch's metrics."""
+        """Deletes the metrics of the last epoch."""
         self.metrics = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> Float[torch.Tensor, ""]:
@@ -71,14 +77,22 @@ class PerturbationClassifier(lightning.LightningModule):
         self._losses.append(value)
         return loss
 
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Passes on how many batches were trained, and the loss of the last one."""
+        self.on_step(self.global_step, self._losses[-1])
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
-        """Keeps label, prediction and experiment of every held-out site."""
+        """Stores label, prediction and experiment of every held-out site."""
         scores = self.heads.scores(self.network(normalised(batch)))
         found = torch.stack([batch.labels, scores.argmax(dim=1), batch.store_index.to(batch.labels.dtype)])
         self._found.append(found.cpu().numpy())
 
+    def on_validation_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Passes on that the training still lives, although no batch is trained now."""
+        self.on_step(self.global_step, None)
+
     def on_validation_epoch_end(self) -> None:
-        """Turns them into the epoch's metrics."""
+        """Computes the metrics of the epoch from the stored predictions."""
         labels, predicted, store_index = np.concatenate(self._found, axis=1)
         self._found.clear()
         self.metrics = validation_metrics(
@@ -89,24 +103,24 @@ class PerturbationClassifier(lightning.LightningModule):
         )
 
     def on_train_epoch_end(self) -> None:
-        """Hands the epoch's numbers on; validation has run by now where it is due."""
+        """Passes on the metrics of the epoch. Validation has run before this, in the epochs that have one."""
         self.metrics["train_loss"] = float(np.mean(self._losses))
         self.metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._losses.clear()
         self.on_epoch(self.current_epoch, self.metrics)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Returns optimiser and learning-rate schedule; biases and normalisation layers do not decay."""
+        """Returns optimiser and learning-rate schedule. Biases and normalisation layers have no weight decay."""
         optimiser = self._optimiser()
         schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, self.n_steps, self.recipe.optimiser))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the last metrics, so that a run killed after its last epoch can still report them."""
+        """Saves the last metrics, so that a run that is killed after its last epoch can still report them."""
         checkpoint["metrics"] = dict(self.metrics)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them back."""
+        """Restores the metrics."""
         self.metrics = dict(checkpoint["metrics"])
 
     def _optimiser(self) -> Optimizer:

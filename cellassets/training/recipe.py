@@ -11,7 +11,7 @@ from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml, validate
 from cellassets.errors import RecipeError
-from cellassets.fingerprint import check_partition_key
+from cellassets.fingerprint import check_partition_key, fingerprint
 
 NormalisationKind = Literal["site", "plate"]
 FeatureFamily = Literal["intensity", "texture", "granularity", "sizeshape", "radial_distribution"]
@@ -236,6 +236,18 @@ class _RecipeFile(Parameters):
     model_config = ConfigDict(extra="allow")
 
     kind: Literal["network", "classical"]
+
+
+def recipe_experiments(recipe: Recipe) -> list[str]:
+    """Returns the experiments that a recipe reads, those to train on first. A classical recipe reads none."""
+    if not isinstance(recipe, NetworkRecipe):
+        return []
+    return [*recipe.train_experiments, *recipe.validation_experiments]
+
+
+def recipe_fingerprint(recipe: Recipe) -> str:
+    """Returns the fingerprint of the recipe alone, without any data."""
+    return fingerprint({"recipe": recipe})
 
 
 def load_recipe(path: UPath) -> Recipe:

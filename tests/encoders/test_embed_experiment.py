@@ -13,7 +13,6 @@ from cellassets.encoders import run
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.encoders.run import embed_experiment
 from cellassets.errors import ArtifactMissing, EncoderError, RegistryError
-from cellassets.images.reader import ExperimentStore
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_tables, vectors
 from cellassets.tables.schemas import SITE_EMBEDDINGS
@@ -35,9 +34,9 @@ def embedded(lake, record, model_key="random.v1"):
     return read_tables([artifact.path(entry.name, record) for entry in record.files], SITE_EMBEDDINGS)
 
 
-def test_every_site_has_the_networks_vector_in_the_stores_order(lake, models, tmp_path):
+def test_every_site_has_the_networks_vector_in_the_stores_order(lake, models, tmp_path, open_store):
     record = embed_experiment(lake, models, EXPERIMENT, model_key="random.v1", sites_per_part=20)
-    store = ExperimentStore.open(lake, EXPERIMENT)
+    store = open_store(lake, EXPERIMENT)
     table = embedded(lake, record)
     assert table.select(KEY).equals(store.sites.select(KEY))
     assert set(table["model_key"]) == {"random.v1"}
@@ -118,7 +117,7 @@ def test_a_model_for_other_channels_is_refused_by_name(lake, models):
         embed_experiment(lake, models, EXPERIMENT, model_key="four.v1")
 
 
-def test_a_vector_that_is_not_finite_names_its_site_and_publishes_nothing(lake, models, monkeypatch):
+def test_a_vector_that_is_not_finite_names_its_site_and_publishes_nothing(lake, models, monkeypatch, open_store):
     honest = NetworkEncoder.embed
 
     def broken(self, images, mean, std):
@@ -127,7 +126,7 @@ def test_a_vector_that_is_not_finite_names_its_site_and_publishes_nothing(lake, 
         return embedded
 
     monkeypatch.setattr(NetworkEncoder, "embed", broken)
-    site = ExperimentStore.open(lake, EXPERIMENT).sites.row(1, named=True)
+    site = open_store(lake, EXPERIMENT).sites.row(1, named=True)
     place = f"{site['plate_id']} {site['well_id']} site {site['site_index']}"
     with pytest.raises(EncoderError, match=rf"HUVEC-1 {place} is not finite"):
         embed_experiment(lake, models, EXPERIMENT, model_key="random.v1")

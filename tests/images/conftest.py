@@ -1,4 +1,4 @@
-"""A lake with the manifest of a landed experiment."""
+"""Fixtures: a lake with the manifest of a landed experiment, and a function that packs it."""
 
 import pytest
 from upath import UPath

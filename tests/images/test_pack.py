@@ -1,4 +1,4 @@
-"""Packing keeps every pixel, survives being killed, and shows nothing half-written."""
+"""Packing keeps every pixel, continues after a killed run, and never publishes an incomplete store."""
 
 import os
 import signal
@@ -15,11 +15,13 @@ import zarr
 from upath import UPath
 
 from cellassets.errors import CorruptArtifact, ImageError, StaleArtifact
+from cellassets.images import pack as pack_module
 from cellassets.images import writer
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packing, pack_experiment, pack_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
-from cellassets.screens.ingest import ingest_plates
+from cellassets.images.summary import PlateStoreSummary
+from cellassets.screens.ingest import check_experiment, ingest_plates
 from cellassets.storage.lake import Lake
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import SITES
@@ -34,16 +36,16 @@ def expected_images(zone, sites):
     return np.array([[zone.pixels(folder, name) for name in site] for site in names])
 
 
-def test_every_pixel_and_every_row_comes_back(lake, landed, pack):
+def test_every_pixel_and_every_row_comes_back(lake, landed, pack, open_store):
     record = pack()
-    store = ExperimentStore.open(lake, "E-1", record.fingerprint)
+    store = open_store(lake, "E-1")
     assert record.summary["n_sites"] == store.n_sites == 12
     assert (store.n_channels, store.height, store.width) == (3, 16, 24)
     assert store.channel_names == ("Hoechst", "ConA", "Phalloidin")
     np.testing.assert_array_equal(store.read(range(12)), expected_images(landed, store.sites))
 
 
-def test_any_zarr_reader_opens_it(lake, landed, pack):
+def test_any_zarr_reader_opens_the_store(lake, landed, pack):
     record = pack()
     folder = lake.plate_store("E-1").folder(record.fingerprint)
     sites = read_table(lake.plate_store("E-1").path("sites.parquet"), SITES)
@@ -55,20 +57,20 @@ def test_any_zarr_reader_opens_it(lake, landed, pack):
         np.testing.assert_array_equal(array[:], expected)
 
 
-def test_statistics_of_a_site_are_those_of_its_pixels(lake, landed, pack):
+def test_statistics_of_a_site_are_those_of_its_pixels(lake, landed, pack, open_store):
     pack()
-    store = ExperimentStore.open(lake, "E-1")
+    store = open_store(lake, "E-1")
     pixels = expected_images(landed, store.sites).reshape(12, 3, -1).astype(np.float64)
     np.testing.assert_allclose(vectors(store.sites, "channel_mean"), pixels.mean(axis=2), rtol=1e-6)
     np.testing.assert_allclose(vectors(store.sites, "channel_std"), pixels.std(axis=2), rtol=1e-5)
 
 
-def test_dropped_sites_are_not_in_the_store(lake, zone, policy):
+def test_dropped_sites_are_not_in_the_store(lake, zone, policy, open_store):
     folder = zone.land()
     (folder / "Plate1/B02_s1_w2.png").write_bytes(b"")
     ingest_plates(lake, UPath(zone.root), "E-1", policy=policy)
     assert pack_experiment(lake, "E-1", landing=UPath(zone.root)).summary["n_sites"] == 11
-    sites = ExperimentStore.open(lake, "E-1").sites
+    sites = open_store(lake, "E-1").sites
     assert sites.filter((pl.col("plate_id") == "Plate1") & (pl.col("well_id") == "B02"))["site_index"].to_list() == [2]
 
 
@@ -93,7 +95,7 @@ def test_an_image_that_changed_behind_the_marker_is_refused_by_name(lake, landed
     assert lake.plate_store("E-1").find_record() is None
 
 
-def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack):
+def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack, open_store):
     path = landed.root / "E-1/Plate2/C03_s2_w3.png"
     content = path.read_bytes()
     path.unlink()
@@ -103,8 +105,8 @@ def test_a_run_that_failed_starts_again_where_it_stopped(lake, landed, pack):
     record = pack()
     assert record.summary["n_shards_resumed"] == 3
     np.testing.assert_array_equal(
-        ExperimentStore.open(lake, "E-1").read(range(12)),
-        expected_images(landed, ExperimentStore.open(lake, "E-1").sites),
+        open_store(lake, "E-1").read(range(12)),
+        expected_images(landed, open_store(lake, "E-1").sites),
     )
 
 
@@ -162,7 +164,7 @@ def test_a_killed_run_leaves_nothing_visible_and_is_resumed(lake, landed, pack):
     lake.plate_store("E-1").verify()
 
 
-def test_two_runs_at_once_publish_one_whole_store(lake, pack):
+def test_two_runs_at_once_publish_one_whole_store(lake, pack, open_store):
     errors = []
 
     def run():
@@ -178,7 +180,7 @@ def test_two_runs_at_once_publish_one_whole_store(lake, pack):
         thread.join()
     assert errors == []
     lake.plate_store("E-1").verify()
-    assert ExperimentStore.open(lake, "E-1").read(range(12)).shape == (12, 3, 16, 24)
+    assert open_store(lake, "E-1").read(range(12)).shape == (12, 3, 16, 24)
 
 
 def test_a_full_disk_leaves_nothing_visible(lake, pack, monkeypatch):
@@ -195,14 +197,14 @@ def test_a_full_disk_leaves_nothing_visible(lake, pack, monkeypatch):
     assert pack().summary["n_sites"] == 12
 
 
-def test_the_store_of_a_bucket_is_that_of_a_disk(landed, lake, pack, policy):
+def test_the_store_of_a_bucket_is_that_of_a_disk(landed, lake, pack, policy, open_store):
     here = pack()
     bucket = Lake(UPath("memory://bucket-of-test/lake"))
     ingest_plates(bucket, UPath(landed.root), "E-1", policy=policy)
     there = pack_experiment(bucket, "E-1", landing=UPath(landed.root), spec=StoreSpec(shard_sites=4))
     assert there.files == here.files
     order = [11, 0, 5, 5, 3]
-    remote, local = ExperimentStore.open(bucket, "E-1"), ExperimentStore.open(lake, "E-1")
+    remote, local = open_store(bucket, "E-1"), open_store(lake, "E-1")
     np.testing.assert_array_equal(remote.read(order), local.read(order))
 
 
@@ -221,3 +223,37 @@ def test_memory_does_not_grow_with_the_plate(tmp_path, zone, policy):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
+
+
+def test_plates_are_packed_without_a_lake(zone, policy, tmp_path):
+    zone.land()
+    manifest = check_experiment(UPath(zone.root), "E-1", policy=policy)
+    packing = Packing(UPath(zone.root / "E-1"), UPath(tmp_path / "packed"), StoreSpec(shard_sites=4))
+    packed = pack_plates(manifest.images, manifest.wells, packing)
+    store = ExperimentStore.open(packing.target, packed.files, "E-1")
+    np.testing.assert_array_equal(store.read(range(12)), expected_images(zone, store.sites))
+    assert packed.summary.n_sites == 12
+
+
+def test_a_published_summary_has_exactly_the_fields_of_its_model(pack):
+    record = pack()
+    assert PlateStoreSummary.model_validate(record.summary).model_dump(mode="json") == record.summary
+    assert set(record.summary) == {
+        "n_sites", "n_plates", "n_shards_resumed", "n_bytes", "source_bytes", "channel_names", "height", "width",
+        "dtype",
+    }  # fmt: skip
+
+
+def test_the_store_is_made_from_the_manifest_of_its_plan(lake, landed, pack, policy, monkeypatch):
+    """A manifest that is published between plan and packing is refused, not packed under the old fingerprint."""
+    original = pack_module.plan_store
+
+    def plan_then_publish(*arguments, **options):
+        plan = original(*arguments, **options)
+        ingest_plates(lake, UPath(landed.root), "E-1", policy=policy.model_copy(update={"max_dropped_frac": 0.4}))
+        return plan
+
+    monkeypatch.setattr(pack_module, "plan_store", plan_then_publish)
+    with pytest.raises(StaleArtifact):
+        pack()
+    assert lake.plate_store("E-1").find_record() is None

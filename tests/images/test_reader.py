@@ -1,4 +1,4 @@
-"""Reading: any order, ahead of the caller, from other threads and processes; damage is named."""
+"""Reading sites in any order, ahead of the caller, from other threads and processes; damage is named."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -6,18 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
+from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.images.reader import ExperimentStore
 
 
 @pytest.fixture
-def store(lake, pack):
+def store(lake, pack, open_store):
     pack()
-    return ExperimentStore.open(lake, "E-1")
+    return open_store(lake, "E-1")
 
 
-def shard_of(lake, store, name="Plate1.zarr/c/0/0/0/0"):
-    return lake.plate_store("E-1").folder(store.fingerprint) / name
+def shard_of(lake, name="Plate1.zarr/c/0/0/0/0"):
+    return lake.plate_store("E-1").path(name)
 
 
 def test_any_order_and_repetition(store):
@@ -40,12 +40,12 @@ def test_blocks_of_chosen_sites_keep_their_order(store):
     np.testing.assert_array_equal(blocks[0][1], store.read([9, 2]))
 
 
-def test_leaving_a_loop_over_blocks_early_is_fine(store):
+def test_a_loop_over_blocks_may_end_early(store):
     for _ in store.blocks(1):
         break
 
 
-def test_threads_and_processes_may_share_it(store):
+def test_threads_and_processes_may_share_a_store(store):
     everything = store.read(range(12))
     sent = pickle.loads(pickle.dumps(store))  # noqa: S301  as a DataLoader's worker would get it
     with ThreadPoolExecutor(4) as pool:
@@ -54,25 +54,30 @@ def test_threads_and_processes_may_share_it(store):
 
 
 @pytest.mark.parametrize("index", [-1, 12])
-def test_a_site_that_is_not_there_is_an_index_error(store, index):
+def test_a_missing_site_is_an_index_error(store, index):
     with pytest.raises(IndexError, match="has sites 0 to 11"):
         store.read([0, index])
 
 
-def test_a_store_that_is_not_there_is_named(lake):
-    with pytest.raises(ArtifactMissing, match="plate_store/E-9"):
-        ExperimentStore.open(lake, "E-9")
+def test_a_table_that_is_not_listed_is_named(lake, pack):
+    record = pack()
+    files = [entry for entry in record.files if entry.name != "store.json"]
+    with pytest.raises(ArtifactMissing, match=r"no file 'store\.json' in this store"):
+        ExperimentStore.open(lake.plate_store("E-1").folder(record.fingerprint), files, "E-1")
 
 
-def test_a_store_made_from_something_else_is_refused(lake, pack):
-    pack()
-    with pytest.raises(StaleArtifact):
-        ExperimentStore.open(lake, "E-1", "other")
+def test_files_that_are_not_listed_do_not_belong_to_the_store(lake, pack):
+    record = pack()
+    files = [entry for entry in record.files if not entry.name.startswith("Plate2.zarr")]
+    store = ExperimentStore.open(lake.plate_store("E-1").folder(record.fingerprint), files, "E-1")
+    assert store.read([0]).any()
+    with pytest.raises(ArtifactMissing, match=r"Plate2.zarr/c/1/0/0/0: not among the files of this store"):
+        store.read([store.n_sites - 1])
 
 
 @pytest.mark.parametrize("where", [0, 5, 600])
 def test_one_flipped_bit_of_a_site_is_named(lake, store, where):
-    path = shard_of(lake, store)
+    path = shard_of(lake)
     content = bytearray(path.read_bytes())
     content[where] ^= 1
     path.write_bytes(content)
@@ -82,7 +87,7 @@ def test_one_flipped_bit_of_a_site_is_named(lake, store, where):
 
 
 def test_a_damaged_index_is_named(lake, store):
-    path = shard_of(lake, store)
+    path = shard_of(lake)
     content = bytearray(path.read_bytes())
     content[-10] ^= 1
     path.write_bytes(content)
@@ -90,21 +95,22 @@ def test_a_damaged_index_is_named(lake, store):
         store.read([0])
 
 
-def test_a_shard_that_was_cut_off_is_named(lake, store):
-    path = shard_of(lake, store)
+def test_a_truncated_shard_is_named(lake, store):
+    path = shard_of(lake)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CorruptArtifact, match="damaged index"):
         store.read([0])
 
 
-def test_a_shard_that_is_gone_is_named(lake, store):
-    shard_of(lake, store).unlink()
-    with pytest.raises(ArtifactMissing, match="in the commit record and not there"):
+def test_a_missing_shard_is_named(lake, store):
+    shard_of(lake).unlink()
+    with pytest.raises(ArtifactMissing, match="listed in the commit record but missing"):
         store.read([0])
 
 
-def test_a_flipped_bit_anywhere_is_found_by_verify(lake, store):
-    path = shard_of(lake, store)
+def test_a_flipped_bit_anywhere_is_found_by_verify(lake, pack):
+    pack()
+    path = shard_of(lake)
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 4
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""From sites and wells to a row a perturbation."""
+"""From sites and wells to one row per perturbation."""
 
 import numpy as np
 import polars as pl
@@ -39,7 +39,7 @@ def test_the_geometric_median_may_be_one_of_the_rows():
 
 
 @pytest.mark.parametrize("method", ["median", "geometric_median"])
-def test_one_wild_well_does_not_move_a_median_far(method):
+def test_one_outlier_does_not_move_a_median_far(method):
     rng = np.random.default_rng(1)
     values = rng.standard_normal((9, 4))
     wild = values.copy()
@@ -57,7 +57,7 @@ def test_the_geometric_median_turns_with_the_axes():
 
 @pytest.fixture
 def wells():
-    """Two guides a gene, by renaming the guides of every other plate."""
+    """Wells with two guides per gene: the guides of every second plate are renamed."""
     wells, _ = simulate_wells(SimulatedWells(n_batches=2))
     guide = pl.when(pl.col("plate_id") == "Plate1").then("guide_id").otherwise(pl.col("guide_id") + "b")
     is_gene = pl.col("gene_symbol").is_not_null()
@@ -65,7 +65,7 @@ def wells():
     return wells.with_columns(guide.alias("guide_id"), renamed.alias("perturbation_id"))
 
 
-def test_guides_of_a_gene_count_together_or_apart(wells):
+def test_guides_of_a_gene_are_aggregated_together_or_separately(wells):
     together, _ = aggregate_wells(wells, vectors(wells), aggregate_by="gene", method="mean")
     apart, _ = aggregate_wells(wells, vectors(wells), aggregate_by="perturbation", method="mean")
     assert (together.height, apart.height) == (36 + 1, 72 + 1)

@@ -1,18 +1,21 @@
-"""Each step of alignment against an independent implementation, and what it promises of the controls."""
+"""Each step of alignment compared with an independent implementation, and what it guarantees for the controls."""
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.linalg import fractional_matrix_power
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping import align
+from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.mapping.controls import BatchDesign
 from cellassets.mapping.moments import fourth_powers, shrunk_covariance, symmetric_power
-from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
+from cellassets.mapping.steps import CentreScale, PrincipalComponents, Step, TypicalVariation
+from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 
 
 def mixing(rng, n):
-    """A matrix that stretches by 1 to 2 along turned axes, so that shrinkage has next to nothing to do."""
+    """A matrix that stretches by 1 to 2 along rotated axes, so that shrinkage changes next to nothing."""
     turn, _ = np.linalg.qr(rng.standard_normal((n, n)))
     return turn * rng.uniform(1, 2, n)
 
@@ -61,7 +64,7 @@ def test_components_do_not_depend_on_the_signs_that_the_library_picks(batches, a
 
 
 @pytest.mark.parametrize(("n_components", "n_fitted", "expected"), [(3, 120, 3), (50, 120, 6), (50, 4, 3), (5, 2, 1)])
-def test_there_are_no_more_components_than_wells_can_tell(batches, n_components, n_fitted, expected, apply):
+def test_there_are_fewer_components_than_fitted_wells(batches, n_components, n_fitted, expected, apply):
     values, _ = batches
     found = apply(align.fit_principal_components, values, np.arange(n_fitted), n_components)
     assert found.shape == (300, expected)
@@ -96,7 +99,7 @@ def test_controls_are_white_after_whitening(apply):
     np.testing.assert_allclose(pooled_control_covariance(white, design), np.eye(5), atol=0.02)
 
 
-def test_whitening_turns_and_scales_and_does_nothing_else(batches, apply):
+def test_whitening_rotates_and_scales_and_does_nothing_else(batches, apply):
     values, design = batches
     centred = apply(align.fit_centre_on_controls, values, design)
     white = apply(align.fit_whiten_on_controls, centred, design)
@@ -182,3 +185,27 @@ def test_a_batch_without_enough_controls_is_named(batches):
     with pytest.raises(AlignmentError, match="b has 0; each batch needs 3"):
         few.check_controls(3)
     design.check_controls(40)
+
+
+def test_more_components_than_controls_leave_the_batch_of_a_control_predictable():
+    """configs/mapping.yaml warns of this; configs/examples/mapping/few_controls.yaml avoids it."""
+
+    def batch_accuracy(n_controls_per_plate: int, *steps: Step) -> float:
+        wells, _ = simulate_wells(
+            SimulatedWells(
+                n_batches=8,
+                n_plates_per_batch=4,
+                n_lone_genes=40,
+                n_controls_per_plate=n_controls_per_plate,
+                n_features=256,
+                batch_effect=10.0,
+            )
+        )
+        parameters = MapParameters(steps=steps)
+        _, rows = align_wells(wells, map_held_out_controls(wells, parameters), parameters)
+        return float(rows.filter(pl.col("metric") == "batch_accuracy")["value"][-1])
+
+    wide = (PrincipalComponents(n_components=64), CentreScale(), TypicalVariation())
+    assert batch_accuracy(2, *wide) > 0.5  # 4 controls of a batch to learn from
+    assert batch_accuracy(32, *wide) < 0.3  # 64
+    assert batch_accuracy(2, PrincipalComponents(n_components=64)) < 0.3  # scaled over all wells, chance 0.1

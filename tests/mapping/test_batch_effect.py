@@ -1,4 +1,4 @@
-"""How much batch is left, by nearest neighbours, against a loop."""
+"""The remaining batch effect, by nearest neighbours, compared with a loop."""
 
 import numpy as np
 import pytest

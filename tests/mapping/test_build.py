@@ -36,7 +36,7 @@ def tables(simulated, record, dataset=DATASET):
     return {name: read_table(artifact.path(name, record), schema) for name, schema in SCHEMAS.items()}
 
 
-def test_a_map_has_a_row_a_gene_and_its_wells(simulate):
+def test_a_map_has_one_row_per_gene_and_its_wells(simulate):
     simulated = simulate(seed=1)
     record = build(simulated)
     found = tables(simulated, record)

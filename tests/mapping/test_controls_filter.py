@@ -36,7 +36,7 @@ def test_enough_controls_stay_for_the_fit(wells, frac, min_controls, expected):
     assert found["held"].to_list() == [expected] * 3
 
 
-def test_the_choice_hangs_on_the_seed_and_not_on_the_order(wells):
+def test_the_choice_depends_on_the_seed_and_not_on_the_order(wells):
     order = np.random.default_rng(0).permutation(wells.height)
     first = hold_out_controls(wells, 0.5, min_controls=3, seed=0)
     np.testing.assert_array_equal(first[order], hold_out_controls(wells[order], 0.5, min_controls=3, seed=0))
@@ -107,7 +107,7 @@ def test_wells_outside_the_dataset_are_not_asked_for(experiment):
 
 def test_a_site_without_quality_is_named(experiment):
     sites, quality, wells = experiment
-    with pytest.raises(AlignmentError, match=r"SIM-1, plate Plate1, well A01, site\s+2: embedded and not in"):
+    with pytest.raises(AlignmentError, match=r"SIM-1, plate Plate1, well A01, site\s+2: it has an embedding but no"):
         filter_wells(sites, quality.filter((pl.col("well_id") != "A01") | (pl.col("site_index") == 1)), wells)
 
 

@@ -138,7 +138,7 @@ def test_datasets_that_contradict_themselves_are_refused(values):
         Dataset(**{"dataset_id": "d", **values})
 
 
-def test_the_documented_data_set_is_valid():
+def test_the_documented_dataset_is_valid():
     page = (Path(__file__).parents[2] / "docs/add-a-dataset.md").read_text()
     (documented,) = re.findall(r"```yaml\n# configs/datasets/huvec_genes.yaml.*?\n(.*?)```", page, re.DOTALL)
     values = yaml.safe_load(documented)

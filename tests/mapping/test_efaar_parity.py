@@ -43,7 +43,7 @@ UP_TO_SIGN = {
 
 @pytest.fixture
 def wells():
-    """Values and design of the kept wells; rows and columns of the places are of no account here."""
+    """Values and design of the stored wells; rows and columns of the places do not matter here."""
     given = KEPT["inputs"]
     plate, gene = np.array(given["plate"]), np.array([int(name[1]) for name in given["gene"]])
     nowhere = np.zeros(24, dtype=int)
@@ -81,7 +81,7 @@ def test_aggregates_are_the_published_ones(wells):
     np.testing.assert_allclose(group_median(values, design.arms.gene_index, 4), KEPT["expected"]["median"], atol=1e-9)
 
 
-def test_arms_taken_from_wells_are_arms_taken_from_the_finished_map(wells):
+def test_correcting_wells_for_their_arm_equals_correcting_the_finished_map(wells):
     values, design = wells
     found = aligned(values, design, {"kind": "chromosome_arm", "min_genes": 2})
     expected = [KEPT["expected"]["chromosome_arm"][name] for name in design.arms.gene_names]
@@ -114,7 +114,7 @@ def test_the_published_tvn_leaves_batches_apart_in_the_smallest_example():
     np.testing.assert_allclose(ours[:, 0], [-1, 1, -1, 1], atol=1e-9)
 
 
-def test_batches_are_told_apart_after_the_published_tvn_and_not_after_ours():
+def test_batches_can_be_predicted_after_the_published_tvn_and_not_after_ours():
     rng = np.random.default_rng(0)
     batch = np.repeat([0, 1], 200)
     values = rng.standard_normal((400, 8)) + 10.0 * batch[:, None]

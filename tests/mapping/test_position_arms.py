@@ -1,4 +1,4 @@
-"""Positions on plates and chromosome arms, taken out where planted and refused where unknown."""
+"""Effects of plate positions and chromosome arms: removed where planted, refused where unknown."""
 
 import numpy as np
 import polars as pl
@@ -35,7 +35,7 @@ def test_places_are_rows_columns_and_the_ring_of_the_smallest_plate_that_holds_t
     assert inner.is_outer.tolist() == [False, False, True]
 
 
-def test_gradients_and_edges_are_taken_out_and_what_wells_hold_stays():
+def test_gradients_and_edges_are_removed_and_the_content_of_wells_stays():
     table = plates()
     design, rng = design_of(table), np.random.default_rng(0)
     row, column = design.places.row[:, None], design.places.column[:, None]
@@ -77,7 +77,7 @@ def arm_table(n_genes=36, n_arms=2):
 
 
 def biased_wells(strength=6.0):
-    """Simulated wells without batches, and vectors with a planted direction of each gene's arm."""
+    """Simulated wells without batch effects, and vectors with a planted direction per chromosome arm."""
     wells, _ = simulate_wells(SimulatedWells(batch_effect=0.0, plate_effect=0.0, n_complexes=0, n_lone_genes=36))
     design = batch_design(wells, np.zeros(wells.height, dtype=bool), gene_arms=arm_table())
     rng = np.random.default_rng(0)
@@ -109,7 +109,7 @@ def test_controls_and_small_arms_stay_as_they_are():
     is_control = design.arms.gene_index < 0
     found = ChromosomeArm(min_genes=17).apply(values, design)
     np.testing.assert_array_equal(found[is_control], values[is_control])
-    with pytest.raises(AlignmentError, match=r"no arm has more than 18 genes to fit on \(most: 18\)"):
+    with pytest.raises(AlignmentError, match=r"no arm has more than 18 genes to fit on \(the largest has 18\)"):
         ChromosomeArm(min_genes=18).apply(values, design)
     assert wells.height == len(found)
 
@@ -137,9 +137,12 @@ def test_arms_may_be_fitted_on_genes_that_are_not_expressed():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (pl.DataFrame({"gene_symbol": ["GENE001"]}), r"no column \['chromosome_arm'\]"),
-        (pl.DataFrame({"gene_symbol": ["x"], "chromosome_arm": ["1p"]}), "none of its genes is among the wells'"),
-        (pl.DataFrame({"gene_symbol": ["x", "x"], "chromosome_arm": ["1p", "2p"]}), r"genes \['x'\] have several rows"),
+        (pl.DataFrame({"gene_symbol": ["GENE001"]}), r"found the columns \['gene_symbol'\].*add \['chromosome_arm'\]"),
+        (pl.DataFrame({"gene_symbol": ["x"], "chromosome_arm": ["1p"]}), "it has none of the genes of the wells"),
+        (
+            pl.DataFrame({"gene_symbol": ["x", "x"], "chromosome_arm": ["1p", "2p"]}),
+            r"genes \['x'\] have several different rows",
+        ),
     ],
 )
 def test_tables_of_arms_that_do_not_fit_are_refused(table, message):
@@ -148,10 +151,10 @@ def test_tables_of_arms_that_do_not_fit_are_refused(table, message):
         gene_arms_of_wells(wells, table)
 
 
-def test_a_step_that_lacks_its_arms_says_what_to_give():
+def test_a_step_without_gene_arms_says_what_to_pass():
     wells, _ = simulate_wells(SimulatedWells())
     parameters = MapParameters.model_validate({"steps": [{"kind": "chromosome_arm"}]})
-    with pytest.raises(AlignmentError, match=r"give gene_arms, .*annotations/gene_arms\.csv"):
+    with pytest.raises(AlignmentError, match=r"pass gene_arms, .*annotations/gene_arms\.csv"):
         align_wells(wells, np.zeros(wells.height, dtype=bool), parameters)
 
 

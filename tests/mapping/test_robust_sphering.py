@@ -1,4 +1,4 @@
-"""Robust z-scores and sphering: what they promise, and what they refuse. Published numbers: test_efaar_parity."""
+"""Robust z-scores and sphering: what they guarantee and what they refuse. Published numbers: test_efaar_parity."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_a_feature_without_absolute_deviation_becomes_0_and_not_1e18():
     np.testing.assert_allclose(found[:, 1], (values[:, 1] - 2.5) / 1.4826)
 
 
-def test_one_wild_well_does_not_change_the_scale():
+def test_one_outlier_does_not_change_the_scale():
     values = np.random.default_rng(0).standard_normal((101, 2))
     wild = values.copy()
     wild[0] = 1e9
@@ -31,7 +31,7 @@ def test_one_wild_well_does_not_change_the_scale():
 def test_a_group_with_too_few_wells_is_named(batches):
     values, design = batches
     few = BatchDesign(design.batch_names, design.batch_index, design.is_control & (design.batch_index != 1))
-    with pytest.raises(AlignmentError, match=r"robust_z: too few wells \(controls\) a batch: b has 0; each needs 3"):
+    with pytest.raises(AlignmentError, match=r"robust_z: too few wells \(controls\) in a batch: b has 0; each needs 3"):
         RobustZ(scope="batch", fit_on="controls").apply(values, few)
     with pytest.raises(AlignmentError, match="this step needs the plate, row and column"):
         RobustZ().apply(values, design)

@@ -1,4 +1,4 @@
-"""Wells from files, a block at a time, end where wells in memory end."""
+"""Aligning wells from files, in blocks, gives the same result as aligning them in memory."""
 
 import numpy as np
 import polars as pl
@@ -40,7 +40,7 @@ def wells():
 
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
-def test_wells_from_files_end_where_wells_in_memory_end(wells, tmp_path, monkeypatch, chain, kind):
+def test_wells_from_files_are_aligned_as_wells_in_memory(wells, tmp_path, monkeypatch, chain, kind):
     parameters = MapParameters.model_validate({"steps": CHAINS[chain]})
     nothing = np.zeros(wells.height, dtype=bool)
     expected, _ = align_wells(wells, nothing, parameters, gene_arms=ARMS)
@@ -91,7 +91,7 @@ def affine(rng, index, kind, n_groups):
 
 @pytest.mark.parametrize("first", [("scale", 1), ("scale", 3), ("matrix", 1), ("matrix", 3)])
 @pytest.mark.parametrize("second", [("scale", 1), ("scale", 3), ("matrix", 1), ("matrix", 3)])
-def test_maps_multiplied_out_do_what_they_do_in_turn(first, second):
+def test_merged_maps_equal_the_maps_applied_in_turn(first, second):
     rng, index = np.random.default_rng(0), np.arange(60) % 3
     chain = tuple(affine(rng, index if n > 1 else None, kind, n) for kind, n in (first, second))
     values, rows = rng.standard_normal((60, 4)), np.arange(60)
@@ -99,7 +99,7 @@ def test_maps_multiplied_out_do_what_they_do_in_turn(first, second):
     np.testing.assert_allclose(run_chain(merged(chain, 4), values, rows), run_chain(chain, values, rows), atol=1e-12)
 
 
-def test_maps_of_other_groups_or_of_small_ones_are_left_apart():
+def test_maps_of_different_or_of_small_groups_are_not_merged():
     rng = np.random.default_rng(0)
     batch, plate = np.arange(60) % 3, np.arange(60) % 20
     by_batch, by_plate = affine(rng, batch, "matrix", 3), affine(rng, plate, "matrix", 20)

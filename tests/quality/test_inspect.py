@@ -1,6 +1,8 @@
-"""The stage plate_quality on a simulated screen with a planted fault."""
+"""Quality of a simulated screen with planted faults: three sites out of focus."""
 
 import io
+import subprocess
+import sys
 
 import imagecodecs
 import numpy as np
@@ -12,8 +14,9 @@ from upath import UPath
 
 from cellassets.errors import ConfigError
 from cellassets.images.pack import pack_experiment
-from cellassets.quality.inspect import inspect_experiment
+from cellassets.quality.inspect import inspect_experiment, inspect_store
 from cellassets.quality.measures import QualityParameters
+from cellassets.quality.summary import PlateQualitySummary
 from cellassets.screens.codecs import decode_png
 from cellassets.screens.ingest import ingest_plates
 from cellassets.screens.policy import IngestPolicy
@@ -28,7 +31,7 @@ N_BLURRED = 3
 
 @pytest.fixture(scope="module")
 def inspected(tmp_path_factory):
-    """A tiny screen, of which three sites were out of focus."""
+    """A tiny screen with three sites out of focus."""
     root = tmp_path_factory.mktemp("inspected")
     design = tiny_design()
     experiment_id = min(design.experiments)
@@ -66,7 +69,7 @@ def test_every_plate_gets_a_heat_map_and_a_contact_sheet(inspected):
         assert np.asarray(picture).std() > 20, f"{name} shows nothing"
 
 
-def test_inspecting_again_does_nothing_and_the_way_back_is_bit_equal(inspected):
+def test_inspecting_again_does_nothing_and_earlier_parameters_give_the_same_bytes(inspected):
     lake, experiment_id, _, record = inspected
     assert inspect_experiment(lake, experiment_id) == record
     table = lake.plate_quality(experiment_id).path("quality.parquet").read_bytes()
@@ -78,13 +81,41 @@ def test_inspecting_again_does_nothing_and_the_way_back_is_bit_equal(inspected):
     assert lake.plate_quality(experiment_id).path("quality.parquet").read_bytes() == table
 
 
-def test_a_nucleus_channel_that_is_not_there_is_refused(inspected):
+def test_a_missing_nucleus_channel_is_refused(inspected):
     lake, experiment_id, _, _ = inspected
     with pytest.raises(ConfigError, match="has 6 channels, nucleus_channel is 6"):
         inspect_experiment(lake, experiment_id, parameters=QualityParameters(nucleus_channel=6))
 
 
-def test_all_reasons_are_strings_people_can_read(inspected):
+def test_every_flagged_site_has_a_reason_and_no_other_site_has_one(inspected):
     lake, experiment_id, _, _ = inspected
     quality = read_table(lake.plate_quality(experiment_id).path("quality.parquet"), QUALITY)
     assert quality.filter(pl.col("is_flagged") != pl.col("flag_reason").is_not_null()).is_empty()
+
+
+def test_a_store_is_inspected_without_a_lake(inspected, open_store):
+    lake, experiment_id, _, record = inspected
+    found = inspect_store(open_store(lake, experiment_id), QualityParameters())
+    published = read_table(lake.plate_quality(experiment_id).path("quality.parquet"), QUALITY)
+    assert found.quality.equals(published)
+    assert found.summary.model_dump(mode="json") == record.summary
+    for name, content in found.pictures.items():
+        assert lake.plate_quality(experiment_id).path(name).read_bytes() == content
+
+
+def test_a_published_summary_has_exactly_the_fields_of_its_model(inspected):
+    record = inspected[-1]
+    assert PlateQualitySummary.model_validate(record.summary).model_dump(mode="json") == record.summary
+    assert set(record.summary) == {"n_sites", "n_flagged", "flag_reasons", "nuclei_per_site"}
+
+
+LIGHT = """
+import sys
+import cellassets.screens.summary, cellassets.images.summary, cellassets.quality.summary
+print([name for name in ("numpy", "polars", "torch", "imagecodecs") if name in sys.modules])
+"""
+
+
+def test_summaries_are_imported_without_numpy_and_polars():
+    done = subprocess.run([sys.executable, "-c", LIGHT], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

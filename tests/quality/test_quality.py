@@ -1,4 +1,4 @@
-"""Measures react to what they are for; flags find planted faults and leave biology alone."""
+"""Measures react to the faults that they measure; flags find planted faults and do not flag biology."""
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ PARAMETERS = QualityParameters(nucleus_diameter_px=14)
 
 
 def discs(n, rng, *, radius=7, level=150.0, noise=3.0):
-    """An image of `n` discs on a grid, jittered, over a dark noisy background."""
+    """Returns an image of `n` discs on a jittered grid, on a dark noisy background."""
     y, x = np.mgrid[:SIDE, :SIDE]
     image = np.full((SIDE, SIDE), 12.0)
     places = [(r, c) for r in range(20, SIDE - 10, 26) for c in range(20, SIDE - 10, 26)]
@@ -45,7 +45,7 @@ def test_an_empty_field_has_no_nuclei(noise):
     assert len(find_nuclei(image, 14.0).centres) == 0
 
 
-def test_segments_cover_the_discs_and_are_one_each():
+def test_every_disc_is_covered_by_one_segment():
     image = discs(16, np.random.default_rng(5), radius=8)
     labels = segment_nuclei(as_uint8(image), 14.0)
     areas = np.bincount(labels.ravel())[1:]
@@ -88,7 +88,7 @@ def test_saturation_is_that_of_the_worst_channel():
 
 
 def plate(rng, n_sites=120):
-    """Measures of an ordinary plate, with cell numbers that vary as biology makes them."""
+    """Returns the measures of an ordinary plate; cell numbers vary as in biology."""
     return pl.DataFrame(
         {
             "plate_id": ["Plate1"] * n_sites,
@@ -126,13 +126,13 @@ def test_a_planted_fault_is_flagged_with_its_reason_and_alone(measure, value, re
     assert flagged.select("index", "flag_reason").rows() == [(17, reason)]
 
 
-def test_a_site_is_judged_by_its_own_plate():
+def test_a_site_is_compared_with_its_own_plate():
     blurrier = plate(np.random.default_rng(2)).with_columns(pl.lit("Plate2").alias("plate_id"), pl.col("focus") - 1.5)
     both = pl.concat([plate(np.random.default_rng(1)), blurrier])
     assert flag_sites(both, PARAMETERS)["is_flagged"].sum() == 0
 
 
-def test_few_cells_are_biology_and_no_fault():
+def test_few_cells_are_not_flagged():
     measures = plate(np.random.default_rng(3)).with_columns(pl.lit(2).alias("n_nuclei"))
     assert flag_sites(measures, PARAMETERS)["is_flagged"].sum() == 0
 

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from dagster import DagsterExecutionInterruptedError
 
 from cellassets.errors import CorruptArtifact, PartitionKeyError, RegistryError
 from cellassets.registry import Registry, folder_fingerprint, parse_model_key
@@ -32,7 +34,7 @@ def test_a_registered_folder_comes_back_with_its_tags(shared, tmp_path):
     assert shared.find("first.v1") == entry
     fetched = shared.fetch("first.v1", tmp_path / "cache")
     assert folder_fingerprint(fetched) == entry.fingerprint
-    assert not (tmp_path / "cache").exists(), "files on this machine are read where they lie"
+    assert not (tmp_path / "cache").exists(), "files on this machine are read at their own place"
 
 
 def test_the_same_folder_is_registered_once_and_a_changed_one_anew(shared, tmp_path):
@@ -93,25 +95,65 @@ def test_a_folder_without_encoder_json_is_refused(shared, tmp_path):
         shared.register(tmp_path, name="empty", run_id=None, tags={})
 
 
-def test_keys_are_taken_apart_at_the_last_version():
+def test_a_key_is_split_at_its_last_version():
     assert parse_model_key("a.v2.b.v10") == ("a.v2.b", 10)
     for wrong in ("a", ".v1", "a.v", "a.vx", "a.v-1"):
         with pytest.raises(RegistryError):
             parse_model_key(wrong)
 
 
-def test_runs_keep_nested_parameters_and_curves_and_can_be_gone_on_with(shared):
+def test_a_run_keeps_nested_parameters_and_curves_and_can_be_resumed(shared):
     many = {f"p{i}": i for i in range(120)}
     run_id = shared.start_run("trial", parameters={"a": {"b": [1, 2]}, "c": "x", **many}, tags={"who": "test"})
     for step in (1, 2):
         shared.log_metrics(run_id, {"loss": 1 / step}, step=step)
-    shared.finish_run(run_id, is_successful=False)
+    shared.end_run(run_id, "FAILED")
     assert shared.resume_run(run_id)
     run = shared.client().get_run(run_id)
     assert run.info.status == "RUNNING"
     assert (run.data.params["a.b"], run.data.params["c"], run.data.params["p119"]) == ("[1, 2]", "x", "119")
     assert [point.value for point in shared.client().get_metric_history(run_id, "loss")] == [1.0, 0.5]
     assert not shared.resume_run("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
+)
+def test_a_run_ends_with_the_status_of_how_its_block_ended(shared, error, status):
+    run_id = shared.start_run("block", parameters={}, tags={})
+    expected = nullcontext() if error is None else pytest.raises(error)
+    with expected, shared.ended_on_exit(run_id):
+        if error is not None:
+            raise error
+    assert shared.client().get_run(run_id).info.status == status
+
+
+def test_an_orchestrator_interruption_counts_as_killed(shared):
+    run_id = shared.start_run("interrupted", parameters={}, tags={})
+    with pytest.raises(DagsterExecutionInterruptedError), shared.ended_on_exit(run_id):
+        raise DagsterExecutionInterruptedError
+    assert shared.client().get_run(run_id).info.status == "KILLED"
+
+
+def test_reading_a_registry_that_has_no_database_yet_finds_no_model_and_creates_nothing(tmp_path):
+    registry = sqlite_registry(tmp_path)
+    assert registry.list_models() == []
+    with pytest.raises(RegistryError, match=r"first\.v1 is not in the registry .* no model is registered there yet"):
+        registry.find("first.v1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_a_registry_in_a_folder_that_does_not_exist_is_an_error_that_names_it(tmp_path):
+    registry = sqlite_registry(tmp_path / "typo")
+    with pytest.raises(RegistryError, match=r"typo does not exist, .* check the path of the deployment"):
+        registry.list_models()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_registry_does_not_import_mlflow():
+    program = "import sys, cellassets.registry; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""What lies in the landing zone, complete or not, changed or not."""
+"""The content of the landing zone: experiments, complete or not, changed or not, and what is ignored."""
 
 import os
 
@@ -6,7 +6,8 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import LayoutError, PartitionKeyError
-from cellassets.screens.landing import find_experiments, ignored_folders, signature_of
+from cellassets.screens import landing, landing_files
+from cellassets.screens.landing import find_experiments, scan_landing, signature_of
 from cellassets.screens.layout import image_path
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 
@@ -22,12 +23,88 @@ def test_experiments_are_listed_with_their_completeness(zone):
     assert [(e.experiment_id, e.is_marked_complete) for e in found] == [("E-1", True), ("E-2", False)]
 
 
-def test_folders_that_cannot_be_partition_keys_are_passed_over_by_name(zone):
+def reasons(zone):
+    return {entry.name: entry.reason for entry in scan_landing(UPath(zone.root)).ignored}
+
+
+def test_a_folder_whose_name_cannot_be_a_partition_key_is_ignored_with_a_reason(zone):
     zone.land("E-1")
-    (zone.root / "my plates (copy)").mkdir()
-    (zone.root / ".hidden").mkdir()
+    for name in ("my plates (copy)", "a..b", "-E", ".hidden"):
+        (zone.root / name).mkdir()
     assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-1"]
-    assert ignored_folders(UPath(zone.root)) == ["my plates (copy)"]
+    assert list(reasons(zone)) == ["-E", "a..b", "my plates (copy)"]
+    assert "rename the folder" in reasons(zone)["my plates (copy)"]
+
+
+def test_files_in_the_landing_zone_are_ignored_with_a_reason_except_shared_metadata(zone):
+    zone.land("E-1")
+    (zone.root / "E-2.zip").write_bytes(b"x")
+    (zone.root / "metadata.csv").write_text("a")
+    assert reasons(zone) == {"E-2.zip": "it is a file; expected one folder per experiment"}
+
+
+def test_a_folder_without_metadata_and_marker_is_ignored_until_one_of_them_is_there(zone):
+    (zone.root / "E-1/Plate1").mkdir(parents=True)
+    assert "no metadata.csv and no _COMPLETE" in reasons(zone)["E-1"]
+    for path in (zone.root / "E-1/metadata.csv", zone.root / "E-1/_COMPLETE", zone.root / "metadata.csv"):
+        path.touch()
+        assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-1"]
+        path.unlink()
+
+
+def test_links_that_are_broken_or_lead_to_a_folder_above_are_ignored_with_a_reason(zone):
+    folder = zone.land("E-1", is_complete=False)
+    before = signature_of(UPath(zone.root), "E-1")
+    (zone.root / "broken").symlink_to(zone.root / "nothing")
+    (zone.root / "itself").symlink_to(zone.root / "itself")
+    (zone.root / "loop").symlink_to(zone.root)
+    (folder / "Plate1/up").symlink_to(folder)
+    (folder / "Plate1/gone").symlink_to(folder / "nothing")
+    assert {name: reason.split(";")[0] for name, reason in reasons(zone).items()} == {
+        "broken": "it is a symbolic link to something that does not exist",
+        "itself": "it is a symbolic link to something that does not exist",
+        "loop": "it is a symbolic link to a folder that contains it",
+    }
+    assert signature_of(UPath(zone.root), "E-1") == before
+
+
+def test_an_experiment_may_be_a_link_to_a_folder_elsewhere(zone, tmp_path):
+    elsewhere = type(zone)(tmp_path / "instrument").land("E-1")
+    zone.root.mkdir()
+    (zone.root / "E-1").symlink_to(elsewhere)
+    assert [(e.experiment_id, e.is_marked_complete) for e in find_experiments(UPath(zone.root))] == [("E-1", True)]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "it vanished"), PermissionError(13, "permission denied")])
+def test_a_folder_that_cannot_be_read_is_ignored_and_the_others_are_found(zone, monkeypatch, error):
+    zone.land("E-1", is_complete=False)
+    zone.land("E-2")
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(landing, "stamp_folder", refuse)
+    assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-2"]
+    assert error.strerror in reasons(zone)["E-1"]
+
+
+def test_local_folders_have_the_stamps_that_fsspec_gives(zone):
+    zone.land("E-1", is_complete=False)
+    root = UPath(zone.root)
+    generic = [landing_files._remote_stamp(path, root) for path in landing_files._remote_files(root / "E-1")]
+    assert sorted(landing_files.stamp_folder(root, "E-1")) == sorted(generic)
+    assert landing_files.stamp(root, "E-1/metadata.csv") in generic
+
+
+def test_a_bucket_is_scanned_like_a_disk_and_never_from_a_cache():
+    bucket = UPath("memory://landing-zone-of-test")
+    (bucket / "E-1/metadata.csv").write_bytes(b"a")
+    (bucket / "bad name/metadata.csv").write_bytes(b"a")
+    (bucket / "notes.txt").write_bytes(b"a")
+    assert [e.experiment_id for e in find_experiments(bucket)] == ["E-1"]
+    assert [entry.name for entry in scan_landing(bucket).ignored] == ["bad name", "notes.txt"]
+    (bucket / "E-2/_COMPLETE").write_bytes(b"")
+    assert [e.experiment_id for e in find_experiments(bucket)] == ["E-1", "E-2"]
 
 
 def test_an_unmarked_folder_changes_its_signature_with_every_file(zone):
@@ -61,7 +138,7 @@ def test_wells_have_one_name(name, well_id, place):
 
 
 @pytest.mark.parametrize("name", ["", "7B", "A00", "A100", "A-1", "ABC1"])
-def test_what_is_no_well_name_is_refused(name):
+def test_a_name_that_is_not_a_well_is_refused(name):
     with pytest.raises(LayoutError, match="expected row letters"):
         normalise_well(name)
 

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder is found, named, and costs what policy says."""
+"""Every problem of a landed folder becomes a finding with its place, and the policy decides what it costs."""
 
 import re
 import shutil
@@ -10,8 +10,10 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import LayoutError, PlateRefused
-from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.ingest import check_experiment, ingest_plates, summarise
+from cellassets.screens.summary import RawPlatesSummary
 from cellassets.storage.lake import Lake
+from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
@@ -35,7 +37,7 @@ def published(lake, name, schema):
     return read_table(lake.raw_plates("E-1").path(f"{name}.parquet"), schema)
 
 
-def test_a_whole_folder_has_no_findings_and_its_numbers_are_right(lake, zone, ingest):
+def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(lake, zone, ingest):
     folder = zone.land()
     record = ingest()
     assert {key: record.summary[key] for key in ("n_plates", "n_wells", "n_sites", "n_images", "n_findings")} == {
@@ -67,7 +69,7 @@ def test_checksums_are_those_of_an_independent_crc32c(lake, zone, ingest):
 
 
 def _crc32c(content):
-    """Castagnoli's polynomial bit by bit, as RFC 3720 has it."""
+    """CRC32C bit by bit. Source: RFC 3720, Castagnoli polynomial."""
     value = 0xFFFFFFFF
     for byte in content:
         value ^= byte
@@ -145,10 +147,10 @@ def _stray(_zone, folder):
 
 
 BROKEN = [
-    # what was done, the finding, its consequence, sites lost, a word of the message
-    (_truncate, "truncated_image", "site_dropped", 1, "cut off"),
+    # damage, kind of finding, consequence, number of dropped sites, words of the message
+    (_truncate, "truncated_image", "site_dropped", 1, "truncated after"),
     (_empty, "truncated_image", "site_dropped", 1, "empty file"),
-    (_text, "truncated_image", "site_dropped", 1, "no PNG"),
+    (_text, "truncated_image", "site_dropped", 1, "not a PNG"),
     (_flip_a_bit, "truncated_image", "site_dropped", 1, "damaged"),
     (_remove, "missing_image", "site_dropped", 1, "channel 2 (ConA)"),
     (_shrink, "wrong_size", "site_dropped", 1, "8 x 8 pixels; expected 16 x 24"),
@@ -156,10 +158,10 @@ BROKEN = [
     (_spell_twice, "duplicate_image", "site_dropped", 1, "2 files"),
     (_copy_elsewhere, "duplicate_image", "site_dropped", 2, "byte for byte"),
     (_forget_a_site, "row_without_images", "site_dropped", 1, "no images"),
-    (_forget_a_row, "images_without_row", "file_ignored", 0, "no row in metadata"),
+    (_forget_a_row, "images_without_row", "file_ignored", 0, "no row in the metadata"),
     (_well_off_the_plate, "unknown_well", "well_dropped", 0, "'ZZ99'"),
     (_contradict, "contradicting_rows", "well_dropped", 0, "2 different ways"),
-    (_repeat, "contradicting_rows", "none", 0, "counted once"),
+    (_repeat, "contradicting_rows", "none", 0, "counts once"),
     (_stray, "unexpected_file", "file_ignored", 0, "Thumbs.db"),
 ]
 
@@ -167,7 +169,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("harm", "kind", "consequence", "n_dropped", "words"), BROKEN, ids=[case[0].__name__.strip("_") for case in BROKEN]
 )
-def test_what_is_wrong_is_named_with_its_place_and_its_cost(
+def test_a_problem_is_found_with_its_place_and_its_consequence(
     lake, zone, harm, kind, consequence, n_dropped, words, ingest
 ):
     folder = zone.land()
@@ -183,7 +185,7 @@ def test_what_is_wrong_is_named_with_its_place_and_its_cost(
     assert images.filter("is_usable").height % 3 == 0
 
 
-def test_a_channel_that_nobody_asked_for_costs_nothing_whatever_is_in_it(lake, zone, ingest):
+def test_an_unexpected_channel_drops_nothing_whatever_its_content(lake, zone, ingest):
     folder = zone.land()
     for site in (1, 2):
         (folder / f"Plate1/B02_s{site}_w4.png").write_bytes(imagecodecs.png_encode(np.ones((8, 8), np.uint16)))
@@ -194,7 +196,7 @@ def test_a_channel_that_nobody_asked_for_costs_nothing_whatever_is_in_it(lake, z
     assert sorted(findings["channel_index"]) == [0, 4, 4]
 
 
-def test_wells_that_are_lost_count_among_what_policy_allows(zone, ingest):
+def test_dropped_wells_count_towards_the_fraction_that_policy_allows(zone, ingest):
     folder = zone.land()
     _contradict(zone, folder)  # one well of six
     with pytest.raises(PlateRefused, match=r"17% of its sites would be dropped, policy allows 10%"):
@@ -204,8 +206,8 @@ def test_wells_that_are_lost_count_among_what_policy_allows(zone, ingest):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("cell_type", "U-2 OS", "cell_type: names a data set"),
-        ("cell_type", "a..b", "cell_type: names a data set"),
+        ("cell_type", "U-2 OS", "cell_type: it names a dataset"),
+        ("cell_type", "a..b", "cell_type: it names a dataset"),
         ("sirna", "EGFR|KRAS", "sirna: '|' separates"),
         ("experiment", " ", "experiment: an empty cell"),
     ],
@@ -240,14 +242,14 @@ def test_policy_refuse_leaves_nothing_published_and_hands_over_the_findings(lake
     assert lake.raw_plates("E-1").find_record() is None
 
 
-def test_too_many_lost_sites_refuse_the_experiment(zone, ingest):
+def test_too_many_dropped_sites_refuse_the_experiment(zone, ingest):
     folder = zone.land()
     _truncate(zone, folder)
     with pytest.raises(PlateRefused, match=r"8% of its sites would be dropped, policy allows 5%"):
         ingest(max_dropped_frac=0.05)
 
 
-def test_a_folder_of_which_nothing_is_left_is_refused(zone, ingest):
+def test_a_folder_without_a_usable_site_is_refused(zone, ingest):
     folder = zone.land()
     for path in folder.rglob("*.png"):
         path.write_bytes(b"")
@@ -314,3 +316,28 @@ def test_an_experiment_is_read_from_any_fsspec_url(lake, zone, policy):
     record = ingest_plates(lake, bucket, "E-1", policy=policy)
     here = ingest_plates(Lake(UPath(folder.parent.parent / "other")), UPath(zone.root), "E-1", policy=policy)
     assert record.fingerprint == here.fingerprint
+
+
+def test_the_check_of_a_folder_needs_no_lake(zone, policy):
+    zone.land()
+    manifest = check_experiment(UPath(zone.root), "E-1", policy=policy)
+    summary = summarise(manifest, policy, landing_signature="s", landing="there")
+    assert (summary.n_sites, summary.n_dropped, summary.cell_types) == (12, 0, ("HUVEC",))
+    assert summary.wells_fingerprints["*|*"] == frame_fingerprint(manifest.wells)
+
+
+def test_a_published_summary_has_exactly_the_fields_of_its_model(zone, ingest):
+    zone.land()
+    record = ingest()
+    summary = RawPlatesSummary.model_validate(record.summary)
+    assert summary.model_dump(mode="json") == record.summary
+    assert set(record.summary) == {
+        "n_plates", "n_wells", "n_sites", "n_images", "n_bytes", "n_findings", "n_dropped", "cell_types",
+        "channel_names", "wells_fingerprint", "wells_fingerprints", "landing_signature", "landing",
+    }  # fmt: skip
+
+
+def test_a_summary_of_an_older_record_has_no_fingerprints_of_selections(zone, ingest):
+    zone.land()
+    older = {name: value for name, value in ingest().summary.items() if name != "wells_fingerprints"}
+    assert RawPlatesSummary.model_validate(older).wells_fingerprints == {}

@@ -1,4 +1,4 @@
-"""What is planted: shared directions, opposite ones, nothing, doses; and where it is put on plates."""
+"""Planted biology: shared and opposite directions, inert genes, dose responses, and the layout of plates."""
 
 from collections import Counter
 
@@ -50,7 +50,7 @@ def test_opposite_complexes_act_in_opposite_directions(biology):
     assert max(cosine(effects[a], effects[b]) for a in first.gene_symbols for b in second.gene_symbols) < -0.7
 
 
-def test_inert_genes_and_negative_control_do_nothing(biology):
+def test_inert_genes_and_negative_control_have_no_effect(biology):
     effects = gene_effects(biology)
     assert len(biology.inert_genes) == 6
     assert all(not effects[gene].any() for gene in biology.inert_genes)
@@ -79,7 +79,7 @@ def test_compound_gets_stronger_with_dose_along_its_target(biology):
     assert cosine(doses[-1].effect, target.direction) > 0.9
 
 
-def test_biology_does_not_depend_on_how_many_experiments_there_are(biology):
+def test_biology_does_not_depend_on_the_number_of_experiments(biology):
     more = plant_biology(demo_design(cell_types=[{"name": "RPE", "n_experiments": 7}]))
     for first, second in zip(biology.perturbations, more.perturbations, strict=True):
         np.testing.assert_array_equal(first.effect, second.effect)
@@ -94,7 +94,7 @@ def test_every_perturbation_is_once_on_every_plate_of_the_demo(design, biology):
         assert set(contents.values()) == {1}
 
 
-def test_treatments_are_dealt_over_the_plates_of_an_experiment():
+def test_treatments_are_spread_over_the_plates_of_an_experiment():
     design = tiny_design(n_plates_per_experiment=2, n_wells_per_perturbation=1)
     biology = plant_biology(design)
     dealt = Counter(
@@ -103,7 +103,7 @@ def test_treatments_are_dealt_over_the_plates_of_an_experiment():
     assert all(dealt[p.perturbation_id] == 1 for p in biology.of_well_type("treatment"))
 
 
-def test_controls_lie_in_the_middle_as_well_as_at_the_edge(design, biology):
+def test_controls_are_in_the_middle_and_at_the_edge_of_a_plate(design, biology):
     plate = map_plate(design, biology, "HUVEC-1", "Plate1")
     places = [well_place(well) for well, p in plate.items() if p.well_type == "negative_control"]
     n_edge = sum(row in (0, design.n_rows - 1) or column in (0, design.n_columns - 1) for row, column in places)
@@ -121,6 +121,6 @@ def test_wells_are_randomised_plate_by_plate(design, biology):
 
 
 @pytest.mark.parametrize(("place", "name"), [((0, 0), "A01"), ((1, 6), "B07"), ((26, 0), "AA01"), ((31, 47), "AF48")])
-def test_wells_are_named_as_on_the_plate(place, name):
+def test_well_names_and_places_correspond(place, name):
     assert well_name(*place) == name
     assert well_place(name) == place

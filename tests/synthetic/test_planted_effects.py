@@ -1,6 +1,6 @@
-"""What is planted shows in the pictures, what is not does not, and nuisances are as large as the biology.
+"""Planted effects are visible in the images, inert genes are not, and nuisances are as large as the biology.
 
-Measured by plain image statistics and a threshold on the nuclear channel, not by anything of the package.
+Images are measured by simple statistics and a threshold on the nuclear channel, independently of the package.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ def nuclei(image):
 
 
 def measure(image):
-    """Simple features of a site: per channel its mean, spread, darkest and brightest parts and fine structure."""
+    """Returns simple features of a site: per channel mean, spread, darkest and brightest parts, fine structure."""
     planes = image.astype(np.float32)
     rows = [np.log(planes.mean(axis=(1, 2))), np.log(planes.std(axis=(1, 2)))]
     rows += [np.log(np.percentile(planes, q, axis=(1, 2))) for q in (5, 95)]
@@ -71,7 +71,7 @@ MEASURES = {
 
 
 def coherence(plane):
-    """Mean coherence of the structure tensor: 1 for lines, 0 for round grains."""
+    """Returns the mean coherence of the structure tensor: 1 for lines, 0 for round grains."""
     dy, dx = np.gradient(ndimage.gaussian_filter(plane.astype(float), 0.7))
     yy, xx, yx = (ndimage.gaussian_filter(product, 2.0) for product in (dy * dy, dx * dx, dy * dx))
     bright = plane > np.percentile(plane, 80)
@@ -79,7 +79,7 @@ def coherence(plane):
 
 
 @pytest.mark.parametrize("axis", sorted(MEASURES))
-def test_axis_moves_what_it_is_named_for_in_both_directions(design, wells, axis):
+def test_an_axis_changes_the_feature_of_its_name_in_both_directions(design, wells, axis):
     low, none, high = (MEASURES[axis](with_axis(design, wells["HUVEC-1"][0], axis, a)) for a in (-3.0, 0.0, 3.0))
     assert low < none < high
 
@@ -103,12 +103,12 @@ def aspect_ratios(mask):
             yield np.sqrt(values[1] / values[0])
 
 
-def test_field_of_view_holds_enough_cells(design, wells):
+def test_a_field_of_view_contains_enough_cells(design, wells):
     counts = [len(nuclei(image)) for image in with_axis(design, wells["HUVEC-1"][0], "cell_number", 0.0)]
     assert np.mean(counts) >= 12
 
 
-def test_large_images_hold_20_to_60_cells():
+def test_large_images_contain_20_to_60_cells():
     design = demo_design(image_size=512)
     well = experiment_wells(design, plant_biology(design), "HUVEC-1")[0]
     counts = [len(nuclei(image)) for image in with_axis(design, well, "cell_number", 0.0)]
@@ -123,7 +123,7 @@ def test_few_pixels_saturate_and_background_is_dark(design, wells):
 
 @pytest.fixture(scope="module")
 def features(design, wells):
-    """Features of every well of three batches, with who is in it."""
+    """Features of every well of three batches, with its perturbation."""
     found = {"batch": [], "perturbation": [], "kind": [], "values": []}
     for experiment in ("HUVEC-1", "HUVEC-2", "HUVEC-3", "U2OS-1"):
         for well in wells[experiment]:
@@ -141,7 +141,7 @@ def kind_of(perturbation):
 
 
 def centred(features):
-    """Features minus the mean of their batch's negative controls, in deviations of those."""
+    """Returns features minus the mean of the batch's negative controls, in standard deviations of these controls."""
     values = features["values"].copy()
     for batch in np.unique(features["batch"]):
         inside = features["batch"] == batch
@@ -181,7 +181,7 @@ def test_replicates_of_active_perturbations_agree_and_of_inert_genes_do_not(feat
 
 
 def test_batches_differ_about_as_much_as_perturbations(features):
-    """The share of variance that batches take is a quarter to four times that of perturbations."""
+    """The variance between batches is a quarter to four times the variance between perturbations."""
     is_huvec = np.char.startswith(features["batch"], "HUVEC")
     is_control = (features["kind"] == "negative_control") & is_huvec
     groups = [
@@ -198,7 +198,7 @@ def test_batches_differ_about_as_much_as_perturbations(features):
     assert 0.25 < np.median(between / within) < 4.0
 
 
-def test_cell_types_differ_and_can_be_made_alike(wells):
+def test_cell_types_differ_and_a_nuisance_of_zero_makes_them_alike(wells):
     def distance(strength):
         quiet = demo_design(nuisances={"cell_type": strength})
         first, second = (replace(wells[e][0], conditions=QUIET) for e in ("HUVEC-1", "U2OS-1"))
@@ -211,7 +211,7 @@ def test_cell_types_differ_and_can_be_made_alike(wells):
     assert distance(1.0) > 1.5 * distance(0.0)
 
 
-def test_edge_wells_hold_fewer_cells(design):
+def test_edge_wells_contain_fewer_cells(design):
     shifts = [position_conditions(design, e, "Plate1", 0, 0).axis_shift[0] for e in design.experiments]
     middle = [position_conditions(design, e, "Plate1", 4, 6).axis_shift[0] for e in design.experiments]
     assert np.mean(shifts) < np.mean(middle) - 0.3

@@ -1,4 +1,4 @@
-"""Designs that cannot be are refused by name; those that can say what they hold."""
+"""Designs: invalid ones are refused with the reason, valid ones give their experiments, plates and wells."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_demo_fills_its_plates_and_makes_1920_sites():
         ({"n_colums": 8}, "n_colums"),
     ],
 )
-def test_impossible_design_is_refused_with_the_reason(changes, said):
+def test_an_invalid_design_is_refused_with_the_reason(changes, said):
     with pytest.raises(ConfigError, match="tiny_design") as refusal:
         tiny_design(**changes)
     assert said in str(refusal.value)

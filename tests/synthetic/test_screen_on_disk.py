@@ -1,4 +1,4 @@
-"""A written screen is RxRx1 on disk, the same on every run, and its truth tells what is in it."""
+"""A written screen has RxRx1's layout, is the same in every run, and agrees with its truth tables."""
 
 import csv
 import hashlib
@@ -57,7 +57,7 @@ def truth(landing):
     return landing.parent / f"{landing.name}-truth"
 
 
-def test_experiments_lie_as_rxrx1_does(design, landing):
+def test_experiments_have_the_layout_of_rxrx1(design, landing):
     assert sorted(p.name for p in landing.iterdir()) == sorted(design.experiments)
     images = sorted(p.name for p in (landing / "HUVEC-1" / "Plate1").iterdir())
     assert len(images) == 42 * 2 * 6
@@ -65,14 +65,14 @@ def test_experiments_lie_as_rxrx1_does(design, landing):
     assert (landing / "HUVEC-1" / "_COMPLETE").read_text() == f"{len(images)}\n"
 
 
-def test_images_are_grey_8_bit_of_the_design_s_size(landing):
+def test_images_are_8_bit_grey_and_have_the_size_of_the_design(landing):
     for path in sorted((landing / "U2OS-1" / "Plate1").iterdir())[:12]:
         image = imagecodecs.png_decode(path.read_bytes())
         assert image.dtype.name == "uint8"
         assert image.shape == (64, 64)
 
 
-def test_metadata_has_rxrx1_s_columns_and_a_row_a_site(landing):
+def test_metadata_have_the_columns_of_rxrx1_and_one_row_per_site(landing):
     rows = read_csv(landing / "HUVEC-2" / "metadata.csv")
     assert list(rows[0]) == RXRX1_COLUMNS + MORE_COLUMNS
     assert len(rows) == 42 * 2
@@ -82,7 +82,7 @@ def test_metadata_has_rxrx1_s_columns_and_a_row_a_site(landing):
         assert (landing / "HUVEC-2" / f"Plate{row['plate']}" / f"{row['well']}_s{row['site']}_w6.png").is_file()
 
 
-def test_metadata_agrees_with_the_truth(landing, truth):
+def test_metadata_agree_with_the_truth(landing, truth):
     planted = {row["perturbation_id"]: row for row in read_csv(truth / "perturbations.csv")}
     for row in read_csv(landing / "HUVEC-1" / "metadata.csv"):
         known = planted[row["sirna"]]
@@ -113,7 +113,7 @@ def test_truth_has_a_number_for_each_nuisance_of_batches_and_plates(design, trut
     assert all(float(row["value"]) == float(row["value"]) for row in rows)
 
 
-def test_screen_is_bit_identical_whatever_threads_and_other_experiments(design, landing, tmp_path):
+def test_an_experiment_is_bit_identical_for_any_number_of_threads_and_other_experiments(design, landing, tmp_path):
     write_screen(design, tmp_path, experiment_ids=["U2OS-1"], n_threads=1)
     assert [p.name for p in tmp_path.iterdir()] == ["U2OS-1"]
     assert digests(tmp_path / "U2OS-1") == digests(landing / "U2OS-1")
@@ -126,7 +126,7 @@ def test_another_seed_gives_another_screen(landing, tmp_path):
     assert [name for name in set(first) & set(second) if first[name] == second[name]] == ["_COMPLETE"]
 
 
-def test_complete_experiments_are_left_alone(design, landing):
+def test_complete_experiments_are_not_written_again(design, landing):
     before = {path: path.stat().st_mtime_ns for path in landing.rglob("*")}
     reports = []
     write_screen(design, landing, progress=lambda *report: reports.append(report))
@@ -134,7 +134,7 @@ def test_complete_experiments_are_left_alone(design, landing):
     assert {path: path.stat().st_mtime_ns for path in landing.rglob("*")} == before
 
 
-def test_incomplete_experiment_is_finished_and_progress_is_told(design, tmp_path):
+def test_an_incomplete_experiment_is_completed_and_progress_is_reported(design, tmp_path):
     reports = []
     write_screen(design, tmp_path, experiment_ids=["HUVEC-1"], progress=lambda *report: reports.append(report))
     assert reports[-1] == (42, 42, "wells in the landing zone")

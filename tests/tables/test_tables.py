@@ -1,4 +1,4 @@
-"""Tables keep to the naming law on their way in and out, and SQL sees what is published."""
+"""Tables follow their schemas when they are written and read, and SQL reads what is published, without writing."""
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from cellassets.storage.artifact import Plan
 from cellassets.storage.lake import Lake
 from cellassets.tables import schemas
 from cellassets.tables.parquet import read_table, read_tables, vectors, with_vectors, write_table
+from cellassets.tables.published import query_lake
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.sql import query
 
@@ -61,7 +62,7 @@ def test_a_truncated_file_is_named(tmp_path):
         read_table(path, schemas.SITE_EMBEDDINGS)
 
 
-def test_no_files_are_an_empty_table():
+def test_reading_no_files_gives_an_empty_table():
     assert read_tables([], schemas.SITE_EMBEDDINGS).columns == schemas.SITE_EMBEDDINGS.names
 
 
@@ -70,7 +71,58 @@ def test_sql_sees_published_tables_and_nothing_else(tmp_path):
     place, plan = lake.site_embeddings("HUVEC-1", "m.v1"), Plan("site_embeddings", {"x": 1})
     write_table(embeddings(), place.folder(plan.fingerprint) / "part-00000.parquet", schemas.SITE_EMBEDDINGS)
     with pytest.raises(ConfigError, match="site_embeddings"):
-        query(lake, "SELECT count(*) FROM site_embeddings")
+        query_lake(lake, "SELECT count(*) FROM site_embeddings")
     place.publish(plan, ["part-00000.parquet"], {})
-    answer = query(lake, "SELECT well_id, embedding[1] AS first FROM site_embeddings ORDER BY well_id")
+    answer = query_lake(lake, "SELECT well_id, embedding[1] AS first FROM site_embeddings ORDER BY well_id")
     assert answer.rows() == [("A01", 0.0), ("A02", 4.0), ("A03", 8.0)]
+
+
+@pytest.fixture
+def views(tmp_path):
+    path = UPath(tmp_path / "it's here.parquet")
+    write_table(embeddings(), path, schemas.SITE_EMBEDDINGS)
+    return {"site_embeddings": [path], "scores": []}
+
+
+@pytest.mark.parametrize(
+    ("statement", "n_rows"),
+    [
+        ("SELECT * FROM site_embeddings", 3),
+        ("WITH first AS (SELECT * FROM site_embeddings LIMIT 1) SELECT * FROM first;", 1),
+        ("DESCRIBE site_embeddings", 6),
+        ("SUMMARIZE site_embeddings", 6),
+        ("SHOW TABLES", 1),
+    ],
+)
+def test_one_select_over_files_is_answered(views, statement, n_rows):
+    assert query(views, statement).height == n_rows
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "",
+        "COPY site_embeddings TO '{folder}/stolen.parquet'",
+        "EXPLAIN ANALYZE COPY site_embeddings TO '{folder}/stolen.parquet'",
+        "SELECT 1; COPY site_embeddings TO '{folder}/stolen.parquet'",
+        "CREATE TABLE copied AS SELECT * FROM site_embeddings",
+        "DROP VIEW site_embeddings",
+        "ATTACH '{folder}/stolen.parquet'",
+    ],
+)
+def test_anything_but_one_select_is_refused_and_nothing_is_written(views, tmp_path, statement):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="expected one SELECT"):
+        query(views, statement.format(folder=tmp_path))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM scores", "SELECT nothing FROM site_embeddings", "SELEC 1"])
+def test_a_wrong_statement_names_the_views_that_exist(views, statement):
+    with pytest.raises(ConfigError, match="not a query over"):
+        query(views, statement)
+
+
+def test_sql_refuses_files_that_are_not_local():
+    with pytest.raises(ConfigError, match="SQL reads local files only"):
+        query({"wells": [UPath("memory://lake/wells.parquet")]}, "SELECT 1")

@@ -10,7 +10,7 @@ from cellassets.errors import ConfigError, PartitionKeyError, RecipeError
 from cellassets.training.plan import recipe_experiments, recipe_fingerprint
 from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe, load_recipe
 
-RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = {"kind": "network", "train_experiments": ["A-1"], "validation_experiments": ["A-2"]}
 
 
@@ -20,13 +20,15 @@ def written(folder: Path, values: object, name: str = "mine.yaml") -> UPath:
     return UPath(path)
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.rglob("recipes/*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS))
+)
 def test_every_recipe_in_the_repository_loads_and_is_called_as_its_file(path):
     assert load_recipe(UPath(path)).name == path.stem
 
 
 def test_the_demo_has_two_networks_and_a_baseline():
-    kinds = [type(load_recipe(UPath(path))) for path in sorted(RECIPES.glob("*.yaml"))]
+    kinds = [type(load_recipe(UPath(path))) for path in sorted(CONFIGS.glob("demo/recipes/*.yaml"))]
     assert kinds.count(NetworkRecipe) >= 2
     assert ClassicalRecipe in kinds
 

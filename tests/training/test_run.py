@@ -21,6 +21,7 @@ from cellassets.training.plan import plan_checkpoint
 from cellassets.training.provenance import code_version, git_revision
 from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 from cellassets.training.run import train_recipe
+from cellassets.training.summary import CheckpointSummary
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +57,27 @@ def recipe(name: str, **changes) -> NetworkRecipe:
     return NetworkRecipe.model_validate({**values, **changes})
 
 
+def keep(reports):
+    return lambda *report, note="": reports.append((report, note))
+
+
 def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(lake, registry, tmp_path):
     reports = []
     chosen = recipe("first")
-    record = train_recipe(lake, registry, chosen, work_dir=tmp_path, progress=lambda *report: reports.append(report))
+    record = train_recipe(lake, registry, chosen, work_dir=tmp_path, progress=keep(reports))
 
     assert record.summary["model_key"] == "first.v1"
     assert record.summary["validation_accuracy"] == record.summary["metrics"]["validation_accuracy"]
     assert record.summary["chance_accuracy"] == pytest.approx(1 / record.summary["n_classes"])
-    assert [report[:2] for report in reports] == [(1, 2), (2, 2)]
-    assert reports[0][2].startswith("first: loss ")
-    assert list(tmp_path.iterdir()) == [], "nothing is left behind once it is published"
+    n_done, n_total, what, notes = zip(*[(*report, note) for report, note in reports], strict=True)
+    assert set(what) == {"batches trained for first"}
+    assert list(n_done) == sorted(n_done)
+    assert (n_done[0], n_done[-1], set(n_total)) == (1, n_total[0], {n_total[0]})
+    assert notes[0].startswith("epoch 1 of 2, loss ")
+    assert notes[-1].startswith("epoch 2 of 2, loss ")
+    assert "held-out accuracy" in notes[-1]
+    assert CheckpointSummary.model_validate(record.summary).n_weights > 0
+    assert list(tmp_path.iterdir()) == [], "the work folder is empty after the publication"
 
     entry = registry.find("first.v1")
     assert entry.kind == "network"
@@ -116,7 +127,9 @@ def test_a_kill_between_registering_and_publishing_registers_nothing_twice(lake,
 
 PROGRAM = """
 import os, signal, sys
+from contextlib import nullcontext
 import torch
+from dagster._core.errors import raise_execution_interrupts
 from pathlib import Path
 from upath import UPath
 from cellassets.storage.lake import Lake
@@ -124,33 +137,63 @@ from cellassets.registry import Registry
 from cellassets.training.recipe import load_recipe
 from cellassets.training.run import train_recipe
 
-def progress(n_done, n_total, what):
-    print(n_done, flush=True)
-    if n_done == int(sys.argv[6]):
-        os.kill(os.getpid(), signal.SIGKILL)
+epochs = []
+
+def progress(n_done, n_total, what, note=""):
+    if n_done * 4 % n_total == 0 and "held-out accuracy" in note and n_done not in epochs:
+        epochs.append(n_done)
+        print(len(epochs), flush=True)
+        if len(epochs) == int(sys.argv[6]):
+            os.kill(os.getpid(), getattr(signal, sys.argv[7]))
 
 torch.set_num_threads(1)
 lake, registry = Lake(UPath(sys.argv[1])), Registry(sys.argv[2], sys.argv[3])
-train_recipe(lake, registry, load_recipe(UPath(sys.argv[4])), work_dir=Path(sys.argv[5]), progress=progress)
+with raise_execution_interrupts() if sys.argv[8] == "dagster" else nullcontext():
+    train_recipe(lake, registry, load_recipe(UPath(sys.argv[4])), work_dir=Path(sys.argv[5]), progress=progress)
 """
 
 
-@pytest.mark.slow
-def test_a_killed_training_goes_on_in_the_same_mlflow_run(lake, registry, tmp_path):
-    chosen = recipe("killed", n_epochs=4)
-    path = tmp_path / "killed.yaml"
+def stopped(lake, registry, chosen, work_dir, how) -> subprocess.CompletedProcess:
+    """A process that trains `chosen` and gets a signal after some epochs; `how` is (epoch, signal, handlers)."""
+    work_dir.mkdir()
+    path = work_dir.with_name(f"{chosen.name}.yaml")
     path.write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
-    places = [str(lake.root), registry.tracking_uri, registry.artifact_root, str(path), str(tmp_path / "work")]
+    places = [str(lake.root), registry.tracking_uri, registry.artifact_root, str(path), str(work_dir)]
+    command = [sys.executable, "-c", PROGRAM, *places, *how]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+
+def the_run(registry, name):
+    experiment = registry.client().get_experiment_by_name("cellassets")
+    (run,) = registry.client().search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return run.info
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("handlers", ["python", "dagster"])
+def test_a_terminated_training_is_marked_killed_and_a_retry_resumes_the_same_run(lake, registry, tmp_path, handlers):
+    chosen = recipe(f"terminated-{handlers}", n_epochs=4)
+    ended = stopped(lake, registry, chosen, tmp_path / "work", ("2", "SIGTERM", handlers))
+    assert ended.returncode in (143, 1), ended.stderr
+    assert ended.stdout.split() == ["1", "2"], "it ends at once"
+    killed = the_run(registry, chosen.name)
+    assert (killed.status, killed.end_time is None) == ("KILLED", False)
+    record = train_recipe(lake, registry, chosen, work_dir=tmp_path / "work")
+    assert record.summary["run_id"] == killed.run_id
+    assert the_run(registry, chosen.name).status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_killed_training_continues_in_the_same_mlflow_run(lake, registry, tmp_path):
+    chosen = recipe("killed", n_epochs=4)
     registry.client()
-    command = [sys.executable, "-c", PROGRAM, *places, "3"]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    killed = stopped(lake, registry, chosen, tmp_path / "work", ("3", "SIGKILL", "python"))
     assert (killed.returncode, killed.stdout.split()) == (-signal.SIGKILL, ["1", "2", "3"]), killed.stderr
 
     reports = []
-    record = train_recipe(
-        lake, registry, chosen, work_dir=tmp_path / "work", progress=lambda *report: reports.append(report[0])
-    )
-    assert reports == [3, 4]
+    record = train_recipe(lake, registry, chosen, work_dir=tmp_path / "work", progress=keep(reports))
+    (n_done, n_total, _), _ = reports[0]
+    assert n_done == n_total // 2 + 1, "the third epoch was not saved and is trained again"
     curve = registry.client().get_metric_history(record.summary["run_id"], "train_loss")
     assert sorted({point.step for point in curve}) == [1, 2, 3, 4], "one run holds the whole curve"
     straight = train_recipe(lake, registry, recipe("straight", n_epochs=4), work_dir=tmp_path / "other")

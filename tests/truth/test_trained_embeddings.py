@@ -8,7 +8,6 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.run import score_map
 from cellassets.encoders.run import embed_experiment
 from cellassets.images.pack import pack_experiment
-from cellassets.images.reader import ExperimentStore
 from cellassets.mapping.build import MapParameters, build_map
 from cellassets.mapping.dataset import Dataset
 from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
@@ -22,7 +21,7 @@ from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_table
-from cellassets.tables.schemas import BATCH_EFFECT, SCORES, SITE_EMBEDDINGS
+from cellassets.tables.schemas import BATCH_EFFECT, SCORES, SITE_EMBEDDINGS, SITES
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.run import train_recipe
 
@@ -70,7 +69,7 @@ def screened(tmp_path_factory):
 
 def embed_by_pixel_means(lake, experiment_id):
     """Publishes each site's mean grey levels as if they were an embedding."""
-    sites = ExperimentStore.open(lake, experiment_id).sites
+    sites = read_table(lake.plate_store(experiment_id).path("sites.parquet"), SITES)
     labels = sites.drop("row_index", "channel_mean", "channel_std").with_columns(pl.lit("means.v1").alias("model_key"))
     artifact, plan = lake.site_embeddings(experiment_id, "means.v1"), Plan("site_embeddings", {"of": experiment_id})
     table = with_vectors(labels, vectors(sites, "channel_mean"))

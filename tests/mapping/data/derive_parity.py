@@ -4,7 +4,7 @@ Nothing of cellassets is used: loops over batches and features, the singular val
 power of a matrix. The numbers were compared once with the reference implementations themselves (EFAAR_benchmarking of
 October 2024, pycytominer 1.7.1, proxbias 0.11.0): see `CHECKED`.
 
-    python tests/mapping/data/derive_parity.py    writes parity.json anew
+    python tests/mapping/data/derive_parity.py    writes parity.json again
 """
 
 import json

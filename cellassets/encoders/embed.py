@@ -1,0 +1,137 @@
+"""Embeds the sites of a store in parts: from images to SITE_EMBEDDINGS tables.
+
+A part is written as a whole and never replaced: of two runs that embed the same sites, the first one's part stays.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32, Integer
+from upath import UPath
+
+from cellassets.encoders.loading import Encoder
+from cellassets.encoders.summary import SiteEmbeddingsSummary
+from cellassets.errors import EncoderError, SchemaError
+from cellassets.images.reader import ExperimentStore
+from cellassets.progress import Progress, no_progress
+from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
+from cellassets.tables.schemas import SITE_EMBEDDINGS
+from cellassets.training.normalisation import channel_statistics
+
+SITES_PER_PART = 2048
+KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The parts of an embedding table, in order, and its summary."""
+
+    names: list[str]
+    summary: SiteEmbeddingsSummary
+
+
+def embed_store(
+    store: ExperimentStore,
+    encoder: Encoder,
+    folder: UPath,
+    *,
+    model_key: str,
+    sites_per_part: int = SITES_PER_PART,
+    progress: Progress = no_progress,
+) -> Embedded:
+    """Returns the names of the parts in `folder`, after making those that are not there.
+
+    Args:
+        store: the experiment's sites.
+        encoder: from images to vectors.
+        folder: where the parts are written, SITE_EMBEDDINGS tables in Parquet.
+        model_key: name of the model in the tables.
+        sites_per_part: rows per part; a run that was cut off loses at most one part.
+        progress: receives the number of sites embedded.
+
+    Raises:
+        EncoderError: the encoder was made for other channels, or a vector is not finite; names the site.
+        CorruptArtifact: a shard of the store is damaged.
+    """
+    starts = range(0, store.n_sites, sites_per_part)
+    parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
+    names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
+    missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
+    _check_channels(encoder, store, model_key)
+    embedding = _Embedding(store, encoder, model_key, progress)
+    for number in missing:
+        write_new_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
+    first = read_table(folder / names[0], SITE_EMBEDDINGS)
+    summary = SiteEmbeddingsSummary(
+        n_sites=store.n_sites,
+        embedding_dim=int(vectors(first).shape[1]),
+        sites_per_s=embedding.sites_per_s,
+        precision=encoder.precision,
+        device=encoder.device,
+        n_parts=len(parts),
+        n_parts_resumed=len(parts) - len(missing),
+    )
+    return Embedded(names, summary)
+
+
+class _Embedding:
+    """Embeds parts of one experiment and counts how long that takes."""
+
+    def __init__(self, store: ExperimentStore, encoder: Encoder, model_key: str, progress: Progress) -> None:
+        self.store = store
+        self.encoder = encoder
+        self.model_key = model_key
+        self.progress = progress
+        self.mean, self.std = channel_statistics(store.sites, encoder.normalisation)
+        self.n_done, self.seconds = 0, 0.0
+
+    @property
+    def sites_per_s(self) -> float | None:
+        """Sites a second, reading included; None where nothing was left to do."""
+        return self.n_done / self.seconds if self.seconds else None
+
+    def part(self, indices: Integer[np.ndarray, "site"]) -> pl.DataFrame:
+        """Returns the SITE_EMBEDDINGS rows of some sites."""
+        started, blocks = time.perf_counter(), []
+        for rows, images in self.store.blocks(self.encoder.batch_size, indices=indices):
+            embedded = self.encoder.embed(images, self.mean[rows], self.std[rows])
+            self._check_finite(rows, embedded)
+            blocks.append(embedded)
+            self.n_done += len(rows)
+            self.progress(self.n_done, self.store.n_sites, f"sites embedded by {self.model_key}")
+        self.seconds += time.perf_counter() - started
+        labels = self.store.sites[indices].select(KEY).with_columns(pl.lit(self.model_key).alias("model_key"))
+        return with_vectors(labels, np.concatenate(blocks))
+
+    def _check_finite(self, rows: Integer[np.ndarray, "site"], embedded: Float32[np.ndarray, "site feature"]) -> None:
+        is_bad = ~np.isfinite(embedded).all(axis=1)
+        if is_bad.any():
+            place = self.store.sites.row(int(rows[is_bad][0]), named=True)
+            message = (
+                f"model {self.model_key}: the vector of {place['experiment_id']} {place['plate_id']} "
+                f"{place['well_id']} site {place['site_index']} is not finite ({is_bad.sum()} such sites in its batch)"
+            )
+            raise EncoderError(message)
+
+
+def _is_made(path: UPath, store: ExperimentStore, indices: Integer[np.ndarray, "site"]) -> bool:
+    """True where an earlier run made this part: it can be read and has these sites in this order."""
+    if not path.exists():
+        return False
+    try:
+        part = read_table(path, SITE_EMBEDDINGS)
+    except SchemaError:
+        path.unlink()  # damaged; parts that can be read are never replaced
+        return False
+    return part.select(KEY).equals(store.sites[indices].select(KEY))
+
+
+def _check_channels(encoder: Encoder, store: ExperimentStore, model_key: str) -> None:
+    if encoder.n_channels != store.n_channels:
+        message = (
+            f"model {model_key} was made for {encoder.n_channels} channels, experiment {store.experiment_id} has "
+            f"{store.n_channels} ({', '.join(store.channel_names)})"
+        )
+        raise EncoderError(message)

@@ -1,0 +1,19 @@
+"""Summary of a `plate_quality` record: the numbers that people see and that later stages decide by."""
+
+from cellassets.configuration import Parameters
+
+
+class PlateQualitySummary(Parameters):
+    """Summary of the quality of one experiment.
+
+    Attributes:
+        n_sites: sites that were measured.
+        n_flagged: sites that should not be used.
+        flag_reasons: number of sites by reason; a site with several reasons counts once for each.
+        nuclei_per_site: mean number of nuclei per site.
+    """
+
+    n_sites: int
+    n_flagged: int
+    flag_reasons: dict[str, int]
+    nuclei_per_site: float

@@ -1,0 +1,58 @@
+"""Which experiments in the landing zone are complete, which are not yet, and what is ignored there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from upath import UPath
+
+if TYPE_CHECKING:
+    from cellassets.screens.landing import LandedExperiment
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The landing zone at one moment.
+
+    Attributes:
+        complete: experiments that can be taken in, by name.
+        waiting: why each other experiment is left alone for now.
+        ignored: why each entry is no experiment at all.
+        first_seen: when each folder was first seen with the content that it has: signature and time.
+    """
+
+    complete: Mapping[str, "LandedExperiment"]
+    waiting: Mapping[str, str]
+    ignored: Mapping[str, str]
+    first_seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def scan(
+        cls, landing: UPath, *, first_seen: Mapping[str, tuple[str, str]], now: datetime, quiet: timedelta
+    ) -> "Landing":
+        """Returns the landing zone as it is now.
+
+        Args:
+            landing: its folder or URL.
+            first_seen: `first_seen` of the previous scan, empty at the first.
+            now: the time of this scan, with a time zone.
+            quiet: a folder without the marker `_COMPLETE` is complete after this long without a change.
+        """
+        from cellassets.screens.landing import scan_landing
+
+        zone = scan_landing(landing)
+        complete: dict[str, LandedExperiment] = {}
+        waiting: dict[str, str] = {}
+        seen: dict[str, tuple[str, str]] = {}
+        for landed in zone.experiments:
+            signature, since = first_seen.get(landed.experiment_id, ("", ""))
+            if signature != landed.signature:
+                since = now.isoformat()
+            seen[landed.experiment_id] = (landed.signature, since)
+            unchanged = now - datetime.fromisoformat(since)
+            if landed.is_marked_complete or unchanged >= quiet:
+                complete[landed.experiment_id] = landed
+            else:
+                waiting[landed.experiment_id] = f"no _COMPLETE in it and changed {unchanged.total_seconds():.0f} s ago"
+        return cls(complete, waiting, {entry.name: entry.reason for entry in zone.ignored}, seen)

@@ -1,0 +1,119 @@
+"""Which partitions should exist. This is policy: `policy.yaml` names the active models and datasets.
+
+Every function answers with keys in the order of the stage's axes.
+"""
+
+from typing import TYPE_CHECKING
+
+from cellassets.encoders.kinds import ENCODER_KINDS
+from cellassets.errors import CellAssetsError
+from cellassets.stages.datasets import dataset_experiments, dataset_names, dataset_problem
+from cellassets.stages.settings import policy
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.state import state_of
+
+if TYPE_CHECKING:
+    from cellassets.registry import ModelEntry
+
+
+def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
+    """Returns the models that are embedded and benchmarked on everything new, sorted by key.
+
+    Registered models of a kind that is no encoder here do not count.
+    """
+    return snapshot.value(_active_models)
+
+
+def active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the datasets that policy names and those that have a map already, of those that can be used."""
+    return snapshot.value(_active_datasets)
+
+
+def idle_datasets(snapshot: Snapshot) -> dict[str, str]:
+    """Returns why each other dataset waits: it is not active, or it cannot be used."""
+    active = set(active_datasets(snapshot))
+    reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
+    return {
+        name: reason
+        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
+        for name, reason in reasons.items()
+    }
+
+
+def recipes(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the names of the recipe files."""
+    return snapshot.config_names("recipes")
+
+
+def wanted_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Returns experiment and model of every embedding table that should exist."""
+    return snapshot.value(_wanted_embeddings)
+
+
+def held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Returns experiment and model of the embedding tables that wait only because no active dataset has them."""
+    return snapshot.value(_held_embeddings)
+
+
+def wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Returns dataset and model of every map that should exist.
+
+    These are the maps of active datasets, and of any other dataset that was embedded by a backfill.
+    """
+    return snapshot.value(_wanted_maps)
+
+
+def _active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
+    wanted = policy(snapshot).models
+    entries = [entry for entry in snapshot.models() if entry.kind in ENCODER_KINDS]
+    by_age = sorted(entries, key=lambda entry: (entry.created_at_ms, entry.key), reverse=True)
+    newest = {entry.key for entry in by_age[: wanted.newest]}
+    return tuple(
+        entry
+        for entry in entries
+        if entry.key in newest or entry.kind in wanted.kinds or set(entry.aliases) & set(wanted.aliases)
+    )
+
+
+def _active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
+    wanted = policy(snapshot).datasets.active
+    return tuple(
+        name
+        for name in dataset_names(snapshot)
+        if (wanted == "all" or name in wanted or snapshot.keys("perturbation_map", name))
+        and dataset_problem(snapshot, name) is None
+    )
+
+
+def _embedded(snapshot: Snapshot, datasets: tuple[str, ...]) -> tuple[str, ...]:
+    """Experiments of some datasets, sorted."""
+    found: set[str] = set()
+    for dataset_id in datasets:
+        try:
+            found.update(dataset_experiments(snapshot, dataset_id))
+        except CellAssetsError:  # the dataset is listed as waiting with this reason
+            continue
+    return tuple(sorted(found))
+
+
+def _wanted_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    experiments = _embedded(snapshot, active_datasets(snapshot))
+    return tuple((experiment_id, entry.key) for entry in active_models(snapshot) for experiment_id in experiments)
+
+
+def _held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    active = set(_embedded(snapshot, active_datasets(snapshot)))
+    held = [name for name in _embedded(snapshot, tuple(idle_datasets(snapshot))) if name not in active]
+    return tuple((experiment_id, entry.key) for entry in active_models(snapshot) for experiment_id in held)
+
+
+def _wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    models = active_models(snapshot)
+    wanted = [(dataset_id, entry.key) for dataset_id in active_datasets(snapshot) for entry in models]
+    backfilled = [
+        (dataset_id, entry.key)
+        for dataset_id in idle_datasets(snapshot)
+        for entry in models
+        if state_of(snapshot, "perturbation_map", dataset_id, entry.key).status != "waiting"
+    ]
+    return (*wanted, *backfilled)

@@ -1,0 +1,41 @@
+"""Files of a registered model: downloaded as a whole, and compared with the fingerprint of the registration."""
+
+import tempfile
+from pathlib import Path
+
+from cellassets.errors import CorruptArtifact
+from cellassets.registry.entry import ModelEntry, folder_fingerprint
+
+
+def download(uri: str, target: Path, *, tracking_uri: str) -> None:
+    """Downloads the files at an MLflow URI into a new folder `target`, which appears only when it is complete."""
+    from mlflow.artifacts import download_artifacts
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
+        found = download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=tracking_uri)
+        try:
+            Path(found).rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was faster, and its copy is equally good
+                raise
+
+
+def checked_folder(folder: Path, entry: ModelEntry) -> Path:
+    """Returns `folder` after checking that it holds the files that were registered.
+
+    Raises:
+        CorruptArtifact: the folder does not exist, or its files have another fingerprint.
+    """
+    if not folder.is_dir():
+        message = f"model {entry.key}: its folder {folder} does not exist any more; register the model again"
+        raise CorruptArtifact(message)
+    expected = entry.tags.get("fingerprint")  # models registered by other programs may have none
+    found = folder_fingerprint(folder) if expected else None
+    if found != expected:
+        message = (
+            f"model {entry.key}: the files in {folder} have the fingerprint {found}, registered was {expected}; "
+            "register the model again"
+        )
+        raise CorruptArtifact(message)
+    return folder

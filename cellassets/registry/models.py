@@ -1,0 +1,149 @@
+"""Registered model versions: listed, found, registered, fetched, and given an alias.
+
+Model folders go in and come out. Encoders are not loaded here (`cellassets.encoders.loading`).
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from cellassets.errors import PartitionKeyError, RegistryError
+from cellassets.registry.entry import ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
+from cellassets.registry.fetching import checked_folder, download
+from cellassets.registry.opening import create_unless_there, pages
+from cellassets.registry.relocation import local_path
+from cellassets.registry.runs import Runs
+
+MODEL_FOLDER = "model"
+logger = logging.getLogger(__name__)
+
+
+class Registry(Runs):
+    """Models and training runs of one deployment. Nothing is contacted before the first call of a method.
+
+    Attributes:
+        tracking_uri: a database (`sqlite:///...`, `postgresql+psycopg2://...`) or an MLflow server (`http://...`).
+        artifact_root: URL of the folder in which runs keep their files. Empty: the MLflow server decides.
+    """
+
+    def list_models(self) -> list[ModelEntry]:
+        """Returns all registered versions, sorted by key. Empty, if the SQLite database does not exist yet.
+
+        Models whose names cannot be partition keys are left out, with a warning in the log.
+
+        Raises:
+            RegistryError: the folder that should hold the SQLite database does not exist.
+        """
+        client = self.reader()
+        if client is None:
+            return []
+        aliases = {model.name: model.aliases for model in pages(client.search_registered_models)}
+        entries = []
+        for version in pages(client.search_model_versions):
+            number = int(version.version)  # a server returns text, a database returns a number
+            own = [alias for alias, its_number in aliases.get(version.name, {}).items() if int(its_number) == number]
+            try:
+                entries.append(entry_of(version, own))
+            except PartitionKeyError as error:
+                logger.warning("a registered model is left out: %s", error)
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def find(self, key: str) -> ModelEntry:
+        """Returns the registered version with this key.
+
+        Raises:
+            RegistryError: no such version is registered.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name, version = parse_model_key(key)
+        client = self.reader()
+        if client is None:
+            message = f"model {key} is not in the registry at {self.tracking_uri}: no model is registered there yet"
+            raise RegistryError(message)
+        try:
+            found = client.get_model_version(name, str(version))
+        except MlflowException as error:
+            message = f"model {key} is not in the registry at {self.tracking_uri}: {error.message}"
+            raise RegistryError(message) from error
+        return entry_of(found, list(found.aliases))
+
+    def move_alias(self, alias: str, key: str) -> None:
+        """Gives an alias to one model version and removes it from all other models.
+
+        The new version gets the alias before the others lose it. If the process is killed in between, two versions have
+        the alias; there is never none.
+
+        Raises:
+            RegistryError: no such version is registered.
+        """
+        chosen = self.find(key)
+        if alias not in chosen.aliases:
+            self.client().set_registered_model_alias(chosen.name, alias, str(chosen.version))
+        for entry in self.list_models():
+            if alias in entry.aliases and entry.name != chosen.name:
+                self.client().delete_registered_model_alias(entry.name, alias)
+
+    def register(self, folder: Path, *, name: str, run_id: str | None, tags: Mapping[str, str]) -> ModelEntry:
+        """Returns the version that holds a model folder, after registering it if no version of that name does.
+
+        The version is created last, so a killed process leaves none. If two processes register the same folder at the
+        same time, the lower version stays and the other is deleted.
+
+        Args:
+            folder: a model folder; its files are copied to the artefacts of the run.
+            name: name of the registered model.
+            run_id: the training run, or None to create a run that holds only these files.
+            tags: further tags; the fingerprint is added.
+
+        Raises:
+            PartitionKeyError: the name contains characters that a partition key cannot have.
+            RegistryError: the folder has no `encoder.json`.
+        """
+        model_key(name, 1)
+        if not (folder / "encoder.json").is_file():
+            message = f"{folder}: no encoder.json; a model folder must contain it, with the kind of the encoder"
+            raise RegistryError(message)
+        tags = {**tags, "fingerprint": folder_fingerprint(folder)}
+        known = self._same(name, tags["fingerprint"])
+        if known:
+            return known[0]
+        run_id = run_id or self.start_run(f"register {name}", parameters={}, tags=tags)
+        client = self.client()
+        client.log_artifacts(run_id, str(folder), MODEL_FOLDER)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+        create_unless_there(client.create_registered_model, name)
+        made = int(client.create_model_version(name, source, run_id, tags, await_creation_for=0).version)
+        first = self._same(name, tags["fingerprint"])[0]
+        if first.version != made:
+            client.delete_model_version(name, str(made))
+        return first
+
+    def fetch(self, key: str, to: Path) -> Path:
+        """Returns a local folder with the files of a model, checked against the fingerprint of the registration.
+
+        If the registry keeps its files on this machine, this is the registry's own folder: do not change it.
+
+        Args:
+            key: model key.
+            to: folder for downloads. A model that was downloaded before is not downloaded again.
+
+        Raises:
+            RegistryError: no such version is registered.
+            CorruptArtifact: the files are gone or are not those that were registered.
+        """
+        entry = self.find(key)
+        uri = self.client().get_model_version_download_uri(entry.name, str(entry.version))
+        place = local_path(uri)
+        if place is not None:
+            return checked_folder(place, entry)
+        target = to / f"{entry.key}-{entry.fingerprint[:12]}"
+        if not target.is_dir():
+            download(uri, target, tracking_uri=self.tracking_uri)
+        return checked_folder(target, entry)
+
+    def _same(self, name: str, fingerprint_: str) -> list[ModelEntry]:
+        """Versions of a model with the same files, lowest first."""
+        wanted = f"name = '{name}' and tags.fingerprint = '{fingerprint_}'"
+        found = pages(self.client().search_model_versions, wanted)
+        return sorted((entry_of(version, list(version.aliases)) for version in found), key=lambda entry: entry.version)

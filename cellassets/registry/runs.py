@@ -1,0 +1,115 @@
+"""Training runs in MLflow: started, resumed, measured and ended.
+
+Parameters, curves and files of a run are for people. What assets decide by stands in commit records, not here.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from cellassets.errors import RegistryError
+from cellassets.registry.opening import Connection, create_unless_there
+from cellassets.registry.relocation import EXPERIMENT_NAME
+
+PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
+PARAMETERS_PER_REQUEST = 100  # MLflow refuses more in one request
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+logger = logging.getLogger(__name__)
+
+
+class Runs(Connection):
+    """The training runs of one deployment."""
+
+    def start_run(self, name: str, *, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Returns the id of a new run, which has the status RUNNING.
+
+        Args:
+            name: name of the run in MLflow's UI.
+            parameters: JSON-like values; nested keys are joined by dots.
+            tags: tags of the run.
+
+        Raises:
+            RegistryError: MLflow has no experiment for the runs and does not create it.
+        """
+        from mlflow.entities import Param
+
+        client = self.client()
+        run_id: str = client.create_run(self._experiment_id(), run_name=name, tags=dict(tags)).info.run_id
+        values = [Param(key, text[:PARAMETER_MAX_CHARACTERS]) for key, text in _flat(parameters)]
+        for start in range(0, len(values), PARAMETERS_PER_REQUEST):
+            client.log_batch(run_id, params=values[start : start + PARAMETERS_PER_REQUEST])
+        return run_id
+
+    def resume_run(self, run_id: str) -> bool:
+        """Returns whether this run exists, after setting its status back to RUNNING."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self.client().get_run(run_id).info.lifecycle_stage != "active":
+                return False
+        except MlflowException:
+            return False
+        self.client().update_run(run_id, status="RUNNING")
+        return True
+
+    def log_json(self, run_id: str, values: Mapping[str, Any], name: str) -> None:
+        """Stores JSON-like values as a file of a run."""
+        self.client().log_dict(run_id, dict(values), name)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+        """Adds one point to the curve of each metric."""
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
+        now_ms = get_current_time_millis()
+        self.client().log_batch(run_id, metrics=[Metric(key, value, now_ms, step) for key, value in metrics.items()])
+
+    def end_run(self, run_id: str, status: RunStatus) -> None:
+        """Sets the final status of a run: FINISHED, FAILED (an error) or KILLED (terminated from outside)."""
+        self.client().set_terminated(run_id, status)
+
+    @contextmanager
+    def ended_on_exit(self, run_id: str) -> Iterator[None]:
+        """Ends a run when the block ends: FINISHED, FAILED after an error, KILLED after an interruption.
+
+        An interruption is any exception that is not an `Exception`: `KeyboardInterrupt`, `SystemExit`, or what an
+        orchestrator raises when it receives SIGTERM. Every exception is raised again.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self._end_after(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        self.end_run(run_id, "FINISHED")
+
+    def _end_after(self, run_id: str, status: RunStatus) -> None:
+        """Ends a run during an exception, which must not be hidden by a registry that does not answer."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.end_run(run_id, status)
+        except MlflowException as error:
+            logger.warning("run %s could not be marked as %s in MLflow: %s", run_id, status, error)
+
+    def _experiment_id(self) -> str:
+        client = self.client()
+        if client.get_experiment_by_name(EXPERIMENT_NAME) is None:
+            create_unless_there(client.create_experiment, EXPERIMENT_NAME, artifact_location=self.artifact_root or None)
+        experiment = client.get_experiment_by_name(EXPERIMENT_NAME)
+        if experiment is None:
+            message = (
+                f"MLflow at {self.tracking_uri} has no experiment {EXPERIMENT_NAME!r} and did not create it; create "
+                "the experiment by hand, or check the permissions"
+            )
+            raise RegistryError(message)
+        return str(experiment.experiment_id)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,92 @@
+"""What the page says of one benchmark on one dataset: the models side by side, every unit, and the sentence on it."""
+
+from typing import Any
+
+import polars as pl
+
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.judging.gate import GatePolicy
+from cellassets.judging.verdict import standing_of, verdict, versus
+from cellassets.reporting.chart import Chart
+from cellassets.reporting.contents import DatasetPage, ReportPage
+from cellassets.reporting.interval_chart import Estimate, NullBand, interval_chart
+from cellassets.reporting.unit_picture import unit_chart
+
+PROTOCOL = ("benchmark_name", "dataset_id", "protocol_fingerprint")
+SIDES = {"better": "worse", "worse": "better", "not distinguishable": "not distinguishable"}
+
+
+def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any]) -> dict[str, Any]:
+    """Returns everything that the page shows of one benchmark on one dataset.
+
+    Args:
+        page: the tables of all models.
+        dataset: the scores.
+        row: the LEADERBOARD row of the page's model.
+    """
+    described = BENCHMARKS[row["benchmark_name"]]
+    alpha = page.policy.alpha
+    on_same_wells = [pl.col(name) == row[name] for name in PROTOCOL]
+    peers = page.leaderboard.filter(*on_same_wells, pl.col("is_stale") == row["is_stale"]).sort("rank", "model_key")
+    compared = versus(page.differences.filter(*on_same_wells), row["model_key"]).to_dicts()
+    for other in compared:
+        other["standing"] = standing_of(
+            other["difference"], other["q_value"], is_higher_better=described.is_higher_better, alpha=alpha
+        )
+    told = {**row, "title": described.title}
+    scores = dataset.scores.get(described.name)
+    published = dataset.published.get(described.name)
+    return {
+        **told,
+        "name": described.name,
+        "description": described.description,
+        "is_higher_better": described.is_higher_better,
+        "role": _role(page.policy, described.name, dataset.dataset_id),
+        "chart": _models(told, peers.to_dicts(), compared, described.headline_metric),
+        "unit_chart": None if scores is None else unit_chart(scores, alpha=alpha),
+        "others": [] if scores is None else _other_summaries(scores, row["metric"]),
+        "published": [] if published is None else published.to_dicts(),
+        "compared": compared,
+        "n_models": peers.height,
+        "verdict": verdict(told, compared, is_higher_better=described.is_higher_better, alpha=alpha),
+    }
+
+
+def _role(policy: GatePolicy, benchmark_name: str, dataset_id: str) -> str:
+    """What the gate makes of a benchmark: deciding, guarded or nothing."""
+    if benchmark_name == policy.deciding:
+        return "deciding" if dataset_id in policy.deciding_datasets else ""
+    guarded = {guard.benchmark_name for guard in policy.guarded}
+    is_asked = policy.datasets is None or dataset_id in policy.datasets
+    return "guarded" if benchmark_name in guarded and is_asked else ""
+
+
+def _models(row: dict[str, Any], peers: list[dict[str, Any]], compared: list[dict[str, Any]], metric: str) -> Chart:
+    by_model = {other["other"]: other for other in compared}
+    estimates = [
+        Estimate(
+            peer["model_key"],
+            peer["value"],
+            peer["interval_low"],
+            peer["interval_high"],
+            p_value=peer["p_value"],
+            rank=peer["rank"],
+            is_highlighted=peer["model_key"] == row["model_key"],
+            compared=_compared(by_model.get(peer["model_key"])),
+        )
+        for peer in peers
+    ]
+    band = NullBand(row["null_low"], row["null_mean"], row["null_high"])
+    return interval_chart(f"{row['title']}: all models", estimates, band, axis=metric.replace("_", " "))
+
+
+def _compared(other: dict[str, Any] | None) -> str:
+    """How another model stands to the page's model, as the mouse shows it."""
+    if other is None:
+        return ""
+    difference, low, high = -other["difference"], -other["interval_high"], -other["interval_low"]
+    return f"{SIDES[other['standing']]}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), q = {other['q_value']:.2g}"
+
+
+def _other_summaries(scores: pl.DataFrame, headline: str) -> list[dict[str, Any]]:
+    return scores.filter((pl.col("level") == "summary") & (pl.col("metric") != headline)).to_dicts()

@@ -1,0 +1,148 @@
+"""File names, sizes and times below the landing zone: fast on local disks, generic on any other fsspec path.
+
+A sensor reads them every few seconds, so local folders are read with `os.scandir` and one `os.stat` per file. Both ways
+give the same stamps. Image content is never read here.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from upath import UPath
+
+from cellassets.storage.artifact import is_local
+
+Stamp = list[Any]
+FolderId = tuple[int, int]
+EntryKind = Literal["folder", "file", "broken_link", "loop"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the landing zone. A `loop` is a symbolic link to a folder that contains the link."""
+
+    name: str
+    kind: EntryKind
+
+
+def list_entries(landing: UPath) -> list[Entry]:
+    """Returns the entries of the landing zone, sorted by name; none where the folder does not exist.
+
+    Names that begin with a dot are left out: file systems, snapshots and copying tools keep their own files there.
+    """
+    if is_local(landing):
+        entries = _local_entries(landing.path)
+    else:
+        landing.fs.invalidate_cache()  # a cached listing would hide what landed since the last call
+        entries = _remote_entries(landing)
+    return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def stamp(landing: UPath, relative: str) -> Stamp | None:
+    """Returns name, size and change token of one file, or None where it does not exist.
+
+    The token changes with the content: it is the modification time on a local disk, the object's tag elsewhere.
+
+    Args:
+        landing: the landing zone.
+        relative: path of the file below it, with '/'.
+    """
+    if not is_local(landing):
+        path = landing / relative
+        return _remote_stamp(path, landing) if path.exists() else None
+    try:
+        status = os.stat(f"{landing.path}/{relative}")  # noqa: PTH116  called thousands of times per tick
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
+        return None
+    return _local_stamp(f"/{relative}", status)
+
+
+def stamp_folder(landing: UPath, name: str) -> list[Stamp]:
+    """Returns the stamps of every file in a folder of the landing zone and in the folders below it.
+
+    A file that vanishes during the call is left out. A symbolic link to a folder above it is not followed.
+    """
+    if not is_local(landing):
+        return [_remote_stamp(path, landing) for path in _remote_files(landing / name) if path.exists()]
+    root, folder = landing.path, f"{landing.path}/{name}"
+    above = _ids_above(root) | _ids_above(folder)
+    return [_local_stamp(path[len(root) :], status) for path, status in _local_files(folder, above)]
+
+
+def _local_entries(root: str) -> list[Entry]:
+    try:
+        with os.scandir(root) as found:
+            above = _ids_above(root)
+            return [Entry(entry.name, _kind_of(entry, above)) for entry in found]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _kind_of(entry: os.DirEntry[str], above: frozenset[FolderId]) -> EntryKind:
+    if not _is_folder(entry):
+        return "file" if not entry.is_symlink() or os.path.exists(entry.path) else "broken_link"  # noqa: PTH110
+    return "loop" if entry.is_symlink() and _id_of(entry.stat()) in above else "folder"
+
+
+def _local_files(folder: str, above: frozenset[FolderId]) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if isinstance(error, PermissionError):
+                    raise
+                continue  # it vanished, or is a link to nothing or to itself
+            if not _is_folder(entry):
+                yield entry.path, status
+            elif _id_of(status) not in above:
+                yield from _local_files(entry.path, above | {_id_of(status)})
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself
+
+
+def _ids_above(folder: str) -> frozenset[FolderId]:
+    """Returns the identities of a folder and of all folders above it."""
+    path, ids = os.path.realpath(folder), set()
+    while True:
+        ids.add(_id_of(os.stat(path)))  # noqa: PTH116
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            return frozenset(ids)
+        path = above
+
+
+def _id_of(status: os.stat_result) -> FolderId:
+    return status.st_dev, status.st_ino
+
+
+def _local_stamp(name: str, status: os.stat_result) -> Stamp:
+    return [name, status.st_size, str(status.st_mtime)]
+
+
+def _remote_entries(landing: UPath) -> list[Entry]:
+    if not landing.is_dir():
+        return []
+    return [Entry(child.name, "folder" if child.is_dir() else "file") for child in landing.iterdir()]
+
+
+def _remote_files(folder: UPath) -> Iterator[UPath]:
+    for child in folder.iterdir():
+        if child.is_dir():
+            yield from _remote_files(child)
+        else:
+            yield child
+
+
+def _remote_stamp(path: UPath, landing: UPath) -> Stamp:
+    info = path.fs.info(path.path)
+    token = next((str(info[key]) for key in ("etag", "md5Hash", "mtime", "updated", "created") if key in info), "")
+    return [str(path)[len(str(landing)) :], int(info.get("size") or 0), token]

@@ -1,0 +1,208 @@
+"""The stages `benchmark/<name>`: one benchmark on one map.
+
+Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. Where a benchmark does not apply to a dataset
+the tables are empty, and the record says why. What is computed is in `cellassets.benchmarks`.
+"""
+
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
+from cellassets.configuration import Parameters
+from cellassets.errors import StaleArtifact
+from cellassets.fingerprint import fingerprint
+from cellassets.mapping.summary import PerturbationMapSummary
+from cellassets.stages.datasets import dataset_named
+from cellassets.stages.settings import benchmark_parameters
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.storage.artifact import Record
+from cellassets.storage.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.benchmarks.judged import JudgedMap
+
+KIND = "benchmark"
+
+
+class BenchmarkSummary(Parameters):
+    """Summary of the scores of one benchmark on one map.
+
+    Attributes:
+        protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of one
+            protocol are compared.
+        does_not_apply: why there are no scores; None where there are.
+        metric: name of the headline.
+        value: its value.
+        null_mean: mean of its null distribution.
+        p_value: its permutation p-value.
+        interval_low: lower end of its 95% interval.
+        interval_high: upper end of its 95% interval.
+        n_units: units that it is taken over.
+        significant_frac: share of units whose q-value is at most 0.05.
+        published_missing: why there is no published statistic beside it.
+        n_pairs: annotated pairs by source.
+        n_sets: members of annotated sets by source.
+        n_targets: targets of compounds by source.
+        n_gene_arms: genes with a chromosome arm by source.
+    """
+
+    protocol_fingerprint: str
+    does_not_apply: str | None = None
+    metric: str | None = None
+    value: float | None = None
+    null_mean: float | None = None
+    p_value: float | None = None
+    interval_low: float | None = None
+    interval_high: float | None = None
+    n_units: int | None = None
+    significant_frac: float | None = None
+    published_missing: str | None = None
+    n_pairs: dict[str, int] = Field(default_factory=dict)
+    n_sets: dict[str, int] = Field(default_factory=dict)
+    n_targets: dict[str, int] = Field(default_factory=dict)
+    n_gene_arms: dict[str, int] = Field(default_factory=dict)
+
+
+def kind_of(benchmark_name: str) -> str:
+    """Returns the name of a benchmark's asset, which is the kind of its artefacts."""
+    return f"{KIND}/{benchmark_name}"
+
+
+def name_of(kind: str) -> str:
+    """Returns the benchmark's name in the name of an asset."""
+    return kind.removeprefix(f"{KIND}/")
+
+
+def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the scores would be made from now.
+
+    Raises:
+        NotReady: there is no map of this dataset by this model.
+        BenchmarkError: there is no such benchmark.
+        AnnotationError: the dataset names an annotation source that is not there.
+    """
+    dataset_id, model_key = keys["dataset"], keys["model"]
+    chosen, dataset = find_benchmark(benchmark_name), dataset_named(snapshot, dataset_id)
+    own = snapshot.need("perturbation_map", dataset_id, model_key)
+    others = _other_maps(snapshot, own) if "other_maps" in chosen.uses else []
+    parameters, summary = benchmark_parameters(snapshot, benchmark_name), own.summary(PerturbationMapSummary)
+    protocol = {
+        "benchmark_name": benchmark_name,
+        "dataset_id": dataset_id,
+        "dataset_fingerprint": summary.dataset_fingerprint,
+        "map": summary.protocol_fingerprint,
+        "parameters": settings_of(parameters),
+        "code_version": chosen.code_version,
+        "annotations": snapshot.value(_annotations, chosen.uses, dataset.annotation_sources),
+        "other_maps": {pin.keys[0]: pin.summary(PerturbationMapSummary).protocol_fingerprint for pin in others},
+    }
+    inputs = {
+        **protocol,
+        "protocol_fingerprint": fingerprint(protocol),
+        "model_key": model_key,
+        "perturbation_map": own.fingerprint,
+        "made_from_maps": {pin.keys[0]: pin.fingerprint for pin in others},
+    }
+    settings = {"benchmark": chosen, "parameters": parameters, "annotation_sources": dataset.annotation_sources}
+    return snapshot.plan(
+        kind_of(benchmark_name), (dataset_id, model_key), inputs, pins=[own, *others], settings=settings
+    )
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the scores.
+
+    Raises:
+        BenchmarkError: the benchmark cannot be computed on this map.
+        AnnotationError: an annotation source cannot be read.
+        StaleArtifact: an annotation source changed since the plan was made.
+    """
+    from cellassets.benchmarks.scoring import ScoreLabels, score_judged
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
+
+    labels = ScoreLabels(
+        dataset_id=plan.keys[0],
+        dataset_fingerprint=plan.inputs["dataset_fingerprint"],
+        protocol_fingerprint=plan.inputs["protocol_fingerprint"],
+        model_key=plan.keys[1],
+    )
+    scored = score_judged(plan.settings["benchmark"], _judged(context, plan), plan.settings["parameters"], labels)
+    tables = {
+        "scores.parquet": (scored.scores, SCORES),
+        "influences.parquet": (scored.influences, INFLUENCES),
+        "published.parquet": (scored.published, PUBLISHED),
+    }
+    found = scored.summary.model_dump(exclude_unset=True)
+    summary = BenchmarkSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], **found)
+    with context.lake.draft(plan) as draft:
+        for name, (table, schema) in tables.items():
+            write_table(table, draft.folder / name, schema)
+        return draft.publish(list(tables), summary)
+
+
+def _judged(context: Context, plan: Plan) -> "JudgedMap":
+    """What the benchmark looks at, from the pinned maps and the annotations that the plan names."""
+    from cellassets.benchmarks.judged import judged_map
+    from cellassets.knowledge.annotations import read_annotations
+    from cellassets.mapping.build import MapParameters
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
+
+    own, *others = [context.lake.open(pin) for pin in plan.pinned("perturbation_map")]
+    uses, sources = plan.settings["benchmark"].uses, plan.settings["annotation_sources"]
+    folder = context.lake.annotations
+    annotations = read_annotations(folder, uses, sources)
+    if _fingerprints(folder, uses, sources) != plan.inputs["annotations"]:
+        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
+        raise StaleArtifact(message)
+    return judged_map(
+        read_table(own.path("wells.parquet"), WELL_EMBEDDINGS),
+        read_table(own.path("map.parquet"), PERTURBATION_MAP),
+        parameters=MapParameters.model_validate(own.record.inputs["parameters"]),
+        annotations=annotations,
+        other_maps={map_.record.keys[0]: read_table(map_.path("map.parquet"), PERTURBATION_MAP) for map_ in others},
+    )
+
+
+def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
+    """The model's maps of other cell types. A map that shares a cell type would be compared with itself."""
+    (_, model_key), own_types = own.keys, set(own.summary(PerturbationMapSummary).cell_types)
+    found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
+    return [
+        pin for pin in found if pin is not None and not own_types & set(pin.summary(PerturbationMapSummary).cell_types)
+    ]
+
+
+def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:
+    return _fingerprints(snapshot.annotations(), uses, sources)
+
+
+def _fingerprints(folder: "UPath", uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:
+    from cellassets.knowledge.annotations import annotation_fingerprints
+
+    return annotation_fingerprints(folder, uses, sources)
+
+
+@cache
+def benchmark_stages() -> tuple[Stage, ...]:
+    """Returns one stage per registered benchmark, in order of their names."""
+    return tuple(_stage(name) for name in sorted(BENCHMARKS))
+
+
+def _stage(name: str) -> Stage:
+    planned: Any = partial(plan, name)
+    return Stage(
+        name=kind_of(name),
+        axes=("dataset", "model"),
+        summary=BenchmarkSummary,
+        plan=planned,
+        make=make,
+        pod=Pod(n_cores=2, memory_gib=4),
+        settings=(f"benchmarks/{name}.yaml",),
+    )

@@ -1,0 +1,40 @@
+"""Makes one partition of a stage: what a Dagster run, a test or a notebook calls."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cellassets.progress import Progress, no_progress
+from cellassets.stages.catalogue import open_snapshot
+from cellassets.stages.stage import Context, Keys, Stage
+from cellassets.storage.deployment import Deployment
+from cellassets.storage.lake import Published
+
+
+def carry_out(
+    stage: Stage,
+    deployment: Deployment,
+    keys: Keys,
+    *,
+    progress: Progress = no_progress,
+    options: Mapping[str, Any] | None = None,
+) -> Published:
+    """Returns what is published at some keys, after making it where it is not what the plan asks for.
+
+    Args:
+        stage: what to make.
+        deployment: where everything is.
+        keys: the partition, by axis.
+        progress: told how far the work is.
+        options: what a person asks for beside the keys, for the stages that know such options.
+
+    Raises:
+        CellAssetsError: an input is missing or refused.
+        StaleArtifact: another run published something else meanwhile.
+    """
+    plan = stage.plan(open_snapshot(deployment), keys, **(options or {}))
+    lake = deployment.lake
+    context = Context(deployment, progress)
+    record = lake.find_done(plan) or stage.make(context, plan)
+    if stage.settle is not None:
+        stage.settle(context, record)
+    return Published(lake.artifact(plan.kind, *plan.keys), record)

@@ -1,0 +1,53 @@
+"""All stages, in the order of the flow."""
+
+from functools import cache
+
+from cellassets.errors import ConfigError
+from cellassets.stages.benchmark import benchmark_stages
+from cellassets.stages.checkpoint import CHECKPOINT
+from cellassets.stages.leaderboard import LEADERBOARD
+from cellassets.stages.model_report import MODEL_REPORT
+from cellassets.stages.perturbation_map import PERTURBATION_MAP
+from cellassets.stages.plate_quality import PLATE_QUALITY
+from cellassets.stages.plate_store import PLATE_STORE
+from cellassets.stages.production_model import PRODUCTION_MODEL
+from cellassets.stages.raw_plates import RAW_PLATES
+from cellassets.stages.site_embeddings import SITE_EMBEDDINGS
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Stage
+from cellassets.storage.deployment import Deployment
+
+
+@cache
+def stages() -> dict[str, Stage]:
+    """Returns every stage by its name, in the order of the flow."""
+    ordered = (
+        RAW_PLATES,
+        PLATE_STORE,
+        PLATE_QUALITY,
+        CHECKPOINT,
+        SITE_EMBEDDINGS,
+        PERTURBATION_MAP,
+        *benchmark_stages(),
+        LEADERBOARD,
+        MODEL_REPORT,
+        PRODUCTION_MODEL,
+    )
+    return {stage.name: stage for stage in ordered}
+
+
+def open_snapshot(deployment: Deployment) -> Snapshot:
+    """Returns what plans look at in a deployment now."""
+    return Snapshot(deployment, stages())
+
+
+def stage_named(name: str) -> Stage:
+    """Returns a stage.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in stages():
+        message = f"no stage {name!r}; there are {', '.join(stages())}"
+        raise ConfigError(message)
+    return stages()[name]

@@ -1,0 +1,179 @@
+"""Datasets as a snapshot shows them: one per cell type that landed, and the curated ones in `configs/datasets/`.
+
+What a dataset is stands in `cellassets.mapping.dataset`; here is which there are and which experiments and wells are in
+them now.
+"""
+
+from typing import TYPE_CHECKING
+
+from cellassets.errors import CellAssetsError, ConfigError, DatasetError
+from cellassets.fingerprint import KEY_PATTERN, fingerprint
+from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.snapshot import Snapshot
+from cellassets.storage.plan import Publication
+
+if TYPE_CHECKING:
+    from cellassets.mapping.dataset import Dataset
+
+
+def dataset_names(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the names of all datasets, those that cannot be used included, sorted."""
+    return tuple(sorted({*cell_types(snapshot), *snapshot.config_names("datasets")}))
+
+
+def dataset_named(snapshot: Snapshot, dataset_id: str) -> "Dataset":
+    """Returns a dataset that can be used.
+
+    Raises:
+        DatasetError: no cell type that landed and no YAML file has this name; or it names what is not there.
+        ConfigError: its YAML file is wrong.
+    """
+    return snapshot.value(_dataset, dataset_id)
+
+
+def dataset_problem(snapshot: Snapshot, dataset_id: str) -> str | None:
+    """Returns why a dataset cannot be used; None where it can."""
+    try:
+        dataset_fingerprint(snapshot, dataset_id)
+        _check_annotations(snapshot, dataset_id)
+    except CellAssetsError as error:
+        return str(error)
+    return None
+
+
+def usable_datasets(snapshot: Snapshot) -> list["Dataset"]:
+    """Returns the datasets that can be used, in order of their names."""
+    return [
+        dataset_named(snapshot, name) for name in dataset_names(snapshot) if dataset_problem(snapshot, name) is None
+    ]
+
+
+def dataset_experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
+    """Returns the experiments that the dataset's wells come from, sorted.
+
+    Raises:
+        DatasetError: the dataset names an experiment that has not landed, or no landed experiment fits it.
+    """
+    return snapshot.value(_experiments, dataset_id)
+
+
+def dataset_fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
+    """Returns the fingerprint of the wells in the dataset, whatever their order, and of its quality limits.
+
+    Raises:
+        DatasetError: as `dataset_experiments`, or a frozen dataset holds other wells than it was frozen with.
+    """
+    return snapshot.value(_fingerprint, dataset_id)
+
+
+def cell_types(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the cell types that have landed and can name a dataset, sorted."""
+    return snapshot.value(_cell_types)
+
+
+def cell_types_of(snapshot: Snapshot, experiment_id: str) -> tuple[str, ...]:
+    """Returns the cell types of one experiment."""
+    return snapshot.value(_cell_types_of, experiment_id)
+
+
+def frozen_dataset(snapshot: Snapshot, dataset_id: str) -> "Dataset":
+    """Returns the dataset as it is now, with its experiments listed and its wells' fingerprint to hold them to.
+
+    Raises:
+        DatasetError: as `dataset_fingerprint`.
+    """
+    now = {
+        "experiment_ids": dataset_experiments(snapshot, dataset_id),
+        "frozen_fingerprint": dataset_fingerprint(snapshot, dataset_id),
+    }
+    return dataset_named(snapshot, dataset_id).model_copy(update=now)
+
+
+def _cell_types(snapshot: Snapshot) -> tuple[str, ...]:
+    found = {name for experiment_id in snapshot.keys("raw_plates") for name in cell_types_of(snapshot, experiment_id)}
+    return tuple(sorted(name for name in found if KEY_PATTERN.fullmatch(name) and ".." not in name))
+
+
+def _cell_types_of(snapshot: Snapshot, experiment_id: str) -> tuple[str, ...]:
+    return snapshot.need("raw_plates", experiment_id).summary(RawPlatesSummary).cell_types
+
+
+def _dataset(snapshot: Snapshot, dataset_id: str) -> "Dataset":
+    from cellassets.mapping.dataset import Dataset, load_dataset
+
+    is_curated = dataset_id in snapshot.config_names("datasets")
+    if dataset_id in cell_types(snapshot):
+        if is_curated:
+            path = snapshot.config("datasets", f"{dataset_id}.yaml")
+            message = f"{path}: the cell type {dataset_id} is a dataset of this name already; rename the file"
+            raise ConfigError(message)
+        return Dataset(dataset_id=dataset_id, cell_types=(dataset_id,))
+    if not is_curated:
+        message = (
+            f"dataset {dataset_id!r} is neither a cell type that landed nor a file in "
+            f"{snapshot.config('datasets')}; known: {', '.join(dataset_names(snapshot)) or 'none'}"
+        )
+        raise DatasetError(message)
+    return load_dataset(snapshot.config("datasets", f"{dataset_id}.yaml"))
+
+
+def _experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
+    dataset = dataset_named(snapshot, dataset_id)
+    landed = snapshot.keys("raw_plates")
+    missing = sorted(set(dataset.experiment_ids or ()) - set(landed))
+    if missing:
+        message = f"dataset {dataset_id}: experiments {missing} have not landed; landed are {list(landed[:20])}"
+        raise DatasetError(message)
+    candidates = landed if dataset.experiment_ids is None else sorted(set(dataset.experiment_ids))
+    wanted = None if dataset.cell_types is None else set(dataset.cell_types)
+    found = [name for name in candidates if wanted is None or wanted & set(cell_types_of(snapshot, name))]
+    if not found:
+        message = (
+            f"dataset {dataset_id}: no experiment of cell types {dataset.cell_types} among {list(candidates[:20])}; "
+            "land one, or correct cell_types"
+        )
+        raise DatasetError(message)
+    return tuple(found)
+
+
+def _fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
+    dataset = dataset_named(snapshot, dataset_id)
+    parts = {
+        experiment_id: _wells_fingerprint(snapshot, snapshot.need("raw_plates", experiment_id), dataset)
+        for experiment_id in dataset_experiments(snapshot, dataset_id)
+    }
+    limits = dataset.quality.model_dump(mode="json", exclude_defaults=True)
+    found = fingerprint({"wells": parts, "quality": limits} if limits else {"wells": parts})
+    if dataset.frozen_fingerprint not in (None, found):
+        message = (
+            f"dataset {dataset_id} is frozen with wells {dataset.frozen_fingerprint} and now holds {found}: "
+            "restore the experiments that it was frozen with, or give the new wells a new dataset_id"
+        )
+        raise DatasetError(message)
+    return found
+
+
+def _wells_fingerprint(snapshot: Snapshot, manifest: Publication, dataset: "Dataset") -> str:
+    """Fingerprint of the wells of one experiment that the dataset keeps; its manifest's summary has the usual ones."""
+    from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import WELLS
+
+    summary = manifest.summary(RawPlatesSummary)
+    known = find_fingerprint(
+        summary.wells_fingerprints,
+        summary.cell_types,
+        cell_types=dataset.cell_types,
+        perturbation_kinds=dataset.perturbation_kinds,
+    )
+    if known is not None:
+        return known
+    wells = read_table(snapshot.deployment.lake.open(manifest).path("wells.parquet"), WELLS)
+    return wells_fingerprint_of(wells, dataset.cell_types, dataset.perturbation_kinds)
+
+
+def _check_annotations(snapshot: Snapshot, dataset_id: str) -> None:
+    """Refuses a dataset that names an annotation source that is not there."""
+    from cellassets.knowledge.annotations import annotation_files
+
+    annotation_files(snapshot.annotations(), dataset_named(snapshot, dataset_id).annotation_sources)

@@ -1,0 +1,142 @@
+"""The stage `leaderboard`: all models side by side, ranked where they were judged on equal wells.
+
+Reads every published score; publishes `leaderboard.parquet` and `differences.parquet`. A score counts as stale where
+its partition is not current (`cellassets.stages.state`): it is shown, and compared with none.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.configuration import Parameters
+from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.snapshot import NotReady, Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage
+from cellassets.stages.state import is_current
+from cellassets.storage.artifact import Record
+from cellassets.storage.lake import Lake
+from cellassets.storage.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CODE_VERSION = "4"
+
+
+class LeaderboardSummary(Parameters):
+    """Summary of a leaderboard.
+
+    Attributes:
+        n_models: models with a score.
+        n_datasets: datasets with a score.
+        n_stale: scores that would be taken from other inputs now.
+        n_comparisons: pairs of models that were compared.
+        n_differences: pairs with a q-value of at most 0.05.
+    """
+
+    n_models: int
+    n_datasets: int
+    n_stale: int
+    n_comparisons: int
+    n_differences: int
+
+
+def published_scores(snapshot: Snapshot, *, dataset_id: str | None = None) -> list[Publication]:
+    """Returns the published scores of all registered benchmarks, of one dataset or of all, in order of their names."""
+    found = []
+    for name in sorted(BENCHMARKS):
+        for dataset in snapshot.keys(kind_of(name)):
+            if dataset_id in (None, dataset):
+                keys = [(dataset, model) for model in snapshot.keys(kind_of(name), dataset)]
+                found += snapshot.need_all(kind_of(name), keys)
+    return found
+
+
+def label_of(score: Publication) -> str:
+    """Returns the name of a score: benchmark/dataset/model."""
+    return "/".join((name_of(score.kind), *score.keys))
+
+
+def plan(snapshot: Snapshot, _keys: Keys) -> Plan:
+    """Returns what the leaderboard would be made from now.
+
+    Raises:
+        NotReady: nothing is scored yet.
+    """
+    scores = published_scores(snapshot)
+    if not scores:
+        message = "waits for the first scores: no benchmark has been published yet"
+        raise NotReady(message, [])
+    inputs = {
+        "scores": {label_of(score): score.fingerprint for score in scores},
+        "is_current": {label_of(score): is_current(snapshot, score.kind, *score.keys) for score in scores},
+        "code_version": CODE_VERSION,
+    }
+    return snapshot.plan("leaderboard", (), inputs, pins=scores)
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the leaderboard.
+
+    Raises:
+        SchemaError: the file of a score is not a SCORES table.
+    """
+    import polars as pl
+
+    from cellassets.judging.comparison import compare_models
+    from cellassets.judging.leaderboard import rank_models
+    from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
+
+    current = {label for label, value in plan.inputs["is_current"].items() if value}
+    newest = {
+        label_of(pin): pin.summary(BenchmarkSummary).protocol_fingerprint if label_of(pin) in current else None
+        for pin in plan.pins
+    }
+    rows = rank_models(read_scores(context.lake, plan.pins), newest)
+    fresh = [pin for pin in plan.pins if label_of(pin) in current]
+    differences = compare_models(read_scores(context.lake, fresh), read_influences(context.lake, fresh))
+    summary = LeaderboardSummary(
+        n_models=rows["model_key"].n_unique(),
+        n_datasets=rows["dataset_id"].n_unique(),
+        n_stale=int(rows["is_stale"].sum()),
+        n_comparisons=differences.height,
+        n_differences=differences.filter(pl.col("q_value") <= SIGNIFICANCE_LEVEL).height,
+    )
+    with context.lake.draft(plan) as draft:
+        write_table(rows, draft.folder / "leaderboard.parquet", LEADERBOARD)
+        write_table(differences, draft.folder / "differences.parquet", DIFFERENCES)
+        return draft.publish(["leaderboard.parquet", "differences.parquet"], summary)
+
+
+def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
+    """Returns the SCORES rows of some publications."""
+    import polars as pl
+
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import SCORES
+
+    return pl.concat([SCORES.empty(), *(read_table(lake.open(pin).path("scores.parquet"), SCORES) for pin in scores)])
+
+
+def read_influences(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
+    """Returns the INFLUENCES rows of some publications."""
+    import polars as pl
+
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import INFLUENCES
+
+    tables = (read_table(lake.open(pin).path("influences.parquet"), INFLUENCES) for pin in scores)
+    return pl.concat([INFLUENCES.empty(), *tables])
+
+
+LEADERBOARD = Stage(
+    name="leaderboard",
+    axes=(),
+    summary=LeaderboardSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=1, memory_gib=4),
+    waits_for_inputs=False,
+)

@@ -1,0 +1,213 @@
+"""The stage `model_report`: one page about a model for people who decide, in one file that needs no network."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cellassets.configuration import Parameters
+from cellassets.errors import StaleArtifact
+from cellassets.mapping.summary import PerturbationMapSummary
+from cellassets.stages.benchmark import BenchmarkSummary, name_of
+from cellassets.stages.leaderboard import published_scores
+from cellassets.stages.settings import gate_policy
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stores import open_store
+from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cellassets.registry import ModelEntry
+    from cellassets.reporting.contents import DatasetPage
+    from cellassets.reporting.examples import Example, SiteImage
+
+CODE_VERSION = "3"
+N_EXAMPLES = 4
+STRONGEST_BY = "perturbation_magnitude"
+SITE = ["plate_id", "well_id", "site_index"]
+
+
+class ModelReportSummary(Parameters):
+    """Summary of a report.
+
+    Attributes:
+        n_datasets: datasets that the model has a map of.
+        n_bytes: size of the page in bytes.
+    """
+
+    n_datasets: int
+    n_bytes: int
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the report would be made from now.
+
+    Raises:
+        NotReady: there is no leaderboard yet.
+        RegistryError: there is no such model.
+    """
+    from cellassets.knowledge.annotations import annotation_fingerprints
+
+    model_key = keys["model"]
+    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), gate_policy(snapshot)
+    found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
+    maps = [pin for pin in found if pin is not None]
+    scores = [score for score in published_scores(snapshot) if score.keys[1] == model_key]
+    experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
+    images = [
+        pin
+        for kind in ("plate_store", "plate_quality")
+        for pin in snapshot.need_all(kind, [(name,) for name in experiments])
+    ]
+    inputs = {
+        "leaderboard": leaderboard.fingerprint,
+        "model": entry.model_dump(mode="json", include={"key", "fingerprint", "aliases"}),
+        "maps": {pin.keys[0]: pin.fingerprint for pin in maps},
+        "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
+        "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
+        "known_pairs": annotation_fingerprints(snapshot.annotations(), ("pairs",)),
+        "policy": settings_of(policy),
+        "code_version": CODE_VERSION,
+    }
+    settings = {"model": entry, "policy": policy}
+    pins = [leaderboard, *maps, *scores, *images]
+    return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the report.
+
+    Raises:
+        StaleArtifact: an annotation source changed since the plan was made.
+    """
+    from cellassets.reporting.contents import ModelFacts, ReportPage
+    from cellassets.reporting.page import render
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
+
+    board, entry = context.lake.open(plan.pin("leaderboard")), plan.settings["model"]
+    known_pairs = _known_pairs(context, plan)
+    page = ReportPage(
+        model=ModelFacts(entry.key, entry.kind, tuple(entry.aliases)),
+        policy=plan.settings["policy"],
+        leaderboard=read_table(board.path("leaderboard.parquet"), LEADERBOARD),
+        differences=read_table(board.path("differences.parquet"), DIFFERENCES),
+        datasets=tuple(_dataset_page(context, plan, pin, known_pairs) for pin in plan.pinned("perturbation_map")),
+        provenance=tuple(_provenance(context, plan, entry)),
+        strongest_by=STRONGEST_BY,
+    )
+    text = render(page).encode()
+    with context.lake.draft(plan) as draft:
+        write_bytes(draft.folder / "report.html", text)
+        summary = ModelReportSummary(n_datasets=len(plan.inputs["maps"]), n_bytes=len(text))
+        return draft.publish(["report.html"], summary)
+
+
+def _known_pairs(context: Context, plan: Plan) -> "dict[str, pl.DataFrame]":
+    from cellassets.knowledge.annotations import annotation_fingerprints, read_annotations
+
+    folder = context.lake.annotations
+    pairs = read_annotations(folder, ("pairs",)).pairs
+    if annotation_fingerprints(folder, ("pairs",)) != plan.inputs["known_pairs"]:
+        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
+        raise StaleArtifact(message)
+    return pairs
+
+
+def _dataset_page(
+    context: Context, plan: Plan, pinned: Publication, known_pairs: "Mapping[str, pl.DataFrame]"
+) -> "DatasetPage":
+    from cellassets.reporting.contents import DatasetPage
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, PUBLISHED, SCORES, WELL_EMBEDDINGS
+
+    map_ = context.lake.open(pinned)
+    wells = read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS)
+    own = {name_of(pin.kind): pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys}
+    reasons = {name: pin.summary(BenchmarkSummary).does_not_apply for name, pin in own.items()}
+    opened = {name: context.lake.open(pin) for name, pin in own.items()}
+    scores = {name: read_table(found.path("scores.parquet"), SCORES) for name, found in opened.items()}
+    return DatasetPage(
+        dataset_id=pinned.keys[0],
+        map_table=read_table(map_.path("map.parquet"), PERTURBATION_MAP),
+        wells=wells,
+        batch_effect=read_table(map_.path("batch_effect.parquet"), BATCH_EFFECT),
+        scores=scores,
+        published={name: read_table(found.path("published.parquet"), PUBLISHED) for name, found in opened.items()},
+        does_not_apply={name: reason for name, reason in reasons.items() if reason},
+        known_pairs=known_pairs,
+        examples=_examples(context, plan, wells, scores, map_.record.inputs["parameters"]["aggregate_by"]),
+    )
+
+
+def _examples(
+    context: Context, plan: Plan, wells: "pl.DataFrame", scores: "Mapping[str, pl.DataFrame]", aggregate_by: Any
+) -> "tuple[Example, ...]":
+    """Images of the strongest perturbations."""
+    from cellassets.benchmarks.registry import find_benchmark
+    from cellassets.mapping.aggregate import unit_labels
+    from cellassets.reporting.examples import find_examples, unit_scores
+
+    if STRONGEST_BY not in scores:
+        return ()
+    strongest = unit_scores(scores[STRONGEST_BY], find_benchmark(STRONGEST_BY)).head(N_EXAMPLES)
+    units = unit_labels(wells, aggregate_by)
+    return find_examples(wells, strongest, units, read_sites=lambda chosen: _read_sites(context, plan, chosen))
+
+
+def _read_sites(context: Context, plan: Plan, wells: Sequence[Mapping[str, Any]]) -> "list[SiteImage]":
+    """Of wells of one experiment: the first site that is not flagged, or else the first."""
+    import numpy as np
+    import polars as pl
+
+    from cellassets.reporting.examples import SiteImage
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import QUALITY
+
+    experiment_id = wells[0]["experiment_id"]
+    store = open_store(context.lake, plan.pin("plate_store", experiment_id))
+    published = context.lake.open(plan.pin("plate_quality", experiment_id))
+    quality = read_table(published.path("quality.parquet"), QUALITY)
+    sites = store.sites.with_row_index("index").join(quality.select(*SITE, "is_flagged"), on=SITE, how="left")
+    found = [
+        sites.filter(pl.col("plate_id") == well["plate_id"], pl.col("well_id") == well["well_id"])
+        .sort("is_flagged", "index")
+        .row(0, named=True)
+        for well in wells
+    ]
+    images = store.read(np.array([site["index"] for site in found]))
+    return [
+        SiteImage(pixels, f"{experiment_id} {site['plate_id']} {site['well_id']} site {site['site_index']}")
+        for pixels, site in zip(images, found, strict=True)
+    ]
+
+
+def _provenance(context: Context, plan: Plan, entry: "ModelEntry") -> list[tuple[str, str]]:
+    rows = [
+        ("model fingerprint", entry.fingerprint),
+        ("MLflow run", entry.run_id or "none"),
+        *((name.replace("_", " "), value) for name, value in sorted(entry.tags.items()) if name != "fingerprint"),
+    ]
+    for pin in plan.pinned("perturbation_map"):
+        dataset_id, record = pin.keys[0], context.lake.open(pin).record
+        parameters = record.inputs["parameters"]
+        steps = " → ".join(step["kind"] for step in parameters["steps"])
+        made = f"{pin.fingerprint}, {steps}, {parameters['aggregation']} by {parameters['aggregate_by']}"
+        rows += [
+            (f"{dataset_id}: wells", record.inputs["dataset_fingerprint"]),
+            (f"{dataset_id}: map", made),
+            (f"{dataset_id}: experiments", ", ".join(sorted(record.inputs["site_embeddings"]))),
+        ]
+    return [*rows, ("leaderboard", plan.inputs["leaderboard"])]
+
+
+MODEL_REPORT = Stage(
+    name="model_report",
+    axes=("model",),
+    summary=ModelReportSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=1, memory_gib=4),
+    settings=("gate.yaml",),
+)

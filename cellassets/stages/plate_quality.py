@@ -1,0 +1,54 @@
+"""The stage `plate_quality`: every stored site measured, flagged by the distribution of its plate, and shown."""
+
+from cellassets.quality.summary import PlateQualitySummary
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stores import open_store
+from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.plan import Plan
+
+CODE_VERSION = "1"
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the quality table would be made from now: the store.
+
+    Raises:
+        NotReady: the experiment is not stored.
+    """
+    from cellassets.quality.measures import QualityParameters
+
+    experiment_id = keys["experiment"]
+    store, parameters = snapshot.need("plate_store", experiment_id), QualityParameters()
+    inputs = {"plate_store": store.fingerprint, "parameters": settings_of(parameters), "code_version": CODE_VERSION}
+    return snapshot.plan("plate_quality", (experiment_id,), inputs, pins=[store], settings={"parameters": parameters})
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the quality table and the pictures of an experiment.
+
+    Raises:
+        CorruptArtifact: a shard of the store is damaged.
+        ConfigError: the images have no such nucleus channel.
+    """
+    from cellassets.quality.inspect import inspect_store
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import QUALITY
+
+    store = open_store(context.lake, plan.pin("plate_store", *plan.keys))
+    inspected = inspect_store(store, plan.settings["parameters"], progress=context.progress)
+    with context.lake.draft(plan) as draft:
+        write_table(inspected.quality, draft.folder / "quality.parquet", QUALITY)
+        for name, content in inspected.pictures.items():
+            write_bytes(draft.folder / name, content)
+        return draft.publish(["quality.parquet", *inspected.pictures], inspected.summary)
+
+
+PLATE_QUALITY = Stage(
+    name="plate_quality",
+    axes=("experiment",),
+    summary=PlateQualitySummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=2, memory_gib=4),
+)

@@ -1,0 +1,65 @@
+"""The stage `plate_store`: the images of an experiment, packed again for fast reading.
+
+One sharded Zarr array per plate. Every shard is written when it is packed, so a run that was cut off continues at the
+first unfinished shard, on any machine.
+"""
+
+from cellassets.errors import StaleArtifact
+from cellassets.images.summary import PlateStoreSummary
+from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.storage.artifact import Record
+from cellassets.storage.plan import Plan
+
+CODE_VERSION = "1"
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the store would be made from now: the manifest.
+
+    Raises:
+        NotReady: the experiment has no manifest.
+    """
+    from cellassets.images.spec import StoreSpec
+
+    experiment_id = keys["experiment"]
+    manifest, spec = snapshot.need("raw_plates", experiment_id), StoreSpec()
+    inputs = {"raw_plates": manifest.fingerprint, "spec": settings_of(spec), "code_version": CODE_VERSION}
+    return snapshot.plan("plate_store", (experiment_id,), inputs, pins=[manifest], settings={"spec": spec})
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the store, after packing what is not packed yet.
+
+    Raises:
+        StaleArtifact: the landing folder changed since the manifest was made.
+        ImageError: an image is not the file that the manifest describes.
+    """
+    from cellassets.images.pack import Packing, pack_plates
+    from cellassets.screens.landing import signature_of
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import IMAGES, WELLS
+
+    (experiment_id,), landing = plan.keys, context.deployment.landing
+    pinned = plan.pin("raw_plates", experiment_id)
+    if signature_of(landing, experiment_id) != pinned.summary(RawPlatesSummary).landing_signature:
+        message = f"{landing / experiment_id}: changed since raw_plates checked it; materialise raw_plates again"
+        raise StaleArtifact(message)
+    manifest = context.lake.open(pinned)
+    images = read_table(manifest.path("images.parquet"), IMAGES)
+    wells = read_table(manifest.path("wells.parquet"), WELLS)
+    with context.lake.draft(plan, is_shared=True) as draft:
+        packing = Packing(landing / experiment_id, draft.folder, plan.settings["spec"])
+        packed = pack_plates(images, wells, packing, progress=context.progress)
+        return draft.publish(packed.files, packed.summary)
+
+
+PLATE_STORE = Stage(
+    name="plate_store",
+    axes=("experiment",),
+    summary=PlateStoreSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=4, memory_gib=4, pool="landing_reads"),
+)

@@ -1,0 +1,288 @@
+"""The stage `production_model`: the gate's decision about a candidate, and the alias `champion` that follows from it.
+
+Publishes `comparisons.parquet` and writes the decision into an MLflow run; only then the alias moves. A run that was
+cut off between the two finds the decision and moves the alias when it runs again. The published record counts: an alias
+that was moved by hand is put back by the next decision.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellassets.configuration import Parameters
+from cellassets.errors import BenchmarkError, RegistryError
+from cellassets.judging.names import CANDIDATE, CHAMPION
+from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.leaderboard import label_of, published_scores, read_influences, read_scores
+from cellassets.stages.settings import gate_policy
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.state import is_current
+from cellassets.storage.artifact import Record
+from cellassets.storage.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    from cellassets.judging.gate import Decision
+    from cellassets.judging.production import Override
+    from cellassets.registry import ModelEntry
+
+CODE_VERSION = "3"
+
+
+class ProductionModelSummary(Parameters):
+    """Summary of a decision.
+
+    Attributes:
+        champion: the model in production after the decision; None where there is none.
+        candidate: the model that was judged.
+        previous_champion: the model in production before.
+        decision: promoted (the gate was passed), overridden (a person decided) or kept (nothing changed).
+        is_gate_passed: true where the candidate passed.
+        approved_by: `the gate`, or the person.
+        override_reason: the person's reason.
+        against: what stands against the candidate, one sentence per comparison.
+        n_comparisons: comparisons that were asked for.
+        mlflow_run_id: run that holds the decision.
+        judged: models that were judged so far, each with its fingerprint.
+    """
+
+    champion: str | None = None
+    candidate: str
+    previous_champion: str | None = None
+    decision: str
+    is_gate_passed: bool
+    approved_by: str
+    override_reason: str | None = None
+    against: tuple[str, ...]
+    n_comparisons: int
+    mlflow_run_id: str
+    judged: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in production. `fingerprint` is None where it was deleted from the registry."""
+
+    key: str
+    fingerprint: str | None
+
+
+def candidates(snapshot: Snapshot) -> list[str]:
+    """Returns the models to judge where nobody names one, in the order of their age.
+
+    The model with the alias `candidate` where there is one; otherwise every model that the deciding benchmark has
+    scored, that is not in production, and that was not judged with these files before.
+
+    Raises:
+        RegistryError: several models have the alias.
+    """
+    holders = [entry.key for entry in snapshot.models() if CANDIDATE in entry.aliases]
+    if len(holders) > 1:
+        message = f"{holders} all have the alias {CANDIDATE!r}; name the candidate by its key, or give it to one model"
+        raise RegistryError(message)
+    if holders:
+        return holders
+    published = snapshot.find("production_model")
+    summary = None if published is None else published.summary(ProductionModelSummary)
+    judged = {} if summary is None else summary.judged
+    kind = kind_of(gate_policy(snapshot).deciding)
+    scored = {model for dataset in snapshot.keys(kind) for model in snapshot.keys(kind, dataset)}
+    champion = find_champion(snapshot)
+    waiting = [
+        entry
+        for entry in snapshot.models()
+        if entry.key in scored
+        and judged.get(entry.key) != entry.fingerprint
+        and (champion is None or entry.key != champion.key)
+    ]
+    return [entry.key for entry in sorted(waiting, key=lambda entry: (entry.created_at_ms, entry.key))]
+
+
+def find_champion(snapshot: Snapshot) -> Champion | None:
+    """Returns the model in production: the last decision's, or before there is one the model that has the alias.
+
+    Raises:
+        RegistryError: several models have the alias and no decision is recorded.
+    """
+    published = snapshot.find("production_model")
+    recorded = None if published is None else published.summary(ProductionModelSummary).champion
+    entries = {entry.key: entry for entry in snapshot.models()}
+    if recorded is not None:
+        return Champion(recorded, entries[recorded].fingerprint if recorded in entries else None)
+    holders = [entry for entry in entries.values() if CHAMPION in entry.aliases]
+    if len(holders) > 1:
+        names = [entry.key for entry in holders]
+        message = f"{names} all have the alias {CHAMPION!r} and no decision is recorded; leave it to one of them"
+        raise RegistryError(message)
+    return Champion(holders[0].key, holders[0].fingerprint) if holders else None
+
+
+def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, override: "Override | None" = None) -> Plan:
+    """Returns what a decision would be made from now.
+
+    Args:
+        snapshot: published scores and registered models.
+        candidate: model to judge; the first of `candidates` where it is None.
+        override: puts the candidate into production whatever the comparisons say.
+
+    Raises:
+        RegistryError: the candidate, or without an override the champion, is not in the registry; or there is no model
+            to judge.
+        BenchmarkError: the candidate is the champion by no decision of this gate.
+    """
+    chosen = _chosen(snapshot, candidate)
+    champion = find_champion(snapshot)
+    if champion is not None and champion.key == chosen.key:
+        return _plan_again(snapshot, chosen)
+    if champion is not None and champion.fingerprint is None and override is None:
+        message = (
+            f"model {champion.key} is not in the registry; it is in production and cannot be compared with: "
+            "restore it, or decide by an override"
+        )
+        raise RegistryError(message)
+    judged = {chosen.key, *([] if champion is None else [champion.key])}
+    scores = [score for score in published_scores(snapshot) if score.keys[1] in judged]
+    fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
+    policy = gate_policy(snapshot)
+    inputs = {
+        "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
+        "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
+        "scores": {label_of(score): score.fingerprint for score in fresh},
+        "judged_on": {key: sorted(map(list, _applies_to(scores, key))) for key in sorted(judged)},
+        "policy": settings_of(policy),
+        "override": None if override is None else settings_of(override),
+        "code_version": CODE_VERSION,
+    }
+    published = snapshot.find("production_model")
+    before = {} if published is None else published.summary(ProductionModelSummary).judged
+    settings = {"policy": policy, "champion": champion, "judged": {**before, chosen.key: chosen.fingerprint}}
+    return snapshot.plan("production_model", (), inputs, pins=fresh, settings=settings)
+
+
+def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
+    if candidate is not None:
+        return snapshot.model(candidate)
+    waiting = candidates(snapshot)
+    if not waiting:
+        message = (
+            "no model waits to be judged: every model that the deciding benchmark has scored is in production or was "
+            f"judged; name one by its key, or give one the alias {CANDIDATE!r}, to judge it again"
+        )
+        raise RegistryError(message)
+    return snapshot.model(waiting[0])
+
+
+def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
+    """The candidate is in production already: nothing is decided, the alias is put right."""
+    published = snapshot.find("production_model")
+    if published is None or published.summary(ProductionModelSummary).champion != chosen.key:
+        message = f"{chosen.key} has the alias {CHAMPION!r} already, and no decision put it there: nothing to decide"
+        raise BenchmarkError(message)
+    return Plan("production_model", (), {}, settings={"is_decided": True}, replaces=published.generation)
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the decision."""
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import GATE
+
+    if plan.settings.get("is_decided"):
+        return context.lake.current("production_model").record
+    decision = _decide(context, plan)
+    summary = _summary(context, plan, decision)
+    with context.lake.draft(plan) as draft:
+        write_table(decision.comparisons, draft.folder / "comparisons.parquet", GATE)
+        return draft.publish(["comparisons.parquet"], summary)
+
+
+def settle(context: Context, record: Record) -> None:
+    """Gives the alias `champion` to the model that the record names."""
+    champion = record.summary.get("champion")
+    if champion is not None:
+        context.registry.move_alias(CHAMPION, champion)
+
+
+def _decide(context: Context, plan: Plan) -> "Decision":
+    from cellassets.judging.comparison import Evidence
+    from cellassets.judging.gate import judge_candidate
+    from cellassets.judging.production import judge_first, refuse_all
+
+    policy, champion, chosen = plan.settings["policy"], plan.settings["champion"], plan.inputs["candidate"]["key"]
+    scores = read_scores(context.lake, plan.pins)
+    if champion is None:
+        return judge_first(scores, policy, chosen)
+    if champion.fingerprint is None:
+        return refuse_all(policy, f"{champion.key} is in production and was deleted from the registry")
+    return judge_candidate(
+        Evidence(scores, read_influences(context.lake, plan.pins)),
+        policy,
+        candidate=chosen,
+        champion=champion.key,
+        champion_judged_on={(name, dataset) for name, dataset in plan.inputs["judged_on"][champion.key]},
+        does_not_apply=_silent(plan, chosen) & _silent(plan, champion.key),
+    )
+
+
+def _summary(context: Context, plan: Plan, decision: "Decision") -> ProductionModelSummary:
+    override, champion, candidate = (plan.inputs[name] for name in ("override", "champion", "candidate"))
+    previous = None if champion is None else champion["key"]
+    is_promoted = decision.is_passed or override is not None
+    values: dict[str, Any] = {
+        "champion": candidate["key"] if is_promoted else previous,
+        "candidate": candidate["key"],
+        "previous_champion": previous,
+        "decision": "promoted" if decision.is_passed else "overridden" if override else "kept",
+        "is_gate_passed": decision.is_passed,
+        "approved_by": "the gate" if override is None or decision.is_passed else override["approved_by"],
+        "override_reason": None if override is None else override["reason"],
+        "against": tuple(decision.reasons),
+        "n_comparisons": decision.comparisons.height,
+        "judged": plan.settings["judged"],
+    }
+    return ProductionModelSummary(**values, mlflow_run_id=_log(context, plan, decision, values))
+
+
+def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, Any]) -> str:
+    """Writes the decision into an MLflow run of its own and returns the run's id."""
+    tags = {name: str(values[name]) for name in ("decision", "candidate", "previous_champion", "approved_by")}
+    tags = {**tags, "stage": "production_model", "fingerprint": plan.fingerprint}
+    registry = context.registry
+    run_id = registry.start_run(f"gate {values['candidate']}", parameters=plan.inputs["policy"], tags=tags)
+    rows = decision.comparisons.to_dicts()
+    gains = {
+        f"gain.{row['benchmark_name']}.{row['dataset_id']}": row["gain"] for row in rows if row["gain"] is not None
+    }
+    registry.log_metrics(run_id, gains, step=0)
+    registry.log_json(run_id, {**values, "comparisons": rows, "inputs": dict(plan.inputs)}, "decision.json")
+    registry.end_run(run_id, "FINISHED")
+    return run_id
+
+
+def _applies_to(scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
+    """Benchmark and dataset of a model's scores, stale ones too, without those that do not apply."""
+    return {
+        (name_of(score.kind), score.keys[0])
+        for score in scores
+        if score.keys[1] == model_key and score.summary(BenchmarkSummary).does_not_apply is None
+    }
+
+
+def _silent(plan: Plan, model_key: str) -> set[tuple[str, str]]:
+    """Benchmark and dataset where the model has nothing to be judged on."""
+    return {
+        (name_of(score.kind), score.keys[0])
+        for score in plan.pins
+        if score.keys[1] == model_key and score.summary(BenchmarkSummary).does_not_apply is not None
+    }
+
+
+PRODUCTION_MODEL = Stage(
+    name="production_model",
+    axes=(),
+    summary=ProductionModelSummary,
+    plan=plan,
+    make=make,
+    settle=settle,
+    pod=Pod(n_cores=1, memory_gib=4, pool="production_gate"),
+    settings=("gate.yaml",),
+    waits_for_inputs=False,
+)

@@ -1,0 +1,79 @@
+"""The stage `raw_plates`: the manifest of an experiment that landed, published or refused as a whole.
+
+The images stay in the landing zone. The fingerprint depends on what was found, not on when: a folder that is copied
+again with the same content gives the same fingerprint, and nothing downstream becomes stale.
+"""
+
+from cellassets.errors import StaleArtifact
+from cellassets.fingerprint import fingerprint
+from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.settings import policy
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.storage.artifact import Record
+from cellassets.storage.plan import Plan
+
+CODE_VERSION = "1"
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the manifest would be made from: the landing folder as it is now, by the ingest policy.
+
+    Raises:
+        LayoutError: the landing zone has no such experiment, or it is not complete yet.
+    """
+    experiment_id = keys["experiment"]
+    landed = snapshot.landed_experiment(experiment_id)
+    ingest = policy(snapshot).ingest
+    inputs = {"landing_signature": landed.signature, "policy": settings_of(ingest), "code_version": CODE_VERSION}
+    return snapshot.plan("raw_plates", (experiment_id,), inputs, settings={"policy": ingest})
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the manifest, after checking every image.
+
+    Raises:
+        LayoutError: the folder or its metadata is not in a known layout.
+        PlateRefused: policy refuses the experiment; the error's `findings` list the reasons.
+        StaleArtifact: the folder changed while it was checked.
+    """
+    from cellassets.screens.ingest import check_experiment, summarise
+    from cellassets.screens.landing import signature_of
+    from cellassets.tables.content import frame_fingerprint
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
+
+    (experiment_id,), landing, ingest = plan.keys, context.deployment.landing, plan.settings["policy"]
+    manifest = check_experiment(landing, experiment_id, policy=ingest, progress=context.progress)
+    if signature_of(landing, experiment_id) != plan.inputs["landing_signature"]:
+        message = f"{landing / experiment_id}: changed while it was checked; materialise raw_plates again"
+        raise StaleArtifact(message)
+    tables = {
+        "images.parquet": (manifest.images, IMAGES),
+        "wells.parquet": (manifest.wells, WELLS),
+        "findings.parquet": (manifest.findings, FINDINGS),
+    }
+    found = {name.removesuffix(".parquet"): frame_fingerprint(table) for name, (table, _) in tables.items()}
+    content = {"policy": plan.inputs["policy"], "code_version": plan.inputs["code_version"], **found}
+    summary = summarise(
+        manifest,
+        ingest,
+        landing_signature=plan.inputs["landing_signature"],
+        landing=str(landing / experiment_id),
+    )
+    with context.lake.draft(plan) as draft:
+        for name, (table, schema) in tables.items():
+            write_table(table, draft.folder / name, schema)
+        return draft.publish(list(tables), summary, fingerprint=fingerprint({"kind": "raw_plates", "inputs": content}))
+
+
+RAW_PLATES = Stage(
+    name="raw_plates",
+    axes=("experiment",),
+    summary=RawPlatesSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=2, memory_gib=4, pool="landing_reads"),
+    settings=("policy.yaml",),
+    is_source=True,
+)

@@ -1,0 +1,106 @@
+"""What scientists and operators set in the configuration folder, read through a snapshot."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cellassets.configuration import Parameters, load_yaml
+from cellassets.screens.policy import IngestPolicy
+from cellassets.stages.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from cellassets.judging.gate import GatePolicy
+    from cellassets.mapping.build import MapParameters
+    from cellassets.training.recipe import Recipe
+
+
+class LandingPolicy(Parameters):
+    """When a folder in the landing zone counts as complete without the marker `_COMPLETE`."""
+
+    quiet_minutes: float = Field(default=10, gt=0, description="minutes without a change")
+
+
+class ModelPolicy(Parameters):
+    """Which models are active: embedded and benchmarked on everything new."""
+
+    newest: int = Field(default=20, ge=0, description="how many of the newest registered versions")
+    aliases: tuple[str, ...] = Field(default=("champion", "candidate"), description="versions with these aliases")
+    kinds: tuple[str, ...] = Field(default=("classical",), description="all versions of these kinds of encoder")
+
+
+class DatasetPolicy(Parameters):
+    """Which datasets every active model is judged on without being asked; the others wait for a backfill."""
+
+    active: Literal["all"] | tuple[str, ...] = Field(default="all", description="all, or a list of dataset names")
+
+
+class Policy(Parameters):
+    """All of `policy.yaml`."""
+
+    ingest: IngestPolicy = IngestPolicy()
+    landing: LandingPolicy = LandingPolicy()
+    models: ModelPolicy = ModelPolicy()
+    datasets: DatasetPolicy = DatasetPolicy()
+
+
+def policy(snapshot: Snapshot) -> Policy:
+    """Returns `policy.yaml`.
+
+    Raises:
+        ConfigError: the file is missing or wrong; the message names the key.
+    """
+    return snapshot.value(_policy)
+
+
+def map_parameters(snapshot: Snapshot) -> "MapParameters":
+    """Returns how maps are aligned and aggregated, from `mapping.yaml`."""
+    return snapshot.value(_map_parameters)
+
+
+def benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters:
+    """Returns a benchmark's parameters from `benchmarks/<name>.yaml`; its defaults where there is no such file."""
+    return snapshot.value(_benchmark_parameters, benchmark_name)
+
+
+def gate_policy(snapshot: Snapshot) -> "GatePolicy":
+    """Returns what a candidate must show before it goes into production, from `gate.yaml`."""
+    return snapshot.value(_gate_policy)
+
+
+def recipe(snapshot: Snapshot, name: str) -> "Recipe":
+    """Returns a recipe from `recipes/<name>.yaml`.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    return snapshot.value(_recipe, name)
+
+
+def _policy(snapshot: Snapshot) -> Policy:
+    return load_yaml(snapshot.config("policy.yaml"), Policy)
+
+
+def _map_parameters(snapshot: Snapshot) -> "MapParameters":
+    from cellassets.mapping.build import MapParameters
+
+    return load_yaml(snapshot.config("mapping.yaml"), MapParameters)
+
+
+def _benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters:
+    from cellassets.benchmarks.registry import find_benchmark
+
+    model = find_benchmark(benchmark_name).parameters
+    path = snapshot.config("benchmarks", f"{benchmark_name}.yaml")
+    return load_yaml(path, model) if path.exists() else model()
+
+
+def _gate_policy(snapshot: Snapshot) -> "GatePolicy":
+    from cellassets.judging.gate import GatePolicy
+
+    return load_yaml(snapshot.config("gate.yaml"), GatePolicy)
+
+
+def _recipe(snapshot: Snapshot, name: str) -> "Recipe":
+    from cellassets.training.recipe import load_recipe
+
+    return load_recipe(snapshot.config("recipes", f"{name}.yaml"))

@@ -1,0 +1,69 @@
+"""The stage `site_embeddings`: every stored site of an experiment through one encoder, in parts.
+
+Flagged sites are embedded too: which sites count is the map's decision. A part becomes visible as a whole, and a run
+that was cut off finds its finished parts again.
+"""
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from cellassets.encoders.summary import SiteEmbeddingsSummary
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage
+from cellassets.stages.stores import open_store
+from cellassets.storage.artifact import Record
+from cellassets.storage.plan import Plan
+
+CODE_VERSION = "1"
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns what the embeddings of one experiment by one model would be made from now.
+
+    Raises:
+        NotReady: the experiment is not stored.
+        RegistryError: there is no such model.
+    """
+    experiment_id, model_key = keys["experiment"], keys["model"]
+    entry, store = snapshot.model(model_key), snapshot.need("plate_store", experiment_id)
+    inputs = {
+        "plate_store": store.fingerprint,
+        "model_key": entry.key,
+        "model": entry.fingerprint,
+        "code_version": CODE_VERSION,
+    }
+    return snapshot.plan("site_embeddings", (experiment_id, model_key), inputs, pins=[store], settings={"model": entry})
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the embeddings, after making the parts that are not there.
+
+    Raises:
+        RegistryError: the files of the model are not those of an encoder.
+        EncoderError: the model was made for other channels, or a vector is not finite; names the site.
+        CorruptArtifact: a shard of the store or a file of the model is damaged.
+        StaleArtifact: the model was registered again with other files.
+    """
+    from cellassets.encoders.embed import embed_store
+    from cellassets.encoders.loading import load_encoder
+
+    entry = plan.settings["model"]
+    store = open_store(context.lake, plan.pin("plate_store", plan.keys[0]))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        closing(load_encoder(context.registry.fetch(entry.key, Path(scratch)))) as encoder,
+        context.lake.draft(plan, is_shared=True) as draft,
+    ):
+        embedded = embed_store(store, encoder, draft.folder, model_key=entry.key, progress=context.progress)
+        return draft.publish(embedded.names, embedded.summary)
+
+
+SITE_EMBEDDINGS = Stage(
+    name="site_embeddings",
+    axes=("experiment", "model"),
+    summary=SiteEmbeddingsSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=8, memory_gib=32, n_gpus=1, pool="gpu"),
+)

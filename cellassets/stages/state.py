@@ -1,0 +1,82 @@
+"""Whether a partition is current, due or waiting: the one rule that sensors, reports, gate and command line go by.
+
+A partition is *current* if what is published there is what its plan asks for and every input is current too. It is
+*due* if all inputs are current and something else, or nothing, is published. It *waits* if an input is missing or not
+current, or if it cannot be planned (a wrong settings file, for example); the reason says for what.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cellassets.errors import CellAssetsError
+from cellassets.stages.snapshot import MAX_NAMED, NotReady, Snapshot
+from cellassets.storage.artifact import describe_address
+from cellassets.storage.records import Address
+
+if TYPE_CHECKING:
+    from cellassets.stages.stage import Stage
+    from cellassets.storage.plan import Plan
+
+Status = Literal["current", "due", "waiting"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How one partition stands.
+
+    Attributes:
+        status: current, due or waiting.
+        plan_fingerprint: fingerprint of what would be made now, empty where that is not known.
+        generation: number of what is published there, 0 for nothing.
+        reason: what it waits for, empty otherwise.
+        blockers: addresses of the inputs that it waits for.
+    """
+
+    status: Status
+    plan_fingerprint: str
+    generation: int
+    reason: str = ""
+    blockers: tuple[Address, ...] = ()
+
+
+def state_of(snapshot: Snapshot, kind: str, *keys: str) -> State:
+    """Returns how the partition of a stage stands."""
+    return snapshot.value(_state, kind, *keys)
+
+
+def is_current(snapshot: Snapshot, kind: str, *keys: str) -> bool:
+    """Returns true where the partition of a stage is what it would be if it were made now."""
+    return state_of(snapshot, kind, *keys).status == "current"
+
+
+def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
+    stage = snapshot.stages[kind]
+    published = snapshot.find(kind, *keys)
+    generation = 0 if published is None else published.generation
+    try:
+        plan = stage.plan(snapshot, stage.by_axis(keys))
+    except NotReady as error:
+        return State("waiting", "", generation, str(error), error.addresses)
+    except CellAssetsError as error:
+        return State("waiting", "", generation, str(error))
+    blockers = _not_current(snapshot, stage, plan)
+    if blockers:
+        return State("waiting", plan.fingerprint, generation, _names(blockers), blockers)
+    is_made = published is not None and published.plan_fingerprint == plan.fingerprint
+    return State("current" if is_made else "due", plan.fingerprint, generation)
+
+
+def _not_current(snapshot: Snapshot, stage: "Stage", plan: "Plan") -> tuple[Address, ...]:
+    if not stage.waits_for_inputs:
+        return ()
+    return tuple(
+        (pin.kind, pin.keys)
+        for pin in plan.pins
+        if not snapshot.stages[pin.kind].is_source and not is_current(snapshot, pin.kind, *pin.keys)
+    )
+
+
+def _names(blockers: tuple[Address, ...]) -> str:
+    named = ", ".join(describe_address(kind, keys) for kind, keys in blockers[:MAX_NAMED])
+    more = f" and {len(blockers) - MAX_NAMED} more" if len(blockers) > MAX_NAMED else ""
+    return f"waits for {named}{more}: out of date"

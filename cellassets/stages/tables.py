@@ -1,0 +1,53 @@
+"""SQL over everything that is published: one view per kind of table."""
+
+from typing import TYPE_CHECKING
+
+from cellassets.storage.lake import Lake
+
+if TYPE_CHECKING:
+    import polars as pl
+    from upath import UPath
+
+# (kind of artefact, name of its file without number and suffix) -> view
+VIEWS = {
+    ("raw_plates", "images"): "images",
+    ("raw_plates", "wells"): "wells",
+    ("raw_plates", "findings"): "findings",
+    ("plate_store", "sites"): "sites",
+    ("plate_quality", "quality"): "quality",
+    ("site_embeddings", "part"): "site_embeddings",
+    ("perturbation_map", "map"): "perturbation_map",
+    ("perturbation_map", "wells"): "aligned_wells",
+    ("perturbation_map", "wells_raw"): "raw_wells",
+    ("perturbation_map", "batch_effect"): "batch_effect",
+    ("benchmark", "scores"): "scores",
+    ("benchmark", "influences"): "influences",
+    ("benchmark", "published"): "published_statistics",
+    ("leaderboard", "leaderboard"): "leaderboard",
+    ("leaderboard", "differences"): "differences",
+    ("production_model", "comparisons"): "gate",
+}
+
+
+def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
+    """Returns the answer of one SELECT over the published tables of a local lake. Views are the values of `VIEWS`.
+
+    Raises:
+        ConfigError: the lake is not local, or the statement is not one valid SELECT over these views.
+    """
+    from cellassets.tables.sql import query
+
+    return query(published_tables(lake), statement)
+
+
+def published_tables(lake: Lake) -> "dict[str, list[UPath]]":
+    """Returns the Parquet files of each view, by the commit records alone."""
+    views: dict[str, list[UPath]] = {}
+    for publication in lake.records():
+        published = lake.open(publication)
+        for name in published.names:
+            stem = name.removesuffix(".parquet").split("-")[0]
+            view = VIEWS.get((publication.kind.split("/")[0], stem)) if name.endswith(".parquet") else None
+            if view is not None:
+                views.setdefault(view, []).append(published.path(name))
+    return {view: sorted(paths, key=str) for view, paths in sorted(views.items())}

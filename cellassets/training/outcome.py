@@ -1,0 +1,33 @@
+"""What carrying out a recipe gives: a model folder and what was measured. No torch here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from upath import UPath
+
+from cellassets.storage.artifact import write_bytes
+from cellassets.training.recipe import Recipe
+
+RECIPE_NAME = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a recipe.
+
+    Attributes:
+        folder: a model folder, ready to be registered.
+        metrics: metrics of the last epoch; empty if nothing is trained.
+        counts: numbers of classes, sites and weights (names as in `CheckpointSummary`); empty if nothing is trained.
+    """
+
+    folder: Path
+    metrics: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """Writes a copy of the recipe into a model folder. The copy has no name: the name of a recipe is its file's."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"}), sort_keys=False)
+    write_bytes(UPath(folder / RECIPE_NAME), text.encode())

@@ -1,0 +1,31 @@
+"""What a training does when its process is asked to end."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_STATUS = 128 + signal.SIGTERM  # what a shell shows for a process that SIGTERM ended
+
+
+@contextmanager
+def termination_as_exit() -> Iterator[None]:
+    """Makes SIGTERM raise SystemExit inside the block, so that the block can clean up.
+
+    By default Python ends without any cleaning up. A handler that somebody else installed, such as Dagster's, stays.
+    Only the main thread can set a handler; in another thread nothing changes.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_STATUS)

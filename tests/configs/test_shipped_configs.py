@@ -1,0 +1,58 @@
+"""The folders of configuration files in the repository: a stranger's, the demo's, and the examples."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from upath import UPath
+
+from cellassets.configuration import load_yaml
+from cellassets.judging.gate import GatePolicy
+from cellassets.mapping.build import MapParameters
+from cellassets.mapping.dataset import load_dataset
+from cellassets.stages.settings import Policy
+from cellassets.training.recipe import ClassicalRecipe, load_recipe
+
+CONFIGS = UPath(Path(__file__).parents[2] / "configs")
+DEMO = CONFIGS / "demo"
+EXAMPLES = CONFIGS / "examples"
+MODELS = {"policy.yaml": Policy, "mapping.yaml": MapParameters, "gate.yaml": GatePolicy}
+
+
+@pytest.mark.parametrize("folder", [CONFIGS, DEMO], ids=["default", "demo"])
+def test_every_settings_file_is_valid(folder):
+    for name, model in MODELS.items():
+        load_yaml(folder / name, model)
+
+
+def test_the_default_folder_names_nothing_of_the_demo():
+    for path in [
+        *(CONFIGS / name for name in MODELS),
+        *CONFIGS.glob("recipes/*.yaml"),
+        *CONFIGS.glob("benchmarks/*.yaml"),
+    ]:
+        assert "HUVEC" not in str(yaml.safe_load(path.read_text())), path
+
+
+def test_the_default_policy_shows_the_defaults_and_judges_on_every_dataset():
+    policy = load_yaml(CONFIGS / "policy.yaml", Policy)
+    assert policy == Policy()
+    assert policy.datasets.active == "all"
+
+
+def test_the_default_recipes_wait_for_no_experiment():
+    recipes = [load_recipe(path) for path in CONFIGS.glob("recipes/*.yaml")]
+    assert recipes
+    assert all(isinstance(recipe, ClassicalRecipe) for recipe in recipes)
+    n_channels = len(load_yaml(CONFIGS / "policy.yaml", Policy).ingest.channel_names)
+    assert {recipe.parameters.n_channels for recipe in recipes} == {n_channels}
+
+
+def test_examples_are_valid_and_only_those_of_a_named_folder_are_read():
+    for path in EXAMPLES.glob("recipes/*.yaml"):
+        assert load_recipe(path).name == path.stem
+    for path in EXAMPLES.glob("datasets/*.yaml"):
+        assert load_dataset(path).dataset_id == path.stem
+    for path in EXAMPLES.glob("mapping/*.yaml"):
+        load_yaml(path, MapParameters)
+    assert {path.parent.name for path in EXAMPLES.rglob("*.yaml")} == {"recipes", "datasets", "mapping"}
