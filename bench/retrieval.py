@@ -1,12 +1,12 @@
 """Speed of the benchmarks of wells on 70,000 wells: compared with plain formulas, with copairs, and as a whole.
 
-1,000 genes, 4 guides each, in each of 16 batches of 12 plates; 31 controls per plate, 15 of them held out; 128 features.
+1,000 genes, 4 guides each, in each of 16 batches of 12 plates; 31 controls per plate, 15 held out; 128 features.
 - Average precision of some perturbations, observed and with labels permuted as often as the benchmark does: ours
   against the published formula written out for each profile and draw. Where `--reference-python` names an interpreter
   that has copairs, one evaluation of all by copairs beside one of our draws. All on one plate of every batch.
 - Nearest neighbour in other batches, and the linear probe: ours on all wells against a loop over `N_LOOP_WELLS` wells.
-- Consistency, magnitude and recall: one draw of the benchmark's null distribution against one evaluation of the published
-  statistic written out; on `N_LOOP_GENES` genes, scaled to all.
+- Consistency, magnitude and recall: one draw of the benchmark's null distribution against one evaluation of the
+  published statistic written out; on `N_LOOP_GENES` genes, scaled to all.
 - Each benchmark as a whole, with its default parameters, and the peak memory of the process until then.
 Values must agree. Prints JSON, and writes it to bench/results/retrieval.json.
 """

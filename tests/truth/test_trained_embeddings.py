@@ -50,6 +50,7 @@ def screened(tmp_path_factory):
         (root / "configs" / name).mkdir(parents=True)
     recipe = {name: value for name, value in RECIPE.items() if name != "name"}
     (root / "configs/recipes/small.yaml").write_text(json.dumps(recipe))
+    (root / "configs/policy.yaml").write_text("{}")
     (root / "configs/mapping.yaml").write_text(json.dumps(MAP.model_dump(mode="json")))
     deployment = Deployment.of({}, home=root, configs=UPath(root / "configs"))
     deployment.lake.annotations.mkdir(parents=True)
