@@ -25,7 +25,7 @@ from cellassets.training.summary import CheckpointSummary
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EXPERIMENTS = ("HUVEC-1", "HUVEC-2", "HUVEC-3")
 RECIPE = {
-    "name": "small",
+    "kind": "network",
     "train_experiments": EXPERIMENTS[:2],
     "validation_experiments": EXPERIMENTS[2:],
     "backbone": {"family": "resnet", "stem_width": 16, "widths": [24, 48, 96], "depths": [1, 1, 1]},
@@ -48,8 +48,7 @@ def screened(tmp_path_factory):
     write_truth(design, root / "truth")
     for name in ("recipes", "benchmarks", "datasets"):
         (root / "configs" / name).mkdir(parents=True)
-    recipe = {name: value for name, value in RECIPE.items() if name != "name"}
-    (root / "configs/recipes/small.yaml").write_text(json.dumps(recipe))
+    (root / "configs/recipes/small.yaml").write_text(json.dumps(RECIPE))
     (root / "configs/policy.yaml").write_text("{}")
     (root / "configs/mapping.yaml").write_text(json.dumps(MAP.model_dump(mode="json")))
     deployment = Deployment.of({}, home=root, configs=UPath(root / "configs"))
