@@ -16,21 +16,21 @@ __all__ = ["calibration_page", "calibration_picture"]
 
 INTRODUCTION = """# Calibration of the benchmarks
 
-Made by `{command}` for every registered benchmark, with {n_null} simulated screens per null scenario. That command
-writes the whole page; do not edit it by hand. The null distributions are described in [statistics.md](statistics.md).
+`{command}` writes this page. It runs every registered benchmark on {n_null} simulated screens per null scenario. Do not
+edit the page by hand. [statistics.md](statistics.md) explains how the null distributions are made.
 
 ![Distribution of p-values under every null scenario](images/calibration.svg)
 
-Each panel shows the headline of one benchmark under every null scenario: the share of p-values below each value. On
-the diagonal the test is calibrated. Above the diagonal there are too many small p-values.
+Each panel shows one benchmark's headline score in every null scenario: the fraction of screens with a p-value at or
+below each value. A calibrated test follows the diagonal. A curve above it has more small p-values than it should have.
 
-## Without effects: share of p-values at or below 0.05
+## Nothing to find: fraction of p-values at or below 0.05
 
-In brackets: the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
-models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, a different one each time.
-`published` is the statistic of the literature as its own code computes it
-([published-statistics.md](published-statistics.md)), on the same screens. Bold: above the 99th percentile of a
-calibrated test with as many screens.
+The number in brackets is the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the
+summary that models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, another one in each
+screen. `published` is the statistic of the literature on the same screens, computed as in its own code
+([published-statistics.md](published-statistics.md)). Bold numbers are above the 99th percentile of what a calibrated
+test would give with as many screens.
 """
 
 
@@ -39,14 +39,14 @@ def calibration_page(study: pl.DataFrame, *, command: str) -> str:
 
     Args:
         study: rows of `run_study`.
-        command: how it was made.
+        command: the command that made the study.
     """
     found = summarise(study)
     n_null = int(study.filter("is_null")["seed"].max() or 0) + 1  # type: ignore[arg-type]
     lines = [INTRODUCTION.format(command=command, n_null=n_null)]
     for subject in sorted({BENCHMARKS[name].asks_about for name in study["benchmark_name"].unique()}):
         lines += _null_tables(found, subject)
-    lines += ["## With planted effects: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
+    lines += ["## Something planted: fraction of p-values at or below 0.05 (power)", "", *_power_tables(found)]
     return "\n".join(lines) + "\n"
 
 
