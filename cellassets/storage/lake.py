@@ -63,6 +63,7 @@ class Draft:
     artifact: Artifact
     plan: Plan
     folder: UPath
+    is_shared: bool = False
 
     def publish(
         self, names: Sequence[str | FileEntry], summary: BaseModel, *, fingerprint: str | None = None
@@ -91,6 +92,8 @@ class Draft:
             summary=summary.model_dump(mode="json", exclude_none=True),
         )
         committed = self.artifact.commit(record)
+        if committed.folder != record.folder and not self.is_shared and is_local(self.folder):
+            shutil.rmtree(self.folder.path, ignore_errors=True)  # another run published the same first
         self.lake.catalogue.note([committed])
         return committed
 
@@ -194,7 +197,7 @@ class Lake:
         name = plan.fingerprint if is_shared else f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
         folder = artifact.data / name
         try:
-            yield Draft(self, artifact, plan, folder)
+            yield Draft(self, artifact, plan, folder, is_shared)
         except BaseException:
             if not is_shared and is_local(folder):
                 shutil.rmtree(folder.path, ignore_errors=True)
