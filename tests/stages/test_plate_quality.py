@@ -54,16 +54,16 @@ def test_a_damaged_shard_is_named_and_nothing_is_published(screen):
 
 
 def test_quality_is_measured_on_the_store_of_its_plan(screen, made_from_pins, publish_newer):
-    for kind in ("plate_quality",):
-        screen.lake.artifact(kind, "HUVEC-1").record_path(1).unlink()
+    screen.lake.artifact("plate_quality", "HUVEC-1").record_path(1).unlink()
     screen.lake.scan()
 
     def publish():
-        fewer = {"sites.parquet": lambda sites: sites.filter(sites["site_index"] == 1)}
-        publish_newer(screen.deployment, "plate_store", "HUVEC-1", change=fewer)
+        fewer = {"images.parquet": lambda images: images.filter(images["site_index"] == 1)}
+        publish_newer(screen.deployment, "raw_plates", "HUVEC-1", change=fewer)
+        screen.make("plate_store", "HUVEC-1")
 
     after = made_from_pins(screen, "plate_quality", ("HUVEC-1",), publish)
-    assert after.summary["n_sites"] * 2 == screen.lake.current("plate_store", "HUVEC-1").record.summary["n_sites"]
+    assert after.summary["n_sites"] == screen.lake.current("plate_store", "HUVEC-1").record.summary["n_sites"]
 
 
 def test_two_runs_at_once_publish_one_table(screen, made_once_by_two):
