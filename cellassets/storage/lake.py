@@ -235,6 +235,6 @@ class Lake:
         if earlier and not (self.root / RECORDS).is_dir():
             message = (
                 f"{self.root}: written by an earlier version of cellassets ({', '.join(earlier)} at its root). Move "
-                f"the folder away (mv {self.root.path} {self.root.path}-old); everything is made again from the landing zone"
+                f"the folder away (mv {self.root.path} {self.root.path}-old); everything is then made again"
             )
             raise ConfigError(message)
