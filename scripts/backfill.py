@@ -17,13 +17,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from cellassets.errors import CellAssetsError
-from cellassets.mapping.dataset import Dataset
-from cellassets.reconcile.models import active_models, dataset_state, missing_embeddings
-from cellassets.reconcile.scores import unscored_maps
-from cellassets.reconcile.work import Work
-from cellassets.storage.deployment import Home
-from resources.environment import build_resources
+from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.reconcile.live import LiveSnapshot
+from cellassets.reconcile.wanted import active_models
+from cellassets.stages.catalogue import stage_named, stages
+from cellassets.stages.datasets import dataset_experiments, dataset_problem
+from cellassets.stages.state import state_of
+from cellassets.storage.deployment import Deployment, Home
 from resources.partitions import partition_key
 
 REPOSITORY = Path(__file__).parents[1]
@@ -42,59 +42,60 @@ mutation backfill($params: LaunchBackfillParams!) {
 """
 
 
-def missing_embeddings_of(dataset_id: str) -> list[str]:
-    """Returns the (experiment, model) partition keys of the missing embeddings of a dataset by the active models.
+def missing_embeddings_of(snapshot: LiveSnapshot, dataset_id: str) -> list[str]:
+    """Returns the (experiment, model) partition keys that a dataset and the active models are missing.
 
     Raises:
-        SystemExit: there is no such dataset, or no active model.
+        SystemExit: there is no such dataset, it cannot be used, or no model is active.
     """
-    resources = build_resources()
-    lake, configs = resources["lake"].open(), resources["configs"]
-    registry = resources["registry"].open()
-    models = active_models(registry.list_models(), configs.policy().models)
+    _check(snapshot, dataset_id)
+    models = [entry.key for entry in active_models(snapshot)]
     if not models:
         sys.exit("no active model is registered")
-    return _keys(missing_embeddings(lake, models=models, datasets=_datasets(dataset_id)))
+    pairs = [(name, model) for name in dataset_experiments(snapshot, dataset_id) for model in models]
+    return [
+        _key("site_embeddings", pair) for pair in pairs if state_of(snapshot, "site_embeddings", *pair).status == "due"
+    ]
 
 
-def missing_scores_of(benchmark_name: str, dataset_id: str | None) -> list[str]:
-    """Returns the (dataset, model) partition keys of the maps that have no up-to-date score by a benchmark.
+def missing_scores_of(snapshot: LiveSnapshot, benchmark_name: str, dataset_id: str | None) -> list[str]:
+    """Returns the (dataset, model) partition keys whose maps a benchmark has not scored as it would now.
 
-    Models and datasets that are no longer active are scored too; partitions that were removed are added again.
+    Models and datasets that are not active are scored too; their partitions are added where they were retired. A map
+    that is itself out of date is scored as it is: its scores stay stale until the map is made again.
 
     Raises:
         SystemExit: there is no such benchmark or dataset.
     """
-    resources = build_resources()
-    lake, configs = resources["lake"].open(), resources["configs"]
-    try:
-        state = unscored_maps(lake, benchmark_name, datasets=_datasets(dataset_id), configs=configs.path())
-    except CellAssetsError as error:
-        sys.exit(str(error))
-    for item in state.waiting:
-        print(f"left out: {item.what}: {item.reason}", file=sys.stderr)
+    kind = f"benchmark/{benchmark_name}"
+    if kind not in snapshot.stages:
+        sys.exit(f"no benchmark {benchmark_name!r}; there are: {', '.join(sorted(BENCHMARKS))}")
+    if dataset_id is not None:
+        _check(snapshot, dataset_id)
+    chosen = snapshot.keys("perturbation_map") if dataset_id is None else (dataset_id,)
+    pairs = [(name, model) for name in chosen for model in snapshot.keys("perturbation_map", name)]
+    missing = []
+    for pair in pairs:
+        state, published = state_of(snapshot, kind, *pair), snapshot.find(kind, *pair)
+        if not state.plan_fingerprint:
+            print(f"left out: {kind} of {'|'.join(pair)}: {state.reason}", file=sys.stderr)
+        elif published is None or published.plan_fingerprint != state.plan_fingerprint:
+            missing.append(pair)
     with dg.DagsterInstance.get() as instance:
-        for axis in ("dataset", "model"):
+        for axis, number in (("dataset", 0), ("model", 1)):
             known = instance.get_dynamic_partitions(axis)
-            instance.add_dynamic_partitions(axis, sorted({item.keys[axis] for item in state.work} - set(known)))
-    return _keys(state.work)
+            instance.add_dynamic_partitions(axis, sorted({pair[number] for pair in missing} - set(known)))
+    return [_key(kind, pair) for pair in missing]
 
 
-def _datasets(dataset_id: str | None) -> list[Dataset]:
-    resources = build_resources()
-    datasets = dataset_state(resources["lake"].open(), resources["configs"].path()).datasets
-    if dataset_id is None:
-        return datasets
-    chosen = [dataset for dataset in datasets if dataset.dataset_id == dataset_id]
-    if not chosen:
-        names = ", ".join(sorted(dataset.dataset_id for dataset in datasets)) or "none"
-        sys.exit(f"no dataset {dataset_id!r}; there are: {names}")
-    return chosen
+def _check(snapshot: LiveSnapshot, dataset_id: str) -> None:
+    problem = dataset_problem(snapshot, dataset_id)
+    if problem is not None:
+        sys.exit(problem)
 
 
-def _keys(work: list[Work]) -> list[str]:
-    keys = [partition_key(item.keys) for item in work]
-    return [key for key in keys if key is not None]
+def _key(kind: str, keys: tuple[str, ...]) -> str:
+    return str(partition_key(stage_named(kind).by_axis(keys)))
 
 
 def launch(asset: str, partitions: list[str]) -> str:
@@ -144,11 +145,13 @@ def main() -> None:
     _enter(chosen.home, chosen.configs)
     if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
         sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
+    snapshot = LiveSnapshot(Deployment.of(os.environ), stages())
+    snapshot.refresh()
     if chosen.benchmark is None:
-        asset, partitions = "site_embeddings", missing_embeddings_of(chosen.dataset_id)
+        asset, partitions = "site_embeddings", missing_embeddings_of(snapshot, chosen.dataset_id)
     else:
         asset = f"benchmark/{chosen.benchmark}"
-        partitions = missing_scores_of(chosen.benchmark, chosen.dataset_id)
+        partitions = missing_scores_of(snapshot, chosen.benchmark, chosen.dataset_id)
     if not partitions:
         print(f"{asset}: everything is there already")
     for start in range(0, len(partitions), MAX_PARTITIONS):

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -27,16 +28,18 @@ from upath import UPath
 
 from cellassets.configuration import load_yaml
 from cellassets.judging.leaderboard import leaderboard_table
-from cellassets.reconcile.checkpoints import recipe_state
-from cellassets.reconcile.standing import MAPS, PLATES, Standing, standing
-from cellassets.registry import Registry
+from cellassets.reconcile.live import LiveSnapshot
+from cellassets.reconcile.standing import MAPS_TITLE, PLATES_TITLE, Standing, standing
+from cellassets.stages.catalogue import stages
 from cellassets.storage.artifact import write_bytes
-from cellassets.storage.deployment import Home
+from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import LEADERBOARD
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
@@ -51,18 +54,33 @@ class Demo:
 
     home: Home
     design: ScreenDesign
-    configs: UPath
+    configs: Path
     started: datetime
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where everything is."""
+        return Deployment.of({}, home=self.home.root, configs=self.configs)
 
     @property
     def lake(self) -> Lake:
         """The lake, which holds the artefacts."""
-        return Lake(UPath(self.home.lake))
+        return self.deployment.lake
+
+    @cached_property
+    def snapshot(self) -> LiveSnapshot:
+        """What is there, kept up to date."""
+        return LiveSnapshot(self.deployment, stages())
 
     def standing(self) -> list[Standing]:
         """The progress of every kind of work."""
-        registry = Registry(self.home.tracking_uri, self.home.model_root)
-        return standing(self.lake, UPath(self.home.landing), registry, self.configs)
+        self.snapshot.refresh()
+        self.snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10))
+        return standing(self.snapshot)
+
+    def has_map(self, dataset_id: str) -> bool:
+        """True where a dataset has a map."""
+        return bool(self.lake.records().keys("perturbation_map", dataset_id))
 
     def enter(self) -> None:
         """Creates the folders and sets the environment that the daemon and its runs inherit."""
@@ -73,6 +91,7 @@ class Demo:
             CELLASSETS_HOME=str(self.home.root),
             CELLASSETS_CONFIGS=str(self.configs),
             DAGSTER_HOME=str(self.home.dagster_home),
+            OMP_WAIT_POLICY="PASSIVE",  # threads that wait do not spin: runs share the cores
         )
 
     def experiments_of(self, cell_type: str) -> list[str]:
@@ -94,7 +113,7 @@ class Bars:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
 
-    def report(self, n_done: int, n_total: int, what: str) -> None:
+    def report(self, n_done: int, n_total: int, what: str, /, note: str = "") -> None:  # noqa: ARG002
         """Draws one bar; this is the library's progress callback."""
         self.show(what, n_done, n_total)
 
@@ -160,9 +179,10 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
     while True:
         _stop_at_failure(instance, demo)
         stands = demo.standing()
-        now = _waiting(demo) | _running(instance)
+        now = _running(instance)
         for stand in stands:
-            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], ""))
+            waits = f"{len(stand.waiting)} wait: {stand.waiting[0].reason}" if stand.waiting else ""
+            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], waits))
         if all(stand.is_done and stand.n_total for stand in stands if until is None or stand.what in until):
             return
         time.sleep(POLL_S)
@@ -177,12 +197,6 @@ ASSETS = {
     "leaderboard": ("leaderboard",),
     "model": ("model_report",),
 }
-
-
-def _waiting(demo: Demo) -> dict[str, str]:
-    """Returns why recipes wait, as the text for the bar of the models."""
-    waiting = recipe_state(demo.lake, demo.configs / "recipes").waiting
-    return {"models": "; ".join(f"{item.what} {item.reason}" for item in waiting)} if waiting else {}
 
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -222,17 +236,17 @@ def run(demo: Demo) -> None:
     bars = Bars()
     with daemon(demo.home), bars.progress:
         land(demo, bars, demo.experiments_of(first))
-        watch(demo, bars, instance, until=[MAPS])
+        watch(demo, bars, instance, until=[MAPS_TITLE])
         for cell_type in later:
             land(demo, bars, demo.experiments_of(cell_type))
-            watch(demo, bars, instance, until=[PLATES])
+            watch(demo, bars, instance, until=[PLATES_TITLE])
             backfill(demo, cell_type, bars)
         watch(demo, bars, instance)
 
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     """Starts the backfill of a new cell type that has no map yet, and waits for its first map."""
-    if demo.lake.keys("perturbation_map", dataset_id):
+    if demo.has_map(dataset_id):
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
     bars.progress.print(f"[dim]$ python scripts/backfill.py {dataset_id}")
@@ -240,7 +254,7 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     bars.progress.print(f"[dim]{answer.stdout.strip()}{answer.stderr.strip()}")
     if answer.returncode:
         sys.exit(answer.returncode)
-    while not demo.lake.keys("perturbation_map", dataset_id):
+    while not demo.has_map(dataset_id):
         _stop_at_failure(dg.DagsterInstance.get(), demo)
         time.sleep(POLL_S)
 
@@ -248,16 +262,17 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
 def is_complete(demo: Demo) -> bool:
     """True if every experiment landed, every cell type is scored, and nothing is missing or out of date."""
     landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
-    mapped = all(demo.lake.keys("perturbation_map", cell_type.name) for cell_type in demo.design.cell_types)
+    mapped = all(demo.has_map(cell_type.name) for cell_type in demo.design.cell_types)
     return landed and mapped and all(stand.is_done for stand in demo.standing())
 
 
 def show(demo: Demo) -> None:
     """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
-    console.print(leaderboard_table(demo.lake))
+    board = demo.lake.current("leaderboard").path("leaderboard.parquet")
+    console.print(leaderboard_table(read_table(board, LEADERBOARD)))
     console.print("Reports, one page per model:")
-    for model_key in demo.lake.keys("model_report"):
-        console.print(f"  {demo.lake.model_report(model_key).path('report.html')}", soft_wrap=True)
+    for model_key in demo.lake.records().keys("model_report"):
+        console.print(f"  {demo.lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
     console.print("Dagster UI on what was just made:  [bold]make ui")
 
 
@@ -269,7 +284,7 @@ def main() -> None:
     parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
     chosen = parser.parse_args()
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
-    demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()), datetime.now(UTC))
+    demo = Demo(Home(chosen.home.resolve()), design, chosen.configs.resolve(), datetime.now(UTC))
     demo.enter()
     with alone(demo.home):
         if is_complete(demo):

@@ -142,9 +142,7 @@ def _experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
 def _fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
     dataset = dataset_named(snapshot, dataset_id)
     parts = {
-        experiment_id: snapshot.value(
-            _wells_fingerprint, experiment_id, dataset.cell_types, dataset.perturbation_kinds
-        )
+        experiment_id: snapshot.value(_wells_fingerprint, experiment_id, dataset.cell_types, dataset.perturbation_kinds)
         for experiment_id in dataset_experiments(snapshot, dataset_id)
     }
     limits = dataset.quality.model_dump(mode="json", exclude_defaults=True)

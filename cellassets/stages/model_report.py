@@ -7,6 +7,7 @@ from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, name_of
+from cellassets.stages.datasets import dataset_names
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -48,9 +49,11 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     """
     model_key = keys["model"]
     leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), gate_policy(snapshot)
+    # the maps of a dataset that was removed stay published; a report that waited for them would wait for ever
+    datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
-    maps = [pin for pin in found if pin is not None]
-    scores = _scores_of(snapshot, model_key)
+    maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
+    scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
     experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
     images = [
         pin

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cellassets.training.plan import CODE_VERSION
+from cellassets.stages.checkpoint import CODE_VERSION
 
 _spec = importlib.util.spec_from_file_location("striped_screen", Path(__file__).with_name("striped_screen.py"))
 screen = importlib.util.module_from_spec(_spec)

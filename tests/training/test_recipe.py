@@ -7,8 +7,13 @@ import yaml
 from upath import UPath
 
 from cellassets.errors import ConfigError, PartitionKeyError, RecipeError
-from cellassets.training.plan import recipe_experiments, recipe_fingerprint
-from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe, load_recipe
+from cellassets.training.recipe import (
+    ClassicalRecipe,
+    NetworkRecipe,
+    load_recipe,
+    recipe_experiments,
+    recipe_fingerprint,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = {"kind": "network", "train_experiments": ["A-1"], "validation_experiments": ["A-2"]}
@@ -35,7 +40,7 @@ def test_the_demo_has_two_networks_and_a_baseline():
 
 def test_reading_recipes_and_plans_imports_neither_torch_nor_mlflow():
     code = (
-        "import sys, cellassets.training.plan, cellassets.training.recipe, cellassets.training.spec, "
+        "import sys, cellassets.stages.catalogue, cellassets.training.recipe, cellassets.training.spec, "
         "cellassets.registry; print({'torch', 'mlflow', 'pytorch_lightning', 'transformers'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
