@@ -98,7 +98,7 @@ def write(url, writer, barrier):
 
 
 def test_a_reader_beside_many_writers_sees_every_change(database_url):
-    """The writers open a new database at the same moment; the reader reads what follows its last number, all the time."""
+    """The writers open a new database at the same moment; the reader asks all the time for what it has not seen."""
     context = get_context("fork")
     barrier = context.Barrier(N_WRITERS + 1)
     writers = [context.Process(target=write, args=(database_url, number, barrier)) for number in range(N_WRITERS)]
