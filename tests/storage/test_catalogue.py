@@ -170,6 +170,19 @@ def test_another_catalogue_at_the_same_place_is_noticed(catalogue, database_url)
     assert records.keys("plate_store") == ("E-2", "E-3", "E-4")
 
 
+def test_a_catalogue_restored_from_a_backup_is_read_anew(catalogue, database_url):
+    catalogue.note([record("E-1"), record("E-2")])
+    records = Records(catalogue)
+    records.refresh()
+    engine = create_engine(database_url)
+    with engine.begin() as connection:  # what was there before E-2 was published
+        connection.exec_driver_sql("DELETE FROM publications WHERE keys = 'E-2'")
+        connection.exec_driver_sql("UPDATE catalogue SET sequence = 1")
+    engine.dispose()
+    assert ("plate_store", ("E-2",)) in records.refresh()
+    assert records.keys("plate_store") == ("E-1",)
+
+
 def drop(url) -> None:
     """Deletes the catalogue by hand, while other objects use it."""
     if url.startswith("sqlite"):

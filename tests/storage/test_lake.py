@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cellassets.errors import (
     StaleArtifact,
 )
 from cellassets.storage import artifact as artifact_module
-from cellassets.storage.artifact import create_file, write_bytes
+from cellassets.storage.artifact import Artifact, create_file, write_bytes
 from cellassets.storage.catalogue import Catalogue
 from cellassets.storage.lake import Lake
 from cellassets.storage.paths import resolve_below
@@ -147,6 +148,36 @@ def test_a_shared_draft_finds_what_an_earlier_run_finished(lake):
     with lake.draft(plan, is_shared=True) as draft:
         assert (draft.folder / "t.bin").read_bytes() == b"half"
         draft.publish(["t.bin"], Summary())
+
+
+def killed(root, when):
+    """A process that is killed after its files, or after its commit record, and before the catalogue is told."""
+    lake = Lake(UPath(root))
+
+    def kill(*_args, **_named):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if when == "before the commit":
+        Artifact.commit = kill
+    else:
+        Catalogue.note = kill
+    make(lake, Plan("plate_store", ("E-1",), {"value": 1}))
+
+
+@pytest.mark.parametrize("when", ["before the commit", "after the commit"])
+def test_a_killed_run_has_published_all_or_nothing_and_its_retry_sets_things_right(lake, when):
+    lake.records()
+    process = get_context("fork").Process(target=killed, args=(lake.root.path, when))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    plan = plan_of(lake, 1, "E-1")
+    assert plan.replaces == 0  # the catalogue knows of nothing
+    done = lake.find_done(plan)
+    assert (done is None) == (when == "before the commit")
+    record = done or make(lake, plan)
+    lake.artifact("plate_store", "E-1").verify(record)
+    assert lake.records().need("plate_store", "E-1").generation == record.generation == 1
 
 
 def race(root, values, barrier, queue, is_shared):
