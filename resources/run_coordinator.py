@@ -26,7 +26,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         run = context.dagster_run
         tags = pool_tags(run, os.environ)
         if tags:
-            context.instance.add_run_tags(run.run_id, tags)
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
 
 
