@@ -217,7 +217,9 @@ def postgres(url: str) -> Iterator[str]:
 
 def table(result: dict[str, Any]) -> str:
     """Returns the ticks as a table for people, with the goals."""
-    lines = [f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'runs':>6}"]
+    lines = [
+        f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'runs':>6}"
+    ]
     for catalogue in ("sqlite", "postgres"):
         for kind, limit in LIMIT_S.items():
             for sensor, one in result[catalogue][kind].items():

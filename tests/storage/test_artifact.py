@@ -144,9 +144,7 @@ def test_of_two_writers_at_once_one_wins_and_nothing_is_mixed(root):
         def write(writer, place=place, plans=plans, barrier=barrier):
             folder = f"folder-{writer}"
             write_bytes(place.data / folder / "t.bin", f"bytes of {writer}".encode())
-            record = record_of(
-                describe_file(place.data / folder / "t.bin", "t.bin"), plan=plans[writer], folder=folder
-            )
+            record = record_of(describe_file(place.data / folder / "t.bin", "t.bin"), plan=plans[writer], folder=folder)
             barrier.wait()
             try:
                 return place.commit(record)

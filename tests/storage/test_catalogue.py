@@ -125,7 +125,9 @@ def test_a_reader_beside_many_writers_sees_every_change(database_url):
 def test_records_follow_the_catalogue(catalogue):
     records = Records(catalogue)
     assert records.refresh() == set()
-    catalogue.note([record("E-1"), record("E-1/m.v1", kind="site_embeddings"), record("E-1/n.v1", kind="site_embeddings")])
+    catalogue.note(
+        [record("E-1"), record("E-1/m.v1", kind="site_embeddings"), record("E-1/n.v1", kind="site_embeddings")]
+    )
     assert len(records.refresh()) == 3
     assert records.keys("plate_store") == ("E-1",)
     assert records.keys("site_embeddings") == ("E-1",)

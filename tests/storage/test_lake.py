@@ -289,7 +289,11 @@ def test_a_scan_leaves_what_is_published_meanwhile(lake, monkeypatch):
     make(lake, plan_of(lake, 1, "old"))
     make(lake, plan_of(lake, 1, "deleted"))
     lake.artifact("plate_store", "deleted").record_path(1).unlink()
-    plans = [plan_of(lake, 2, "old"), plan_of(lake, 1, "new"), Plan("plate_store", ("deleted",), {"value": 2}, replaces=1)]
+    plans = [
+        plan_of(lake, 2, "old"),
+        plan_of(lake, 1, "new"),
+        Plan("plate_store", ("deleted",), {"value": 2}, replaces=1),
+    ]
     listing = Lake.addresses
 
     def slow(self):
