@@ -7,6 +7,7 @@ stages themselves. Loaded by `tests/conftest.py`, which hands it to tests as fix
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -159,7 +160,7 @@ class SimulatedDeployment:
         inputs = {"wells": frame_fingerprint(labels)}
         return self.write(Plan("raw_plates", (experiment_id,), inputs, replaces=generation), tables, summary)
 
-    def judge_quality(self, experiment_id, flagged=()):
+    def judge_quality(self, experiment_id, flagged=(), *, is_again=False):
         """Publishes the quality of an experiment: these sites (plate, well, number) are flagged."""
         sites = self.sites(experiment_id)
         is_flagged = [(row["plate_id"], row["well_id"], row["site_index"]) in flagged for row in sites.to_dicts()]
@@ -173,7 +174,13 @@ class SimulatedDeployment:
             n_sites=table.height, n_flagged=sum(is_flagged), flag_reasons={}, nuclei_per_site=20
         )
         plan = self.plan("plate_quality", experiment_id)
+        if is_again:
+            plan = replace(plan, inputs={**plan.inputs, "flagged": sorted(map(list, flagged))})
         return self.write(plan, {"quality.parquet": (table, QUALITY)}, summary)
+
+    def judge_quality_again(self, experiment_id, flagged):
+        """Publishes the quality with other flags, as another code version would."""
+        return self.judge_quality(experiment_id, flagged, is_again=True)
 
     def embed(self, experiment_id, model_key, wells):
         """Publishes the embeddings of an experiment by a model, in two parts."""
