@@ -128,13 +128,17 @@ class SimulatedDeployment:
                 self.judge_quality(experiment_id)
             self.embed(experiment_id, model_key, rows)
 
-    def land(self, experiment_id, wells):
-        """Publishes the manifest of an experiment."""
+    def paint(self, experiment_id, step):
+        """Publishes the manifest again, with another image of every site."""
+        self.land(experiment_id, pl.read_parquet(self.lake.current("raw_plates", experiment_id).path("wells.parquet").path), step)
+
+    def land(self, experiment_id, wells, step=1):
+        """Publishes the manifest of an experiment; `step` says what the image of its sites looks like."""
         labels = wells.select(*KEYS, "cell_type", *(column.name for column in PERTURBATION_COLUMNS))
         self.n_landed += 1
         folder = self.home / "landing" / experiment_id
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.arange(SITE_PX**2, dtype=np.uint8).reshape(SITE_PX, SITE_PX)
+        pixels = (step * np.arange(SITE_PX**2)).astype(np.uint8).reshape(SITE_PX, SITE_PX)
         (folder / "site.png").write_bytes(imagecodecs.png_encode(pixels))
         (folder / "_COMPLETE").write_text(f"{self.n_landed} {frame_fingerprint(labels)}")
         entry = describe_file(UPath(folder / "site.png"), "site.png")
@@ -157,7 +161,7 @@ class SimulatedDeployment:
             "findings.parquet": (FINDINGS.empty(), FINDINGS),
         }
         generation = self.lake.artifact("raw_plates", experiment_id).generation()
-        inputs = {"wells": frame_fingerprint(labels)}
+        inputs = {"wells": frame_fingerprint(labels), "step": step}
         return self.write(Plan("raw_plates", (experiment_id,), inputs, replaces=generation), tables, summary)
 
     def judge_quality(self, experiment_id, flagged=(), *, is_again=False):
