@@ -7,6 +7,7 @@ import sys
 
 import polars as pl
 import pytest
+import torch
 import yaml
 
 from cellassets.errors import RecipeError, TrainingError
@@ -27,6 +28,15 @@ NETWORK = {
     "augmentation": {"crop_px": 48},
     "n_epochs": 2,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """As in the processes that are killed: sums over other parts have other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
