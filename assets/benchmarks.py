@@ -1,4 +1,4 @@
-"""`benchmark/<name>`: one asset a registered benchmark, all made the same way."""
+"""`benchmark/<name>`: one asset per registered benchmark, all made the same way."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,70 +6,69 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.checks import check_of
-from assets.lookup import dataset_and_model, dataset_named
-from assets.materialise import materialised, refusals_as_failures
+from assets.inputs import SAME_MODEL, benchmark_settings
+from assets.materialise import materialised, publish
 from assets.perturbation_map import perturbation_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from resources.partitions import DATASET_MODEL
-from resources.places import ConfigsResource, LakeResource
-from resources.pods import cpu_pod
+from cellassets.stages.benchmark import name_of
+from cellassets.stages.catalogue import stages
+from cellassets.stages.stage import Stage
+from resources.partitions import DATASET_MODEL, keys_of
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from cellassets.storage.artifact import Artifact, Record
+    from cellassets.storage.lake import Published
 
-CHECK = "scores_have_a_null"
+CHECK = "headline_rests_on_enough_units"
+MIN_UNITS = 10
 
 
 def build_benchmark_assets() -> list[dg.AssetsDefinition]:
     """Returns an asset for every registered benchmark."""
-    return [_build(name) for name in sorted(BENCHMARKS)]
+    return [_build(stage) for stage in stages().values() if stage.name.startswith("benchmark/")]
 
 
-def _build(name: str) -> dg.AssetsDefinition:
+def _build(stage: Stage) -> dg.AssetsDefinition:
+    name = name_of(stage.name)
     benchmark = BENCHMARKS[name]
-    key = dg.AssetKey(["benchmark", name])
+    key = dg.AssetKey(stage.name.split("/"))
+    # a benchmark that compares maps of cell types depends on all maps of its model
+    maps = dg.AssetDep(perturbation_map, partition_mapping=SAME_MODEL if "other_maps" in benchmark.uses else None)
+    settings = dg.AssetDep(benchmark_settings, partition_mapping=dg.SpecificPartitionsPartitionMapping([name]))
 
     @dg.asset(
         key=key,
-        deps=[perturbation_map],
+        deps=[maps, settings],
         partitions_def=DATASET_MODEL,
         group_name="benchmarks",
         owners=["team:computational-biology"],
         kinds={"scipy", "parquet"},
         code_version=benchmark.code_version,
-        output_required=False,  # a backfill over all partitions meets data sets that a model has no map of
+        output_required=False,  # a backfill over all partitions meets datasets that a model has no map of
         description=f"{benchmark.title}. {benchmark.description}",
-        op_tags=cpu_pod(2, 4),
+        pool=step_pool(stage.pod),
+        op_tags=op_tags(stage.pod),
         check_specs=check_of(
-            key,
+            stage,
             CHECK,
-            description="Every score is finite, has units to stand on and a p-value in (0, 1]; or none applies.",
-            partitions=DATASET_MODEL,
+            f"The headline is taken over at least {MIN_UNITS} units and its null distribution has a spread.",
         ),
     )
     def score(
-        context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource
+        context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        from cellassets.benchmarks.run import score_map
-        from cellassets.reconcile.policy import load_benchmark_parameters
-
-        dataset_id, model_key = dataset_and_model(context.partition_key)
-        if lake.open().perturbation_map(dataset_id, model_key).find_record() is None:
-            yield _no_map(key, f"{model_key} has no map of {dataset_id}: nothing is scored")
+        by_axis = keys_of(stage.axes, context.partition_key)
+        keys = by_axis["dataset"], by_axis["model"]
+        if deployment.open().lake.artifact("perturbation_map", *keys).generation() == 0:
+            yield _no_map(key, "{1} has no map of {0}: nothing is scored".format(*keys))
             return
-        with refusals_as_failures():
-            record = score_map(
-                lake.open(),
-                name,
-                dataset_named(lake.open(), configs.path(), dataset_id),
-                model_key=model_key,
-                parameters=load_benchmark_parameters(configs.path(), name),
-            )
-        artifact = lake.open().scores(name, dataset_id, model_key)
-        scores = read_scores(artifact, record)
-        yield materialised(artifact, record, metadata=_pictures(scores), checks=[_check(scores, record)])
+        published = publish(context, stage, deployment)
+        scores = read_scores(published)
+        check = check_headline(scores, published.record.summary.get("does_not_apply"))
+        yield materialised(published, metadata=_pictures(published, scores), checks=[check])
 
     return score
 
@@ -81,42 +80,41 @@ def _no_map(key: dg.AssetKey, reason: str) -> dg.AssetCheckResult:
     )
 
 
-def read_scores(artifact: "Artifact", record: "Record") -> "pl.DataFrame":
+def read_scores(published: "Published") -> "pl.DataFrame":
     """Returns the published scores."""
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import SCORES
 
-    return read_table(artifact.path("scores.parquet", record), SCORES)
+    return read_table(published.path("scores.parquet"), SCORES)
 
 
-def _check(scores: "pl.DataFrame", record: "Record") -> dg.AssetCheckResult:
-    import polars as pl
-
-    is_sound = (
-        pl.col("value").is_finite()
-        & pl.col("null_mean").is_finite()
-        & (pl.col("n_units") > 0)
-        & pl.col("p_value").is_between(0, 1, closed="right")
-    )
-    unsound = scores.filter(~is_sound)
-    reason = record.summary.get("does_not_apply")
+def check_headline(scores: "pl.DataFrame", does_not_apply: str | None) -> dg.AssetCheckResult:
+    """Returns the check of a benchmark's summary rows; it passes where the benchmark does not apply."""
+    summary = scores.filter(scores["level"] == "summary")
+    is_thin = (summary["n_units"] < MIN_UNITS) | (summary["null_low"] >= summary["null_high"])
+    thin = summary.filter(is_thin)["metric"].to_list()
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=unsound.is_empty() and (scores.height > 0 or reason is not None),
-        description=f"does not apply: {reason}" if reason else None,
-        metadata={"n_rows": scores.height, "n_unsound": unsound.height},
+        passed=not thin,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"does not apply: {does_not_apply}" if does_not_apply else None,
+        metadata={"n_rows": scores.height, "thin": ", ".join(thin)},
     )
 
 
-def _pictures(scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
-    """The summary as a table, and every unit's value against its own null."""
+def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
+    """The summary and the published statistics as tables, and every unit's value against its own null."""
     from cellassets.reporting.unit_picture import data_uri, unit_chart
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import PUBLISHED
 
     if scores.is_empty():
         return {}
     svg = unit_chart(scores)
     plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units against their nulls]({data_uri(svg)})")}
-    return {"scores": _table(scores), **plot}
+    statistics = read_table(published.path("published.parquet"), PUBLISHED)
+    beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
+    return {"scores": _table(scores), **beside, **plot}
 
 
 def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
@@ -130,4 +128,12 @@ def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
         effect = "" if row["effect_size"] is None else f"{row['effect_size']:.1f} sd"
         numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {row['p_value']:.2g} | {count}"
         lines.append(f"| {row['metric']} | {numbers} |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _published(statistics: "pl.DataFrame") -> dg.MarkdownMetadataValue:
+    lines = ["| statistic as published | value | p | n | source |", f"|{' --- |' * 5}"]
+    for row in statistics.iter_rows(named=True):
+        p_value = "" if row["p_value"] is None else f"{row['p_value']:.2g}"
+        lines.append(f"| {row['statistic']} | {row['value']:.3f} | {p_value} | {row['n_units']} | {row['source']} |")
     return dg.MetadataValue.md("\n".join(lines))

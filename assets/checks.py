@@ -4,14 +4,16 @@ import warnings
 
 import dagster as dg
 
+from cellassets.stages.stage import Stage
+from resources.partitions import partitions_of
 
-def check_of(
-    asset: str | dg.AssetKey, name: str, *, description: str, partitions: dg.PartitionsDefinition | None = None
-) -> list[dg.AssetCheckSpec]:
-    """Returns the specification of the check that an asset reports itself.
+
+def check_of(stage: Stage, name: str, description: str) -> list[dg.AssetCheckSpec]:
+    """Returns the specification of a check that the asset of a stage reports itself.
 
     Dagster calls partitioned checks a preview; without them the newest evaluation stands for all partitions.
     """
+    asset = dg.AssetKey(stage.name.split("/"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions)]
+        return [dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions_of(stage.axes))]

@@ -1,46 +1,45 @@
-"""`leaderboard`: all models on the newest version of every data set, compared in pairs."""
+"""`leaderboard`: all models on the newest version of every dataset, compared in pairs."""
 
 from typing import Any
 
 import dagster as dg
 
 from assets.checks import check_of
-from assets.materialise import materialised, refusals_as_failures
-from cellassets.benchmarks.registry import BENCHMARKS
-from resources.places import ConfigsResource, LakeResource
-from resources.pods import cpu_pod
+from assets.materialise import materialised, publish
+from cellassets.stages.catalogue import stages
+from cellassets.stages.leaderboard import CODE_VERSION, LEADERBOARD
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
 
 CHECK = "scores_are_as_they_would_be_taken_now"
 
 
 @dg.asset(
-    deps=[dg.AssetKey(["benchmark", name]) for name in sorted(BENCHMARKS)],
+    deps=[dg.AssetKey(name.split("/")) for name in stages() if name.startswith("benchmark/")],
     group_name="reports",
     owners=["team:machine-learning"],
     kinds={"polars"},
-    op_tags=cpu_pod(1, 4),
+    code_version=CODE_VERSION,
+    pool=step_pool(LEADERBOARD.pod),
+    op_tags=op_tags(LEADERBOARD.pod),
     check_specs=check_of(
-        "leaderboard", CHECK, description="No score is of other wells, annotations, settings or code than those of now."
+        LEADERBOARD, CHECK, "No score is of other wells, annotations, settings, maps or code than those of now."
     ),
 )
-def leaderboard(lake: LakeResource, configs: ConfigsResource) -> dg.MaterializeResult:
+def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Scores of all models side by side, with paired differences and their intervals."""
-    from cellassets.judging.leaderboard import build_leaderboard, leaderboard_markdown
-    from cellassets.reconcile.models import dataset_state
-    from cellassets.reconcile.scores import wanted_protocols
+    from cellassets.judging.leaderboard import leaderboard_markdown
     from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import LEADERBOARD
+    from cellassets.tables.schemas import LEADERBOARD as SCHEMA
 
-    with refusals_as_failures():
-        datasets = dataset_state(lake.open(), configs.path()).datasets
-        record = build_leaderboard(lake.open(), wanted_protocols(lake.open(), datasets, configs.path()))
-    artifact = lake.open().leaderboard()
-    rows = read_table(artifact.path("leaderboard.parquet", record), LEADERBOARD)
-    table = dg.MetadataValue.md(leaderboard_markdown(lake.open()))
-    return materialised(artifact, record, metadata={"leaderboard": table}, checks=[_check(rows)])
+    published = publish(context, LEADERBOARD, deployment)
+    rows = read_table(published.path("leaderboard.parquet"), SCHEMA)
+    table = dg.MetadataValue.md(leaderboard_markdown(rows))
+    return materialised(published, metadata={"leaderboard": table}, checks=[check_stale(rows)])
 
 
-def _check(rows: Any) -> dg.AssetCheckResult:
+def check_stale(rows: Any) -> dg.AssetCheckResult:
+    """Returns the check of LEADERBOARD rows; it fails where one is stale."""
     stale = rows.filter("is_stale")
     shown = [f"{row['benchmark_name']}/{row['dataset_id']}/{row['model_key']}" for row in stale.to_dicts()]
     return dg.AssetCheckResult(

@@ -1,54 +1,129 @@
-"""From a commit record to a Dagster event: metadata for people, the data version, refusals as failures."""
+"""From a stage to Dagster's events: metadata for people, the data version, refusals as failures."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from cellassets.errors import CellAssetsError
+from cellassets.fingerprint import fingerprint
+from cellassets.stages.stage import Stage
+from resources.partitions import keys_of
+from resources.places import DeploymentResource
 
 if TYPE_CHECKING:
     from cellassets.progress import Progress
-    from cellassets.storage.artifact import Artifact, Record
+    from cellassets.storage.lake import Published
 
 PROGRESS_STEPS = 10
 PROGRESS_INTERVAL_S = 60.0
 
 
-def describe(artifact: "Artifact", record: "Record", **more: Any) -> dict[str, Any]:
-    """Returns what the Dagster UI shows beside a materialisation: the record's summary and where it lies."""
-    shown = {name: value for name, value in record.summary.items() if value is not None}
-    place = artifact.folder(record.fingerprint)
-    return {**shown, **more, "fingerprint": record.fingerprint, "place": dg.MetadataValue.path(str(place))}
+def publish(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    deployment: DeploymentResource,
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> "Published":
+    """Returns what is published at the run's partition, after making it where that is needed.
+
+    Raises:
+        Failure: the library refuses; the same data would be refused again, so it is not retried.
+    """
+    from cellassets.stages.carry_out import carry_out
+
+    key = context.partition_key if context.has_partition_key else None
+    with refusals_as_failures():
+        return carry_out(
+            stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context), options=options
+        )
+
+
+def publish_all(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    deployment: DeploymentResource,
+    *,
+    check: Callable[["Published"], dg.AssetCheckResult],
+    metadata: Callable[["Published"], Mapping[str, Any]] | None = None,
+) -> dg.MaterializeResult:
+    """Returns the materialisation of all partitions of a run; a refused one does not stop the others.
+
+    Args:
+        context: of the run; it may have several partitions.
+        stage: what to make.
+        deployment: where everything is.
+        check: of one partition; the run's check passes if all of them pass.
+        metadata: of one partition.
+
+    Raises:
+        Failure: some partitions were refused; names each with its reason.
+    """
+    from cellassets.stages.carry_out import carry_out
+
+    fingerprints, checks, refused = [], {}, {}
+    for key in context.partition_keys:
+        try:
+            published = carry_out(stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context))
+        except CellAssetsError as error:
+            refused[key] = error
+            continue
+        shown = {} if metadata is None else metadata(published)
+        context.add_asset_metadata(describe(published, **shown), partition_key=key)
+        checks[key] = check(published)
+        fingerprints.append(published.record.fingerprint)
+    if refused:
+        message = "; ".join(f"{key}: {error}" for key, error in refused.items())
+        raise dg.Failure(f"{len(refused)} of {len(context.partition_keys)} refused: {message}", allow_retries=False)
+    version = fingerprints[0] if len(fingerprints) == 1 else fingerprint({"of": fingerprints})
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=[_together(checks)])
+
+
+def _together(checks: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
+    """One check result for all partitions of a run."""
+    first = next(iter(checks.values()))
+    failed = {key: result for key, result in checks.items() if not result.passed}
+    return dg.AssetCheckResult(
+        check_name=first.check_name,
+        passed=not failed,
+        severity=first.severity,
+        description="; ".join(f"{key}: {result.description}" for key, result in failed.items()) or first.description,
+        metadata=first.metadata if len(checks) == 1 else {"n_partitions": len(checks), "failed": ", ".join(failed)},
+    )
+
+
+def describe(published: "Published", **more: Any) -> dict[str, Any]:
+    """Returns what the Dagster UI shows beside a materialisation: the record's summary and where the files are."""
+    shown = {name: value for name, value in published.record.summary.items() if value is not None}
+    place = dg.MetadataValue.path(str(published.folder))
+    return {**shown, **more, "fingerprint": published.record.fingerprint, "place": place}
 
 
 def materialised(
-    artifact: "Artifact",
-    record: "Record",
+    published: "Published",
     *,
     metadata: Mapping[str, Any] | None = None,
     checks: list[dg.AssetCheckResult] | None = None,
 ) -> dg.MaterializeResult:
-    """Returns the materialisation of a published artefact; its data version is the record's fingerprint."""
+    """Returns the materialisation of a publication; its data version is the record's fingerprint."""
     return dg.MaterializeResult(
-        metadata=describe(artifact, record, **(metadata or {})),
-        data_version=dg.DataVersion(record.fingerprint),
+        metadata=describe(published, **(metadata or {})),
+        data_version=dg.DataVersion(published.record.fingerprint),
         check_results=checks or [],
     )
 
 
 @contextmanager
 def refusals_as_failures() -> Iterator[None]:
-    """Turns a refusal by the library into a failure that is not retried: the same data would be refused again."""
+    """Turns a refusal by the library into a failure that is not retried."""
     try:
         yield
     except CellAssetsError as error:
         raise dg.Failure(
-            description=str(error),
-            metadata={"error": type(error).__name__},
-            allow_retries=False,
+            description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
         ) from error
 
 

@@ -1,13 +1,20 @@
 """`model_report`: one page on a model for people who decide."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from assets.checks import check_of
 from assets.leaderboard import leaderboard
-from assets.materialise import materialised, refusals_as_failures
+from assets.materialise import publish_all
+from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
+from cellassets.stages.model_report import CODE_VERSION, MODEL_REPORT
 from resources.partitions import MODEL
-from resources.places import LakeResource, RegistryResource
-from resources.pods import cpu_pod
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
+
+if TYPE_CHECKING:
+    from cellassets.storage.lake import Published
 
 CHECK = "needs_no_network"
 
@@ -15,24 +22,32 @@ CHECK = "needs_no_network"
 @dg.asset(
     deps=[leaderboard],
     partitions_def=MODEL,
+    backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
     group_name="reports",
     owners=["team:machine-learning"],
     kinds={"html"},
-    op_tags=cpu_pod(1, 4),
-    check_specs=check_of("model_report", CHECK, description="The page loads nothing from elsewhere.", partitions=MODEL),
+    code_version=CODE_VERSION,
+    pool=step_pool(MODEL_REPORT.pod),
+    op_tags=op_tags(MODEL_REPORT.pod),
+    check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from elsewhere."),
 )
-def model_report(
-    context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource
-) -> dg.MaterializeResult:
+def model_report(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Self-contained HTML: verdict, scores against null and other models, the map, batch effect, images, provenance."""
-    from cellassets.reporting.report import build_report
+    return publish_all(context, MODEL_REPORT, deployment, check=check_page, metadata=_link)
 
-    with refusals_as_failures():
-        record = build_report(lake.open(), registry.open(), context.partition_key)
-    artifact = lake.open().model_report(context.partition_key)
-    page = artifact.path("report.html", record)
-    text = page.read_text()
-    outside = [mark for mark in ('src="http', "src='http", "<link ", "@import", "url(http") if mark in text]
-    check = dg.AssetCheckResult(check_name=CHECK, passed=not outside, metadata={"found": ", ".join(outside)})
-    link = dg.MetadataValue.url(page.as_uri())
-    return materialised(artifact, record, metadata={"page": link}, checks=[check])
+
+def _link(published: "Published") -> dict[str, dg.MetadataValue]:
+    return {"page": dg.MetadataValue.url(published.path("report.html").as_uri())}
+
+
+def check_page(published: "Published") -> dg.AssetCheckResult:
+    """Returns the check of a published page."""
+    from cellassets.reporting.page_links import outside_links
+
+    outside = outside_links(published.path("report.html").read_text())
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=not outside,
+        description=f"{len(outside)} links to elsewhere" if outside else "nothing is loaded from elsewhere",
+        metadata={"found": ", ".join(outside)},
+    )

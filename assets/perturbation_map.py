@@ -1,77 +1,60 @@
-"""`perturbation_map`: wells filtered, aligned over batches and aggregated, a row a perturbation."""
+"""`perturbation_map`: wells filtered, aligned over batches and aggregated, one row per perturbation."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.checks import check_of
-from assets.lookup import dataset_and_model, dataset_named
-from assets.materialise import log_progress, materialised, refusals_as_failures
-from assets.plate_quality import plate_quality
-from assets.site_embeddings import site_embeddings
+from assets.inputs import dataset_embeddings
+from assets.materialise import materialised, publish
+from cellassets.mapping.summary import PerturbationMapSummary
+from cellassets.stages.perturbation_map import CODE_VERSION, PERTURBATION_MAP
 from resources.partitions import DATASET_MODEL
-from resources.places import ConfigsResource, LakeResource
-from resources.pods import cpu_pod
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from cellassets.storage.artifact import Record
-
 CHECK, POSITION_CHECK = "alignment_lowers_the_batch_effect", "position_is_not_taken_for_biology"
-
-SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
+MAX_ONE_PLACE_FRAC = 0.5
 
 
 @dg.asset(
-    deps=[
-        dg.AssetDep(site_embeddings, partition_mapping=SAME_MODEL),
-        dg.AssetDep(plate_quality, partition_mapping=dg.AllPartitionMapping()),
-    ],
+    deps=[dataset_embeddings],
     partitions_def=DATASET_MODEL,
     group_name="maps",
     owners=["team:computational-biology"],
     kinds={"numpy", "parquet"},
-    op_tags=cpu_pod(2, 8),
+    code_version=CODE_VERSION,
+    pool=step_pool(PERTURBATION_MAP.pod),
+    op_tags=op_tags(PERTURBATION_MAP.pod),
     check_specs=[
         *check_of(
-            "perturbation_map",
+            PERTURBATION_MAP,
             CHECK,
-            description="Batches are harder to tell apart by control wells after alignment than before.",
-            partitions=DATASET_MODEL,
+            "Batches are harder to distinguish by control wells after alignment than before.",
         ),
         *check_of(
-            "perturbation_map",
+            PERTURBATION_MAP,
             POSITION_CHECK,
-            description="Replicates are in several places, or the step `well_position` took out what places do.",
-            partitions=DATASET_MODEL,
+            "Replicates are in several places, or the step `well_position` removed what places do.",
         ),
     ],
 )
-def perturbation_map(
-    context: dg.AssetExecutionContext, lake: LakeResource, configs: ConfigsResource
-) -> dg.MaterializeResult:
-    """Map of one data set by one model: vectors of perturbations, and the aligned wells that they come from."""
-    from cellassets.mapping.build import build_map
-    from cellassets.reconcile.policy import load_map_parameters
+def perturbation_map(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
+    """Map of one dataset by one model: vectors of perturbations, and the aligned wells that they come from."""
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import BATCH_EFFECT
 
-    dataset_id, model_key = dataset_and_model(context.partition_key)
-    with refusals_as_failures():
-        record = build_map(
-            lake.open(),
-            dataset_named(lake.open(), configs.path(), dataset_id),
-            model_key=model_key,
-            parameters=load_map_parameters(configs.path()),
-            progress=log_progress(context),
-        )
-    artifact = lake.open().perturbation_map(dataset_id, model_key)
-    steps = read_table(artifact.path("batch_effect.parquet", record), BATCH_EFFECT)
-    return materialised(artifact, record, checks=[_check(steps), _position_check(record)])
+    published = publish(context, PERTURBATION_MAP, deployment)
+    steps = read_table(published.path("batch_effect.parquet"), BATCH_EFFECT)
+    summary = PerturbationMapSummary.model_validate(published.record.summary)
+    return materialised(published, checks=[check_batch_effect(steps), check_positions(summary)])
 
 
-def _check(steps: "pl.DataFrame") -> dg.AssetCheckResult:
+def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
+    """Returns the check of BATCH_EFFECT rows: the batch effect above chance after the last step against the first."""
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)
@@ -83,16 +66,15 @@ def _check(steps: "pl.DataFrame") -> dg.AssetCheckResult:
     )
 
 
-def _position_check(record: "Record") -> dg.AssetCheckResult:
-    in_one_place = record.summary["one_place_frac"]
-    is_regressed = any(step["kind"] == "well_position" for step in record.inputs["parameters"]["steps"])
+def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
+    """Returns the check of where replicates are on their plates."""
     return dg.AssetCheckResult(
         check_name=POSITION_CHECK,
-        passed=is_regressed or in_one_place < 0.5,
+        passed=summary.has_position_step or summary.one_place_frac < MAX_ONE_PLACE_FRAC,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"Replicates of {in_one_place:.0%} of perturbations sit at one position. Where they do, p-values of "
-            "replicates count what positions do as biology: put the step well_position first in mapping.yaml."
+            f"Replicates of {summary.one_place_frac:.0%} of perturbations are at one plate position. Where they are, "
+            "p-values of replicates count what positions do as biology: put well_position first in mapping.yaml."
         ),
-        metadata={"one_place_frac": in_one_place},
+        metadata={"one_place_frac": summary.one_place_frac},
     )

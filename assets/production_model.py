@@ -1,28 +1,38 @@
 """`production_model`: the gate between a candidate and production."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
+from pydantic import Field
 
 from assets.checks import check_of
 from assets.leaderboard import leaderboard
-from assets.materialise import materialised, refusals_as_failures
-from resources.places import ConfigsResource, LakeResource, RegistryResource
-from resources.pods import GATE_POOL, cpu_pod
+from assets.materialise import materialised, publish, refusals_as_failures
+from cellassets.stages.production_model import CODE_VERSION, PRODUCTION_MODEL, candidates
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
+
+if TYPE_CHECKING:
+    from cellassets.storage.lake import Published
 
 CHECK = "no_guard_is_overridden"
 
 
 class GateConfig(dg.Config):
-    """Which model is judged, and whether a person overrides the gate.
+    """What is judged, and whether a person overrides the gate. With nothing set the models that wait are judged."""
 
-    Attributes:
-        candidate: model key; left out: the model with the alias `candidate`.
-        override_reason: puts the candidate into production whatever the gate says; says why.
-        approved_by: who overrides.
-    """
-
-    candidate: str | None = None
-    override_reason: str | None = None
-    approved_by: str | None = None
+    candidate: str | None = Field(
+        default=None,
+        description=(
+            "Model key, such as resnet_ce.v1. Empty: the model with the alias `candidate`, or else every model that "
+            "has scores and was not judged yet, the oldest first."
+        ),
+    )
+    override_reason: str | None = Field(
+        default=None,
+        description="Puts the candidate into production whatever the gate says. Say why, in at least ten characters.",
+    )
+    approved_by: str | None = Field(default=None, description="Who overrides; needed with override_reason.")
 
 
 @dg.asset(
@@ -30,40 +40,54 @@ class GateConfig(dg.Config):
     group_name="production",
     owners=["team:machine-learning"],
     kinds={"mlflow"},
-    pool=GATE_POOL,
-    op_tags=cpu_pod(1, 4),
-    check_specs=check_of("production_model", CHECK, description="The model in production passed the gate."),
+    code_version=CODE_VERSION,
+    pool=step_pool(PRODUCTION_MODEL.pod),
+    op_tags=op_tags(PRODUCTION_MODEL.pod),
+    check_specs=check_of(PRODUCTION_MODEL, CHECK, "The model in production passed the gate."),
 )
 def production_model(
-    config: GateConfig, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
+    context: dg.AssetExecutionContext, config: GateConfig, deployment: DeploymentResource
 ) -> dg.MaterializeResult:
     """The alias `champion` in MLflow, moved only by a passed gate, or by a person who says why."""
-    from cellassets.judging.production import decide_production, load_override
-    from cellassets.reconcile.models import dataset_state
-    from cellassets.reconcile.policy import load_gate_policy
-    from cellassets.reconcile.scores import wanted_protocols
+    published = decide(context, config, deployment)
+    summary = published.record.summary
+    shown = {"comparisons": _table(published)}
+    return materialised(published, metadata=shown, checks=[check_decision(summary)])
+
+
+def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: DeploymentResource) -> "Published":
+    """Returns the last decision, after judging what the configuration asks for, one model after the other."""
+    from cellassets.judging.production import load_override
+    from cellassets.stages.catalogue import open_snapshot
+
+    with refusals_as_failures():
+        override = load_override(config.override_reason, config.approved_by)
+        waiting = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
+    if not waiting and deployment.open().lake.artifact("production_model").generation():
+        context.log.info("no model waits to be judged; the last decision stands")
+        return deployment.open().lake.current("production_model")
+    for candidate in waiting or [None]:
+        options = {"candidate": candidate, "override": override}
+        published = publish(context, PRODUCTION_MODEL, deployment, options=options)
+        context.log.info("%s: %s", candidate, published.record.summary["decision"])
+    return published
+
+
+def check_decision(summary: dict[str, object]) -> dg.AssetCheckResult:
+    """Returns the check of a decision; it fails where a person has overridden the gate."""
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=summary["decision"] != "overridden",
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"decision": str(summary["decision"]), "approved_by": str(summary["approved_by"])},
+    )
+
+
+def _table(published: "Published") -> dg.MarkdownMetadataValue:
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import GATE
 
-    with refusals_as_failures():
-        datasets = dataset_state(lake.open(), configs.path()).datasets
-        record = decide_production(
-            lake.open(),
-            registry.open(),
-            candidate=config.candidate,
-            policy=load_gate_policy(configs.path()),
-            protocols=wanted_protocols(lake.open(), datasets, configs.path()),
-            override=load_override(config.override_reason, config.approved_by),
-        )
-    artifact = lake.open().production_model()
-    comparisons = read_table(artifact.path("comparisons.parquet", record), GATE).to_dicts()
+    comparisons = read_table(published.path("comparisons.parquet"), GATE).to_dicts()
     lines = ["| role | passed | verdict |", "| --- | --- | --- |"]
     lines += [f"| {row['role']} | {'yes' if row['is_passed'] else 'no'} | {row['verdict']} |" for row in comparisons]
-    check = dg.AssetCheckResult(
-        check_name=CHECK,
-        passed=record.summary["decision"] != "overridden",
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"decision": record.summary["decision"], "approved_by": record.summary["approved_by"]},
-    )
-    table = dg.MetadataValue.md("\n".join(lines))
-    return materialised(artifact, record, metadata={"comparisons": table}, checks=[check])
+    return dg.MetadataValue.md("\n".join(lines))

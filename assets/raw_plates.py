@@ -6,57 +6,48 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import check_of
-from assets.materialise import log_progress, materialised, refusals_as_failures
+from assets.inputs import landed_experiment
+from assets.materialise import materialised, publish
 from cellassets.errors import PlateRefused
+from cellassets.stages.raw_plates import CODE_VERSION, RAW_PLATES
 from resources.partitions import EXPERIMENT
-from resources.places import ConfigsResource, LakeResource, LandingResource
-from resources.pods import LANDING_POOL, cpu_pod
+from resources.places import DeploymentResource
+from resources.pods import op_tags, step_pool
 
 CHECK = "images_are_whole"
 MAX_ROWS_SHOWN = 50
 
 
 @dg.asset(
+    deps=[landed_experiment],
     partitions_def=EXPERIMENT,
     group_name="plates",
     owners=["team:data-engineering"],
     kinds={"parquet", "polars"},
-    pool=LANDING_POOL,
-    op_tags=cpu_pod(2, 4),
+    code_version=CODE_VERSION,
+    pool=step_pool(RAW_PLATES.pod),
+    op_tags=op_tags(RAW_PLATES.pod),
     check_specs=check_of(
-        "raw_plates",
-        CHECK,
-        description="Every image that the metadata names is there once, whole and of the right size.",
-        partitions=EXPERIMENT,
+        RAW_PLATES, CHECK, "Every image that the metadata names is there once, whole and of the right size."
     ),
 )
-def raw_plates(
-    context: dg.AssetExecutionContext, lake: LakeResource, landing: LandingResource, configs: ConfigsResource
-) -> Iterator[Any]:
-    """Manifest of a landed experiment: a row an image with size, CRC32C, shape and dtype, a row a well."""
-    from cellassets.screens.ingest import ingest_plates
+def raw_plates(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
+    """Manifest of a landed experiment: one row per image with size, CRC32C, shape and dtype, one row per well."""
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import FINDINGS
 
-    artifact = lake.open().raw_plates(context.partition_key)
     try:
-        with refusals_as_failures():
-            record = ingest_plates(
-                lake.open(),
-                landing.path(),
-                context.partition_key,
-                policy=configs.policy().ingest,
-                progress=log_progress(context),
-            )
+        published = publish(context, RAW_PLATES, deployment)
     except dg.Failure as failure:
         if isinstance(failure.__cause__, PlateRefused):
-            yield _check(failure.__cause__.findings, is_refused=True)
+            yield check_findings(failure.__cause__.findings, is_refused=True)
         raise
-    findings = read_table(artifact.path("findings.parquet", record), FINDINGS)
-    yield materialised(artifact, record, checks=[_check(findings, is_refused=False)])
+    findings = read_table(published.path("findings.parquet"), FINDINGS)
+    yield materialised(published, checks=[check_findings(findings, is_refused=False)])
 
 
-def _check(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
+def check_findings(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
+    """Returns the check of a FINDINGS table; it fails where images are lost or the experiment is refused."""
     from cellassets.screens.ingest import HARMFUL
 
     harmful = findings.filter(findings["consequence"].is_in(HARMFUL))

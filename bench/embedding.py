@@ -1,9 +1,10 @@
-"""The embedding stage against the network's bare forward pass, on the same device, batches and threads, in one run.
+"""The embedding stage compared with the bare forward pass of its network, on the same device, in one run.
 
-Pipeline: `embed_experiment` on a stored experiment: reading, decoding, checking, normalising, forward, Parquet. Bare:
-the same network on one prepared batch in memory, again and again. Goal: at least 0.9 of its sites a second. Beside it
-what the other precision gives, and what keeping freed memory gains (the same pass before that is set, in the same
-precision). Prints JSON and keeps it in bench/results/embedding.json.
+`pipeline` is `embed_experiment` on a stored experiment: it reads, decodes, checks and normalises sites, runs the
+network and writes Parquet. `bare` runs the same network repeatedly on one prepared batch in memory. Both use the same
+batch size and number of threads. Goal: the pipeline embeds at least 0.9 times as many sites per second. The result also
+has the speed in the other precision, and the gain by keeping freed memory: the same pass, in the same precision, before
+that setting. Prints JSON and keeps it in bench/results/embedding.json.
 """
 
 import json
@@ -47,7 +48,7 @@ def open_store(lake: Lake) -> ExperimentStore:
 
 
 def prepare(root: Path) -> tuple[Lake, Registry]:
-    """Returns a lake with an experiment of RxRx1's image size and a registry with a ResNet-18 of random weights."""
+    """Returns a lake with an experiment at the image size of RxRx1, and a registry with an untrained ResNet-18."""
     write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
     lake = Lake(UPath(root / "lake"))
     ingest_plates(lake, UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
@@ -70,7 +71,7 @@ def prepare(root: Path) -> tuple[Lake, Registry]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Returns the wall time of one call, the device's work included."""
+    """Returns the wall time of one call in seconds, including the work on the device."""
     started = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -79,7 +80,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def fresh_forward_s() -> float:
-    """Returns the seconds that a float32 forward pass over 16 sites takes, with memory handled as it is set now."""
+    """Returns the seconds that a float32 forward pass over 16 sites takes with the present settings of memory."""
     network = build_network(ResNetBackbone(), n_channels=6, embedding_dim=128, trained_px=128, seed=0).eval()
     images = torch.zeros(16, 6, 512, 512).contiguous(memory_format=torch.channels_last)
     network = network.to(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.benchmarks import build_benchmark_assets
 from assets.checkpoint import checkpoint
+from assets.inputs import INPUTS
 from assets.leaderboard import leaderboard
 from assets.model_report import model_report
 from assets.perturbation_map import perturbation_map
@@ -16,6 +17,7 @@ from assets.production_model import production_model
 from assets.raw_plates import raw_plates
 from assets.site_embeddings import site_embeddings
 from resources.environment import build_resources
+from sensors.lake_scan import lake_scan
 from sensors.new_experiments import new_experiments
 from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
@@ -40,8 +42,9 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             leaderboard,
             model_report,
             production_model,
+            *INPUTS,
         ],
-        sensors=[new_experiments, new_recipes, new_models, stale_scores],
+        sensors=[new_experiments, new_recipes, new_models, stale_scores, lake_scan],
         jobs=[dg.define_asset_job("embed", selection=dg.AssetSelection.assets(site_embeddings))],
         resources={**build_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,  # one run, one process, one pod

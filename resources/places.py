@@ -1,77 +1,32 @@
-"""Where things are: lake, landing zone, model registry, configuration files. Thin: each hands back a library object."""
+"""Where everything is, as a Dagster resource that hands back the library's object."""
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 if TYPE_CHECKING:
-    from upath import UPath
-
-    from cellassets.reconcile.policy import Policy
-    from cellassets.registry import Registry
-    from cellassets.storage.lake import Lake
+    from cellassets.storage.deployment import Deployment
 
 
-class LakeResource(dg.ConfigurableResource):
-    """All artefacts, below one folder or fsspec URL; `work` is a local folder for unpublished work."""
+class DeploymentResource(dg.ConfigurableResource):
+    """All places of the deployment: folders, fsspec URLs and database URLs (see `cellassets.storage.deployment`)."""
 
-    root: str
-    work: str
-
-    def open(self) -> "Lake":
-        """Returns the lake."""
-        from upath import UPath
-
-        from cellassets.storage.lake import Lake
-
-        return Lake(UPath(self.root))
-
-    def work_folder(self, *names: str) -> Path:
-        """Returns a local folder that outlives a killed run, made if need be."""
-        folder = Path(self.work).joinpath(*names)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-
-class LandingResource(dg.ConfigurableResource):
-    """The landing zone: a folder or fsspec URL that holds a folder an experiment."""
-
-    root: str
-
-    def path(self) -> "UPath":
-        """Returns its path."""
-        from upath import UPath
-
-        return UPath(self.root)
-
-
-class RegistryResource(dg.ConfigurableResource):
-    """MLflow: tracking, artefacts, model registry."""
-
+    lake_root: str
+    catalogue_url: str
+    landing_root: str
+    work_root: str
+    configs_root: str
     tracking_uri: str
-    artifact_root: str
+    model_root: str
 
-    def open(self) -> "Registry":
-        """Returns the registry; nothing is contacted before it is used."""
-        from cellassets.registry import Registry
+    @classmethod
+    def of(cls, deployment: "Deployment") -> "DeploymentResource":
+        """Returns the resource of a deployment."""
+        return cls(**asdict(deployment))
 
-        return Registry(self.tracking_uri, self.artifact_root)
+    def open(self) -> "Deployment":
+        """Returns the deployment; nothing is contacted before it is used."""
+        from cellassets.storage.deployment import Deployment
 
-
-class ConfigsResource(dg.ConfigurableResource):
-    """The folder of recipes, data sets, benchmarks and policy, read anew each time it is asked."""
-
-    root: str
-
-    def path(self) -> "UPath":
-        """Returns the folder."""
-        from upath import UPath
-
-        return UPath(self.root)
-
-    def policy(self) -> "Policy":
-        """Returns `policy.yaml`."""
-        from cellassets.reconcile.policy import load_policy
-
-        return load_policy(self.path())
+        return Deployment(**{name: getattr(self, name) for name in type(self).model_fields})

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.reconcile.work import map_chain
 
 score_maps = dg.define_asset_job(
     "score_maps",
-    dg.AssetSelection.assets("perturbation_map", *(["benchmark", name] for name in sorted(BENCHMARKS))),
-    description="A data set aligned, aggregated and benchmarked by one model.",
+    dg.AssetSelection.assets(*(dg.AssetKey(name.split("/")) for name in map_chain())),
+    description="A dataset aligned, aggregated and benchmarked by one model.",
 )
 rank_models = dg.define_asset_job(
     "rank_models", dg.AssetSelection.assets("leaderboard"), description="All models compared."
 )
 write_reports = dg.define_asset_job(
-    "write_reports", dg.AssetSelection.assets("model_report"), description="One model's page."
+    "write_reports", dg.AssetSelection.assets("model_report"), description="Pages of some models."
 )

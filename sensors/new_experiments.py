@@ -1,41 +1,44 @@
 """`new_experiments`: a complete folder in the landing zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.raw_plates import raw_plates
-from resources.places import ConfigsResource, LakeResource, LandingResource
-from sensors.requests import INTERVAL_S, additions, answer, read_in_flight, run_requests
+from resources.places import DeploymentResource
+from sensors.live import live_snapshot
+from sensors.requests import INTERVAL_S, Tick
 
 
 @dg.sensor(
     target=[raw_plates, plate_store, plate_quality],
     minimum_interval_seconds=INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Adds experiments that landed and data sets of new cell types; asks for checking and storing them.",
+    description="Adds experiments that landed and datasets of new cell types; asks for checking and storing them.",
 )
-def new_experiments(
-    context: dg.SensorEvaluationContext, lake: LakeResource, landing: LandingResource, configs: ConfigsResource
-) -> dg.SensorResult:
-    """Asks for manifest, store and quality of each experiment that is complete and not taken in as it lies."""
-    from cellassets.reconcile.experiments import FirstSeen, landing_state
-    from cellassets.reconcile.models import dataset_state
+def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
+    """Asks for manifest, store and quality of each experiment that is complete and not taken in as it is now."""
+    from cellassets.reconcile.standing import held, plate_agenda
+    from cellassets.stages.datasets import dataset_names
+    from cellassets.stages.settings import policy
+    from cellassets.stages.state import state_of
 
-    in_flight = read_in_flight(context.instance)
-    state = landing_state(
-        lake.open(),
-        landing.path(),
-        configs.policy(),
-        first_seen=FirstSeen.from_json(context.cursor or "{}"),
-        now=datetime.now(UTC),
-    )
-    known = dataset_state(lake.open(), configs.path())
-    added = [
-        *additions(context, "experiment", [item.keys["experiment"] for item in state.work]),
-        *additions(context, "dataset", [dataset.dataset_id for dataset in known.datasets]),
-    ]
-    waiting = [*state.waiting, *known.waiting]
-    return answer(run_requests(state.work, in_flight), added, waiting=waiting, cursor=state.first_seen.to_json())
+    tick = Tick.begin(context)
+    with live_snapshot(deployment) as snapshot:
+        quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
+        snapshot.refresh_landing(tick.memory.first_seen, datetime.now(UTC), quiet)
+        tick.memory.first_seen = dict(snapshot.landing.first_seen)
+        agenda = plate_agenda(snapshot)
+        landed, names = snapshot.landing.complete, dataset_names(snapshot)
+        published = {*snapshot.keys("raw_plates"), *landed, *snapshot.landing.waiting}
+        tick.waiting += [*agenda.waiting, *held(snapshot)]
+        versions = {name: state_of(snapshot, "raw_plates", name).plan_fingerprint for name in landed}
+    known = context.instance.get_dynamic_partitions
+    tick.set_partitions("experiment", landed, retired=set(known("experiment")) - published)
+    tick.set_partitions("dataset", names, retired=set(known("dataset")) - set(names))
+    tick.report("landed_experiment", {name: version for name, version in versions.items() if version}, {})
+    tick.forget_done(agenda.work)
+    tick.ask(agenda.work)
+    return tick.answer()

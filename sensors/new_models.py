@@ -3,27 +3,32 @@
 import dagster as dg
 
 from assets.site_embeddings import site_embeddings
-from resources.places import ConfigsResource, LakeResource, RegistryResource
-from sensors.requests import INTERVAL_S, additions, answer, read_in_flight, run_requests
+from resources.places import DeploymentResource
+from sensors.live import live_snapshot
+from sensors.requests import INTERVAL_S, Tick
 
 
 @dg.sensor(
     target=[site_embeddings],
     minimum_interval_seconds=INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Adds registered models; asks for embeddings of every experiment of the active data sets.",
+    description="Adds registered models; asks for embeddings of every experiment of the active datasets.",
 )
-def new_models(
-    context: dg.SensorEvaluationContext, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
-) -> dg.SensorResult:
-    """Asks for each missing (experiment, active model) pair of the active data sets."""
-    from cellassets.reconcile.models import active_datasets, active_models, dataset_state, missing_embeddings
+def new_models(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
+    """Asks for each missing (experiment, active model) pair of the active datasets."""
+    from cellassets.reconcile.standing import held
+    from cellassets.reconcile.wanted import active_models
+    from cellassets.reconcile.work import embedding_agenda
 
-    in_flight = read_in_flight(context.instance)
-    policy = configs.policy()
-    models = active_models(registry.open().list_models(), policy.models)
-    state = dataset_state(lake.open(), configs.path())
-    datasets = active_datasets(lake.open(), state.datasets, policy.datasets)
-    work = missing_embeddings(lake.open(), models=models, datasets=datasets)
-    added = additions(context, "model", [entry.key for entry in models])
-    return answer(run_requests(work, in_flight), added, waiting=state.waiting)
+    tick = Tick.begin(context)
+    with live_snapshot(deployment) as snapshot:
+        models, registered = active_models(snapshot), snapshot.models()
+        agenda = embedding_agenda(snapshot)
+        tick.waiting += [*agenda.waiting, *held(snapshot)]
+    known = set(context.instance.get_dynamic_partitions("model"))
+    tick.set_partitions("model", [entry.key for entry in models], retired=known - {entry.key for entry in registered})
+    metadata = {entry.key: {"kind": entry.kind, "aliases": ", ".join(entry.aliases)} for entry in models}
+    tick.report("registered_model", {entry.key: entry.fingerprint for entry in models}, metadata)
+    tick.forget_done(agenda.work)
+    tick.ask(agenda.work, axis="experiment")
+    return tick.answer()

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from assets.checkpoint import checkpoint
-from resources.places import ConfigsResource, LakeResource
-from sensors.requests import INTERVAL_S, additions, answer, read_in_flight, run_requests
+from resources.places import DeploymentResource
+from sensors.live import live_snapshot
+from sensors.requests import INTERVAL_S, Tick
 
 
 @dg.sensor(
@@ -13,11 +14,24 @@ from sensors.requests import INTERVAL_S, additions, answer, read_in_flight, run_
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Adds recipes and asks for training them once the experiments that they name are stored.",
 )
-def new_recipes(context: dg.SensorEvaluationContext, lake: LakeResource, configs: ConfigsResource) -> dg.SensorResult:
+def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
     """Asks for a checkpoint of each recipe that is not trained as it is written now."""
-    from cellassets.reconcile.checkpoints import recipe_state
+    from cellassets.reconcile.standing import recipe_agenda
+    from cellassets.reconcile.wanted import recipes
+    from cellassets.stages.state import state_of
 
-    in_flight = read_in_flight(context.instance)
-    state = recipe_state(lake.open(), configs.path() / "recipes")
-    added = additions(context, "recipe", state.names)
-    return answer(run_requests(state.work, in_flight), added, waiting=state.waiting)
+    tick = Tick.begin(context)
+    with live_snapshot(deployment) as snapshot:
+        agenda, names = recipe_agenda(snapshot), recipes(snapshot)
+        tick.waiting += agenda.waiting
+        states = {name: state_of(snapshot, "checkpoint", name) for name in names}
+    known = set(context.instance.get_dynamic_partitions("recipe"))
+    tick.set_partitions("recipe", names, retired=known - set(names))
+    tick.report(
+        "training_data",
+        {name: state.plan_fingerprint for name, state in states.items() if state.status != "waiting"},
+        {},
+    )
+    tick.forget_done(agenda.work)
+    tick.ask(agenda.work)
+    return tick.answer()

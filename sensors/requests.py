@@ -1,115 +1,147 @@
-"""From missing work to what Dagster is asked for: partitions to add, runs to request, and what runs already."""
+"""From due work to what Dagster is asked for: partitions to add or retire, runs, and versions of external assets."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from cellassets.errors import PartitionKeyError
-from cellassets.fingerprint import check_partition_key
-from resources.partitions import AXES, partition_key
+from cellassets.fingerprint import check_partition_key, fingerprint
+from resources.partitions import AXES, RANGE_END, RANGE_START, partition_key
+from sensors.in_flight import InFlight, read_in_flight
+from sensors.memory import Memory
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Waiting, Work
 
 INTERVAL_S = 5
 MAX_LISTED = 5
-RUN_KEY_TAG = "dagster/run_key"
-
-IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
+VERSION_TAG = "dagster/data_version"
+SHORT = 8
 
 
-@dataclass(frozen=True)
-class InFlight:
-    """What is queued or running, whoever asked for it. Read it before the state of the lake, not after."""
+@dataclass
+class Tick:
+    """One evaluation of a sensor: what it remembers, what is under way, and what it will answer."""
 
-    partitions: frozenset[tuple[str, str | None]]
-    backfilled_assets: frozenset[str]
-    instance: dg.DagsterInstance
+    context: dg.SensorEvaluationContext
+    memory: Memory
+    in_flight: InFlight
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    partitions: list[Any] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
+    waiting: list["Waiting"] = field(default_factory=list)
 
-    def covers(self, work: "Work") -> bool:
-        """True where a run for one of these assets and this partition, or a backfill of the asset, is under way."""
-        key = partition_key(work.keys)
-        return any((asset, key) in self.partitions or asset in self.backfilled_assets for asset in work.assets)
+    @classmethod
+    def begin(cls, context: dg.SensorEvaluationContext) -> "Tick":
+        """Returns a tick; call it before the state of the lake is read."""
+        return cls(context, Memory.read(context.cursor), read_in_flight(context.instance))
 
-    def was_asked(self, work: "Work") -> bool:
-        """True where a run was made for exactly this work before, whatever came of it."""
-        return self.instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: work.run_key})) > 0
+    def ask(self, work: Sequence["Work"], *, job_name: str | None = None, axis: str | None = None) -> int:
+        """Returns how many partitions are newly asked for; what is under way or was asked for before is not.
 
-    def touches(self, asset_prefix: str) -> bool:
-        """True where a run of an asset with this prefix is under way, whatever the partition."""
-        return any(asset.startswith(asset_prefix) for asset, _ in self.partitions)
+        Args:
+            work: everything that is due.
+            job_name: which of a sensor's jobs does it, where it has several.
+            axis: partitions that follow one another on this axis are put together to runs of several.
+        """
+        new = [item for item in work if item.run_key not in self.memory.asked and not self.in_flight.covers(item)]
+        groups = [[item] for item in new] if axis is None else _runs_of(new, self._order(axis), axis)
+        groups = groups[: max(0, MAX_REQUESTS_PER_TICK - len(self.requests))]
+        for group in groups:
+            self.requests.append(_request(group, job_name))
+            self.memory.asked.update(item.run_key for item in group)
+        return len(new)
 
+    def forget_done(self, due: Iterable["Work"]) -> None:
+        """Forgets what was asked for and is not due any more. Call it once, with all that is due."""
+        self.memory.asked &= {item.run_key for item in due}
 
-def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
-    """Returns which partitions of which assets are queued or running."""
-    partitions: set[tuple[str, str | None]] = set()
-    backfilled: set[str] = set()
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=IN_FLIGHT)):
-        names = [key.to_user_string() for key in run.asset_selection or ()]
-        partitions.update((name, run.tags.get("dagster/partition")) for name in names)
-        if "dagster/backfill" in run.tags:
-            backfilled.update(names)
-    return InFlight(frozenset(partitions), frozenset(backfilled), instance)
+    def set_partitions(self, axis: str, wanted: Iterable[str], *, retired: Iterable[str] = ()) -> None:
+        """Adds the keys of an axis that are new and retires those that are gone; a key that cannot be one is logged."""
+        known = set(self.context.instance.get_dynamic_partitions(axis))
+        new = []
+        for key in sorted(set(wanted) - known):
+            try:
+                new.append(check_partition_key(key, axis))
+            except PartitionKeyError as error:
+                self.context.log.warning("left out: %s", error)
+        gone = sorted(known & set(retired))
+        if new:
+            self.partitions.append(AXES[axis].build_add_request(new))
+        if gone:
+            self.context.log.info("retired partitions of %s: %s", axis, ", ".join(gone))
+            self.partitions.append(AXES[axis].build_delete_request(gone))
 
+    def report(self, asset: str, versions: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Reports the versions of an external asset's partitions that are new, and forgets those that are gone.
 
-def run_requests(work: Iterable["Work"], in_flight: InFlight, *, job_name: str | None = None) -> list[dg.RunRequest]:
-    """Returns one run request for each piece of work that is not under way and was not asked for before.
+        Args:
+            asset: name of the asset.
+            versions: fingerprint of each partition.
+            metadata: what people see beside it, by partition.
+        """
+        for key, version in versions.items():
+            name = f"{asset}/{key}"
+            if self.memory.reported.get(name) != version[:SHORT]:
+                self.memory.reported[name] = version[:SHORT]
+                tags, shown = {VERSION_TAG: version}, dict(metadata.get(key, {}))
+                # the observation decides what is unsynced, the materialisation shows the partition as there
+                self.events.append(dg.AssetObservation(asset, partition=key, tags=tags, metadata=shown))
+                self.events.append(dg.AssetMaterialization(asset, partition=key, tags=tags, metadata=shown))
+        for name in [name for name in self.memory.reported if name.startswith(f"{asset}/")]:
+            if name.split("/", 1)[1] not in versions:
+                del self.memory.reported[name]
 
-    Args:
-        work: what is missing.
-        in_flight: what is queued or running.
-        job_name: which of a sensor's jobs does it, where it has several.
-    """
-    return [
-        dg.RunRequest(
-            job_name=job_name,
-            run_key=item.run_key,
-            partition_key=partition_key(item.keys),
-            asset_selection=[dg.AssetKey(name.split("/")) for name in item.assets],
+    def answer(self) -> dg.SensorResult:
+        """Returns the tick's answer; one that asks for nothing says what it waits for."""
+        listed = "; ".join(f"{item.what}: {item.reason}" for item in self.waiting[:MAX_LISTED])
+        more = f"; and {len(self.waiting) - MAX_LISTED} more" if len(self.waiting) > MAX_LISTED else ""
+        told = f"waiting: {listed}{more}" if self.waiting else "everything is there"
+        if self.requests and self.waiting:
+            self.context.log.info(told)
+        return dg.SensorResult(
+            run_requests=self.requests or None,
+            skip_reason=None if self.requests else dg.SkipReason(told),
+            dynamic_partitions_requests=self.partitions,
+            asset_events=self.events,
+            cursor=self.memory.text(),
         )
-        for item in work
-        if not in_flight.covers(item) and not in_flight.was_asked(item)
-    ]
+
+    def _order(self, axis: str) -> dict[str, int]:
+        return {key: number for number, key in enumerate(self.context.instance.get_dynamic_partitions(axis))}
 
 
-def additions(
-    context: dg.SensorEvaluationContext, axis: str, keys: Iterable[str]
-) -> list[dg.AddDynamicPartitionsRequest]:
-    """Returns the request to add the keys of one axis that are new; one that cannot be a key is logged and left out."""
-    known = set(context.instance.get_dynamic_partitions(axis))
-    new = []
-    for key in sorted(set(keys) - known):
-        try:
-            new.append(check_partition_key(key, axis))
-        except PartitionKeyError as error:
-            context.log.warning("left out: %s", error)
-    return [AXES[axis].build_add_request(new)] if new else []
+def _runs_of(work: Sequence["Work"], order: Mapping[str, int], axis: str) -> list[list["Work"]]:
+    """Work put together where it differs in one axis alone and follows one another there."""
+    from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
+
+    def place(item: "Work") -> tuple[Any, ...]:
+        others = tuple(value for name, value in sorted(item.keys.items()) if name != axis)
+        return (item.assets, others, order.get(item.keys[axis], -1))
+
+    groups: list[list[Work]] = []
+    for item in sorted(work, key=place):
+        *same, number = place(item)
+        if groups and len(groups[-1]) < MAX_PARTITIONS_PER_RUN:
+            *before, last = place(groups[-1][-1])
+            if same == before and number == last + 1 and last >= 0:
+                groups[-1].append(item)
+                continue
+        groups.append([item])
+    return groups
 
 
-def answer(
-    requests: Sequence[dg.RunRequest],
-    added: Sequence[dg.AddDynamicPartitionsRequest],
-    *,
-    waiting: Sequence["Waiting"] = (),
-    cursor: str | None = None,
-) -> dg.SensorResult:
-    """Returns a tick's answer; one that asks for nothing says what it waits for."""
-    reason = None
-    if not requests:
-        listed = "; ".join(f"{item.what}: {item.reason}" for item in waiting[:MAX_LISTED])
-        more = f"; and {len(waiting) - MAX_LISTED} more" if len(waiting) > MAX_LISTED else ""
-        reason = dg.SkipReason(f"waiting: {listed}{more}" if waiting else "everything is there")
-    return dg.SensorResult(
-        run_requests=list(requests) if requests else None,
-        skip_reason=reason,
-        dynamic_partitions_requests=list(added),
-        cursor=cursor,
+def _request(group: Sequence["Work"], job_name: str | None) -> dg.RunRequest:
+    first, last = group[0], group[-1]
+    is_range = len(group) > 1
+    tags = {RANGE_START: str(partition_key(first.keys)), RANGE_END: str(partition_key(last.keys))} if is_range else {}
+    return dg.RunRequest(
+        job_name=job_name,
+        run_key=fingerprint({"of": [item.run_key for item in group]}) if is_range else first.run_key,
+        partition_key=None if is_range else partition_key(first.keys),
+        asset_selection=[dg.AssetKey(name.split("/")) for name in first.assets],
+        tags=tags,
     )

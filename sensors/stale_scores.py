@@ -1,10 +1,21 @@
 """`stale_scores`: maps, scores, leaderboard and reports that are missing or made from other inputs."""
 
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
-from resources.places import ConfigsResource, LakeResource, RegistryResource
+from resources.partitions import partition_key
+from resources.places import DeploymentResource
 from sensors.jobs import rank_models, score_maps, write_reports
-from sensors.requests import INTERVAL_S, answer, read_in_flight, run_requests
+from sensors.live import live_snapshot
+from sensors.requests import INTERVAL_S, Tick
+
+if TYPE_CHECKING:
+    from cellassets.reconcile.live import LiveSnapshot
+
+LAST = ("leaderboard", "model_report", "production_model")
+SETTLED = timedelta(seconds=2 * INTERVAL_S)  # other sensors have had a tick in which to ask for what follows
 
 
 @dg.sensor(
@@ -13,26 +24,59 @@ from sensors.requests import INTERVAL_S, answer, read_in_flight, run_requests
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for exactly the maps and scores that new experiments, models or settings made stale.",
 )
-def stale_scores(
-    context: dg.SensorEvaluationContext, lake: LakeResource, registry: RegistryResource, configs: ConfigsResource
-) -> dg.SensorResult:
-    """Asks for stale (data set, model) pairs; once none is under way for the leaderboard; after it for the reports.
+def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
+    """Asks for stale (dataset, model) pairs; once things are quiet for the leaderboard, and after it for the reports.
 
     A pair that failed for good holds up nothing: it was asked for, so it is not asked for again.
     """
-    from cellassets.reconcile import scores
-    from cellassets.reconcile.models import active_models, dataset_state
+    from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
+    from cellassets.reconcile.wanted import idle_datasets
+    from cellassets.reconcile.work import Waiting, map_agenda
 
-    in_flight = read_in_flight(context.instance)
-    models = active_models(registry.open().list_models(), configs.policy().models)
-    state = dataset_state(lake.open(), configs.path())
-    datasets = state.datasets
-    stale = scores.stale_scores(lake.open(), models=models, datasets=datasets, configs=configs.path())
-    requests = run_requests(stale.work, in_flight, job_name=score_maps.name)
-    if not requests and not in_flight.touches("benchmark/"):
-        board = scores.stale_leaderboard(lake.open(), datasets, configs.path())
-        requests = run_requests(board, in_flight, job_name=rank_models.name)
-        if not board:
-            reports = scores.stale_reports(lake.open(), registry.open(), models)
-            requests = run_requests(reports, in_flight, job_name=write_reports.name)
-    return answer(requests, [], waiting=[*state.waiting, *stale.waiting])
+    tick = Tick.begin(context)
+    with live_snapshot(deployment) as snapshot:
+        maps, board, reports = map_agenda(snapshot), leaderboard_agenda(snapshot), report_agenda(snapshot)
+        tick.waiting += maps.waiting
+        tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
+        _report_inputs(tick, snapshot)
+        is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=bool(maps.work))
+    tick.set_partitions("dataset", sorted({item.keys["dataset"] for item in maps.work}))
+    tick.forget_done([*maps.work, *board.work, *reports.work])
+    tick.ask(maps.work, job_name=score_maps.name)
+    if is_time and not tick.requests and not tick.ask(board.work, job_name=rank_models.name) and not board.work:
+        tick.ask(reports.work, job_name=write_reports.name, axis="model")
+    return tick.answer()
+
+
+def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: bool) -> bool:
+    """True where leaderboard and reports may be made: things have been quiet, or it has waited for long enough."""
+    from cellassets.stages.settings import policy
+
+    now, since = datetime.now(UTC), tick.memory.since
+    is_quiet = not tick.in_flight.has_any_but(LAST) and not is_busy
+    for name, holds in (("quiet", is_quiet), ("due", is_due)):
+        if holds:
+            since.setdefault(name, now.isoformat())
+        else:
+            since.pop(name, None)
+    longest = timedelta(minutes=policy(snapshot).reports.max_wait_minutes)
+    waited = {name: now - datetime.fromisoformat(time) for name, time in since.items()}
+    return waited.get("quiet", timedelta(0)) >= SETTLED or waited.get("due", timedelta(0)) >= longest
+
+
+def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
+    """Versions of what maps and benchmarks are made from."""
+    from cellassets.benchmarks.registry import BENCHMARKS
+    from cellassets.reconcile.wanted import wanted_maps
+    from cellassets.stages.benchmark import settings_fingerprint
+    from cellassets.stages.state import state_of
+
+    pairs = {keys: state_of(snapshot, "perturbation_map", *keys) for keys in wanted_maps(snapshot)}
+    versions = {
+        str(partition_key({"dataset": dataset, "model": model})): state.plan_fingerprint
+        for (dataset, model), state in pairs.items()
+        if state.status != "waiting"
+    }
+    tick.report("dataset_embeddings", versions, {})
+    settings = {name: settings_fingerprint(snapshot, name) for name in BENCHMARKS}
+    tick.report("benchmark_settings", {name: version for name, version in settings.items() if version}, {})

@@ -1,6 +1,7 @@
-"""Fixtures for all tests: a landing zone of small random images, which are a function of their file name."""
+"""Fixtures for all tests: a landing zone of small random images, tiny models, and deployments of simulated wells."""
 
 import csv
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -9,8 +10,17 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from cellassets.images.reader import ExperimentStore
+from cellassets.registry import Registry
 from cellassets.screens.policy import IngestPolicy
+from cellassets.synthetic.embeddings import SimulatedWells
+
+_spec = importlib.util.spec_from_file_location("simulated_deployment", Path(__file__).with_name("simulated_deployment.py"))
+simulated_deployment = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(simulated_deployment)
+SimulatedDeployment = simulated_deployment.SimulatedDeployment
+
+SCORED_MODELS = {"good.v1": 4.0, "fair.v1": 1.6, "blind.v1": 0.0}  # effect of a gene, as each model sees it
+SCORED_DESIGN = SimulatedWells(n_complexes=6, n_lone_genes=10)
 
 CHANNELS = ("Hoechst", "ConA", "Phalloidin")
 COLUMNS = ("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", "well", "site", "well_type", "sirna")
@@ -75,19 +85,6 @@ def pytest_addoption(parser):
     )
 
 
-def opened(lake, experiment_id):
-    """Returns the reader of an experiment's published store."""
-    artifact = lake.plate_store(experiment_id)
-    record = artifact.record()
-    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, experiment_id)
-
-
-@pytest.fixture(scope="session")
-def open_store():
-    """Opens the published store of an experiment: `open_store(lake, experiment_id)`."""
-    return opened
-
-
 @pytest.fixture
 def zone(tmp_path) -> LandingZone:
     return LandingZone(tmp_path / "landing")
@@ -97,3 +94,69 @@ def zone(tmp_path) -> LandingZone:
 def policy() -> IngestPolicy:
     """The policy that the folders of `zone` meet."""
     return IngestPolicy(channel_names=CHANNELS, max_dropped_frac=0.5)
+
+
+@pytest.fixture(scope="session")
+def save_network():
+    """Saves a tiny network of random weights as a model folder: `save_network(folder, n_channels=6)`."""
+    from cellassets.training.backbone import build_network
+    from cellassets.training.checkpoint import save_model_folder
+    from cellassets.training.recipe import ResNetBackbone
+    from cellassets.training.spec import NetworkSpec, Preprocessing
+
+    def save(folder, *, n_channels=6, normalisation="plate", seed=3):
+        backbone = ResNetBackbone(stem_width=8, widths=(8, 16), depths=(1, 1))
+        network = build_network(backbone, n_channels=n_channels, embedding_dim=12, trained_px=48, seed=seed)
+        spec = NetworkSpec(
+            n_channels=n_channels,
+            channel_names=tuple(f"C{number}" for number in range(n_channels)),
+            embedding_dim=12,
+            backbone=backbone,
+            trained_px=48,
+            preprocessing=Preprocessing(normalisation=normalisation),
+            recipe_name="random",
+            recipe_fingerprint="none",
+        )
+        return save_model_folder(folder, network, spec)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory):
+    """The home of a deployment in which MLflow's database has its tables; a copy of it costs no migration."""
+    home = tmp_path_factory.mktemp("empty") / "home"
+    home.mkdir()
+    Registry(f"sqlite:///{home / 'mlflow.db'}", (home / "models").as_uri()).client().search_registered_models()
+    return home
+
+
+@pytest.fixture
+def simulate(tmp_path, empty_home):
+    """Returns a deployment of simulated wells, embedded by `m.v1`: `simulate(seed=1)`."""
+
+    def simulate(*, models=None, name="home", **design):
+        return SimulatedDeployment(tmp_path / name, SimulatedWells(**design), models=models, registry=empty_home)
+
+    return simulate
+
+
+@pytest.fixture(scope="session")
+def publish_newer():
+    """Publishes the files of an artefact again by another plan, some of them changed."""
+    return simulated_deployment.publish_newer
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory, empty_home):
+    """Maps, scores and leaderboard of three models: one sees the biology well, one worse, one not at all.
+
+    Tests that change something take a copy: `scored.copy(tmp_path / "home")`.
+    """
+    home = tmp_path_factory.mktemp("scored") / "home"
+    made = SimulatedDeployment(home, SCORED_DESIGN, models=SCORED_MODELS, registry=empty_home, n_permutations=199)
+    made.annotate("planted", made.known.pairs)
+    for model_key in SCORED_MODELS:
+        made.make_all("SIM", model_key)
+    made.make("leaderboard")
+    return made

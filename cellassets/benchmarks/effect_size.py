@@ -1,4 +1,4 @@
-"""How far each well lies from the negative controls of its plate: one number a well, whatever the direction."""
+"""Effect size of each well: its distance from the negative controls of its plate, in any direction."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,11 +9,13 @@ from cellassets.mapping.controls import is_negative_control
 
 
 def effect_sizes(judged: JudgedMap) -> Float[np.ndarray, "well"]:
-    """Returns the distance of every well to the mean of those negative controls of its plate that alignment saw.
+    """Returns the distance of every well from the mean of the fitted negative controls of its plate.
 
-    The controls that alignment did not see are left for comparison: no distance, theirs neither, is to a point that the
-    well itself moved. Where a plate has no control that alignment saw, the mean is its batch's; where the batch has
-    none, the origin. A norm needs no direction, which would have to be learnt from the very wells that it judges.
+    Fitted controls are those that alignment was fitted on.
+
+    Held-out controls are not part of that mean, so that no well is compared with a mean that it belongs to. Where a
+    plate has no fitted control the mean is that of its batch; where the batch has none it is the origin. A distance
+    needs no direction; a direction would have to be estimated from the wells that it judges.
     """
     is_seen = is_negative_control(judged.wells) & ~judged.is_held_out_control
     batch = np.unique(judged.wells["batch_id"].to_numpy(), return_inverse=True)[1]
@@ -29,7 +31,7 @@ def _centres(
     group: Int[np.ndarray, "well"],
     otherwise: Float[np.ndarray, "well feature"],
 ) -> Float[np.ndarray, "well feature"]:
-    """The mean of the chosen wells of each well's group, `otherwise` where there are none."""
+    """The mean of the chosen wells of each well's group; `otherwise` where a group has none."""
     with_controls = np.unique(group[is_seen])
     if not len(with_controls):
         return otherwise

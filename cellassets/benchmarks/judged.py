@@ -1,4 +1,4 @@
-"""What benchmarks look at."""
+"""The input of a benchmark: one map, its wells and the annotations."""
 
 from dataclasses import dataclass, field
 
@@ -15,18 +15,19 @@ from cellassets.tables.parquet import vectors
 
 @dataclass(frozen=True)
 class JudgedMap:
-    """All that a benchmark may look at: one map, its wells, and what is known of biology.
+    """Everything that a benchmark may read: one map, its wells, and known biology.
 
     Attributes:
         wells: WELL_EMBEDDINGS rows after alignment, controls included.
-        vectors: their vectors.
-        units: what each well counts as (gene, or perturbation), a name that replicates share.
-        is_treatment: wells that are no controls.
-        is_held_out_control: negative controls that alignment never saw; only these are exchangeable with treatments.
-        plate_index: number of the plate of each well; labels are exchangeable within it.
+        vectors: the vectors of the wells.
+        units: name that the replicates of each well share (its gene, or its perturbation).
+        is_treatment: wells that are not controls.
+        is_held_out_control: negative controls that alignment was not fitted on; only these are exchangeable with
+            treatments.
+        plate_index: number of the plate of each well; labels are exchangeable within a plate.
         map_table: PERTURBATION_MAP rows.
-        annotations: the sources that the dataset is judged against, of the kinds that the benchmark says it uses.
-        other_maps: dataset to the PERTURBATION_MAP rows of the same model there, where the benchmark uses them.
+        annotations: the annotation sources of the dataset, of the kinds that the benchmark uses.
+        other_maps: the same model's PERTURBATION_MAP rows by dataset, where the benchmark uses them.
     """
 
     wells: pl.DataFrame
@@ -48,14 +49,14 @@ def judged_map(
     annotations: Annotations | None = None,
     other_maps: dict[str, pl.DataFrame] | None = None,
 ) -> JudgedMap:
-    """Returns what benchmarks look at.
+    """Returns the input of benchmarks.
 
     Args:
         wells: aligned WELL_EMBEDDINGS rows.
         map_table: PERTURBATION_MAP rows.
-        parameters: what the map was made with; they say which controls alignment never saw.
-        annotations: what is known of biology.
-        other_maps: dataset to the PERTURBATION_MAP rows of the same model there.
+        parameters: the parameters of the map; they determine which controls were held out.
+        annotations: known biology.
+        other_maps: the same model's PERTURBATION_MAP rows by dataset.
     """
     plates = wells.select(pl.concat_str("experiment_id", "plate_id", separator="/")).to_series().to_numpy()
     return JudgedMap(

@@ -1,4 +1,4 @@
-"""The genes of a map: one row a gene, without controls and without combinations of genes."""
+"""The genes of a map: one row per gene, without controls and without combinations of genes."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def map_genes(judged: JudgedMap, benchmark_name: str) -> MapGenes:
 
     Args:
         judged: the map.
-        benchmark_name: who asks, for the message.
+        benchmark_name: the benchmark that is computed, for the message.
 
     Raises:
         BenchmarkError: the map has several rows of one gene.
@@ -38,7 +38,7 @@ def map_genes(judged: JudgedMap, benchmark_name: str) -> MapGenes:
     is_one = [not is_combination(name) for name in table["name"].to_list()]
     table = table.filter(pl.Series(is_one, dtype=pl.Boolean))
     if table["name"].n_unique() < table.height:
-        message = f"{benchmark_name}: the map has several rows a gene; set aggregate_by: gene in mapping.yaml"
+        message = f"{benchmark_name}: the map has several rows of one gene; set aggregate_by: gene in mapping.yaml"
         raise BenchmarkError(message)
     return MapGenes(
         names=table["name"].to_list(),

@@ -1,7 +1,7 @@
-"""Scores from statistics and their nulls: the rows that benchmarks of perturbations have in common.
+"""Rows of scores from statistics and their null distributions, as most benchmarks return them.
 
-A null comes as draws x units with the observed statistics as row 0, so that whatever is done to the observed ones is
-done to the permuted ones too.
+A null distribution is a matrix of draws x units. Row 0 is the observed statistic, so that every later step treats
+observed and permuted statistics alike.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,15 @@ Draws = Float[np.ndarray, "draw unit"]
 
 
 def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int[np.ndarray, "unit"]) -> list[Score]:
-    """Returns a row a unit: its value, its own null, p and the q that Benjamini and Hochberg give over the units.
+    """Returns one row per unit: its value, its own null distribution, p-value and q-value.
+
+    q-values are corrected over the units (Benjamini and Hochberg).
 
     Args:
         metric: name of the statistic.
         units: names of the perturbations.
         draws: row 0 as observed, the others under permutations.
-        n_wells: wells of each unit.
+        n_wells: number of wells of each unit.
     """
     draws = settled_ties(draws)
     observed, null = draws[0], draws[1:]
@@ -63,8 +65,8 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
         metric: name of the statistic.
         mean: of the statistic over units.
         draws: row 0 as observed, the others under joint permutations, so that what units share (wells, controls,
-            plates) is shared in the null too. Its units may be a random part of all, where all would be too many.
-        within: what the statistic can be.
+            plates) is shared in the null distribution too. Its units may be a random part of all units.
+        within: the range of the statistic.
     """
     means = settled_ties(draws.mean(axis=1)[:, None])[:, 0]
     low, high = mean.interval(within=within)

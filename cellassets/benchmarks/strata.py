@@ -1,4 +1,4 @@
-"""Which perturbations share their plates: names are exchangeable among those, and not beyond."""
+"""Strata: groups of perturbations that share their plates. Names are exchangeable within a stratum only."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,11 @@ from cellassets.benchmarks.judged import JudgedMap
 
 
 def plate_strata(judged: JudgedMap, units: Sequence[str]) -> Int[np.ndarray, "unit"]:
-    """Returns the plate that most wells of each unit are on, the first where several are.
+    """Returns the plate that most wells of each unit are on; of several such plates the first.
 
-    Units of one library plate have one stratum, units that are on all plates another. A well that the quality filter
-    dropped moves its unit to another stratum at most, where whole compositions would leave the unit alone in its own.
+    Units of one library plate get one stratum; units that are on all plates get another. A well that the quality filter
+    removes changes at most the stratum of its own unit. (Strata of units with exactly the same plates would leave that
+    unit alone in a stratum of its own.)
 
     Args:
         judged: the map and its wells.
@@ -27,13 +28,13 @@ def main_plates(
     is_counted: Bool[np.ndarray, "well"],
     names: Sequence[str],
 ) -> Int[np.ndarray, "name"]:
-    """Returns the plate that most counted wells of each name are on, the first where several are.
+    """Returns the plate that most counted wells of each name are on; of several such plates the first.
 
     Args:
-        labels: what each well counts as.
+        labels: the name of each well.
         plate: number of the plate of each well.
         is_counted: wells that count.
-        names: labels to look up, each of which some well has.
+        names: names to look up; each is the name of at least one well.
     """
     known, index = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(known), plate.max() + 1), dtype=np.int64)

@@ -121,11 +121,12 @@ def _is_made(path: UPath, store: ExperimentStore, indices: Integer[np.ndarray, "
     if not path.exists():
         return False
     try:
-        part = read_table(path, SITE_EMBEDDINGS)
+        is_whole = read_table(path, SITE_EMBEDDINGS).select(KEY).equals(store.sites[indices].select(KEY))
     except SchemaError:
-        path.unlink()  # damaged; parts that can be read are never replaced
-        return False
-    return part.select(KEY).equals(store.sites[indices].select(KEY))
+        is_whole = False
+    if not is_whole:
+        path.unlink(missing_ok=True)  # a part that is there is never replaced, so a useless one has to go
+    return is_whole
 
 
 def _check_channels(encoder: Encoder, store: ExperimentStore, model_key: str) -> None:

@@ -1,4 +1,4 @@
-"""A trained network as an encoder: normalised as in training, on the best device there is, in bf16 where that pays."""
+"""A trained network as an encoder: it normalises as in training, and computes in bf16 where that is faster."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ BATCH_SIZE = {"cpu": 16, "cuda": 512}
 
 
 class NetworkEncoder:
-    """A network from a model folder.
+    """A network from a model folder, on a GPU if there is one.
 
-    bf16 is used on devices that compute faster in it, and only where every vector of the first 16 sites, with their
-    mean taken out, has a cosine of at least 0.99 with its float32 one. The decision depends on the machine and on these
-    sites alone, never on timing.
+    It computes in bf16 if the device has units for bf16 and the vectors barely change: after the mean is subtracted,
+    the vector of each of the first 16 sites must have a cosine of at least 0.99 with its float32 vector. The decision
+    depends on the machine and on these sites only, never on timing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,14 +42,20 @@ class NetworkEncoder:
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float32[np.ndarray, "site feature"]:
-        """Returns a vector a site."""
+        """Returns one vector per site.
+
+        Args:
+            images: grey levels, 0 to 255.
+            mean: mean of each channel, in grey levels.
+            std: standard deviation of each channel, in grey levels.
+        """
         normalised = self._normalised(images, mean, std)
         if not self._is_judged:
             self._judge_bf16(normalised)
         return self._forward(normalised, self.precision).cpu().numpy()
 
     def close(self) -> None:
-        """Does nothing: memory goes with the object."""
+        """Does nothing: the memory is freed with the encoder."""
 
     def _normalised(
         self,
@@ -75,7 +81,7 @@ class NetworkEncoder:
 
 
 def gains_by_bf16(device: str) -> bool:
-    """Returns whether a device has units for bf16: tensor cores from Ampere on, AMX or AVX-512 BF16 of a CPU."""
+    """Returns whether a device has units for bf16: a GPU from Ampere on, or a CPU with AMX or AVX-512 BF16."""
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
     # torch has no public names for these
@@ -83,7 +89,7 @@ def gains_by_bf16(device: str) -> bool:
 
 
 def min_centred_cosine(a: Float[np.ndarray, "site feature"], b: Float[np.ndarray, "site feature"]) -> float:
-    """Returns the smallest cosine between corresponding rows, after taking out `a`'s mean; 1 for a single row."""
+    """Returns the smallest cosine between corresponding rows after subtracting the mean of `a`; 1 for a single row."""
     if len(a) < 2:
         return 1.0
     left, right = a - a.mean(axis=0), b - a.mean(axis=0)

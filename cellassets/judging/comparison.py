@@ -1,4 +1,4 @@
-"""Two models on the same wells: the difference of their scores, its interval and its p-value."""
+"""Comparison of two models on the same wells: difference of their scores, its interval and its p-value."""
 
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,11 +1,11 @@
 """The production gate: may a candidate replace the champion? Pure: scores in, a decision with its numbers out.
 
 A candidate must be better on the deciding benchmark and not worse on any guarded one, in paired comparisons on the same
-perturbations. Who asks, and what follows, is in `cellassets.judging.production`.
+perturbations. `cellassets.judging.production` reads the scores and acts on the decision.
 
-Every comparison must be passed, so a correction over them can only be needed where a pass is what chance may give: the
-deciding ones are corrected among each other. A guard is passed unless a loss is found; corrected over many guards,
-every one of them would let more through.
+Every comparison must be passed, so a correction is needed only where chance alone may give a pass: the deciding
+comparisons are corrected among each other. A guard is passed unless a loss is found; correcting over many guards would
+make every guard weaker.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,9 +27,9 @@ Pair = tuple[str, str]  # benchmark, dataset
 class Guard(Parameters):
     """A benchmark on which the candidate must not be worse.
 
-    Worse is a loss with p at most `alpha`; and, where `margin` is given, a loss of more than that cannot be ruled out
-    (the lower end of the difference's 95% interval lies beyond it). The margin is in the units of the benchmark's
-    headline.
+    Worse means: a loss with p of at most `alpha`; and, where `margin` is given, a loss of more than the margin that
+    cannot be ruled out (the lower end of the difference's 95% interval is below it). The margin has the units of the
+    benchmark's headline.
     """
 
     benchmark_name: str
@@ -39,10 +39,10 @@ class Guard(Parameters):
 class GatePolicy(Parameters):
     """What a candidate must show.
 
-    `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`; `guarded` are those that
-    it must not be worse on, on all of `datasets` (None: the deciding ones, and every one that the champion was judged
-    on by that benchmark). `alpha` bounds the q-values of deciding comparisons (Benjamini and Hochberg), and the
-    p-values of guarded ones.
+    `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`. `guarded` are the
+    benchmarks that it must not be worse on, on all of `datasets` (None: the deciding datasets, and every dataset that
+    the champion was judged on by that benchmark). `alpha` is the largest significant q-value of deciding comparisons
+    (Benjamini and Hochberg), and p-value of guarded ones.
     """
 
     deciding: str = "known_relationships"
@@ -59,30 +59,30 @@ class GatePolicy(Parameters):
             message = f"no benchmarks {unknown}; there are {sorted(BENCHMARKS)}"
             raise ValueError(message)
         if len(set(names)) < len(names) or self.deciding in names:
-            message = "each benchmark once: the deciding one is no guard, and a guard is named once"
+            message = "name each benchmark once: as the deciding one, or as one guard"
             raise ValueError(message)
         if not BENCHMARKS[self.deciding].is_higher_better:
-            message = f"{self.deciding} measures a defect (lower is better); it can be guarded, and not decide"
+            message = f"{self.deciding} measures a defect (lower is better); it can be a guard and not decide"
             raise ValueError(message)
         return self
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found: a GATE row a comparison that was asked for, and whether all of them are passed."""
+    """The result of the gate: one GATE row per comparison, and whether all of them are passed."""
 
     comparisons: pl.DataFrame
     is_passed: bool
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, object]]) -> "Decision":
-        """Returns the decision that these GATE rows make; columns that one lacks are null."""
+        """Returns the decision of these GATE rows; columns that a row lacks are null."""
         table = pl.DataFrame(rows, schema=GATE.empty().schema)
         return cls(GATE.conform(table, source="gate"), all(row["is_passed"] for row in rows))
 
     @property
     def reasons(self) -> list[str]:
-        """What stands against the candidate, a sentence a comparison; empty where it passed."""
+        """The reasons against the candidate, one sentence per failed comparison; empty where it passed."""
         return self.comparisons.filter(~pl.col("is_passed"))["verdict"].to_list()
 
 
@@ -98,12 +98,12 @@ def judge_candidate(
     """Returns whether a candidate may replace the champion.
 
     Args:
-        evidence: scores and influences of both models, by the protocols of now.
+        evidence: scores and influences of both models, by the current protocols.
         policy: what must be shown.
         candidate: a model_key.
         champion: another model_key.
-        champion_judged_on: benchmark and dataset of all scores that the champion has, stale ones too: there guards ask.
-        does_not_apply: benchmark and dataset where neither model has anything to be judged on; no guard asks there.
+        champion_judged_on: benchmark and dataset of all scores of the champion, stale ones too; guards compare there.
+        does_not_apply: benchmark and dataset where the benchmark applies to neither model; no guard compares there.
     """
     deciding = [(policy.deciding, dataset) for dataset in policy.deciding_datasets]
     guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
@@ -131,14 +131,14 @@ def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[P
 def _row(
     role: str, pair: Pair, found: dict[str, object] | None, policy: GatePolicy, candidate: str
 ) -> dict[str, object]:
-    """One comparison, seen from the candidate: positive differences are gains."""
+    """One comparison, from the candidate's point of view: positive differences are gains."""
     benchmark_name, dataset_id = pair
     margin = next((guard.margin for guard in policy.guarded if guard.benchmark_name == benchmark_name), None)
     shared = {"role": role, "benchmark_name": benchmark_name, "dataset_id": dataset_id, "margin": margin}
     if found is None:
         reason = (
             f"{benchmark_name} on {dataset_id}: no scores that can be compared; backfill the benchmark, or name the "
-            "`datasets` that guards ask about"
+            "`datasets` that guards compare on"
         )
         return {**shared, "is_passed": False, "verdict": reason}
     gain, low, high = _gain(found, candidate, is_higher_better=BENCHMARKS[benchmark_name].is_higher_better)
@@ -160,7 +160,7 @@ def _row(
 
 
 def _gain(row: dict[str, object], candidate: str, *, is_higher_better: bool) -> tuple[float, float, float]:
-    """Difference and interval with the sign that makes more of it better for the candidate."""
+    """Difference and interval, signed so that a positive difference is better for the candidate."""
     sign = 1 if (row["model_key_a"] == candidate) == is_higher_better else -1
     ends = sorted(sign * float(str(row[name])) for name in ("interval_low", "interval_high"))
     return sign * float(str(row["difference"])), ends[0], ends[1]

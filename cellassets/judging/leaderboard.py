@@ -1,4 +1,4 @@
-"""The leaderboard: all models side by side, ranked where they were judged on equal wells; for terminals and for Dagster.
+"""The leaderboard: all models side by side, ranked where they were judged on equal wells; as tables for people.
 
 Tables in, tables out. Which scores there are, and which are stale, is the business of `cellassets.stages.leaderboard`.
 """

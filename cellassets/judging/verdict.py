@@ -1,7 +1,6 @@
-"""The verdict on a model in words: what it scores, what chance would, and which other models it differs from.
+"""The verdict on a model in words: its score, the chance level, and the models that it differs from.
 
-A difference is called one only where its q-value is at most 0.05; otherwise the two are not distinguishable. Nothing is
-rounded into a claim.
+Two models differ only where the q-value of their difference is significant; otherwise they are not distinguishable.
 """
 
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 
 def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
-    """Returns the rows of a DIFFERENCES table that a model is part of, seen from that model.
+    """Returns the rows of a DIFFERENCES table that a model is part of, from that model's point of view.
 
-    Adds `other` (model_key of the other one); difference and interval are this model's score minus the other's.
+    Adds `other` (model_key of the other model); difference and interval are this model's score minus the other's.
     """
     columns = ["benchmark_name", "metric", "dataset_id", "protocol_fingerprint", "p_value", "q_value", "n_pairs"]
     ahead = differences.filter(pl.col("model_key_a") == model_key).select(
@@ -31,7 +30,7 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
 
 
 def standing_of(difference: float, q_value: float, *, is_higher_better: bool, alpha: float = SIGNIFICANCE_LEVEL) -> str:
-    """Returns `better`, `worse` or `not distinguishable`, for a model seen from itself.
+    """Returns `better`, `worse` or `not distinguishable`, from the point of view of the first model.
 
     A difference counts where its q-value is at most `alpha`.
     """

@@ -1,1 +1,1 @@
-"""What is known of biology: pairs, sets, targets of compounds and chromosome arms that maps are judged against."""
+"""Known biology: the gene pairs, sets, targets of compounds and chromosome arms that maps are judged against."""

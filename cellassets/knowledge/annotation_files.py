@@ -1,6 +1,6 @@
-"""Reading one annotation file: CSV, TSV, GMT or EFAAR's clusters, told apart by suffix and columns.
+"""Reads one annotation file: CSV, TSV, GMT or EFAAR's clusters, recognised by suffix and columns.
 
-Every reader refuses what it cannot read by file and line. What the sources are for is in `annotations.py`.
+A file that cannot be read is refused with its path and line. `annotations.py` says what the sources are used for.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ARM_PATTERN = r"^(?:chr)?(\d{1,2}|[XY])([pq])$"
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its name (the file's stem), what it holds, and its rows in the two columns of that kind."""
+    """One file: its name (the file's stem), its kind, and its rows in the two columns of that kind."""
 
     name: str
     kind: AnnotationKind
@@ -48,7 +48,7 @@ def read_source(path: UPath) -> Source:
 
 
 def source_kind(path: UPath) -> AnnotationKind | None:
-    """What a file holds, by its header; None where its whole content must be read to tell that it is wrong."""
+    """The kind of a file, from its header; None where only reading the whole file shows that it is wrong."""
     if path.suffix == ".gmt":
         return "sets"
     with path.open("rb") as stream:
@@ -81,23 +81,23 @@ def _lines(path: UPath) -> list[list[str]]:
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        message = f"{path}: not UTF-8 text ({error}); expected a set a line, fields separated by tabs"
+        message = f"{path}: not UTF-8 text ({error}); expected one set per line, fields separated by tabs"
         raise AnnotationError(message) from error
     return [line.split("\t") for line in text.splitlines() if line.strip()]
 
 
 def _gene_sets(path: UPath) -> pl.DataFrame:
-    """GMT: a set a line: name, description, members, all separated by tabs."""
+    """GMT: one set per line: name, description, members, separated by tabs."""
     return _sets(path, [(fields[0], fields[2:]) for fields in _lines(path)], "name, description, members")
 
 
 def _clusters(path: UPath) -> pl.DataFrame:
-    """EFAAR's clusters: a set a line: name, a tab, members separated by spaces."""
+    """EFAAR's clusters: one set per line: name, a tab, members separated by spaces."""
     sets = [(fields[0], " ".join(fields[1:]).split()) for fields in _lines(path)]
     if all(len(members) == 1 for _, members in sets):
         message = (
-            f"{path}: no line has a second member, so these are no clusters (name, a tab, members apart by spaces); "
-            f"of a table the first line must name its columns, such as {' and '.join(COLUMNS['pairs'])}"
+            f"{path}: no line has a second member, so these are not clusters (name, a tab, members between spaces); "
+            f"the first line of a table must name its columns, such as {' and '.join(COLUMNS['pairs'])}"
         )
         raise AnnotationError(message)
     return _sets(path, sets, "name, a tab, members")
@@ -130,7 +130,7 @@ def _distinct(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
 
 
 def _ordered_pairs(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:
-    """Each pair once whatever its order; pairs of a gene with itself are left out, as EFAAR_benchmarking does."""
+    """Each pair once in either order; pairs of a gene with itself are left out, as in EFAAR_benchmarking."""
     ordered = rows.select(
         pl.min_horizontal("entity1", "entity2").alias("entity1"),
         pl.max_horizontal("entity1", "entity2").alias("entity2"),

@@ -1,8 +1,9 @@
-"""What is known of biology: tables that maps are judged against, one file a source, in the lake's `annotations/`.
+"""Known biology that maps are judged against: tables in the lake's `annotations/`, one file per source.
 
-A file says by its columns what it holds: pairs (entity1, entity2, as EFAAR_benchmarking's tables have them), sets
-(set_id, member, or a GMT file, or EFAAR's clusters), targets of compounds (compound_id, gene_symbol), or the chromosome
-arms of genes (gene_symbol, chromosome_arm). Which sources a dataset is judged against is the dataset's business.
+The columns of a file give its kind: pairs (entity1, entity2, as in EFAAR_benchmarking's tables), sets (set_id, member;
+or a GMT file, or EFAAR's clusters), targets of compounds (compound_id, gene_symbol), or chromosome arms of genes
+(gene_symbol, chromosome_arm). A dataset names the sources that it is judged against. The table of arms that alignment
+reads is in `gene_arms.py`.
 """
 
 from collections.abc import Collection
@@ -25,7 +26,7 @@ class Annotations:
     """All sources that a map is judged against, by kind and name.
 
     Attributes:
-        pairs: entity1 < entity2, each pair once; those within the sets of a set source too (`pairs_within`).
+        pairs: entity1 < entity2, each pair once; the pairs within the sets of a set source too (`pairs_within`).
         sets: set_id, member; a member may be in several sets.
         targets: compound_id, gene_symbol.
         gene_arms: gene_symbol, chromosome_arm (such as 1p or Xq), each gene once.
@@ -37,7 +38,7 @@ class Annotations:
     gene_arms: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def arm_of_gene(self) -> dict[str, str]:
-        """Returns the arm of each gene; of sources that disagree the first by name counts."""
+        """Returns the arm of each gene; where sources differ, the first by name is used."""
         return {gene: arm for name in sorted(self.gene_arms, reverse=True) for gene, arm in self.gene_arms[name].rows()}
 
 
@@ -45,12 +46,12 @@ def read_annotations(folder: UPath, kinds: Collection[str], names: Collection[st
     """Returns the sources of a folder that are of these kinds.
 
     Args:
-        folder: the lake's annotations; nothing is known where it is not there.
-        kinds: `pairs`, `sets`, `targets`, `gene_arms`. A set source counts as pairs too.
-        names: sources to take; None: all.
+        folder: the lake's annotations; there are no sources if it does not exist.
+        kinds: `pairs`, `sets`, `targets`, `gene_arms`. A set source also counts as pairs.
+        names: sources to read; None: all.
 
     Raises:
-        AnnotationError: a source cannot be read, or one of `names` is not there.
+        AnnotationError: a source cannot be read, or one of `names` does not exist.
     """
     annotations = Annotations()
     for path in _files_of(folder, kinds, names).values():
@@ -63,10 +64,10 @@ def read_annotations(folder: UPath, kinds: Collection[str], names: Collection[st
 
 
 def annotation_files(folder: UPath, names: Collection[str] | None = None) -> dict[str, UPath]:
-    """Returns the files of a folder by source name, in order of the names.
+    """Returns the files of a folder by source name, sorted by name.
 
     Raises:
-        AnnotationError: two files are one source, or one of `names` is not there.
+        AnnotationError: two files have one source name, or one of `names` does not exist.
     """
     paths = sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
     found: dict[str, UPath] = {}
@@ -90,7 +91,7 @@ def annotation_fingerprints(
 
 
 def _state(path: UPath) -> str:
-    """What the file system tells of a file now (times, generation), not what it remembers."""
+    """The current state of a file in the file system (times, generation), not a cached one."""
     path.fs.invalidate_cache(path.parent.path)
     try:
         return repr(path.fs.info(path.path))
@@ -101,13 +102,13 @@ def _state(path: UPath) -> str:
 
 @lru_cache(maxsize=1024)
 def _size_and_checksum(path: UPath, _state: str) -> list[int]:
-    """Of one file in one state; sensors ask at every tick."""
+    """Of one file in one state; cached, because sensors ask at every tick."""
     entry = describe_file(path, path.name)
     return [entry.n_bytes, entry.crc32c]
 
 
 def _files_of(folder: UPath, kinds: Collection[str], names: Collection[str] | None) -> dict[str, UPath]:
-    """Files that hold one of the kinds; one whose header says nothing is read, and refused, as pairs."""
+    """Files that hold one of the kinds; a file with an unknown header is read as pairs, and refused then."""
     wanted = {*kinds, *(["sets"] if "pairs" in kinds else [])}
     files = annotation_files(folder, names).items()
     return {name: path for name, path in files if (source_kind(path) or "pairs") in wanted}
@@ -116,8 +117,8 @@ def _files_of(folder: UPath, kinds: Collection[str], names: Collection[str] | No
 def pairs_within(sets: pl.DataFrame) -> pl.DataFrame:
     """Returns all pairs of members of one set: entity1 < entity2, each once.
 
-    Sets of more than `MAX_SET_MEMBERS` are left out: "metabolism" is no relationship, and its pairs would outnumber all
-    others.
+    Sets of more than `MAX_SET_MEMBERS` are left out: membership in a set such as "metabolism" is not a relationship,
+    and its pairs would outnumber all others.
     """
     sets = sets.filter(pl.len().over("set_id") <= MAX_SET_MEMBERS)
     joined = sets.join(sets, on="set_id", suffix="_2").filter(pl.col("member") < pl.col("member_2"))

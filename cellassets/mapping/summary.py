@@ -21,7 +21,8 @@ class PerturbationMapSummary(Parameters):
         n_controls_held_out: negative controls that no alignment step was fitted on.
         embedding_dim: width of the aligned vectors.
         has_position_step: true where a step removes what plate positions do.
-        batch_effect: each batch effect metric before alignment (`_raw`), after it (`_aligned`) and by chance (`_chance`).
+        batch_effect: each batch effect metric before alignment (`_raw`), after it (`_aligned`) and by chance
+            (`_chance`).
     """
 
     dataset_fingerprint: str

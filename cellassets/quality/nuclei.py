@@ -1,6 +1,6 @@
 """Nuclei in an image of a DNA stain: where they are, and which pixels belong to each.
 
-scikit-image does the work; one definition serves plate quality and classical features.
+The code uses scikit-image. Plate quality and classical features share this definition.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,13 @@ DIAMETER_FRAC = 1 / 12
 
 @dataclass(frozen=True)
 class Nuclei:
-    """Centres of nuclei, and the smoothed image and threshold by which they were found."""
+    """Nuclei, and what they were found in.
+
+    Attributes:
+        centres: row and column of each nucleus.
+        smooth: the smoothed image.
+        threshold: the grey level of the smoothed image above which a pixel can belong to a nucleus.
+    """
 
     centres: Integer[np.ndarray, "nucleus 2"]
     smooth: Float[np.ndarray, "y x"]
@@ -23,15 +29,20 @@ class Nuclei:
 
 
 def usual_diameter(image: UInt[np.ndarray, "y x"]) -> float:
-    """Returns the diameter to expect where none is given: a twelfth of the shorter side, in pixels."""
+    """Returns the diameter to assume if none is given, in pixels: a twelfth of the shorter side of the image."""
     return min(image.shape) * DIAMETER_FRAC
 
 
 def find_nuclei(image: UInt[np.ndarray, "y x"], diameter_px: float) -> Nuclei:
     """Returns the nuclei of an image of a DNA stain.
 
-    Maxima of the image, smoothed by a fifth of a nucleus, that are at least half a nucleus apart and above Otsu's
-    threshold. An image whose threshold does not stand out of the noise has none.
+    The image is smoothed by a fifth of a nucleus. A nucleus is a maximum of the smoothed image that is above Otsu's
+    threshold; two nuclei are at least half a nucleus apart. If the pixels above the threshold are not much brighter
+    than the noise below it, there are no nuclei.
+
+    Args:
+        image: grey levels.
+        diameter_px: diameter of a typical nucleus.
 
     Source: Otsu (1979), IEEE Trans. Syst. Man Cybern. 9:62.
     """
@@ -52,7 +63,14 @@ def find_nuclei(image: UInt[np.ndarray, "y x"], diameter_px: float) -> Nuclei:
 
 
 def segment_nuclei(image: UInt[np.ndarray, "y x"], diameter_px: float) -> Int32[np.ndarray, "y x"]:
-    """Returns a number a pixel: 0 outside nuclei, from 1 on inside, by a watershed from the nuclei's centres."""
+    """Returns one number per pixel: 0 outside nuclei, and the number of the nucleus, from 1 on, inside.
+
+    A watershed from the centres of the nuclei separates those that touch.
+
+    Args:
+        image: grey levels.
+        diameter_px: diameter of a typical nucleus.
+    """
     from skimage.segmentation import watershed
 
     nuclei = find_nuclei(image, diameter_px)

@@ -49,7 +49,8 @@ class Landing:
             signature, since = first_seen.get(landed.experiment_id, ("", ""))
             if signature != landed.signature:
                 since = now.isoformat()
-            seen[landed.experiment_id] = (landed.signature, since)
+            if not landed.is_marked_complete:
+                seen[landed.experiment_id] = (landed.signature, since)
             unchanged = now - datetime.fromisoformat(since)
             if landed.is_marked_complete or unchanged >= quiet:
                 complete[landed.experiment_id] = landed

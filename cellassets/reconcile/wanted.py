@@ -31,13 +31,7 @@ def active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
 
 def idle_datasets(snapshot: Snapshot) -> dict[str, str]:
     """Returns why each other dataset waits: it is not active, or it cannot be used."""
-    active = set(active_datasets(snapshot))
-    reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
-    return {
-        name: reason
-        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
-        for name, reason in reasons.items()
-    }
+    return snapshot.value(_idle_datasets)
 
 
 def recipes(snapshot: Snapshot) -> tuple[str, ...]:
@@ -83,6 +77,16 @@ def _active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
         if (wanted == "all" or name in wanted or snapshot.keys("perturbation_map", name))
         and dataset_problem(snapshot, name) is None
     )
+
+
+def _idle_datasets(snapshot: Snapshot) -> dict[str, str]:
+    active = set(active_datasets(snapshot))
+    reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
+    return {
+        name: reason
+        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
+        for name, reason in reasons.items()
+    }
 
 
 def _embedded(snapshot: Snapshot, datasets: tuple[str, ...]) -> tuple[str, ...]:

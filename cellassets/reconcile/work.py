@@ -1,13 +1,14 @@
-"""What to ask for: due partitions put together to runs, and what waits for what.
+"""What to ask for: due partitions, and what waits for what.
 
 Nothing is remembered here. Asked again for the same state, or by two daemons at once, the answer is the same, and so
 are the run keys under which each piece of work is asked for once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.reconcile.wanted import held_embeddings, wanted_embeddings, wanted_maps
 from cellassets.stages.benchmark import benchmark_stages
@@ -16,21 +17,21 @@ from cellassets.stages.state import State, state_of
 from cellassets.storage.artifact import describe_address
 
 PLATES = ("raw_plates", "plate_store", "plate_quality")
-MAX_EMBEDDINGS_PER_RUN = 20
+MAX_PARTITIONS_PER_RUN = 20  # of the assets whose runs take several: site_embeddings, model_report
 
 
 @dataclass(frozen=True)
 class Work:
-    """Partitions to materialise in one run.
+    """A partition to materialise.
 
     Attributes:
-        assets: names of the assets to materialise there.
-        partitions: their keys by axis; several only for `site_embeddings`.
+        assets: names of the assets to materialise there, in one run.
+        keys: its keys by axis.
         run_key: equal for equal plans on top of the same publications, so asking again asks for nothing twice.
     """
 
     assets: tuple[str, ...]
-    partitions: tuple[dict[str, str], ...]
+    keys: dict[str, str]
     run_key: str
 
 
@@ -44,7 +45,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Agenda:
-    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are as they should be."""
+    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are current.
+
+    Agendas are kept from tick to tick: do not change their lists.
+    """
 
     work: list[Work]
     waiting: list[Waiting]
@@ -61,7 +65,8 @@ def map_chain() -> tuple[str, ...]:
 def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[tuple[str, ...]]) -> Agenda:
     """Returns what to ask for of assets that follow one another and share their partitions, one run per partition.
 
-    A run contains what is due and what waits only for something in the same run.
+    A run contains what is due and what waits only for something in the same run. Where a source has changed it contains
+    everything: what was found there decides what follows.
 
     Args:
         snapshot: what is there.
@@ -73,45 +78,51 @@ def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[
     for keys in partitions:
         states = {name: state_of(snapshot, name, *keys) for name in chain}
         n_total += 1
-        n_current += all(state.status == "current" for state in states.values())
-        asked = _asked(states, keys)
+        if all(state.status == "current" for state in states.values()):
+            n_current += 1
+            continue
+        is_landed_anew = snapshot.stages[chain[0]].is_source and states[chain[0]].status == "due"
+        asked = list(chain) if is_landed_anew else _asked(states, keys)
         agenda.waiting.extend(_waiting(states, asked, keys))
         if asked:
             by_axis = snapshot.stages[chain[0]].by_axis(keys)
-            agenda.work.append(Work(tuple(asked), (by_axis,), _run_key((name, keys, states[name]) for name in asked)))
+            agenda.work.append(Work(tuple(asked), by_axis, _run_key((name, keys, states[name]) for name in asked)))
     return Agenda(agenda.work, agenda.waiting, n_current, n_total)
 
 
 def map_agenda(snapshot: Snapshot) -> Agenda:
     """Returns the maps and scores to ask for."""
-    return chain_agenda(snapshot, map_chain(), wanted_maps(snapshot))
+    return agenda_or_reason("maps", lambda: snapshot.value(_map_agenda))
 
 
 def embedding_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the embeddings to ask for, those of one model put together to runs of several experiments."""
-    wanted = wanted_embeddings(snapshot)
-    states = {keys: state_of(snapshot, "site_embeddings", *keys) for keys in wanted}
-    due: dict[str, list[str]] = {}
-    for (experiment_id, model_key), state in states.items():
-        if state.status == "due":
-            due.setdefault(model_key, []).append(experiment_id)
-    work = []
-    for model_key, experiments in due.items():
-        for start in range(0, len(experiments), MAX_EMBEDDINGS_PER_RUN):
-            part = experiments[start : start + MAX_EMBEDDINGS_PER_RUN]
-            key = _run_key(("site_embeddings", (name, model_key), states[name, model_key]) for name in part)
-            partitions = tuple({"experiment": name, "model": model_key} for name in part)
-            work.append(Work(("site_embeddings",), partitions, key))
-    waiting = [
-        Waiting(describe_address("site_embeddings", keys), state.reason)
-        for keys, state in states.items()
-        if state.status == "waiting"
-    ]
-    n_current = sum(state.status == "current" for state in states.values())
+    """Returns the embeddings to ask for. Those that policy holds back count as missing."""
+    return agenda_or_reason("embeddings", lambda: snapshot.value(_embedding_agenda))
+
+
+def agenda_or_reason(what: str, agenda: Callable[[], Agenda]) -> Agenda:
+    """Returns an agenda; one that waits where it cannot be made, such as with a `policy.yaml` that is wrong.
+
+    Args:
+        what: what waits then, for people.
+        agenda: returns the agenda, or raises.
+    """
+    try:
+        return agenda()
+    except CellAssetsError as error:
+        return Agenda([], [Waiting(what, str(error))], 0, 1)  # not done, whatever should exist
+
+
+def _map_agenda(snapshot: Snapshot) -> Agenda:
+    return chain_agenda(snapshot, map_chain(), wanted_maps(snapshot))
+
+
+def _embedding_agenda(snapshot: Snapshot) -> Agenda:
+    agenda = chain_agenda(snapshot, ("site_embeddings",), wanted_embeddings(snapshot))
     held = [
         keys for keys in held_embeddings(snapshot) if state_of(snapshot, "site_embeddings", *keys).status != "current"
     ]
-    return Agenda(work, waiting, n_current, len(wanted) + len(held))
+    return Agenda(agenda.work, agenda.waiting, agenda.n_current, agenda.n_total + len(held))
 
 
 def _asked(states: dict[str, State], keys: tuple[str, ...]) -> list[str]:

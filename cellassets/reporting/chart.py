@@ -7,7 +7,7 @@ Nothing here reads a file or a network address: all data stand in the specificat
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellassets.reporting.theme import chart_config
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 VEGA_LITE = "6.4"
 
@@ -58,10 +58,16 @@ class Chart:
         return json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def specification(chart: "altair.TopLevelMixin") -> dict[str, Any]:
-    """Returns the Vega-Lite specification of an Altair chart, without schema address and default configuration."""
+def specification(chart: "alt.TopLevelMixin", **datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the Vega-Lite specification of an Altair chart, without schema address and default configuration.
+
+    Args:
+        chart: takes its rows by name (`altair.NamedData`).
+        datasets: the rows by these names; each stands in the specification once.
+    """
     spec: dict[str, Any] = chart.to_dict()
-    return {name: value for name, value in spec.items() if name not in ("$schema", "config")}
+    kept = {name: value for name, value in spec.items() if name not in ("$schema", "config")}
+    return {**kept, "datasets": {name: list(rows) for name, rows in datasets.items()}}
 
 
 def data_uri(chart: Chart) -> str:

@@ -30,7 +30,7 @@ def genes_of(map_table: pl.DataFrame) -> pl.DataFrame:
 def clustered_map(map_table: pl.DataFrame, known_pairs: pl.DataFrame | None) -> ClusteredMap:
     """Returns the genes of a map by average linkage of 1 - cosine; leaves are ordered so that neighbours are alike.
 
-    At most 300 genes are taken: those in known pairs first, then those with the longest vectors. The others are counted.
+    At most 300 genes are taken: those in known pairs first, then those with the longest vectors. The rest is counted.
 
     Args:
         map_table: PERTURBATION_MAP rows.

@@ -31,8 +31,8 @@ class DatasetPage:
         wells: WELL_EMBEDDINGS rows that the map was made from.
         batch_effect: BATCH_EFFECT rows.
         scores: SCORES rows of each benchmark that was scored.
-        published: by benchmark, published statistics of the same map, which nothing is ranked by: columns `statistic`,
-            `source`, `value`, `p_value` and `n`; the last two may be null.
+        published: PUBLISHED rows of each benchmark: statistics of the literature on the same map. They are shown beside
+            the score, and models are not ranked by them.
         does_not_apply: the reason for each benchmark that cannot be computed on this dataset.
         known_pairs: by annotation source, genes that are known to belong together: `entity1` and `entity2`.
         examples: images of the strongest perturbations.

@@ -1,6 +1,7 @@
 """The heat map of a map of genes: every gene compared with every gene, in clustered order.
 
-The colours are one PNG picture inside the chart. Over it lies one transparent mark per cell, which answers to the mouse.
+The colours are one PNG picture inside the chart. One transparent mark per cell lies over it and
+answers to the mouse.
 """
 
 import base64
@@ -16,7 +17,7 @@ from cellassets.reporting.clustered_map import ClusteredMap
 from cellassets.reporting.theme import CATEGORIES, DIVERGING
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 SIDE_PX, MARK_PX, GAP_PX = 640, 9, 3
 MIN_CELL_PX_OF_NAMES, NAME_PX = 7, 9
@@ -44,22 +45,23 @@ def heat_map(title: str, clustered: ClusteredMap) -> Chart:
     n_genes = len(clustered.names)
     n_groups = len({group for group in clustered.groups if group is not None})
     description = f"{n_genes} genes by {n_genes}, clustered; {n_groups} known groups"
-    layers = [*_matrix(clustered), *_groups(n_genes)]
+    matrix = [{"url": _png(_diverging(clustered.cosines)), "cosine": 0}]
+    layers = [*_matrix(), *_groups(n_genes)]
     if n_genes * MIN_CELL_PX_OF_NAMES <= SIDE_PX:
         layers += _names(n_genes)
-    static = _chart(layers, _genes(clustered))
+    static = _specification(layers, genes=_genes(clustered), matrix=matrix)
     if n_genes > MAX_INTERACTIVE_GENES:
         return Chart(title, description, static)
     cosines = [[int(value) for value in row] for row in (clustered.cosines * 1000).round()]
     genes = [{**gene, "cosines": row} for gene, row in zip(_genes(clustered), cosines, strict=True)]
-    return Chart(title, description, _chart([*layers, _cells(n_genes)], genes), static, renderer="canvas")
+    spec = _specification([*layers, _cells(n_genes)], genes=genes, matrix=matrix)
+    return Chart(title, description, spec, static, renderer="canvas")
 
 
-def _chart(layers: "list[altair.Chart]", genes: list[dict[str, Any]]) -> dict[str, Any]:
+def _specification(layers: "list[alt.Chart]", **datasets: list[dict[str, Any]]) -> dict[str, Any]:
     import altair as alt
 
-    spec = specification(alt.layer(*layers).properties(width=SIDE_PX, height=SIDE_PX))
-    return {**spec, "datasets": {**spec.get("datasets", {}), "genes": genes}}
+    return specification(alt.layer(*layers).properties(width=SIDE_PX, height=SIDE_PX), **datasets)
 
 
 def _genes(clustered: ClusteredMap) -> list[dict[str, Any]]:
@@ -85,17 +87,17 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:N_LISTED_MEMBERS]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _scale(n_genes: int) -> "altair.Scale":
+def _scale(n_genes: int) -> "alt.Scale":
     import altair as alt
 
     return alt.Scale(domain=[0, n_genes], range=[0, SIDE_PX], nice=False, zero=False)
 
 
-def _matrix(clustered: ClusteredMap) -> "list[altair.Chart]":
+def _matrix() -> "list[alt.Chart]":
     """The picture of the cosines, and an invisible point that brings the legend of its colours."""
     import altair as alt
 
-    base = alt.Chart(alt.Data(values=[{"url": _png(_diverging(clustered.cosines)), "cosine": 0}]))
+    base = alt.Chart(alt.NamedData("matrix"))
     legend = alt.Legend(
         title="cosine similarity", orient="bottom", direction="horizontal", gradientLength=220, gradientThickness=9,
         gradientOpacity=1, values=[-1, 0, 1], format="d", titleOrient="left", offset=14,
@@ -111,7 +113,7 @@ def _matrix(clustered: ClusteredMap) -> "list[altair.Chart]":
     ]
 
 
-def _groups(n_genes: int) -> "list[altair.Chart]":
+def _groups(n_genes: int) -> "list[alt.Chart]":
     """Coloured marks of the known groups at the left and at the top."""
     import altair as alt
 
@@ -134,7 +136,7 @@ def _groups(n_genes: int) -> "list[altair.Chart]":
     ]
 
 
-def _names(n_genes: int) -> "list[altair.Chart]":
+def _names(n_genes: int) -> "list[alt.Chart]":
     import altair as alt
 
     base = alt.Chart(alt.NamedData("genes")).transform_calculate(centre="datum.place + 0.5")
@@ -147,7 +149,7 @@ def _names(n_genes: int) -> "list[altair.Chart]":
     ]
 
 
-def _cells(n_genes: int) -> "altair.Chart":
+def _cells(n_genes: int) -> "alt.Chart":
     """One transparent mark per pair of genes, with what the mouse shows."""
     import altair as alt
 
@@ -170,8 +172,8 @@ def _cells(n_genes: int) -> "altair.Chart":
         alt.Tooltip("name:N", title="gene"),
         alt.Tooltip("other_name:N", title="compared with"),
         alt.Tooltip("cosine:Q", title="cosine", format=".3f"),
-        alt.Tooltip("its_group:N", title="known group of the gene"),
-        alt.Tooltip("others_group:N", title="known group of the other"),
+        alt.Tooltip("its_group:N", title="its known group"),
+        alt.Tooltip("others_group:N", title="the other's group"),
     ]
     scale = _scale(n_genes)
     return cells.mark_rect(color="transparent").encode(

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellassets.reporting.chart import Chart, rounded, specification
 from cellassets.reporting.theme import BAND, CHANCE, INK, OTHER, OWN
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 
@@ -54,11 +54,11 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
     import altair as alt
 
     scale = alt.Scale(domain=_reach(estimates, band), nice=False, zero=False)
-    null = alt.Chart(alt.Data(values=[{"low": band.low, "mean": band.mean, "high": band.high}]))
+    null = alt.Chart(alt.NamedData("null"))
     layers = [
         null.mark_rect(color=BAND).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
         null.mark_rule(color=CHANCE, strokeDash=[4, 3], strokeWidth=1.5).encode(x="mean:Q"),
-        *_models(estimates, band, axis=axis, scale=scale),
+        *_models(estimates, axis=axis, scale=scale),
     ]
     chart = alt.layer(*layers).properties(
         width=PLOT_WIDTH_PX,
@@ -66,14 +66,15 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
         padding={"left": 2, "top": 4, "bottom": 2, "right": VALUE_PX},
     )
     values = "; ".join(f"{e.name} {e.value:.3f}" for e in estimates)
-    return Chart(title, f"{values}; mean of the null distribution {band.mean:.3f}", specification(chart))
+    spec = specification(chart, models=[_row(e, band) for e in estimates], null=[asdict(band)])
+    return Chart(title, f"{values}; mean of the null distribution {band.mean:.3f}", spec)
 
 
-def _models(estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: "altair.Scale") -> "list[altair.Chart]":
+def _models(estimates: Sequence[Estimate], *, axis: str, scale: "alt.Scale") -> "list[alt.Chart]":
     """Interval, dot and number of each model; the whole row answers to the mouse."""
     import altair as alt
 
-    base = alt.Chart(alt.Data(values=[_row(estimate, band) for estimate in estimates]))
+    base = alt.Chart(alt.NamedData("models"))
     y = alt.Y("name:N", sort=[estimate.name for estimate in estimates], axis=_names(estimates))
     x = alt.X("value:Q", scale=scale, axis=alt.Axis(title=axis, tickCount=6, format=".2~f", labelFlush=False))
     colour = alt.condition("datum.own", alt.value(OWN), alt.value(OTHER))
@@ -95,7 +96,7 @@ def _models(estimates: Sequence[Estimate], band: NullBand, *, axis: str, scale: 
     ]
 
 
-def _names(estimates: Sequence[Estimate]) -> "altair.Axis":
+def _names(estimates: Sequence[Estimate]) -> "alt.Axis":
     """The models' names, all charts equally wide; the highlighted one in its colour."""
     import altair as alt
 
@@ -106,13 +107,14 @@ def _names(estimates: Sequence[Estimate]) -> "altair.Axis":
         ticks=False,
         minExtent=LABEL_PX,
         maxExtent=LABEL_PX,
-        labelLimit=LABEL_PX - 10,
+        labelPadding=12,
+        labelLimit=LABEL_PX - 16,
         labelColor=alt.condition(is_own, alt.value(OWN), alt.value(INK)),
         labelFontWeight=alt.condition(is_own, alt.value(600), alt.value(400)),
     )
 
 
-def _tooltip(estimates: Sequence[Estimate], axis: str) -> "list[altair.Tooltip]":
+def _tooltip(estimates: Sequence[Estimate], axis: str) -> "list[alt.Tooltip]":
     import altair as alt
 
     own = next((estimate.name for estimate in estimates if estimate.is_highlighted), "")

@@ -1,7 +1,7 @@
 """The report on one model, as one HTML page for people who decide. Pure: tables and images in, text out.
 
-The page needs no network. Its charts are static pictures that a script replaces by interactive ones. What it is made from
-is in `contents.py`, what it says of a dataset in `sections.py`, how it looks in `templates/`.
+The page needs no network. Its charts are static pictures that a script replaces by interactive ones. What it is made
+from is in `contents.py`, what it says of a dataset in `sections.py`, how it looks in `templates/`.
 """
 
 import json

@@ -12,6 +12,10 @@ from pathlib import Path
 from cellassets.errors import BenchmarkError
 
 DRAW = Path(__file__).parent / "templates" / "draw.js"
+NOTICE = (
+    "/* Vega, Vega-Lite, Vega-Embed and Vega-Tooltip: copyright University of Washington Interactive Data Lab and "
+    "contributors, BSD-3-Clause, https://github.com/vega */\n"
+)
 
 
 @cache  # bundling takes one to three seconds
@@ -24,7 +28,7 @@ def page_scripts() -> tuple[str, str]:
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    scripts = bundle, DRAW.read_text()
+    scripts = NOTICE + bundle, DRAW.read_text()
     for script in scripts:
         if "</script" in script.lower() or "<!--" in script:
             message = "a script of the report holds </script or <!--; expected none; pin another vl-convert-python"

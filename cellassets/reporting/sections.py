@@ -18,6 +18,12 @@ from cellassets.reporting.heat_map import heat_map
 from cellassets.reporting.steps_chart import steps_chart
 
 N_STRONGEST = 12
+BATCH_MEASURES = {
+    "batch_accuracy": "The fraction of negative control wells whose nearest other control is of the same batch. The "
+    "alignment did not see these wells. Lower is better; chance means that batches cannot be distinguished.",
+    "replicate_retrieval": "The fraction of treated wells whose nearest well in another batch has the same "
+    "perturbation. Higher is better.",
+}
 
 
 def in_order(names: Iterable[str], policy: GatePolicy) -> list[str]:
@@ -65,9 +71,8 @@ def _batch_charts(batch_effect: pl.DataFrame) -> list[dict[str, Any]]:
     for (metric,), rows in batch_effect.group_by("metric", maintain_order=True):
         name = str(metric).replace("_", " ")
         chance = float(rows["chance"].mean())  # type: ignore[arg-type]
-        charts.append(
-            {"name": name, "chart": steps_chart(name, rows["step"].to_list(), rows["value"].to_list(), chance)}
-        )
+        chart = steps_chart(name, rows["step"].to_list(), rows["value"].to_list(), chance)
+        charts.append({"name": name, "words": BATCH_MEASURES.get(str(metric), ""), "chart": chart})
     return charts
 
 

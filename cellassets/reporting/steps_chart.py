@@ -20,15 +20,16 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
     """
     import altair as alt
 
+    names = [step.replace("_", " ") for step in steps]
     rows = [
-        {"place": place, "step": step.replace("_", " "), "value": rounded(value), "chance": rounded(chance)}
-        for place, (step, value) in enumerate(zip(steps, values, strict=True))
+        {"place": place, "step": name, "value": rounded(value), "chance": rounded(chance)}
+        for place, (name, value) in enumerate(zip(names, values, strict=True))
     ]
-    base = alt.Chart(alt.Data(values=rows))
+    base = alt.Chart(alt.NamedData("steps"))
     # steps may have equal names, so the axis is of their places
     x = alt.X(
         "place:O",
-        axis=alt.Axis(title=None, labelAngle=0, grid=False, labelExpr=_labels([row["step"] for row in rows])),
+        axis=alt.Axis(title=None, labelAngle=0, grid=False, labelExpr=_labels(names)),
     )
     y = alt.Y(
         "value:Q",
@@ -40,17 +41,16 @@ def steps_chart(title: str, steps: Sequence[str], values: Sequence[float], chanc
         alt.Tooltip("value:Q", title=title, format=".3f"),
         alt.Tooltip("chance:Q", title="by chance", format=".3f"),
     ]
-    chance_line = alt.Chart(alt.Data(values=[{"chance": rounded(chance)}]))
     layers = alt.layer(
-        chance_line.mark_rule(color=CHANCE, strokeDash=[4, 3], strokeWidth=1.5).encode(y="chance:Q"),
+        base.mark_rule(color=CHANCE, strokeDash=[4, 3], strokeWidth=1.5).encode(y=alt.datum(rounded(chance))),
         base.mark_line(color=OWN, strokeWidth=2).encode(x=x, y=y),
         base.mark_circle(color=OWN, size=90, opacity=1).encode(x=x, y=y, tooltip=tooltip),
         base.mark_text(dy=-13).encode(x=x, y=y, text=alt.Text("value:Q", format=".2f")),
     ).properties(width=WIDTH_PX, height=HEIGHT_PX)
     told = ", ".join(f"{step} {value:.2f}" for step, value in zip(steps, values, strict=True))
-    return Chart(title, f"{told}; by chance {chance:.2f}", specification(layers))
+    return Chart(title, f"{told}; by chance {chance:.2f}", specification(layers, steps=rows))
 
 
-def _labels(steps: Sequence[str]) -> str:
+def _labels(names: Sequence[str]) -> str:
     """A Vega expression for the label of a place."""
-    return f"{json.dumps(list(steps))}[datum.value]"
+    return f"{json.dumps(list(names))}[datum.value]"

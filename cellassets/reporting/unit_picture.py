@@ -14,7 +14,7 @@ from cellassets.reporting.theme import BAND, CHANCE, OTHER, OWN
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 __all__ = ["data_uri", "unit_chart"]
 
@@ -74,7 +74,7 @@ def _row(row: dict[str, Any], outcome: str) -> dict[str, Any]:
 def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tuple[str, str]) -> dict[str, Any]:
     import altair as alt
 
-    base = alt.Chart(alt.Data(values=rows)).transform_calculate(
+    base = alt.Chart(alt.NamedData("units")).transform_calculate(
         null="format(datum.mean, '.3f') + ' (' + format(datum.low, '.3f') + ' to ' + format(datum.high, '.3f') + ')'"
     )
     names = [*outcomes, "null mean", "95% of the null"]
@@ -96,10 +96,10 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
             x=x, y="value:Q", color=alt.Color("outcome:N", scale=colour, legend=legend), tooltip=_tooltip(rows, metric)
         ),
     )
-    return specification(layers.properties(width=PLOT_WIDTH_PX, height=HEIGHT_PX))
+    return specification(layers.properties(width=PLOT_WIDTH_PX, height=HEIGHT_PX), units=rows)
 
 
-def _tooltip(rows: list[dict[str, Any]], metric: str) -> "list[altair.Tooltip]":
+def _tooltip(rows: list[dict[str, Any]], metric: str) -> "list[alt.Tooltip]":
     import altair as alt
 
     has_intervals = any("interval" in row for row in rows)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.configuration import Parameters
-from cellassets.errors import StaleArtifact
+from cellassets.errors import CellAssetsError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_named
@@ -181,6 +181,20 @@ def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
 
 def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:
     return _fingerprints(snapshot.annotations(), uses, sources)
+
+
+def settings_fingerprint(snapshot: Snapshot, benchmark_name: str) -> str | None:
+    """Returns the fingerprint of a benchmark's parameters and of all annotations that it may read.
+
+    None where these cannot be read: its scores wait, with the reason.
+    """
+    chosen = find_benchmark(benchmark_name)
+    try:
+        parameters = settings_of(benchmark_parameters(snapshot, benchmark_name))
+        annotations = snapshot.value(_annotations, chosen.uses, None)
+    except CellAssetsError:
+        return None
+    return fingerprint({"parameters": parameters, "annotations": annotations})
 
 
 def _fingerprints(folder: "UPath", uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:

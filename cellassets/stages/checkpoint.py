@@ -16,6 +16,7 @@ from cellassets.stages.settings import recipe
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
 from cellassets.stages.stores import open_store
+from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
 from cellassets.storage.plan import Plan
 from cellassets.training.summary import CheckpointSummary, checkpoint_summary
@@ -57,15 +58,21 @@ def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the checkpoint, after training and registering what does not exist yet.
 
     The MLflow run ends as FINISHED, as FAILED after an error, or as KILLED if the process is interrupted or terminated.
+    Of two runs on one machine the second waits, and finds the work of the first.
 
     Raises:
         RecipeError: the experiments do not fit the recipe.
         TrainingError: the loss is not finite.
     """
+    folder = context.deployment.work_folder("training", plan.keys[0])
+    with alone_in(folder):
+        return context.lake.find_done(plan) or _train_and_publish(context, plan, folder / plan.fingerprint)
+
+
+def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
     from cellassets.training.termination import termination_as_exit
 
     registry, chosen = context.registry, plan.settings["recipe"]
-    folder = context.deployment.work_folder("training", chosen.name) / plan.fingerprint
     with termination_as_exit():
         run_id = _run_id(context, plan, folder)
         with registry.ended_on_exit(run_id):

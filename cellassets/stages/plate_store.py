@@ -4,9 +4,9 @@ One sharded Zarr array per plate. Every shard is written when it is packed, so a
 first unfinished shard, on any machine.
 """
 
-from cellassets.errors import StaleArtifact
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.landing import require_unchanged
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
 from cellassets.storage.artifact import Record
@@ -33,19 +33,18 @@ def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the store, after packing what is not packed yet.
 
     Raises:
+        LayoutError: the experiment is no longer in the landing zone.
         StaleArtifact: the landing folder changed since the manifest was made.
         ImageError: an image is not the file that the manifest describes.
     """
     from cellassets.images.pack import Packing, pack_plates
-    from cellassets.screens.landing import signature_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import IMAGES, WELLS
 
     (experiment_id,), landing = plan.keys, context.deployment.landing
     pinned = plan.pin("raw_plates", experiment_id)
-    if signature_of(landing, experiment_id) != pinned.summary(RawPlatesSummary).landing_signature:
-        message = f"{landing / experiment_id}: changed since raw_plates checked it; materialise raw_plates again"
-        raise StaleArtifact(message)
+    checked = pinned.summary(RawPlatesSummary).landing_signature
+    require_unchanged(landing, experiment_id, checked, since="since raw_plates checked it")
     manifest = context.lake.open(pinned)
     images = read_table(manifest.path("images.parquet"), IMAGES)
     wells = read_table(manifest.path("wells.parquet"), WELLS)

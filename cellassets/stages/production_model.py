@@ -69,8 +69,9 @@ class Champion:
 def candidates(snapshot: Snapshot) -> list[str]:
     """Returns the models to judge where nobody names one, in the order of their age.
 
-    The model with the alias `candidate` where there is one; otherwise every model that the deciding benchmark has
-    scored, that is not in production, and that was not judged with these files before.
+    The model with the alias `candidate` where there is one; otherwise every model that has current scores of the
+    deciding benchmark on all deciding datasets, that is not in production, and that was not judged with these files
+    before. A model whose scores are missing or out of date is not judged yet, so that it can pass once they are there.
 
     Raises:
         RegistryError: several models have the alias.
@@ -84,15 +85,14 @@ def candidates(snapshot: Snapshot) -> list[str]:
     published = snapshot.find("production_model")
     summary = None if published is None else published.summary(ProductionModelSummary)
     judged = {} if summary is None else summary.judged
-    kind = kind_of(gate_policy(snapshot).deciding)
-    scored = {model for dataset in snapshot.keys(kind) for model in snapshot.keys(kind, dataset)}
-    champion = find_champion(snapshot)
+    policy, champion = gate_policy(snapshot), find_champion(snapshot)
+    kind = kind_of(policy.deciding)
     waiting = [
         entry
         for entry in snapshot.models()
-        if entry.key in scored
-        and judged.get(entry.key) != entry.fingerprint
+        if judged.get(entry.key) != entry.fingerprint
         and (champion is None or entry.key != champion.key)
+        and all(is_current(snapshot, kind, dataset_id, entry.key) for dataset_id in policy.deciding_datasets)
     ]
     return [entry.key for entry in sorted(waiting, key=lambda entry: (entry.created_at_ms, entry.key))]
 
@@ -164,8 +164,8 @@ def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
     waiting = candidates(snapshot)
     if not waiting:
         message = (
-            "no model waits to be judged: every model that the deciding benchmark has scored is in production or was "
-            f"judged; name one by its key, or give one the alias {CANDIDATE!r}, to judge it again"
+            "no model waits to be judged: every model with current scores of the deciding benchmark is in production "
+            f"or was judged; name one by its key, or give one the alias {CANDIDATE!r}, to judge it again"
         )
         raise RegistryError(message)
     return snapshot.model(waiting[0])

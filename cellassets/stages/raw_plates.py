@@ -4,9 +4,9 @@ The images stay in the landing zone. The fingerprint depends on what was found, 
 again with the same content gives the same fingerprint, and nothing downstream becomes stale.
 """
 
-from cellassets.errors import StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.landing import require_unchanged
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -38,16 +38,13 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: the folder changed while it was checked.
     """
     from cellassets.screens.ingest import check_experiment, summarise
-    from cellassets.screens.landing import signature_of
     from cellassets.tables.content import frame_fingerprint
     from cellassets.tables.parquet import write_table
     from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
     (experiment_id,), landing, ingest = plan.keys, context.deployment.landing, plan.settings["policy"]
     manifest = check_experiment(landing, experiment_id, policy=ingest, progress=context.progress)
-    if signature_of(landing, experiment_id) != plan.inputs["landing_signature"]:
-        message = f"{landing / experiment_id}: changed while it was checked; materialise raw_plates again"
-        raise StaleArtifact(message)
+    require_unchanged(landing, experiment_id, plan.inputs["landing_signature"], since="since its check was planned")
     tables = {
         "images.parquet": (manifest.images, IMAGES),
         "wells.parquet": (manifest.wells, WELLS),

@@ -34,6 +34,12 @@ class DatasetPolicy(Parameters):
     active: Literal["all"] | tuple[str, ...] = Field(default="all", description="all, or a list of dataset names")
 
 
+class ReportPolicy(Parameters):
+    """When leaderboard and reports are made: once nothing else is under way, or at the latest after some time."""
+
+    max_wait_minutes: float = Field(default=30, gt=0, description="minutes that stale ones wait for a quiet moment")
+
+
 class Policy(Parameters):
     """All of `policy.yaml`."""
 
@@ -41,6 +47,7 @@ class Policy(Parameters):
     landing: LandingPolicy = LandingPolicy()
     models: ModelPolicy = ModelPolicy()
     datasets: DatasetPolicy = DatasetPolicy()
+    reports: ReportPolicy = ReportPolicy()
 
 
 def policy(snapshot: Snapshot) -> Policy:

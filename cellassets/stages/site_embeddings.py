@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cellassets.encoders.summary import SiteEmbeddingsSummary
+from cellassets.errors import StaleArtifact
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage
 from cellassets.stages.stores import open_store
@@ -49,6 +50,13 @@ def make(context: Context, plan: Plan) -> Record:
     from cellassets.encoders.loading import load_encoder
 
     entry = plan.settings["model"]
+    registered = context.registry.find(entry.key)
+    if registered.fingerprint != entry.fingerprint:
+        message = (
+            f"model {entry.key}: its files are {registered.fingerprint}, and the plan of {plan} was made for "
+            f"{entry.fingerprint}; materialise it again"
+        )
+        raise StaleArtifact(message)
     store = open_store(context.lake, plan.pin("plate_store", plan.keys[0]))
     with (
         tempfile.TemporaryDirectory() as scratch,

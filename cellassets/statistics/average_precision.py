@@ -1,8 +1,8 @@
 """Average precision of retrieval, for many assignments of labels to the same wells at once.
 
-Pure functions of ranks: which well lies how far down the list of which other. Who is a positive of whom belongs to
-places; a permutation puts other wells (or perturbations) into the places. What is compared with what, and how labels
-are permuted, is the business of `cellassets.benchmarks.retrieval.phenotypic_activity` and `phenotypic_consistency`.
+Pure functions of ranks: how far down the list of one well each other well is. Which places are positives of each other
+is fixed; a permutation puts other wells (or perturbations) into the places. The benchmarks `phenotypic_activity` and
+`phenotypic_consistency` define what is compared and how labels are permuted.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from cellassets.statistics.permutation import blocks
 
-Ranks = Shaped[np.ndarray, "well other"]  # integers as small as they may be
-Placed = Int[np.ndarray, "draw place"]  # the well that each place holds
+Ranks = Shaped[np.ndarray, "well other"]  # the smallest integer type that fits
+Placed = Int[np.ndarray, "draw place"]  # the well at each place
 Listed = Shaped[np.ndarray, "draw query partner"]  # ranks of partners
 Flags = Bool[np.ndarray, "query partner"]
-ROWS_AT_ONCE = 512  # of the matrix of cosines; fixed, so that results do not depend on how much is held
+ROWS_AT_ONCE = 512  # of the matrix of cosines; fixed, so that results do not depend on the memory used
 
 
 def ranks_of_others(unit: Float[np.ndarray, "well feature"]) -> Ranks:
-    """Returns, for each row, how many of the other rows have a larger cosine to it than each column; itself is last.
+    """Returns, for each row, how many other rows have a larger cosine to it than each column; the row itself is last.
 
-    Equal cosines keep the order of the rows: where that may favour a label, shuffle the rows before.
+    Equal cosines keep the order of the rows. Shuffle the rows before, where that order may favour a label.
 
     Args:
         unit: rows of length 1.
@@ -45,11 +45,11 @@ class Queries:
     """Queries with equally many partners, and equally many positives among them.
 
     Attributes:
-        number: which query each is, from 0 among all queries of a benchmark.
-        asking: the place that asks.
-        partner: for each the places that are listed: its positives and, where all others are negatives, those that
-            are neither; or its positives and its negatives.
-        is_positive: which partners are positives, at least one of each query.
+        number: number of each query, from 0 among all queries of a benchmark.
+        asking: the querying place.
+        partner: the places listed for each query: its positives and, where all others are negatives, those that are
+            neither; otherwise its positives and its negatives.
+        is_positive: which partners are positives; at least one of each query.
     """
 
     number: Int[np.ndarray, "query"]
@@ -61,11 +61,11 @@ class Queries:
 def grouped_queries(
     asking: Sequence[int], partners: Sequence[Int[np.ndarray, "..."]], is_positive: Sequence[np.ndarray]
 ) -> list[Queries]:
-    """Returns queries with equally many partners and positives together; one without any positive is left out.
+    """Returns the queries, grouped by their numbers of partners and positives; queries without a positive are left out.
 
     Args:
         asking: the place of each query.
-        partners: places that each query lists.
+        partners: the places that each query lists.
         is_positive: which of them are positives.
     """
     places = np.asarray(asking, dtype=np.int64)
@@ -89,11 +89,11 @@ def average_precisions(
     """Returns the average precision of each query under each assignment of wells to places.
 
     Args:
-        queries: who asks, and who is listed.
-        ranks: of every well among all others of every well.
-        placed: the well that each place holds, a row a draw.
-        are_others_negatives: true: every well of `ranks` that is no partner is a negative (ranks among all are known,
-            so only the partners are sorted). False: the partners that are no positives are the negatives.
+        queries: querying and listed places.
+        ranks: rank of every well in the list of every other well.
+        placed: the well at each place, one row per draw.
+        are_others_negatives: true: every well of `ranks` that is not a partner is a negative (ranks among all wells are
+            known, so only the partners are sorted). False: the partners that are not positives are the negatives.
     """
     judge = _against_all_others if are_others_negatives else _against_listed
     found, start = np.empty((len(placed), len(queries.asking))), 0
@@ -124,8 +124,8 @@ def _against_listed(listed: Listed, is_positive: Flags) -> Float[np.ndarray, "dr
 
 
 def _sorted_positives(listed: Listed, is_positive: Flags) -> tuple[Listed, Int[np.ndarray, "draw query positive"]]:
-    """Partners by rank, a flag in the lowest bit where one is no positive, and the places of the positives."""
-    keys = listed * 2 + ~is_positive  # ranks_of_others leaves room for it
+    """Partners by rank, with the lowest bit set for those that are not positives, and the places of the positives."""
+    keys = listed * 2 + ~is_positive  # ranks_of_others leaves one bit free
     keys.sort(axis=2)
     place = np.flatnonzero(keys & 1 == 0) % keys.shape[2]
     return keys, place.reshape(*keys.shape[:2], -1)
@@ -134,10 +134,10 @@ def _sorted_positives(listed: Listed, is_positive: Flags) -> tuple[Listed, Int[n
 def expected_average_precision(
     n_positives: Int[np.ndarray, "query"], n_negatives: Int[np.ndarray, "query"]
 ) -> Float[np.ndarray, "query"]:
-    """Returns the mean average precision of a list in random order.
+    """Returns the expected average precision of a list in random order.
 
-    Source: Bestgen (2015), Prague Bull. Math. Linguist. 103:131: ((M - 1) / (L - 1) (L - H_L) + H_L) / L
-    with M positives among L and the L-th harmonic number H_L; copairs normalises by it.
+    Source: Bestgen (2015), Prague Bull. Math. Linguist. 103:131: ((M - 1) / (L - 1) (L - H_L) + H_L) / L with M
+    positives among L and the L-th harmonic number H_L; copairs normalises by it.
     """
     from scipy.special import digamma
 

@@ -1,7 +1,7 @@
-"""Intervals by resampling what a mean is taken over: perturbations, or the genes that pairs share. Never wells.
+"""Confidence intervals from resampling the units of a mean: perturbations, or the genes that pairs share; never wells.
 
-Bias-corrected and accelerated (BCa). Weights of a resample are counts of its nodes; a pair counts as often as both its
-genes were drawn, so that pairs which share a gene come and go together.
+Bias-corrected and accelerated (BCa). The weights of a resample are counts of its nodes. A pair counts as often as both
+its genes were drawn, so that pairs which share a gene are drawn together.
 """
 
 import numpy as np
@@ -22,14 +22,15 @@ def bootstrap_interval(
     """Returns the 95% BCa interval of the mean of the rows.
 
     Args:
-        values: one a row.
-        nodes: numbers from 0 of what each row depends on: one column for perturbations, two for pairs of genes.
-        shared_error: standard error of what all rows have in common and resampling them cannot show (controls); it is
-            added to the resampled means as normal noise.
+        values: one value per row.
+        nodes: numbers, from 0, of the nodes that each row depends on: one column for perturbations, two for pairs of
+            genes.
+        shared_error: standard error of what all rows share and resampling cannot show (controls); it is added to the
+            resampled means as normal noise.
         seed: of the resampling.
 
     Returns:
-        Lower and upper end; both the mean itself where one node is all there is.
+        Lower and upper end; both are the mean itself where there is one node.
 
     Source: Efron (1987), J. Am. Stat. Assoc. 82:171, equations 2.3 and 6.6; resampling of nodes for pairs: Davezies,
     D'Haultfoeuille and Guyonvarch (2021), Ann. Stat. 49:845.
@@ -50,7 +51,7 @@ def bootstrap_interval(
 def _resampled_means(
     values: Float[np.ndarray, "row"], nodes: Int[np.ndarray, "row node"], n_nodes: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "resample"]:
-    """Means of resamples; one that drew no row at all (few pairs) is left out."""
+    """Means of the resamples; a resample without any row (few pairs) is left out."""
     found = []
     n_block = max(1, BLOCK_WEIGHTS // max(n_nodes, len(values)))
     for start in range(0, N_RESAMPLES, n_block):
@@ -65,7 +66,7 @@ def _resampled_means(
 def _jackknife(
     values: Float[np.ndarray, "row"], nodes: Int[np.ndarray, "row node"], n_nodes: int
 ) -> Float[np.ndarray, "name"]:
-    """The mean without each node's rows; without all rows it is the mean itself."""
+    """The mean without each node's rows; where no rows are left, the mean of all rows."""
     sums, counts = np.zeros(n_nodes), np.zeros(n_nodes)
     for column in nodes.T:
         sums += np.bincount(column, values, n_nodes)

@@ -1,4 +1,4 @@
-"""Trends with the dose, over pairs of wells of one compound on one plate, as observed and with doses permuted there."""
+"""Trends with the dose, over pairs of wells of one compound on one plate, as observed and with doses permuted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class DoseWells:
 
     Attributes:
         names: compounds, sorted.
-        row: each well's row among the map's wells.
+        row: each well's row among the wells of the map.
         compound: number of each well's compound.
-        dose: its dose, micromolar.
-        plate: its plate.
-        effect: the effect of every well of the map, those of controls and genes too.
+        dose: dose of each well, micromolar.
+        plate: number of each well's plate.
+        effect: effect of every well of the map, controls and genes included.
     """
 
     names: list[str]
@@ -35,8 +35,8 @@ class DoseWells:
 class Trends:
     """Trends by draw, as observed in row 0, and which compounds have one.
 
-    `finer` is the trend plus less than half a pair's worth of the covariance of effect and dose: it tells equal trends
-    apart, and orders others as they are.
+    `finer` is the trend plus the covariance of effect and dose, scaled to less than half a pair: it breaks ties, and
+    keeps the order of unequal trends.
     """
 
     finer: Float[np.ndarray, "draw compound"]
@@ -48,7 +48,7 @@ class Trends:
 
 @dataclass(frozen=True)
 class _Cells:
-    """All cells (a compound on a plate) of one number of wells: effects, and ranks of doses among the compound's."""
+    """All cells (a compound on a plate) with one number of wells: effects, and ranks of doses within the compound."""
 
     compound: Int[np.ndarray, "cell"]
     effect: Float[np.ndarray, "cell well"]
@@ -62,7 +62,7 @@ def trend_draws(wells: DoseWells, n_permutations: int, rng: np.random.Generator)
     Args:
         wells: the compounds' wells.
         n_permutations: permutations of the doses within compound and plate.
-        rng: where permutations come from.
+        rng: source of the permutations.
     """
     n_compounds = len(wells.names)
     sums = np.zeros((3, 1 + n_permutations, n_compounds))
@@ -102,7 +102,7 @@ def _sums(
 
 
 def _largest_covariance(cells: _Cells) -> Float[np.ndarray, "cell"]:
-    """What the sum of products of centred effects and doses can be at most: their lengths' product."""
+    """The largest possible sum of products of centred effects and doses: the product of their lengths."""
     effect, dose = (values - values.mean(axis=1, keepdims=True) for values in (cells.effect, cells.dose))
     return np.linalg.norm(effect, axis=1) * np.linalg.norm(dose, axis=1)
 
@@ -110,7 +110,7 @@ def _largest_covariance(cells: _Cells) -> Float[np.ndarray, "cell"]:
 def pair_signs(
     effect: Float[np.ndarray, "cell well"], dose: Int[np.ndarray, "draw cell well"]
 ) -> Int[np.ndarray, "draw cell"]:
-    """Returns the number of pairs of wells in which the higher dose has the larger effect, less those with the smaller.
+    """Returns the number of pairs in which the higher dose has the larger effect, minus those with the smaller effect.
 
     With ties counted half this is 2 J - (pairs of unequal dose), whose mean under permutation is 0.
     """
@@ -127,7 +127,7 @@ def page_ranks(
     """Returns (L - E[L]) / (max L - E[L]) of each cell for Page's L = sum of dose rank x effect rank.
 
     Args:
-        effect: of each well.
+        effect: effect of each well.
         dose: ranks of the wells' doses from 0 on, each once in a cell.
     """
     from scipy.stats import rankdata
@@ -139,7 +139,7 @@ def page_ranks(
 
 
 def _cells(wells: DoseWells) -> Iterator[_Cells]:
-    """Cells with two doses at least, gathered by their number of wells; order of the wells leaves no trace."""
+    """Cells with at least two doses, grouped by their number of wells; independent of the order of the wells."""
     pairs, rank = np.unique(np.stack([wells.compound, wells.dose], axis=1), axis=0, return_inverse=True)
     of_compound = pairs[:, 0].astype(np.int64)
     n_doses = np.bincount(of_compound, minlength=len(wells.names))

@@ -1,7 +1,7 @@
 """Energy distances between groups of wells, for many assignments of labels to the same wells at once.
 
-Pure functions of a matrix of distances. Which wells are compared and how labels are permuted is the business of
-`cellassets.benchmarks.replicates.magnitude`.
+Pure functions of a matrix of distances. `cellassets.benchmarks.replicates.magnitude` defines which wells are compared
+and how labels are permuted.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def pairwise_distances(wells: Float[np.ndarray, "well feature"]) -> Distances:
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Sums of distances over all ordered pairs: within x, between x and y, within y; one entry a comparison."""
+    """Sums of distances over all ordered pairs: within x, between x and y, within y; one entry per comparison."""
 
     within_x: Float[np.ndarray, "n"]
     between: Float[np.ndarray, "n"]
@@ -35,9 +35,9 @@ class GroupSums:
     ) -> Float[np.ndarray, "measure n"]:
         """Returns two rows: magnitude, and energy distance.
 
-        The energy distance is 2 E|x - y| - E|x - x'| - E|y - y'| with means over pairs of different wells, so that it
-        is 0 on average where x and y come from one distribution, however many wells there are. The magnitude is its
-        share of 2 E|x - y|: 1 where each group sits in one point and the two lie apart.
+        The energy distance is 2 E|x - y| - E|x - x'| - E|y - y'| with means over pairs of different wells. Its mean is
+        0 where x and y come from one distribution, for any number of wells. The magnitude is its share of 2 E|x - y|: 1
+        where all wells of each group are equal and the groups differ.
 
         Args:
             n_x: wells of x, at least 2.
@@ -52,7 +52,7 @@ class GroupSums:
 
 
 def two_group_measures(distances: Distances, chosen: Int[np.ndarray, "draw x"]) -> Float[np.ndarray, "measure draw"]:
-    """Returns the measures between the chosen wells and all others, a column a draw.
+    """Returns the measures between the chosen wells and all others, one column per draw.
 
     Args:
         distances: between all wells.
@@ -87,10 +87,10 @@ def influences_of_others(distances: Distances, n_x: int) -> Float[np.ndarray, "y
 
 
 class ManyGroups:
-    """Units of wells that are each compared with the controls of their plates; wells can be put into other places.
+    """Units of wells that are each compared with the controls of their plates; any well can be put at any place.
 
-    Places come in the order: wells of unit 0, of unit 1, ..., controls. What depends on places alone (which controls a
-    unit is compared with, which places are one unit) is worked out once.
+    The order of the places is: wells of unit 0, of unit 1, ..., controls. Everything that depends on places alone (the
+    controls of a unit, the places of a unit) is computed once.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ManyGroups:
         self._n_x, self._n_y = counts, compared.sum(axis=1).astype(np.int64)
 
     def measures(self, distances: Distances, well: Int[np.ndarray, "place"]) -> Float[np.ndarray, "measure unit"]:
-        """Returns the measures of every unit where place i holds well `well[i]`."""
+        """Returns the measures of every unit where place i has well `well[i]`."""
         n_treated = len(self._is_compared)
         treated, controls = well[:n_treated], well[n_treated:]
         to_controls = np.einsum("tc,tc->t", distances[np.ix_(treated, controls)], self._is_compared)

@@ -1,7 +1,7 @@
-"""A linear probe in closed form: the class whose training mean is nearest in a metric that knows no labels.
+"""A linear probe in closed form: it predicts the class with the nearest training mean, in a metric without labels.
 
-The metric is the inverse of the training wells' total covariance, shrunk as far as the wells are few. Labels enter by
-the class means alone, so that a permutation of labels costs a product of matrices and no fit.
+The metric is the inverse of the training wells' total covariance, shrunk more the fewer wells there are. Labels are
+used only for the class means, so a permutation of labels costs one matrix product and no fit.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SCORES_AT_ONCE = 1 << 24  # test wells x classes held at once: 64 MiB
 
 @dataclass(frozen=True)
 class Metric:
-    """Where rows are centred, and the matrix after which squared distances are those of the probe's metric."""
+    """The centre of the rows, and the matrix after which squared distances are those of the probe's metric."""
 
     origin: Float[np.ndarray, "feature"]
     whitener: Float[np.ndarray, "feature feature"]
@@ -32,17 +32,17 @@ def metric_of(training: Moments, fourth: float) -> Metric:
 
     Args:
         training: moments of the training wells, with products.
-        fourth: sum over them of their distance to their mean, to the fourth power.
+        fourth: sum over them of the fourth power of their distance to their mean.
     """
     values, axes = np.linalg.eigh(shrunk_covariance(training.scatter, training.n, fourth))
-    scale = float(values.mean())  # shrinking leaves the trace
+    scale = float(values.mean())  # shrinking keeps the trace
     return Metric(training.mean, axes / np.sqrt(np.maximum(values, 1e-9 * max(scale, 1e-12))))
 
 
 def summed_fourth_powers(
     wells: Float[np.ndarray, "well feature"], rows: Int[np.ndarray, "row"], origin: Float[np.ndarray, "feature"]
 ) -> float:
-    """Returns the sum over these wells of their distance to the origin, to the fourth power."""
+    """Returns the sum over these wells of the fourth power of their distance to the origin."""
     source = ArrayWells(wells)
     return sum(fourth_powers(source.rows(some) - origin) for some in blocks(rows, source.n_features))
 
@@ -53,17 +53,17 @@ def nearest_class(
     own: Int[np.ndarray, "row"],
     is_class: Bool[np.ndarray, "class"],
 ) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
-    """Returns which rows are nearest to the mean of their own class, and how near they come to it, within 0 and 1.
+    """Returns which rows are nearest to the mean of their own class, and how near they are to it, from 0 to 1.
 
     Args:
         rows: test wells after `Metric.apply`.
         means: class means after it.
         own: class of each row.
-        is_class: classes that there are in the training wells.
+        is_class: classes that are among the training wells.
 
-    Source: linear discriminant analysis with equal priors (Hastie, Tibshirani and Friedman, The Elements of
-    Statistical Learning, section 4.3), with the total covariance in the place of the one within classes: the spread of
-    class means counts as noise, and no permutation changes the metric.
+    Source: linear discriminant analysis with equal priors (Hastie, Tibshirani and Friedman, The Elements of Statistical
+    Learning, section 4.3), with the total covariance in place of the covariance within classes: the spread of class
+    means counts as noise, and no permutation changes the metric.
     """
     half = np.where(is_class, np.einsum("cf,cf->c", means, means) / 2, np.inf).astype(np.float32)
     is_right, closeness = np.empty(len(rows), dtype=bool), np.empty(len(rows))

@@ -1,4 +1,4 @@
-"""Neighbours that two lists share, and whose neighbours they are."""
+"""Neighbours that two lists share, and the contribution of each neighbour."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -7,15 +7,15 @@ Lists = Int[np.ndarray, "row neighbour"]
 
 
 def jaccard_index(n_shared: Int[np.ndarray, "*many"], n_neighbours: int) -> Float[np.ndarray, "*many"]:
-    """Returns shared neighbours as a share of all that either of two lists of equal length has."""
+    """Returns the shared neighbours as a share of all neighbours in either of two lists of equal length."""
     return n_shared / (2 * n_neighbours - n_shared)
 
 
 def partner_shares(here: Lists, there: Lists) -> Float[np.ndarray, "row"]:
-    """Returns what each row adds to the Jaccard indices of the others by being a neighbour that both lists have.
+    """Returns the contribution of each row to the Jaccard indices of the others, as a neighbour in both lists.
 
-    A row's index is divided among the neighbours that its lists share. Over all rows these shares sum to what the
-    indices do: one sum, told off by whose list it is there, and by who is on it here.
+    The index of a row is divided among the neighbours that its two lists share. The contributions have the same sum as
+    the indices: the indices are grouped by the row that has the lists, the contributions by the row that is in them.
 
     Args:
         here: neighbours of each row in one map.

@@ -1,7 +1,7 @@
-"""Permutations of nodes: the names of perturbations change places, and what is known of the names stays.
+"""Permutations of nodes: perturbations exchange names, and what is known of the names stays.
 
-A table of perturbations x perturbations (ranks of similarities) is never held whole: it is made and looked up in blocks
-of rows, for all permutations in turn.
+A table of perturbations x perturbations (ranks of similarities) is never held as a whole. It is computed in blocks of
+rows, and each block is looked up for all permutations.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ RowsOf = Callable[[int, int], Shaped[np.ndarray, "row column"]]
 
 
 def node_permutations(stratum: Int[np.ndarray, "node"], n_draws: int, rng: np.random.Generator) -> Permutations:
-    """Returns which node's vector each name has: its own in row 0, one of its own stratum in the others."""
+    """Returns the node whose vector each name has: its own in row 0, one of its stratum in the other rows."""
     permuted = (permuted_within(stratum, rng) for _ in range(n_draws))
     return np.stack([np.arange(len(stratum)), *permuted]).astype(np.int32)
 
@@ -27,12 +27,12 @@ def permuted_lookups(
     permutations: Permutations,
     units: Int[np.ndarray, "unit"],
 ) -> Iterator[tuple[int, Int[np.ndarray, "found"], Shaped[np.ndarray, "found width"]]]:
-    """Yields draw, places in `units` and what the table holds for them under this draw, until every unit had all draws.
+    """Yields draw, places in `units`, and the table's values for them under this draw, until every unit had all draws.
 
     Args:
-        rows_of: makes the rows from a first to a last (not included), with one column more than there are nodes.
+        rows_of: computes the rows from a first to a last (not included), with one column more than there are nodes.
         columns: nodes that each unit looks up; the number of nodes stands for that last column.
-        permutations: which node's vector each name has.
+        permutations: the node whose vector each name has.
         units: nodes that look up.
     """
     n_nodes = permutations.shape[1]

@@ -1,4 +1,4 @@
-"""Non-parametric statistics that benchmarks share: permutations, ranks within a null, corrections, intervals.
+"""Non-parametric statistics: permutations, ranks within a null distribution, corrections, intervals of means.
 
 Pure functions of arrays. Draws are a matrix of draws x units: the statistic of every unit under every permutation.
 """
@@ -29,18 +29,18 @@ def upper_p_values(
 def settled_ties(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
     """Returns the draws rounded to 10 digits of the largest.
 
-    A permutation that gives back the observed labels must tie with what was observed. Sums in another order differ in
-    the last bits, and would count it as smaller half the time.
+    A permutation that gives back the observed labels must tie with the observed statistic. Sums in another order differ
+    in the last bits, and would count as smaller half of the time.
     """
     scale = float(np.abs(draws).max(initial=0.0))
     return np.round(draws / scale, N_DIGITS) * scale if scale > 0 else draws
 
 
 def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
-    """Returns where each value lies among all draws of its unit: mean rank / number of draws, in (0, 1), ties shared.
+    """Returns the percentile of each value among all draws of its unit: mean rank / number of draws, in (0, 1).
 
-    With the observed statistics as one of the draws, every row is the same kind of thing, so that a mean over units
-    can be judged by its own permutations.
+    The observed statistics are one of the draws, so all rows are exchangeable, and a mean over units can be judged by
+    its own permutations.
     """
     from scipy.stats import rankdata
 
@@ -59,15 +59,15 @@ def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray,
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over rows with its standard error and the degrees of freedom that this stands on.
+    """A mean over rows with its standard error and degrees of freedom.
 
     Attributes:
         value: the mean.
-        standard_error: of the mean, with what rows have in common.
+        standard_error: of the mean, including what rows share.
         shared_error: the part of it that all rows share, which resampling them cannot show.
         n_free: degrees of freedom.
         rows: the values.
-        nodes: numbers of what each row depends on.
+        nodes: numbers of the nodes that each row depends on.
     """
 
     value: float
@@ -83,12 +83,12 @@ class Mean:
         return len(self.rows)
 
     def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
-        """Returns the 95% BCa bootstrap interval over nodes, cut to what the statistic can be."""
+        """Returns the 95% BCa bootstrap interval over nodes, cut to the range of the statistic."""
         low, high = bootstrap_interval(self.rows, self.nodes, shared_error=self.shared_error)
         return max(low, within[0]), min(high, within[1])
 
     def student_interval(self) -> tuple[float, float]:
-        """Returns the 95% interval by Student's t, which `two_sided_p_value` agrees with."""
+        """Returns the 95% interval by Student's t; it agrees with `two_sided_p_value`."""
         from scipy.stats import t
 
         half = float(t.ppf(0.975, self.n_free)) * self.standard_error if self.standard_error > 0 else 0.0
@@ -97,7 +97,7 @@ class Mean:
     def two_sided_p_value(self) -> float:
         """Returns the p-value of a mean of 0, by Student's t.
 
-        It is never below `least_p_value`: values that are all the same have no spread to judge them by.
+        It is never below `least_p_value`: values that are all equal have no spread to judge them by.
         """
         from scipy.stats import t
 
@@ -108,7 +108,7 @@ class Mean:
 
 
 def least_p_value(n_free: int) -> float:
-    """Returns the least two-sided p-value that turning the signs of n_free + 1 values could give: 2^-n_free."""
+    """Returns the smallest two-sided p-value from flipping the signs of n_free + 1 values: 2^-n_free."""
     return 2.0**-n_free
 
 
@@ -118,10 +118,11 @@ def mean_over_nodes(
     """Returns the mean of values that depend on each other where they share a node or a well.
 
     Args:
-        values: one a row.
-        nodes: what each row depends on: its perturbation, or the two genes of a pair. Residuals of rows that share a
-            node may be correlated; the products of all such residuals are in the variance.
-        influences: what the mean would lose without each well that all rows share (a control), where there are such.
+        values: one value per row.
+        nodes: nodes that each row depends on: its perturbation, or the two genes of a pair. Residuals of rows that
+            share a node may be correlated; the products of all such residuals are in the variance.
+        influences: by how much the mean would fall without each well that all rows share (a control), where there are
+            such.
 
     Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Efron and Stein (1981),
     Ann. Stat. 9:586, the jackknife, for the influences.
@@ -131,7 +132,7 @@ def mean_over_nodes(
     index = index.reshape(nodes.shape)
     totals = np.stack([np.bincount(column, residuals, len(names)) for column in index.T]).sum(axis=0)
     own = float((residuals**2).sum())
-    # the pairs of one node make up its square; a row is in the squares of all its nodes and counts once
+    # the square of a node total holds all pairs of its rows; a row, in the squares of all its nodes, counts once
     dependent = float((totals**2).sum()) - (nodes.shape[1] - 1) * own
     n_free = max(len(names) - 1, 1)
     variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
@@ -140,14 +141,14 @@ def mean_over_nodes(
 
 
 def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
-    """Returns how many standard deviations of its null a value lies above the null's mean; None where it has none."""
+    """Returns (value - mean of the null) / standard deviation of the null; None where the null has no spread."""
     if np.ptp(null) == 0:
         return None
     return (value - float(null.mean())) / float(null.std())
 
 
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:
-    """Returns the 2.5th and the 97.5th percentile of a null."""
+    """Returns the 2.5th and the 97.5th percentile of a null distribution."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
 

@@ -1,4 +1,4 @@
-"""Which batches plates could belong to as well: plates move as a whole, and batches keep their numbers of plates."""
+"""Alternative assignments of plates to batches: plates move as a whole, and batches keep their numbers of plates."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ Assignments = Int[np.ndarray, "draw plate"]
 def plate_assignments(batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.random.Generator) -> Assignments:
     """Returns the batch of each plate as observed (row 0) and under permutations of plates.
 
-    Where no more than `n_draws` assignments differ from each other in which plates are together, they are all there,
-    each once, with batches of one size called by each other's names at random: p-values are then exact, and can be no
-    smaller than one in their number.
+    Where at most `n_draws` assignments group the plates differently, each of them is returned once, with the names of
+    batches of one size exchanged at random. p-values are then exact, and cannot be smaller than 1 / (number of
+    assignments).
 
     Args:
         batch: number of each plate's batch, from 0.
-        n_draws: permutations otherwise.
-        rng: draws them.
+        n_draws: number of permutations otherwise.
+        rng: source of the permutations.
     """
     if n_distinct_assignments(batch) > n_draws:
         return np.stack([batch, *(rng.permutation(batch) for _ in range(n_draws))])
@@ -33,14 +33,14 @@ def plate_assignments(batch: Int[np.ndarray, "plate"], n_draws: int, rng: np.ran
 
 
 def n_distinct_assignments(batch: Int[np.ndarray, "plate"]) -> int:
-    """Returns in how many ways plates can be together in batches of these sizes, whatever the batches are called."""
+    """Returns the number of ways to group plates into batches of these sizes, whatever the batches' names."""
     sizes = np.bincount(batch).tolist()
     alike = Counter(sizes).values()
     return factorial(len(batch)) // (prod(factorial(n) for n in sizes) * prod(factorial(n) for n in alike))
 
 
 def _all_assignments(sizes: list[int]) -> Iterator[list[int]]:
-    """Every way once: of the batches of one size that are still empty, a plate may only open the first."""
+    """Every grouping once: of the empty batches of one size, a plate may only open the first."""
 
     def extended(so_far: list[int]) -> Iterator[list[int]]:
         if len(so_far) == sum(sizes):
@@ -59,6 +59,6 @@ def _all_assignments(sizes: list[int]) -> Iterator[list[int]]:
 
 
 def _by_first_plate(batch: list[int] | Int[np.ndarray, "plate"]) -> list[int]:
-    """Batches numbered by when they first occur: equal where the same plates are together."""
+    """Batches numbered by their first occurrence: equal where the same plates are grouped."""
     numbers: dict[int, int] = {}
     return [numbers.setdefault(int(name), len(numbers)) for name in batch]

@@ -5,20 +5,20 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-LEFT_OUT = 0.001  # of all weight, beyond the depth that lists are compared to
+LEFT_OUT = 0.001  # share of the weight beyond the compared depth
 
 
 def overlap_depth(n_items: int, persistence: float) -> int:
-    """Returns to which depth rankings are compared: all items, or where weights have fallen to a thousandth."""
+    """Returns the depth to which rankings are compared: all items, or where weights have fallen to a thousandth."""
     return max(1, min(n_items, math.ceil(math.log(LEFT_OUT) / math.log(persistence))))
 
 
 def overlap_weights(depth: int, persistence: float) -> Float[np.ndarray, "rank"]:
-    """Returns what an item adds to the overlap by the lower of its two ranks, 0 to `depth`; place 0 is not used.
+    """Returns the weight of an item in the overlap by the larger of its two ranks, 0 to `depth`; place 0 is not used.
 
-    The extrapolated overlap of two rankings to depth k, with X_d items among the first d of both, is
-    X_k / k p^k + (1 - p) / p sum_d X_d / d p^d. An item of which the lower rank is m counts in all X_d with d >= m, so
-    the overlap is the sum of one weight an item.
+    The extrapolated overlap of two rankings to depth k, with X_d items among the first d of both, is X_k / k p^k + (1 -
+    p) / p sum_d X_d / d p^d. An item whose larger rank is m counts in all X_d with d >= m, so the overlap is a sum of
+    one weight per item.
 
     Args:
         depth: k.

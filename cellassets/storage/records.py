@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from cellassets.errors import ArtifactMissing
 from cellassets.storage.artifact import describe_address
-from cellassets.storage.catalogue import Catalogue
+from cellassets.storage.catalogue import Address, Catalogue
 from cellassets.storage.plan import Publication
 
-Address = tuple[str, tuple[str, ...]]  # kind and keys
+__all__ = ["Address", "Records", "parents_of"]
 
 
 class Records:

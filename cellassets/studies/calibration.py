@@ -1,8 +1,9 @@
-"""The calibration study: every registered benchmark on simulated screens with nothing to find, and with something.
+"""The calibration study: every registered benchmark on simulated screens, without and with planted effects.
 
-Under each null the p-values must be uniform; with planted effects they must become small, sooner where effects and
-replicates are more. What is taken away for the null is what the benchmark asks about (`asks_about`). The page is made
-in `cellassets.studies.calibration_page`; the scenarios are in `calibration_scenarios.py`.
+Without effects (under each null scenario) p-values must be uniform. With planted effects they must become small, the
+more so the larger the effects and the more replicates there are. A null scenario leaves out what the benchmark measures
+(`asks_about`). The page is made in `cellassets.studies.calibration_page`; the scenarios are in
+`calibration_scenarios.py`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class _Task:
-    """One simulated screen, and the benchmarks that look at it."""
+    """One simulated screen, and the benchmarks that score it."""
 
     names: tuple[str, ...]
     scenario: Scenario
@@ -47,15 +48,17 @@ class _Task:
 def run_study(
     names: Sequence[str], *, n_null: int, n_power: int, n_workers: int = 1, progress: Progress = no_progress
 ) -> pl.DataFrame:
-    """Returns a row a p-value: of every summary metric, of one unit a seed (metric `unit`), under nulls also of the
-    published statistic that the benchmark stands for (`published`).
+    """Returns one row per p-value.
+
+    There is one p-value of every summary metric, one of one unit per seed (metric `unit`), and, under nulls, one of the
+    published statistic that stands beside the benchmark (metric `published`).
 
     Args:
         names: benchmarks.
         n_null: seeds of every null scenario.
-        n_power: seeds of every planted one.
+        n_power: seeds of every planted scenario.
         n_workers: processes.
-        progress: told of every simulated screen.
+        progress: called after every simulated screen.
     """
     tasks = list(_tasks(names, n_null, n_power))
     rows: list[dict[str, object]] = []
@@ -70,7 +73,7 @@ def run_study(
 
 
 def _tasks(names: Sequence[str], n_null: int, n_power: int) -> Iterable[_Task]:
-    """Benchmarks that ask about the same thing share their screens."""
+    """Benchmarks that measure the same thing share their screens."""
     for subject in sorted({BENCHMARKS[name].asks_about for name in names}):
         asked = tuple(name for name in names if BENCHMARKS[name].asks_about == subject)
         for scenario in scenarios_of(subject):
@@ -105,7 +108,7 @@ def run_task(task: _Task) -> list[dict[str, object]]:
 
 
 def _p_values(chosen: Benchmark, scores: list[Score], seed: int) -> list[dict[str, object]]:
-    """Of the summaries, and of another unit each seed (all units of one screen depend on each other)."""
+    """Of the summaries, and of a different unit for each seed (all units of one screen depend on each other)."""
     found: list[dict[str, object]] = [
         {"metric": row.metric, "p_value": row.p_value} for row in scores if row.level == "summary"
     ]
@@ -114,11 +117,11 @@ def _p_values(chosen: Benchmark, scores: list[Score], seed: int) -> list[dict[st
 
 
 def summarise(study: pl.DataFrame) -> pl.DataFrame:
-    """Returns a row a benchmark, scenario and metric.
+    """Returns one row per benchmark, scenario and metric.
 
-    `false_positive_frac` (or the power, where something is planted) is the share of p-values at or below 0.05;
-    `ks_p_value` that of a Kolmogorov-Smirnov test against the uniform distribution; `most_expected` the 99th percentile
-    of what as many seeds of a calibrated test would give.
+    `called_frac` is the share of significant p-values: false positives, or the power where effects are planted.
+    `ks_p_value` is that of a Kolmogorov-Smirnov test against the uniform distribution. `most_expected` is the 99th
+    percentile of `called_frac` for a calibrated test with as many seeds.
     """
     from scipy.stats import binom, kstest
 

@@ -1,4 +1,4 @@
-"""The page of the calibration study: a picture of every benchmark's p-values, and tables of what was counted."""
+"""The page of the calibration study: a picture of every benchmark's p-values, and tables of their counts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,20 +16,21 @@ __all__ = ["calibration_page", "calibration_picture"]
 
 INTRODUCTION = """# Calibration of the benchmarks
 
-Made by `{command}` over every registered benchmark, {n_null} simulated screens a null. The page is written anew by
-that command; nothing in it is edited by hand. How the nulls are made is in [statistics.md](statistics.md).
+`{command}` writes this page. It runs every registered benchmark on {n_null} simulated screens per null scenario. Do not
+edit the page by hand. [statistics.md](statistics.md) explains how the null distributions are made.
 
-![Distribution of p-values under every null](images/calibration.svg)
+![Distribution of p-values under every null scenario](images/calibration.svg)
 
-Each panel is one benchmark's headline under every null: the share of p-values below each value. On the diagonal the
-test is calibrated; above it there are more small p-values than there should be.
+Each panel shows one benchmark's headline score in every null scenario: the fraction of screens with a p-value at or
+below each value. A calibrated test follows the diagonal. A curve above it has more small p-values than it should have.
 
-## Nothing to find: share of p-values at or below 0.05
+## Nothing to find: fraction of p-values at or below 0.05
 
-In brackets the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the summary that
-models are ranked by, `one unit` one perturbation (or pair, or compound) a screen, another each time. `published` is the
-statistic of the literature as its own code has it ([published-statistics.md](published-statistics.md)), on the same
-screens. Bold: above the 99th percentile of what a calibrated test would give in as many screens.
+The number in brackets is the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the
+summary that models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, another one in each
+screen. `published` is the statistic of the literature on the same screens, computed as in its own code
+([published-statistics.md](published-statistics.md)). Bold numbers are above the 99th percentile of what a calibrated
+test would give with as many screens.
 """
 
 
@@ -38,21 +39,21 @@ def calibration_page(study: pl.DataFrame, *, command: str) -> str:
 
     Args:
         study: rows of `run_study`.
-        command: how it was made.
+        command: the command that made the study.
     """
     found = summarise(study)
     n_null = int(study.filter("is_null")["seed"].max() or 0) + 1  # type: ignore[arg-type]
     lines = [INTRODUCTION.format(command=command, n_null=n_null)]
     for subject in sorted({BENCHMARKS[name].asks_about for name in study["benchmark_name"].unique()}):
         lines += _null_tables(found, subject)
-    lines += ["## Something planted: share of p-values at or below 0.05 (power)", "", *_power_tables(found)]
+    lines += ["## Something planted: fraction of p-values at or below 0.05 (power)", "", *_power_tables(found)]
     return "\n".join(lines) + "\n"
 
 
 def _null_tables(found: pl.DataFrame, subject: Subject) -> list[str]:
     scenarios = [scenario for scenario in scenarios_of(subject) if scenario.is_null]
     names = [name for name in sorted(BENCHMARKS) if BENCHMARKS[name].asks_about == subject]
-    lines = [f"**Benchmarks that ask about {subject.replace('_', ' ')}.** The nulls:", ""]
+    lines = [f"**Benchmarks of {subject.replace('_', ' ')}.** The null scenarios:", ""]
     lines += [f"- *{scenario.name}*: {scenario.words}" for scenario in scenarios]
     head = ["benchmark", "p-value of", *(scenario.name for scenario in scenarios)]
     lines += ["", _line(head), _line(["---"] * len(head))]

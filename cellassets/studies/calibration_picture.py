@@ -49,20 +49,23 @@ def _nulls() -> list[str]:
 def _draw(rows: list[dict[str, object]]) -> dict[str, object]:
     import altair as alt
 
-    axis = {"values": [0, 0.5, 1], "format": ".2~f", "grid": False, "labelFlush": True}
+    def axis(title: str) -> alt.Axis:
+        return alt.Axis(title=title, values=[0, 0.5, 1], format=".2~f", grid=False, labelFlush=True)
+
     ends = alt.Scale(domain=[0, 1], nice=False)
-    x = alt.X("p:Q", scale=ends, axis=alt.Axis(title="p-value", **axis))
-    y = alt.Y("fraction:Q", scale=ends, axis=alt.Axis(title="fraction of screens", **axis))
+    x = alt.X("p:Q", scale=ends, axis=axis("p-value"))
+    y = alt.Y("fraction:Q", scale=ends, axis=axis("fraction of screens"))
     nulls = _nulls()
     colours = alt.Scale(domain=nulls, range=[CATEGORIES[place % len(CATEGORIES)] for place in range(len(nulls))])
     legend = alt.Legend(title="null", orient="top", columns=4, symbolType="stroke", symbolStrokeWidth=3, labelLimit=300)
-    even = alt.Chart(alt.Data(values=[{"p": 0, "fraction": 0}, {"p": 1, "fraction": 1}]))
+    even = alt.Chart(alt.NamedData("even"))
     curves = alt.Chart().mark_line(strokeWidth=1.5, interpolate="step-after")
     panel = alt.layer(
         even.mark_line(color=SOFT, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y),
         curves.encode(x=x, y=y, color=alt.Color("null:N", scale=colours, legend=legend)),
-        data=alt.Data(values=rows),
+        data=alt.NamedData("curves"),
     ).properties(width=PANEL_PX, height=PANEL_PX, view=alt.ViewConfig(stroke=LINE))
     header = alt.Header(title=None, labelFontSize=13, labelFontWeight=600, labelAnchor="start", labelPadding=4)
     faceted = panel.facet(alt.Facet("benchmark:N", header=header), columns=COLUMNS)
-    return specification(faceted.resolve_axis(x="independent", y="independent").properties(spacing=26))
+    chart = faceted.resolve_axis(x="independent", y="independent").properties(spacing=26)
+    return specification(chart, curves=rows, even=[{"p": 0, "fraction": 0}, {"p": 1, "fraction": 1}])

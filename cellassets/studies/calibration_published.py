@@ -1,7 +1,7 @@
-"""p-values of published statistics on the screens of the calibration study, to stand beside the calibrated ones.
+"""p-values of published statistics on the screens of the calibration study, shown beside the calibrated ones.
 
-Each function takes a simulated map and a seed, and returns one p-value as the reference gives it: of one gene or of
-the whole map. What is published where is in `cellassets.benchmarks.published`.
+Each function takes a simulated map and a seed, and returns one p-value as the reference computes it: of one gene or of
+the whole map. The statistics are in `cellassets.benchmarks.published`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import map_genes
 from cellassets.benchmarks.published import copairs, copairs_null, efaar_map, efaar_wells, proxbias
-from cellassets.mapping.aggregate import group_mean
+from cellassets.benchmarks.published.beside_wells import guide_profiles
 from cellassets.mapping.relate import is_combination
 
 CONTROL = "control"
@@ -20,14 +20,14 @@ N_DRAWS = 999
 
 
 def consistency(judged: JudgedMap, seed: int) -> float:
-    """EFAAR's consistency of one gene against all others, which here are as inert as unexpressed ones."""
+    """EFAAR's consistency of one gene against all others, which have no effect here, like unexpressed genes."""
     wells, names, chosen = _genes(judged, seed)
     others = sorted(set(names) - {chosen})
     return float(efaar_wells.perturbation_consistency(wells, names, unexpressed=others)["p_value"][0])
 
 
 def magnitude(judged: JudgedMap, seed: int) -> float:
-    """EFAAR's magnitude of one gene against all others, by the controls that alignment never saw."""
+    """EFAAR's magnitude of one gene against all others, by the held-out controls."""
     wells, names, chosen = _genes(judged, seed)
     controls = judged.vectors[judged.is_held_out_control]
     found = efaar_wells.perturbation_magnitude(
@@ -47,7 +47,7 @@ def clusters(judged: JudgedMap, seed: int) -> float:
 
 
 def activity(judged: JudgedMap, seed: int) -> float:
-    """The p-value by copairs of one perturbation's mean average precision before the held-out controls."""
+    """The p-value by copairs of one perturbation's mean average precision against the held-out controls."""
     is_looked_at = judged.is_treatment | judged.is_held_out_control
     names, is_control = np.array(judged.units)[is_looked_at], judged.is_held_out_control[is_looked_at]
     scores = copairs.phenotypic_activity(judged.vectors[is_looked_at], names, is_control)
@@ -57,11 +57,8 @@ def activity(judged: JudgedMap, seed: int) -> float:
 def label_consistency(judged: JudgedMap, seed: int) -> float:
     """The p-value by copairs of one gene's mean average precision: its guides before those of other genes."""
     is_kept = judged.wells["perturbation_kind"].eq("gene").to_numpy() & judged.is_treatment
-    guides = judged.wells["perturbation_id"].to_numpy()[is_kept]
-    names, first, code = np.unique(guides, return_index=True, return_inverse=True)
-    genes = judged.wells["gene_symbol"].to_numpy()[is_kept][first]
-    profiles = group_mean(judged.vectors[is_kept], code, len(names))
-    return _of_one(copairs.phenotypic_consistency(profiles, genes, names), genes, seed)
+    profiles, guides, genes = guide_profiles(judged, is_kept)
+    return _of_one(copairs.phenotypic_consistency(profiles, genes, guides), genes, seed)
 
 
 def arms(judged: JudgedMap, _seed: int) -> float:
@@ -73,7 +70,7 @@ def arms(judged: JudgedMap, _seed: int) -> float:
     return proxbias.proximity_bias(genes.vectors[on_arm], arm)[0].p_value
 
 
-# benchmark to who published what it stands beside, and that statistic's p-value
+# by benchmark: the publication and unit of the statistic beside it, and the function of its p-value
 PUBLISHED: dict[str, tuple[str, Callable[[JudgedMap, int], float]]] = {
     "perturbation_consistency": ("EFAAR, one gene", consistency),
     "perturbation_magnitude": ("EFAAR, one gene", magnitude),
@@ -85,7 +82,7 @@ PUBLISHED: dict[str, tuple[str, Callable[[JudgedMap, int], float]]] = {
 
 
 def _genes(judged: JudgedMap, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Wells of single genes, the gene of each, and the one that is asked about."""
+    """Wells of single genes, the gene of each well, and the gene that is tested."""
     names = np.array(judged.units)
     is_gene = judged.wells["perturbation_kind"].eq("gene").to_numpy() & judged.is_treatment
     is_gene &= np.array([not is_combination(name) for name in judged.units])

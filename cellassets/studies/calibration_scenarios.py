@@ -1,7 +1,7 @@
-"""The simulated screens of the calibration study: nulls with every nuisance, and planted effects of growing size.
+"""The simulated screens of the calibration study: null scenarios with nuisances, and planted effects of several sizes.
 
 Each screen has guides, combinations, compounds at doses, two cell types, batches and plates, so that every benchmark
-finds something of what it is about.
+applies to it.
 """
 
 from pydantic import ConfigDict
@@ -31,7 +31,7 @@ NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
 
 
 class Scenario(Parameters):
-    """One kind of simulated screen, how it is aligned, and what is planted in it."""
+    """One kind of simulated screen, its alignment, and its planted effects."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -44,17 +44,17 @@ class Scenario(Parameters):
 
 
 def scenarios_of(subject: Subject) -> tuple[Scenario, ...]:
-    """Returns the scenarios for benchmarks that ask about a subject, nulls first."""
+    """Returns the scenarios for benchmarks that measure a subject, null scenarios first."""
     return {"perturbations": _perturbations, "batches": _batches, "chromosome_arms": _arms}[subject]()
 
 
 def _perturbations() -> tuple[Scenario, ...]:
     nulls = (
-        _null("shuffled", "labels shuffled within plates", gene_effect=3.0, is_shuffled=True),
-        _null("nothing planted", "no perturbation does anything", **NOTHING),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **NOTHING),
-        _null("two of four batches", "each treatment in two batches only", n_batches_per_treatment=2, **NOTHING),
-        _null("position", "rows, columns and edge differ, every treatment in one place", position_effect=4.0, **NOTHING)
+        _null("shuffled", "labels are shuffled within plates", gene_effect=3.0, is_shuffled=True),
+        _null("nothing planted", "no perturbation has an effect", **NOTHING),
+        _null("unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **NOTHING),
+        _null("two of four batches", "each treatment is in two batches only", n_batches_per_treatment=2, **NOTHING),
+        _null("position", "row, column and edge effects; every treatment has one place", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
         _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
     )  # fmt: skip
@@ -62,19 +62,21 @@ def _perturbations() -> tuple[Scenario, ...]:
 
 
 def _batches() -> tuple[Scenario, ...]:
-    """Nothing is aligned: alignment by batch would itself make the plates of one batch unlike others."""
+    """Screens without alignment: alignment by batch would itself make the plates of one batch unlike others."""
     same = {"batch_effect": 0.0, "plate_effect": 0.0, **NOTHING}
     nulls = tuple(
         null.model_copy(update={"parameters": NOT_ALIGNED})
         for null in (
             _null("nothing planted", "neither batches nor plates nor perturbations differ", **same),
-            _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **same),
+            _null(
+                "unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **same
+            ),
         )
     )
     planted = (
         Scenario(
             name=f"batch effect {effect:g}",
-            words="batches differ so much, and alignment does nothing about it",
+            words="batches differ by this distance, and nothing is aligned",
             design=SCREEN.model_copy(update={"batch_effect": effect, "plate_effect": 0.0}),
             parameters=NOT_ALIGNED,
             is_null=False,
@@ -86,13 +88,13 @@ def _batches() -> tuple[Scenario, ...]:
 
 
 def _arms() -> tuple[Scenario, ...]:
-    """Genes without complexes: the simulation puts those of one complex on different arms, which is not by chance."""
+    """Genes without complexes: the simulation puts the genes of a complex on different arms, which is not random."""
     genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
     nulls = (
         _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
-        _null("no effects", "no gene does anything", gene_effect=0.0, **genes),
-        _null("unequal replicates", "each treatment on 40 to 100% of plates", plate_share=(0.4, 1.0), **genes),
-        _null("one axis", "all genes share a direction, some more of it than others", common_effect=3.0, **genes),
+        _null("no effects", "no gene has an effect", gene_effect=0.0, **genes),
+        _null("unequal replicates", "each treatment is on 40 to 100% of the plates", plate_share=(0.4, 1.0), **genes),
+        _null("one axis", "all genes share one direction, in different strengths", common_effect=3.0, **genes),
     )
     planted = (
         Scenario(

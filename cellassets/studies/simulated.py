@@ -1,6 +1,6 @@
-"""Simulated screens as benchmarks see them: wells through the real alignment and aggregation.
+"""Simulated screens as input of benchmarks: wells go through the real alignment and aggregation.
 
-Tests and the calibration study look at benchmarks through these.
+Tests and the calibration study use them.
 """
 
 from collections.abc import Collection
@@ -21,12 +21,12 @@ SIMULATED_MAP = MapParameters.model_validate({"steps": STEPS, "n_judged_wells": 
 def simulate_map(
     design: SimulatedWells, *, parameters: MapParameters = SIMULATED_MAP, n_other_maps: int = 0
 ) -> JudgedMap:
-    """Returns a simulated screen aligned, aggregated and with what was planted as its annotations.
+    """Returns a simulated screen, aligned and aggregated, with the planted effects as its annotations.
 
     Args:
-        design: what is simulated.
-        parameters: how it is aligned and aggregated.
-        n_other_maps: maps of the same biology in other cell types to put beside it.
+        design: the simulated screen.
+        parameters: alignment and aggregation.
+        n_other_maps: number of maps of the same biology in other cell types.
     """
     wells, known = simulate_wells(design)
     others, other = {}, design
@@ -38,7 +38,7 @@ def simulate_map(
 
 
 def map_wells(wells: pl.DataFrame, parameters: MapParameters = SIMULATED_MAP) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns aligned WELL_EMBEDDINGS and the PERTURBATION_MAP made of them."""
+    """Returns aligned WELL_EMBEDDINGS and their PERTURBATION_MAP."""
     aligned, _ = align_wells(wells, map_held_out_controls(wells, parameters), parameters)
     units, unit_vectors = aggregate_wells(
         wells, aligned, aggregate_by=parameters.aggregate_by, method=parameters.aggregation
@@ -48,6 +48,6 @@ def map_wells(wells: pl.DataFrame, parameters: MapParameters = SIMULATED_MAP) ->
 
 
 def annotations_of(known: Known, kinds: Collection[str] = ("pairs", "sets", "targets", "gene_arms")) -> Annotations:
-    """Returns what was planted as one annotation source a kind; a kind of which nothing was planted has none."""
+    """Returns the planted effects as one annotation source per kind; none for a kind without planted effects."""
     planted = {kind: getattr(known, kind) for kind in kinds}
     return Annotations(**{kind: {"planted": rows} for kind, rows in planted.items() if rows.height})

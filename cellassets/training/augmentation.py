@@ -1,8 +1,8 @@
-"""Augmentation: what is varied at random because it carries no biology in a microscope image.
+"""Augmentation: random changes of an image that do not change its biology.
 
-Every random number of a batch is drawn here, from a generator that the caller seeds; applying them is deterministic.
-Crop, turn and flip happen in one copy of 8-bit pixels, before anything becomes a float; gain and offset are folded
-into the multiply-add that normalises (`module.py`).
+All random numbers of a batch are drawn here, from a generator that the caller seeds. Applying them is deterministic.
+Crop, turn and flip are done in one copy of the 8-bit pixels, before the conversion to floats. Gain and offset are part
+of the normalisation (`module.py`).
 """
 
 from dataclasses import dataclass
@@ -30,12 +30,13 @@ def crop_size(parameters: AugmentationParameters, height: int, width: int) -> tu
     """Returns height and width of the crops from sites of that size.
 
     Raises:
-        RecipeError: the crop is larger than the sites, or 90-degree turns are asked for and the crop is not square.
+        RecipeError: the crop is larger than the sites, or the recipe has 90-degree turns and the crop is not square.
     """
     size = (height, width) if parameters.crop_px is None else (parameters.crop_px, parameters.crop_px)
     if size[0] > height or size[1] > width:
         message = (
-            f"augmentation.crop_px is {parameters.crop_px}, the sites are {height} x {width} pixels: make it smaller"
+            f"augmentation.crop_px is {parameters.crop_px}, the sites are {height} x {width} pixels: choose a smaller "
+            "crop"
         )
         raise RecipeError(message)
     if parameters.has_turns and size[0] != size[1]:

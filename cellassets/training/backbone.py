@@ -1,7 +1,7 @@
-"""Networks: a standard backbone for any number of channels, and the neck whose output is the embedding.
+"""Networks: a standard backbone for any number of channels, and a neck whose output is the embedding.
 
-Backbones are built from `transformers` configurations, with no download. Weights come from training or from
-`checkpoint.py`; heads and losses are in `losses.py`.
+Backbones are built from configurations of `transformers`; nothing is downloaded. Weights come from training or from
+`checkpoint.py`. Heads and losses are in `losses.py`.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from cellassets.training.recipe import Backbone, ConvNextBackbone, ResNetBackbon
 
 
 class EmbeddingNetwork(nn.Module):
-    """Normalised images to embeddings: backbone, pooling, and a linear neck with batch normalisation.
+    """Turns normalised images into embeddings: backbone, pooling, and a linear neck with batch normalisation.
 
-    No non-linearity follows the neck, so that what classes have in common stays linear in the embedding.
+    No non-linearity follows the neck. Features that classes share therefore stay linear in the embedding.
     """
 
     def __init__(self, backbone: Backbone, *, n_channels: int, embedding_dim: int, trained_px: int) -> None:
@@ -33,7 +33,7 @@ class EmbeddingNetwork(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Makes torch draw from `seed` inside the block, and leaves its own generator as it was."""
+    """Seeds torch's random generator inside the block and restores its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -42,7 +42,7 @@ def seeded(seed: int) -> Iterator[None]:
 def build_network(
     backbone: Backbone, *, n_channels: int, embedding_dim: int, trained_px: int, seed: int
 ) -> EmbeddingNetwork:
-    """Returns a network with random weights that depend on `seed` alone."""
+    """Returns a network with random weights that depend only on `seed`."""
     with seeded(seed):
         return EmbeddingNetwork(backbone, n_channels=n_channels, embedding_dim=embedding_dim, trained_px=trained_px)
 
@@ -69,7 +69,7 @@ class PooledConvolutions(nn.Module):
 
 
 class PooledPatches(nn.Module):
-    """A vision transformer, pooled over its patches. Images are cut to whole patches at the right and the bottom."""
+    """A vision transformer, pooled over its patches. Pixels at the right and bottom that fill no patch are cut off."""
 
     def __init__(self, model: nn.Module, patch_px: int) -> None:
         super().__init__()
@@ -86,8 +86,8 @@ class PooledPatches(nn.Module):
 class FullPrecisionConv2d(nn.Conv2d):
     """A convolution that autocast leaves in float32.
 
-    torch 2.13 on some CPUs computes bfloat16 convolutions with stride = kernel wrongly and says nothing (relative
-    errors above 1 for six channels and patches of 16 pixels). It costs little: it is one layer of many.
+    On some CPUs torch 2.13 computes bfloat16 convolutions with stride = kernel wrongly and without a warning (relative
+    errors above 1 for six channels and patches of 16 pixels). Float32 in this one layer costs little time.
     """
 
     def forward(self, input: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b f h w"]:  # noqa: A002

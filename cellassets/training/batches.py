@@ -1,8 +1,7 @@
-"""Batches: 8-bit images out of the stores, in an order that balances classes, read ahead by threads.
+"""Batches of 8-bit images, in an order that balances the classes, read ahead by threads.
 
-Which sites make a batch and how they are augmented is drawn from (seed, epoch, batch), so an epoch is the same
-whichever process runs it: a killed run goes on as if nothing had happened. Pixels stay 8-bit until they are on the
-device.
+The sites of a batch and their augmentation depend only on (seed, epoch, batch), so an epoch is the same in every
+process, and a killed run can continue exactly. Pixels stay 8-bit until they are on the device.
 """
 
 import math
@@ -28,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
-    """One batch on its way to the device. `scale` and `shift` normalise, intensity jitter included."""
+    """One batch. `scale * image + shift` normalises the images and includes the random gain and offset."""
 
     images: UInt8[torch.Tensor, "b c y x"]
     scale: Float[torch.Tensor, "b c"]
@@ -40,10 +39,16 @@ class Batch(NamedTuple):
 def balanced_batches(
     labels: Int[np.ndarray, "site"], batch_size: int, generator: np.random.Generator
 ) -> Int[np.ndarray, "batch b"]:
-    """Returns an epoch of full batches in which every class comes up equally often.
+    """Returns the site indices of one epoch, in full batches, with every class drawn equally often.
 
-    The classes go round in rounds of random order; a class gives its sites in rounds of random order too, so none is
-    seen twice before all are seen once. An epoch draws as many sites as there are, rounded up to full batches.
+    Classes are drawn in rounds: each round holds every class once, in random order. The sites of a class are drawn in
+    rounds too, so no site is drawn twice before every site of its class is drawn once. The number of draws is the
+    number of sites, rounded up to full batches.
+
+    Args:
+        labels: class of each site.
+        batch_size: sites per batch.
+        generator: source of the random order.
     """
     n_draws = math.ceil(len(labels) / batch_size) * batch_size
     present = np.unique(labels)
@@ -88,7 +93,7 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class ValidationBatches:
-    """All held-out sites, once each and as they are."""
+    """All held-out sites, each once and without augmentation."""
 
     sites: LabelledSites
     read: ImageReader
@@ -111,9 +116,9 @@ class ValidationBatches:
 
 
 def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int = N_AHEAD) -> Iterator[Item]:
-    """Yields what the tasks return, in their order, while threads work on the next few.
+    """Yields the results of the tasks in order, while threads work on the next `n_ahead` tasks.
 
-    Decoding releases the interpreter's lock, so threads do what worker processes would do without copying images.
+    Decoding releases the interpreter's lock, so threads are as fast as worker processes and need no copies of images.
     """
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
     waiting: deque[Future[Item]] = deque()

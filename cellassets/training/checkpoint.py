@@ -1,6 +1,6 @@
-"""Model folders of trained networks: `encoder.json` beside `weights.safetensors`. Never a pickle.
+"""Model folders of trained networks: `encoder.json` and `weights.safetensors`. Pickles are never written or read.
 
-Written after training, read by `cellassets.encoders`; where folders are kept is the registry's business.
+Written after training, read by `cellassets.encoders`. The registry decides where folders are kept.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec
 
 
 def save_model_folder(folder: Path, network: EmbeddingNetwork, spec: NetworkSpec) -> Path:
-    """Returns `folder` after writing the network into it: the same network gives the same bytes."""
+    """Returns `folder` after writing the network into it. The same network always gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS_NAME)
@@ -27,10 +27,10 @@ def save_model_folder(folder: Path, network: EmbeddingNetwork, spec: NetworkSpec
 
 
 def read_spec(folder: Path) -> NetworkSpec:
-    """Returns what `encoder.json` of a trained network says.
+    """Returns the specification in `encoder.json` of a trained network.
 
     Raises:
-        RegistryError: it is missing, or not that of a network.
+        RegistryError: the file is missing, or does not describe a network.
     """
     path = folder / SPEC_NAME
     try:
@@ -39,7 +39,7 @@ def read_spec(folder: Path) -> NetworkSpec:
         message = f"{path}: no such file; a model folder holds {SPEC_NAME} and, for networks, {WEIGHTS_NAME}"
         raise RegistryError(message) from error
     except ValidationError as error:
-        message = f"{path}: not the {SPEC_NAME} of a network that this version can read: {error}"
+        message = f"{path}: this is not the {SPEC_NAME} of a network that this version can read: {error}"
         raise RegistryError(message) from error
 
 
@@ -49,7 +49,7 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     The module takes normalised float32 images [b, c, y, x] of any size and gives embeddings [b, d].
 
     Raises:
-        RegistryError: a file is missing, is damaged, or the weights are not those of the backbone in `encoder.json`.
+        RegistryError: a file is missing or damaged, or the weights do not fit the backbone in `encoder.json`.
     """
     spec = read_spec(folder)
     network = build_network(
@@ -63,6 +63,6 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     try:
         network.load_state_dict(load_file(path))
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
-        message = f"{path}: not the weights of the {spec.backbone.family} in {SPEC_NAME}: {error}"
+        message = f"{path}: the weights do not fit the {spec.backbone.family} in {SPEC_NAME}: {error}"
         raise RegistryError(message) from error
     return network.eval(), spec

@@ -1,7 +1,7 @@
 """Runs Lightning's trainer over a recipe, with a checkpoint after every epoch.
 
-The checkpoint is Lightning's own file in the work folder: it is written and read by us alone, with
-`weights_only=True`, and never leaves that folder. What is kept for others is written by `checkpoint.py`.
+The checkpoint is a file of Lightning in the work folder. Only this module writes and reads it, with
+`weights_only=True`, and it never leaves that folder. The model folder for others is written by `checkpoint.py`.
 """
 
 import logging
@@ -22,7 +22,7 @@ LAST_CHECKPOINT = "last.ckpt"
 
 
 class Batches(lightning.LightningDataModule):
-    """Asked by the trainer for new training batches before each epoch."""
+    """Gives the trainer new training batches before each epoch."""
 
     def __init__(self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe) -> None:
         super().__init__()
@@ -49,20 +49,20 @@ class Batches(lightning.LightningDataModule):
 
 
 class LastEpoch(lightning.callbacks.Checkpoint):
-    """Leaves one checkpoint in a folder, replaced after each epoch in one step, so that a kill never leaves half."""
+    """Keeps one checkpoint in a folder. It is replaced in one step after each epoch, so it is never incomplete."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LAST_CHECKPOINT
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Saves everything that going on needs: weights, optimiser, schedule, epoch."""
+        """Saves everything that a later process needs to continue: weights, optimiser, schedule, epoch."""
         unfinished = self.path.with_suffix(".unfinished")
         trainer.save_checkpoint(unfinished)
         unfinished.replace(self.path)
 
 
 def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkRecipe, work_dir: Path) -> None:
-    """Trains `module` to the recipe's last epoch, from the last checkpoint in `work_dir` where there is one.
+    """Trains `module` to the recipe's last epoch, from the last checkpoint in `work_dir` if there is one.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -89,7 +89,7 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's banners off stderr and its advice on data loaders, which are not torch's, off the caller."""
+    """Silences Lightning's banners, and its advice on data loaders, which does not apply to these batches."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)

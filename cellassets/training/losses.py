@@ -1,6 +1,6 @@
 """Heads and losses of weak supervision: cross-entropy, ArcFace, or a weighted sum of both on the same embedding.
 
-Embeddings come from `backbone.py`. Heads are dropped after training: the embedding is what is kept.
+Embeddings come from `backbone.py`. Heads are used only in training; the model folder does not contain them.
 """
 
 import math
@@ -18,7 +18,7 @@ def arcface_logits(
 ) -> Float[torch.Tensor, "b n"]:
     """Returns scaled cosines with an angular margin added to each row's own class: s cos(theta + m).
 
-    Where theta + m would pass pi the cosine is no longer falling; there s (cos(theta) - m sin(m)) goes on falling.
+    For theta + m > pi the cosine would rise again; there s (cos(theta) - m sin(m)), which keeps falling, replaces it.
 
     Args:
         cosines: cosine between each embedding and each class's direction.
@@ -65,7 +65,7 @@ class Heads(nn.Module):
         return total
 
     def scores(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
-        """Returns class scores to predict with: log-probabilities of the heads in use, weighted as their losses."""
+        """Returns class scores for prediction: the log-probabilities of both heads, weighted like their losses."""
         weights = self.parameters_
         linear = functional.log_softmax(self.linear(embeddings), dim=1)
         angular = functional.log_softmax(weights.arcface_scale * self.cosines(embeddings), dim=1)

@@ -1,4 +1,4 @@
-"""What the C library does with memory that a network has freed."""
+"""Keeps freed memory in the process, which makes networks on a CPU faster."""
 
 import ctypes
 
@@ -6,10 +6,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Makes this process keep freed memory for its next tensors; True where that can be set, that is with glibc.
+    """Returns whether this process now keeps freed memory for its next tensors. Only glibc can be set to do so.
 
-    By default every tensor above 32 MiB is mapped anew and its pages are cleared one by one, layer after layer: on a
-    CPU that can cost as much time as the arithmetic (`bench/embedding.py` prints the ratio).
+    By default glibc maps every tensor above 32 MiB anew, and the system clears its pages one by one, for every layer.
+    On a CPU this can take as long as the arithmetic (`bench/embedding.py` prints the ratio).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,13 +1,13 @@
-"""How well held-out experiments are told apart: accuracy that no frequent class can buy, and what chance gives."""
+"""Accuracy on held-out experiments that does not depend on class sizes, and the accuracy expected by chance."""
 
 import numpy as np
 from jaxtyping import Int
 
 
 def balanced_accuracy(labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"]) -> float:
-    """Returns the mean over the classes that occur in `labels` of the share of their rows predicted rightly.
+    """Returns the fraction of correct predictions of each class that occurs in `labels`, averaged over these classes.
 
-    Whatever is guessed without looking, and however often classes occur, its expectation is 1 / number of classes.
+    A guess that does not use the images has the expectation 1 / number of classes, whatever the class sizes.
 
     Source: Brodersen et al. 2010, The balanced accuracy and its posterior distribution.
     """
@@ -20,7 +20,7 @@ def balanced_accuracy(labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "
 def validation_metrics(
     labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], *, batches: Int[np.ndarray, "n"], names: list[str]
 ) -> dict[str, float]:
-    """Returns accuracies on held-out sites, over all and per batch, each beside its chance level.
+    """Returns accuracies on held-out sites, over all batches and for each batch, each with its chance level.
 
     Args:
         labels: true class.

@@ -87,8 +87,14 @@ class PerturbationClassifier(lightning.LightningModule):
         found = torch.stack([batch.labels, scores.argmax(dim=1), batch.store_index.to(batch.labels.dtype)])
         self._found.append(found.cpu().numpy())
 
-    def on_validation_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Passes on that the training still lives, although no batch is trained now."""
+    def on_validation_batch_end(
+        self,
+        outputs: object,  # noqa: ARG002
+        batch: Batch,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Passes on that the training is alive while held-out sites are judged."""
         self.on_step(self.global_step, None)
 
     def on_validation_epoch_end(self) -> None:

@@ -1,6 +1,6 @@
-"""Grey levels to comparable numbers: channel statistics of a site or of its plate, and the multiply-add they become.
+"""Normalisation of grey levels: channel statistics of a site or of its plate, as a scale and a shift.
 
-Takes the SITES table of a store; gives arrays aligned with its rows. No image is read here.
+Input: the SITES table of a store. Output: arrays aligned with its rows. No image is read here.
 """
 
 import numpy as np
@@ -10,20 +10,20 @@ from jaxtyping import Float
 from cellassets.tables.parquet import vectors
 from cellassets.training.recipe import NormalisationKind
 
-MIN_STD_GREY_LEVELS = 1.0  # a dead channel has a standard deviation of 0 and must not become noise of size infinity
+MIN_STD_GREY_LEVELS = 1.0  # a dead channel has a standard deviation of 0, and its noise must not become infinite
 
 
 def channel_statistics(
     sites: pl.DataFrame, kind: NormalisationKind
 ) -> tuple[Float[np.ndarray, "site channel"], Float[np.ndarray, "site channel"]]:
-    """Returns mean and standard deviation of each site's channels, in grey levels, to normalise with.
+    """Returns the mean and standard deviation, in grey levels, by which each channel of each site is normalised.
 
-    For `plate` the moments of all sites of a plate are pooled: mean = E[m], variance = E[s^2 + m^2] - E[m]^2 (law of
-    total variance; sites have equal numbers of pixels).
+    For `plate` the moments of all sites of the plate are pooled: mean = E[m], variance = E[s^2 + m^2] - E[m]^2 (law of
+    total variance; all sites have the same number of pixels).
 
     Args:
         sites: SITES rows (any number of experiments and plates).
-        kind: whose statistics a site is normalised with.
+        kind: `site` or `plate`: the statistics of the site itself or of its plate.
     """
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
@@ -40,7 +40,7 @@ def channel_statistics(
 def scale_and_shift(
     mean: Float[np.ndarray, "site channel"], std: Float[np.ndarray, "site channel"]
 ) -> tuple[Float[np.ndarray, "site channel"], Float[np.ndarray, "site channel"]]:
-    """Returns a, b such that (x - mean) / max(std, 1 grey level) = a x + b: one multiply-add a pixel."""
+    """Returns a, b such that (x - mean) / max(std, 1 grey level) = a x + b."""
     scale = 1 / np.maximum(std, np.float32(MIN_STD_GREY_LEVELS))
     return scale, -mean * scale
 

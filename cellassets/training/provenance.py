@@ -7,7 +7,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def code_version(checkout: Path = CHECKOUT) -> str:
-    """Returns the package's version, with `+g<revision>` where the code lies in a git checkout."""
+    """Returns the package's version, with `+g<revision>` if the code is in a git checkout."""
     try:
         release = version("cellassets")
     except PackageNotFoundError:
@@ -17,7 +17,7 @@ def code_version(checkout: Path = CHECKOUT) -> str:
 
 
 def git_revision(checkout: Path) -> str | None:
-    """Returns the commit that HEAD of a checkout is at, read from its files; None where it is none."""
+    """Returns the commit of HEAD, read from the files of a checkout; None if the folder is no checkout."""
     try:
         head = (checkout / ".git" / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

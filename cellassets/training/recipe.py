@@ -1,7 +1,9 @@
-"""Recipes: everything that decides what a model becomes, as frozen parameters read from YAML.
+"""Recipes: all parameters that determine a model, read from YAML and then frozen.
 
-A recipe is either a network to train or a classical encoder to set up. Nothing here imports torch: sensors read
-recipes at every tick. Comes from `configs/recipes/<name>.yaml`; goes to `plan.py` (fingerprint) and `run.py`.
+A recipe describes either a network to train or a classical encoder to set up. Nothing here imports torch, because
+sensors read recipes at every tick.
+
+Input: `configs/recipes/<name>.yaml`. Output: `plan.py` (fingerprint), `train.py` and `classical.py`.
 """
 
 from typing import Annotated, Literal
@@ -19,14 +21,14 @@ FeatureFamily = Literal["intensity", "texture", "granularity", "sizeshape", "rad
 
 def _check_stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
     if len(widths) != len(depths) or min((*widths, *depths)) < 1:
-        message = f"widths {widths} and depths {depths}: expected as many of one as of the other, all at least 1"
+        message = f"widths {widths} and depths {depths}: expected the same number of both, all at least 1"
         raise ValueError(message)
 
 
 class ResNetBackbone(Parameters):
-    """A ResNet: 7x7 stem of stride 4, then stages that halve the image.
+    """A ResNet: a 7x7 stem with a stride of 4, then stages that halve the image, except the first one.
 
-    Source: He et al. 2016, Deep residual learning for image recognition; the 'basic' and 'bottleneck' blocks of it.
+    Source: He et al. 2016, Deep residual learning for image recognition, with its 'basic' and 'bottleneck' blocks.
     """
 
     family: Literal["resnet"] = "resnet"
@@ -58,7 +60,7 @@ class ConvNextBackbone(Parameters):
 
 
 class VitBackbone(Parameters):
-    """A vision transformer; position embeddings are learnt for the crop's size and interpolated for other sizes.
+    """A vision transformer. Position embeddings are learnt for the size of the crop and interpolated for other sizes.
 
     Source: Dosovitskiy et al. 2021, An image is worth 16x16 words.
     """
@@ -81,7 +83,7 @@ Backbone = Annotated[ResNetBackbone | ConvNextBackbone | VitBackbone, Field(disc
 
 
 class LossParameters(Parameters):
-    """Weighted sum of cross-entropy and ArcFace; a weight of 0 leaves a loss out.
+    """Weighted sum of cross-entropy and ArcFace. A weight of 0 switches a loss off.
 
     Source: Deng et al. 2019, ArcFace (margin 0.5 rad, scale 64 for millions of faces); the RxRx1 Kaggle winner
     weighted cross-entropy 0.8 and ArcFace 0.2.
@@ -96,15 +98,15 @@ class LossParameters(Parameters):
     @model_validator(mode="after")
     def _something_to_minimise(self) -> "LossParameters":
         if self.cross_entropy_weight + self.arcface_weight == 0:
-            message = "cross_entropy_weight and arcface_weight are both 0: nothing to minimise"
+            message = "cross_entropy_weight and arcface_weight are both 0: at least one must be positive"
             raise ValueError(message)
         return self
 
 
 class AugmentationParameters(Parameters):
-    """What is varied at random because it carries no biology in a microscope image.
+    """Random changes of an image that do not change its biology.
 
-    Gain and offset act on normalised channels, each channel by itself: z -> z * U(1 - gain, 1 + gain) + N(0, offset).
+    Gain and offset change every normalised channel independently: z -> z * U(1 - gain, 1 + gain) + N(0, offset).
     """
 
     crop_px: int | None = Field(default=None, ge=16)
@@ -115,7 +117,7 @@ class AugmentationParameters(Parameters):
 
 
 class OptimiserParameters(Parameters):
-    """How the loss is minimised: AdamW or SGD (momentum 0.9), a warm-up, then one falling schedule.
+    """How the loss is minimised: AdamW or SGD (momentum 0.9), with a learning rate that rises first and then falls.
 
     Source: Loshchilov & Hutter 2019 (AdamW) and 2017 (cosine); Smith & Topin 2018 (one cycle).
     """
@@ -130,8 +132,8 @@ class OptimiserParameters(Parameters):
 class ClassParameters(Parameters):
     """Which wells are classes of the weak supervision. The label is `perturbation_id`.
 
-    `has_unmatched_classes` permits perturbations that only the training or only the held-out experiments hold;
-    otherwise they are an error, since an accuracy over a part of the classes reads like one over all of them.
+    `has_unmatched_classes` allows perturbations that only the training experiments or only the held-out experiments
+    contain. Without it they are an error, because an accuracy over some classes looks like one over all classes.
     """
 
     perturbation_kinds: tuple[Literal["gene", "compound"], ...] = ("gene", "compound")
@@ -140,7 +142,7 @@ class ClassParameters(Parameters):
 
 
 class NetworkRecipe(Parameters):
-    """A network trained to tell perturbations apart, judged on experiments that it never saw."""
+    """A network that is trained to distinguish perturbations and judged on held-out experiments."""
 
     kind: Literal["network"] = "network"
     name: str
@@ -167,7 +169,7 @@ class NetworkRecipe(Parameters):
         experiments = [*self.train_experiments, *self.validation_experiments]
         shared = sorted(set(self.train_experiments) & set(self.validation_experiments))
         if shared:
-            message = f"{', '.join(shared)} both trained on and validated on: validation is on held-out experiments"
+            message = f"{', '.join(shared)} named for training and for validation: validate on other experiments"
             raise ValueError(message)
         if len(set(experiments)) < len(experiments):
             message = f"an experiment is named twice: {', '.join(experiments)}"
@@ -187,11 +189,20 @@ class NetworkRecipe(Parameters):
 
 
 class ClassicalParameters(Parameters):
-    """Parameters of the features that CellProfiler made known, per channel and per nucleus.
+    """Parameters of classical features, as CellProfiler defines them.
 
-    `nucleus_channel` is 0-based. Lengths are in pixels of the site after `image_downsample` (a mean over squares of
-    that side). A cell is a nucleus grown by `cell_growth_px`. `texture_scale_px` is the distance of grey-level
-    co-occurrence, over `texture_grey_levels`; granularity opens the image `granularity_spectrum_length` times.
+    Lengths are in pixels of the site after downsampling.
+
+    Attributes:
+        n_channels: number of channels of a site.
+        nucleus_channel: the channel in which nuclei are segmented, 0-based.
+        families: the families of features to measure, in the order of the vector.
+        image_downsample: side of the squares of pixels that are averaged before anything is measured.
+        nucleus_diameter_px: diameter of a typical nucleus.
+        cell_growth_px: how far nuclei are grown to become cells.
+        texture_scale_px: distance between the two pixels of a pair in the co-occurrence matrix.
+        texture_grey_levels: number of grey levels of the co-occurrence matrix.
+        granularity_spectrum_length: number of steps of the granularity spectrum.
     """
 
     n_channels: int = Field(default=6, ge=1)
@@ -200,7 +211,9 @@ class ClassicalParameters(Parameters):
         default=("intensity", "texture", "granularity", "sizeshape"), min_length=1
     )
     image_downsample: int = Field(default=1, ge=1)
-    nucleus_diameter_px: float | None = Field(default=None, gt=2, description="null: a twelfth of the image's side")
+    nucleus_diameter_px: float | None = Field(
+        default=None, gt=2, description="null: a twelfth of the shorter side of the image"
+    )
     cell_growth_px: int = Field(default=12, ge=1)
     texture_scale_px: int = Field(default=3, ge=1)
     texture_grey_levels: int = Field(default=32, ge=4, le=256)
@@ -210,7 +223,8 @@ class ClassicalParameters(Parameters):
     def _consistent(self) -> "ClassicalParameters":
         if self.nucleus_channel >= self.n_channels:
             message = (
-                f"nucleus_channel {self.nucleus_channel} is 0-based and must be below n_channels {self.n_channels}"
+                f"nucleus_channel is {self.nucleus_channel}; it is 0-based and must be below n_channels, "
+                f"{self.n_channels}"
             )
             raise ValueError(message)
         if len(set(self.families)) < len(self.families):
@@ -220,7 +234,7 @@ class ClassicalParameters(Parameters):
 
 
 class ClassicalRecipe(Parameters):
-    """A classical encoder: nothing is trained, it is registered like any other model."""
+    """A classical encoder. Nothing is trained; it is registered like any other model."""
 
     kind: Literal["classical"] = "classical"
     name: str
@@ -230,7 +244,7 @@ class ClassicalRecipe(Parameters):
 Recipe = NetworkRecipe | ClassicalRecipe
 
 
-class _RecipeFile(Parameters):
+class RecipeKind(Parameters):
     """What a recipe file is read as before its kind is known."""
 
     model_config = ConfigDict(extra="allow")
@@ -251,18 +265,21 @@ def recipe_fingerprint(recipe: Recipe) -> str:
 
 
 def load_recipe(path: UPath) -> Recipe:
-    """Returns the recipe in a YAML file; its name is the file's.
+    """Returns the recipe in a YAML file. The name of the recipe is the name of the file.
 
     Raises:
-        ConfigError: the file is missing, is no YAML mapping, or a key is wrong; names the file and the key.
-        RecipeError: the file gives itself another name.
+        ConfigError: the file is missing, is not a YAML mapping, or has a wrong key; names the file and the key.
+        RecipeError: the file contains another name.
         PartitionKeyError: the file's name cannot be a partition key.
     """
-    found = load_yaml(path, _RecipeFile)
+    found = load_yaml(path, RecipeKind)
     values = {"kind": found.kind, **(found.model_extra or {})}
     name = check_partition_key(path.stem, "recipe")
     if values.setdefault("name", name) != name:
-        message = f"{path}: name: found {values['name']!r}; a recipe is called as its file, {name!r}: leave the key out"
+        message = (
+            f"{path}: name: found {values['name']!r}; the name of a recipe is the name of its file, {name!r}: remove "
+            "the key"
+        )
         raise RecipeError(message)
     if found.kind == "network":
         return validate(values, NetworkRecipe, source=str(path))

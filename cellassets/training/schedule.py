@@ -1,4 +1,4 @@
-"""The learning rate of every step, as a factor of the recipe's."""
+"""The learning rate of every step, as a factor of the recipe's learning rate."""
 
 import math
 
@@ -11,9 +11,8 @@ ONE_CYCLE_END = 1e-4 / 25
 def learning_rate_factor(step: int, n_steps: int, optimiser: OptimiserParameters) -> float:
     """Returns the factor on the learning rate at `step`, counted from 0.
 
-    Both schedules warm up over `warmup_frac` of the steps and then fall along half a cosine. `cosine` warms up
-    linearly from nothing and ends at 0; `one_cycle` warms up along a cosine from 1/25 and ends 10,000 times below its
-    start.
+    Both schedules rise during `warmup_frac` of the steps and then fall along half a cosine. `cosine` rises linearly
+    from 0 and ends at 0. `one_cycle` rises along a cosine from 1/25 and ends at a ten-thousandth of its start.
 
     Source: Loshchilov & Hutter 2017 (SGDR) without restarts; Smith & Topin 2018 with the cosine form and the default
     divisors (25 and 1e4) of torch.optim.lr_scheduler.OneCycleLR.

@@ -1,6 +1,7 @@
-"""Which sites a recipe trains on and is judged on, and their labels.
+"""The sites that a recipe trains on, the held-out sites, and their labels.
 
-Takes SITES, WELLS and QUALITY tables; gives tables with a class a row. No image is read here and nothing is drawn.
+Input: SITES, WELLS and QUALITY tables. Output: arrays with one entry per site. No image is read here, and nothing is
+random.
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ N_NAMED = 5
 
 @dataclass(frozen=True)
 class LabelledSites:
-    """Sites to train on or to judge on, one entry a site in every array.
+    """Training sites or held-out sites, with one entry per site in every array.
 
     Attributes:
-        store_index: which of the stores holds the site.
-        store_row: its global index there.
-        labels: its class.
-        scale, shift: a x + b normalises its channels.
+        store_index: index of the store that holds the site.
+        store_row: index of the site in that store.
+        labels: class of the site.
+        scale, shift: scale * image + shift normalises each channel.
     """
 
     store_index: Int[np.ndarray, "site"]
@@ -42,7 +43,7 @@ class LabelledSites:
 
 @dataclass(frozen=True)
 class Split:
-    """Training and held-out sites with labels in common."""
+    """Training sites and held-out sites with the same classes."""
 
     train: LabelledSites
     validation: LabelledSites
@@ -53,18 +54,18 @@ class Split:
 def usable_sites(
     sites: pl.DataFrame, wells: pl.DataFrame, quality: pl.DataFrame | None, recipe: NetworkRecipe
 ) -> pl.DataFrame:
-    """Returns an experiment's sites that may be used: `store_row`, `perturbation_id` and how to normalise them.
+    """Returns the sites of an experiment that a recipe may use: `store_row`, `perturbation_id`, `scale` and `shift`.
 
-    Statistics are those of all sites of a plate, flagged ones too, since every site is embedded in the same way later.
+    The statistics of a plate include its flagged sites, because they are included when sites are embedded later.
 
     Args:
         sites: SITES rows of one experiment, in the order of the store.
         wells: its WELLS.
-        quality: its QUALITY, or None where flagged sites are used as well.
+        quality: its QUALITY, or None if flagged sites are used too.
         recipe: says which wells are classes and how many sites may be flagged.
 
     Raises:
-        RecipeError: a site has no well or no quality row, or more sites are flagged than the recipe bears.
+        RecipeError: a site has no well or no quality row, or more sites are flagged than the recipe allows.
     """
     mean, std = channel_statistics(sites, recipe.normalisation)
     scale, shift = scale_and_shift(mean, std)
@@ -78,15 +79,15 @@ def usable_sites(
 
 
 def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], classes: ClassParameters) -> Split:
-    """Returns training and held-out sites, labelled by the perturbations that the training experiments hold.
+    """Returns training and held-out sites. The classes are the perturbations of the training experiments.
 
     Args:
-        train: tables of `usable_sites`, an experiment each; the stores are numbered on through `validation`.
+        train: tables of `usable_sites`, one per experiment. The numbers of the stores continue in `validation`.
         validation: those of the held-out experiments.
-        classes: says whether perturbations of only one side are an error.
+        classes: decides whether perturbations that only one of the two has are an error.
 
     Raises:
-        RecipeError: fewer than two classes, no held-out site of any of them, or perturbations of only one side.
+        RecipeError: there are fewer than two classes, no held-out site of any class, or unmatched perturbations.
     """
     trained, held_out = _stacked(train, 0), _stacked(validation, len(train))
     names = sorted(trained["perturbation_id"].unique())
@@ -95,13 +96,15 @@ def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], class
     if (untested or unknown) and not classes.has_unmatched_classes:
         message = (
             f"{len(untested)} perturbations are only in training experiments ({_some(untested)}), {len(unknown)} only "
-            f"in held-out ones ({_some(unknown)}): choose experiments that share them, or set "
+            f"in held-out ones ({_some(unknown)}): choose experiments with the same perturbations, or set "
             "classes.has_unmatched_classes"
         )
         raise RecipeError(message)
     held_out = held_out.filter(pl.col("perturbation_id").is_in(names))
     if len(names) < 2 or held_out.is_empty():
-        message = f"{len(names)} classes, {len(held_out)} held-out sites of them: expected 2 and 1 at least"
+        message = (
+            f"{len(names)} classes with {len(held_out)} held-out sites: expected at least 2 classes and 1 held-out site"
+        )
         raise RecipeError(message)
     summary = {
         "n_classes": len(names),
@@ -124,7 +127,7 @@ def _joined(table: pl.DataFrame, other: pl.DataFrame, key: list[str], what: str)
     if not lost.is_empty() or len(joined) != len(table):
         place = lost.row(0, named=True) if not lost.is_empty() else {}
         names = ", ".join(f"{name} {place.get(name)}" for name in key)
-        message = f"{len(lost)} sites without exactly one {what} row (first: {names}): make that table again"
+        message = f"{len(lost)} sites without exactly one {what} row (first: {names}): materialise that table again"
         raise RecipeError(message)
     return joined.drop("_is_there")
 
@@ -134,7 +137,8 @@ def _without_flagged(table: pl.DataFrame, recipe: NetworkRecipe) -> pl.DataFrame
     if flagged_frac > recipe.max_flagged_frac:
         message = (
             f"{table['experiment_id'][0]}: {flagged_frac:.0%} of {len(table)} sites are flagged by plate_quality, "
-            f"{recipe.name} bears {recipe.max_flagged_frac:.0%} (max_flagged_frac): leave the experiment out of it"
+            f"{recipe.name} allows {recipe.max_flagged_frac:.0%} (max_flagged_frac): remove the experiment from the "
+            "recipe, or raise that limit"
         )
         raise RecipeError(message)
     return table.filter(~pl.col("is_flagged")).drop("is_flagged")

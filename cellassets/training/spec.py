@@ -1,4 +1,4 @@
-"""`encoder.json` of a trained network: what must be known to use its weights. No torch here.
+"""`encoder.json` of a trained network: everything that is needed to use its weights. No torch here.
 
 Written by `checkpoint.py`, read by it and by `cellassets.encoders`.
 """
@@ -15,10 +15,10 @@ WEIGHTS_NAME = "weights.safetensors"
 
 
 class Preprocessing(Parameters):
-    """What happens to a site's grey levels before the network.
+    """How the grey levels of a site are prepared for the network.
 
-    z = (x - mean) / max(std, 1), channel by channel, with the mean and the standard deviation of the site or of its
-    whole plate (`cellassets.training.normalisation`); then the full site, or its centre where `centre_crop_px` is set.
+    z = (x - mean) / max(std, 1) for each channel, with the mean and the standard deviation of the site or of its plate
+    (`cellassets.training.normalisation`). Then the full site is used, or its centre if `centre_crop_px` is set.
     """
 
     normalisation: NormalisationKind
@@ -26,9 +26,9 @@ class Preprocessing(Parameters):
 
 
 class NetworkSpec(Parameters):
-    """Everything about a trained network but its weights.
+    """Everything about a trained network except its weights.
 
-    `trained_px` is the side of the crops that it was trained on: a transformer's position embeddings have that size.
+    `trained_px` is the side of the crops in training. The position embeddings of a transformer have that size.
     """
 
     kind: Literal["network"] = "network"

@@ -373,7 +373,7 @@ def test_several_rows_a_gene_are_refused(judge, name):
     table = judged.map_table
     guides = table.filter(pl.col("perturbation_id") == "GENE000").with_columns(perturbation_id=pl.lit("GENE001"))
     doubled = pl.concat([table.filter(pl.col("perturbation_id") != "GENE001"), guides])
-    with pytest.raises(BenchmarkError, match="several rows a gene"):
+    with pytest.raises(BenchmarkError, match="several rows of one gene"):
         score(name, replace(judged, map_table=doubled))
 
 

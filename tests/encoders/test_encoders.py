@@ -19,7 +19,7 @@ PARAMETERS = ClassicalParameters(n_channels=2, nucleus_diameter_px=14.0)
 
 @pytest.fixture
 def encoder(models, tmp_path) -> NetworkEncoder:
-    return NetworkEncoder(models.fetch("random.v1", tmp_path))
+    return NetworkEncoder(models["random.v1"])
 
 
 def batch(n_sites=6, seed=0):
@@ -31,7 +31,7 @@ def batch(n_sites=6, seed=0):
 
 def test_both_kinds_are_encoders(models, tmp_path):
     for key in ("random.v1", "classical.v1"):
-        encoder = load_encoder(models.fetch(key, tmp_path))
+        encoder = load_encoder(models[key])
         assert isinstance(encoder, Encoder)
         encoder.close()
 
@@ -62,7 +62,7 @@ def test_a_machine_without_units_for_bf16_stays_with_fp32(models, tmp_path, monk
     for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    encoder = NetworkEncoder(models.fetch("random.v1", tmp_path))
+    encoder = NetworkEncoder(models["random.v1"])
     encoder.embed(*batch())
     assert encoder.precision == "fp32"
 

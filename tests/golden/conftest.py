@@ -80,9 +80,16 @@ def differences_of(table_name, stored, found):
         for number, (before, after) in enumerate(zip(stored_rows, found_rows, strict=True))
         for column in stored_types
         if column not in WORDING
-        if _told(before[column]) != _told(after[column])
+        if _told(before[column]) != _told(after[column]) and not _is_rounding(table_name, before[column], after[column])
     ]
     return [*lines[:N_SHOWN], *([f"{len(lines) - N_SHOWN} more"] if len(lines) > N_SHOWN else [])]
+
+
+def _is_rounding(table_name, before, after):
+    """True for the last bits of classical features: they are computed in another order since the values were stored."""
+    if table_name != "classical_features" or "0x" not in str(before) or "0x" not in str(after):
+        return False
+    return float.fromhex(after) == pytest.approx(float.fromhex(before), rel=1e-9, abs=1e-9)
 
 
 def _label(row):

@@ -21,7 +21,7 @@ from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.configuration import Parameters
-from cellassets.encoders import classical
+from cellassets.encoders.classical import site
 from cellassets.errors import BenchmarkError
 from cellassets.images.reader import ExperimentStore
 from cellassets.judging.comparison import Evidence, compare_models
@@ -468,9 +468,9 @@ def quality(lake: Lake) -> Tables:
 
 def classical_features(lake: Lake) -> Tables:
     """Returns every classical feature of a few sites, a row a feature."""
-    families = tuple(classical.MEASURES)
+    families = tuple(site.MEASURES)
     parameters = ClassicalParameters(families=families)
     sites = opened_store(lake).read(range(N_CLASSICAL_SITES))
-    measured = [classical.measure_site(site, parameters) for site in sites]
+    measured = [site.measure_site(images, parameters) for images in sites]
     columns = {f"site_{number}": list(features.values()) for number, features in enumerate(measured)}
     return {"classical_features": pl.DataFrame({"feature": list(measured[0]), **columns})}

@@ -1,31 +1,36 @@
-"""Fixtures: a lake with the manifest of a landed experiment, and a function that packs it."""
+"""Fixtures: the manifest of a landed experiment, and a function that packs it into a folder."""
 
 import pytest
 from upath import UPath
 
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packing, pack_plates
+from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
-from cellassets.screens.ingest import ingest_plates
-from cellassets.storage.lake import Lake
-
-SPEC = StoreSpec(shard_sites=4)
+from cellassets.screens.ingest import check_experiment
 
 
 @pytest.fixture
-def lake(tmp_path):
-    return Lake(UPath(tmp_path / "lake"))
-
-
-@pytest.fixture
-def landed(zone, lake, policy):
+def landed(zone, policy):
+    """The manifest of the landed experiment."""
     zone.land()
-    ingest_plates(lake, UPath(zone.root), "E-1", policy=policy)
-    return zone
+    return check_experiment(UPath(zone.root), "E-1", policy=policy)
 
 
 @pytest.fixture
-def pack(lake, landed):
+def folder(tmp_path):
+    """Where the store is packed to."""
+    return UPath(tmp_path / "packed")
+
+
+@pytest.fixture
+def pack(zone, landed, folder):
     def pack(**options):
-        return pack_experiment(lake, "E-1", landing=UPath(landed.root), spec=SPEC, **options)
+        packing = Packing(UPath(zone.root / "E-1"), folder, StoreSpec(shard_sites=4))
+        return pack_plates(landed.images, landed.wells, packing, **options)
 
     return pack
+
+
+@pytest.fixture
+def store(pack, folder):
+    return ExperimentStore.open(folder, pack().files, "E-1")

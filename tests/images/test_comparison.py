@@ -5,15 +5,11 @@ import pytest
 from upath import UPath
 
 from cellassets.images.comparison import differing_sites
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import IMAGES
 
 
 @pytest.fixture
-def parts(lake, landed, pack, open_store):
-    pack()
-    images = read_table(lake.raw_plates("E-1").path("images.parquet"), IMAGES)
-    return open_store(lake, "E-1"), images, UPath(landed.root) / "E-1"
+def parts(zone, landed, store):
+    return store, landed.images, UPath(zone.root) / "E-1"
 
 
 def test_a_packed_experiment_agrees_with_its_images(parts):

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from assets.production_model import CHECK, GateConfig, production_model
-from resources.places import ConfigsResource, LakeResource, RegistryResource
+from cellassets.registry import Registry
+from cellassets.storage.deployment import Deployment
+from resources.places import DeploymentResource
 
 GATE = {"deciding_datasets": ["HUVEC"], "guarded": [{"benchmark_name": "perturbation_magnitude"}]}
 
@@ -19,18 +21,16 @@ def places(tmp_path):
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "gate.yaml").write_text(yaml.safe_dump(GATE))
-    places = {
-        "lake": LakeResource(root=str(tmp_path / "lake"), work=str(tmp_path / "work")),
-        "registry": RegistryResource(
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=(tmp_path / "models").as_uri()
-        ),
-        "configs": ConfigsResource(root=str(configs)),
-    }
+    places = {"deployment": DeploymentResource.of(Deployment.of({}, home=tmp_path, configs=configs))}
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "encoder.json").write_text(json.dumps({"kind": "classical"}))
-    places["registry"].open().register(folder, name="plain", run_id=None, tags={"kind": "classical"})
+    registry_of(places).register(folder, name="plain", run_id=None, tags={"kind": "classical"})
     return places
+
+
+def registry_of(places) -> Registry:
+    return Registry(places["deployment"].tracking_uri, places["deployment"].model_root)
 
 
 def launch(places, **config) -> dg.ExecuteInProcessResult:
@@ -43,14 +43,16 @@ def reason(result) -> str:
 
 
 def champions(places) -> list[str]:
-    return [entry.key for entry in places["registry"].open().list_models() if "champion" in entry.aliases]
+    return [entry.key for entry in registry_of(places).list_models() if "champion" in entry.aliases]
 
 
 def test_what_cannot_be_judged_is_a_failure_that_says_what_to_do(places):
-    assert "no model has the alias 'candidate'; name the candidate" in reason(launch(places))
+    assert "no model waits to be judged" in reason(launch(places))
     assert "model other.v1 is not in the registry" in reason(launch(places, candidate="other.v1"))
     assert "approved_by: Field required" in reason(launch(places, candidate="plain.v1", override_reason="it is needed"))
-    (Path(places["configs"].root) / "gate.yaml").write_text("deciding: nonsense\ndeciding_datasets: [HUVEC]\n")
+    (Path(places["deployment"].configs_root) / "gate.yaml").write_text(
+        "deciding: nonsense\ndeciding_datasets: [HUVEC]\n"
+    )
     assert "gate.yaml: not a valid GatePolicy: (whole): Value error, no benchmarks ['nonsense']" in reason(
         launch(places, candidate="plain.v1")
     )

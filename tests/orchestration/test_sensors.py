@@ -1,32 +1,25 @@
 """Sensor ticks as the daemon evaluates them: what they add, what they ask for, and what they leave alone."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
-from upath import UPath
 
 from assets.benchmarks import build_benchmark_assets
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.raw_plates import raw_plates
-from cellassets.reconcile.experiments import FirstSeen, landing_state
-from cellassets.reconcile.policy import LandingPolicy, Policy
-from cellassets.reconcile.scores import ScoreState
-from cellassets.reconcile.work import Work
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
-from resources.places import ConfigsResource, LakeResource, LandingResource, RegistryResource
+from cellassets.storage.deployment import Deployment
+from resources.places import DeploymentResource
+from sensors import live
 from sensors.new_experiments import new_experiments
 from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
 from sensors.stale_scores import stale_scores
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-QUIET = Policy(landing=LandingPolicy(quiet_minutes=10))
 TAKE_IN = [raw_plates, plate_store, plate_quality]
 
 
@@ -36,14 +29,13 @@ def places(tmp_path, policy):
     configs = tmp_path / "configs"
     (configs / "recipes").mkdir(parents=True)
     write_policy(configs, policy)
-    return {
-        "lake": LakeResource(root=str(tmp_path / "lake"), work=str(tmp_path / "work")),
-        "landing": LandingResource(root=str(tmp_path / "landing")),
-        "registry": RegistryResource(
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=str(tmp_path / "models")
-        ),
-        "configs": ConfigsResource(root=str(configs)),
-    }
+    (tmp_path / "landing").mkdir()
+    live._snapshots.clear()  # a code server that has just started
+    return {"deployment": DeploymentResource.of(Deployment.of({}, home=tmp_path, configs=configs))}
+
+
+def configs_of(places) -> Path:
+    return Path(places["deployment"].configs_root)
 
 
 @pytest.fixture
@@ -57,12 +49,18 @@ def write_policy(configs: Path, policy: IngestPolicy) -> None:
 
 
 def tick(sensor, instance, places, cursor=None) -> dg.SensorResult:
-    """One evaluation; the partitions that it asks for are added, as the daemon does it."""
+    """One evaluation; partitions are added and retired and events reported, as the daemon does it."""
     wanted = {name: places[name] for name in sensor.required_resource_keys}
     with dg.build_sensor_context(instance=instance, cursor=cursor, resources=wanted) as context:
         answer = sensor(context)
     for request in answer.dynamic_partitions_requests or []:
-        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        if isinstance(request, dg.AddDynamicPartitionsRequest):
+            instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        else:
+            for key in request.partition_keys:
+                instance.delete_dynamic_partition(request.partitions_def_name, key)
+    for event in answer.asset_events:
+        instance.report_runless_asset_event(event)
     return answer
 
 
@@ -75,29 +73,6 @@ def asked(answer) -> list[tuple[str | None, list[str]]]:
 
 def take_in(instance, places, experiment_id, **options) -> dg.ExecuteInProcessResult:
     return dg.materialize(TAKE_IN, instance=instance, partition_key=experiment_id, resources=places, **options)
-
-
-def state_of(zone, lake, first_seen, now):
-    return landing_state(lake, UPath(zone.root), QUIET, first_seen=first_seen, now=now)
-
-
-def test_a_folder_that_is_still_written_is_left_alone_until_it_is_quiet(zone, tmp_path):
-    lake = Lake(UPath(tmp_path / "lake"))
-    folder = zone.land(is_complete=False)
-    first = state_of(zone, lake, FirstSeen({}), NOON)
-    assert not first.work
-    assert [item.what for item in first.waiting] == ["E-1"]
-
-    zone.write_image(folder, "Plate2/D04_s1_w1.png")  # nine minutes on, the robot writes one more
-    second = state_of(zone, lake, first.first_seen, NOON + timedelta(minutes=9))
-    assert not second.work
-
-    third = state_of(zone, lake, second.first_seen, NOON + timedelta(minutes=18))
-    assert "changed 540 s ago" in third.waiting[0].reason
-
-    fourth = state_of(zone, lake, third.first_seen, NOON + timedelta(minutes=20))
-    assert [work.keys for work in fourth.work] == [{"experiment": "E-1"}]
-    assert not fourth.waiting
 
 
 def test_a_tick_says_what_it_waits_for_and_remembers_since_when(zone, instance, places):
@@ -159,7 +134,7 @@ def test_a_changed_policy_is_seen(zone, instance, places, policy):
     first = tick(new_experiments, instance, places)
     assert take_in(instance, places, "E-1").success
     assert not tick(new_experiments, instance, places).run_requests
-    write_policy(Path(places["configs"].root), policy.model_copy(update={"on_bad_site": "refuse"}))
+    write_policy(configs_of(places), policy.model_copy(update={"on_bad_site": "refuse"}))
     again = tick(new_experiments, instance, places)
     assert asked(again) == asked(first)
     assert again.run_requests[0].run_key != first.run_requests[0].run_key
@@ -169,15 +144,16 @@ def test_changed_code_of_a_stage_is_seen(zone, instance, places, monkeypatch):
     zone.land()
     tick(new_experiments, instance, places)
     assert take_in(instance, places, "E-1").success
-    monkeypatch.setattr("cellassets.quality.inspect.CODE_VERSION", "of tomorrow")
+    monkeypatch.setattr("cellassets.stages.plate_quality.CODE_VERSION", "of tomorrow")
+    live._snapshots.clear()  # other code is another process
     assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
 
 
-def test_one_wrong_data_set_holds_up_itself_alone(zone, instance, places):
+def test_one_wrong_dataset_holds_up_itself_alone(zone, instance, places):
     zone.land()
     tick(new_experiments, instance, places)
     assert take_in(instance, places, "E-1").success
-    folder = Path(places["configs"].root) / "datasets"
+    folder = configs_of(places) / "datasets"
     folder.mkdir()
     for name, text in {
         "good": "experiment_ids: [E-1]\n",
@@ -188,22 +164,11 @@ def test_one_wrong_data_set_holds_up_itself_alone(zone, instance, places):
     }.items():
         (folder / f"{name}.yaml").write_text(text)
     answer = tick(new_experiments, instance, places)
-    assert sorted(instance.get_dynamic_partitions("dataset")) == ["HUVEC", "good"]
-    for words in ("data set early: ", "E-9", "typo.yaml", "rename the file", "no annotation source ['CORUM']"):
+    assert sorted(instance.get_dynamic_partitions("dataset")) == ["HUVEC", "early", "good", "typo", "unknown"]
+    for words in ("dataset early: ", "E-9", "typo.yaml", "rename the file", "no annotation source ['CORUM']"):
         assert words in answer.skip_reason.skip_message
     assert tick(new_models, instance, places).skip_reason
     assert tick(stale_scores, instance, places).skip_reason
-
-
-def test_a_pair_that_failed_for_good_does_not_hold_up_the_leaderboard(instance, places, monkeypatch):
-    pair = Work({"dataset": "HUVEC", "model": "m.v1"}, ("benchmark/known_relationships",), "key-of-the-pair")
-    board = Work({}, ("leaderboard",), "key-of-the-board")
-    monkeypatch.setattr("cellassets.reconcile.scores.stale_scores", lambda *_args, **_named: ScoreState([pair], []))
-    monkeypatch.setattr("cellassets.reconcile.scores.stale_leaderboard", lambda *_args: [board])
-    assert asked(tick(stale_scores, instance, places)) == [("HUVEC|m.v1", ["benchmark/known_relationships"])]
-    job = dg.Definitions(assets=TAKE_IN, resources=places).resolve_implicit_global_asset_job_def()
-    instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags={"dagster/run_key": pair.run_key})
-    assert asked(tick(stale_scores, instance, places)) == [(None, ["leaderboard"])]
 
 
 def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instance, places):
@@ -211,7 +176,7 @@ def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instanc
     (folder / "Plate1/B02_s1_w2.png").write_bytes(b"not an image")
     (folder / "Plate2/C03_s2_w1.png").unlink()
     strict = IngestPolicy(channel_names=("Hoechst", "ConA", "Phalloidin"), on_bad_site="refuse")
-    write_policy(Path(places["configs"].root), strict)
+    write_policy(configs_of(places), strict)
     tick(new_experiments, instance, places)
     result = take_in(instance, places, "E-1", raise_on_error=False)
     assert not result.success
@@ -221,7 +186,7 @@ def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instanc
     shown = check.metadata["findings"].value
     assert "Plate1/B02_s1_w2.png" in shown
     assert "C03" in shown
-    assert places["lake"].open().raw_plates("E-1").find_record() is None
+    assert places["deployment"].open().lake.artifact("raw_plates", "E-1").find_record() is None
 
 
 def test_a_dropped_site_is_a_warning_and_the_rest_goes_on(zone, instance, places):
@@ -232,38 +197,81 @@ def test_a_dropped_site_is_a_warning_and_the_rest_goes_on(zone, instance, places
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["images_are_whole"].passed
     assert checks["images_are_whole"].severity == dg.AssetCheckSeverity.WARN
-    assert checks["holds_every_usable_site"].passed
-    assert places["lake"].open().plate_store("E-1").record().summary["n_sites"] == 11
+    assert checks["sampled_sites_equal_the_landed_images"].passed
+    assert places["deployment"].open().lake.current("plate_store", "E-1").record.summary["n_sites"] == 11
 
 
 def test_a_recipe_waits_for_its_experiments_and_is_asked_for_once_they_are_stored(zone, instance, places):
     recipe = {"kind": "network", "train_experiments": ["E-1"], "validation_experiments": ["E-2"]}
-    (Path(places["configs"].root) / "recipes/small.yaml").write_text(yaml.safe_dump(recipe))
+    (configs_of(places) / "recipes/small.yaml").write_text(yaml.safe_dump(recipe))
     zone.land("E-1")
     zone.land("E-2")
     tick(new_experiments, instance, places)
     assert take_in(instance, places, "E-1").success
     waiting = tick(new_recipes, instance, places)
     assert not waiting.run_requests
-    assert "small: waits for E-2 to land and be stored" in waiting.skip_reason.skip_message
+    assert "checkpoint of small: waits for plate_store of E-2" in waiting.skip_reason.skip_message
     assert instance.get_dynamic_partitions("recipe") == ["small"]
     assert take_in(instance, places, "E-2").success
     assert asked(tick(new_recipes, instance, places)) == [("small", ["checkpoint"])]
 
 
 def test_one_wrong_recipe_holds_up_itself_alone(instance, places):
-    recipes = Path(places["configs"].root) / "recipes"
+    recipes = configs_of(places) / "recipes"
     (recipes / "broken.yaml").write_text("kind: network\nn_epoch: 3\n")
     (recipes / "classical.yaml").write_text("kind: classical\nparameters: {n_channels: 3}\n")
     answer = tick(new_recipes, instance, places)
     assert asked(answer) == [("classical", ["checkpoint"])]
-    assert instance.get_dynamic_partitions("recipe") == ["classical"]
+    assert instance.get_dynamic_partitions("recipe") == ["broken", "classical"]
 
 
-def test_a_folder_whose_name_cannot_be_a_key_is_passed_over(zone, instance, places):
+def test_a_folder_whose_name_cannot_be_a_key_is_named_in_the_tick(zone, instance, places):
     zone.land("E-1")
     zone.land("bad name|x")
     assert [key for key, _ in asked(tick(new_experiments, instance, places))] == ["E-1"]
+    assert take_in(instance, places, "E-1").success
+    told = tick(new_experiments, instance, places).skip_reason.skip_message
+    assert "landing zone, bad name|x: ignored: " in told
+
+
+def test_partitions_of_removed_recipes_and_datasets_are_retired(zone, instance, places):
+    zone.land("E-1")
+    recipes, datasets = configs_of(places) / "recipes", configs_of(places) / "datasets"
+    datasets.mkdir()
+    (recipes / "classical.yaml").write_text("kind: classical\nparameters: {n_channels: 3}\n")
+    (datasets / "mine.yaml").write_text("experiment_ids: [E-1]\n")
+    tick(new_experiments, instance, places)
+    tick(new_recipes, instance, places)
+    assert instance.get_dynamic_partitions("recipe") == ["classical"]
+    assert instance.get_dynamic_partitions("dataset") == ["mine"]
+    (recipes / "classical.yaml").unlink()
+    (datasets / "mine.yaml").unlink()
+    tick(new_experiments, instance, places)
+    tick(new_recipes, instance, places)
+    assert instance.get_dynamic_partitions("recipe") == []
+    assert instance.get_dynamic_partitions("dataset") == []
+
+
+def test_what_was_asked_for_and_failed_is_not_asked_for_again_until_the_cursor_is_reset(zone, instance, places):
+    zone.land("E-1")
+    first = tick(new_experiments, instance, places)
+    assert len(first.run_requests) == 1
+    second = tick(new_experiments, instance, places, cursor=first.cursor)
+    assert not second.run_requests
+    reset = tick(new_experiments, instance, places)
+    assert reset.run_requests[0].run_key == first.run_requests[0].run_key
+
+
+def test_a_waiting_cell_type_is_named_by_every_sensor_that_it_concerns(zone, instance, places):
+    zone.land("E-1")
+    policy_file = configs_of(places) / "policy.yaml"
+    values = yaml.safe_load(policy_file.read_text())
+    policy_file.write_text(yaml.safe_dump({**values, "datasets": {"active": ["RPE"]}}))
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    for sensor in (new_experiments, new_models, stale_scores):
+        told = tick(sensor, instance, places).skip_reason.skip_message
+        assert "dataset HUVEC: it is not active: name it in datasets.active" in told
 
 
 def test_a_benchmark_of_a_model_without_a_map_leaves_its_partition_missing(instance, places):

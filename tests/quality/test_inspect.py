@@ -13,25 +13,22 @@ from scipy.ndimage import gaussian_filter
 from upath import UPath
 
 from cellassets.errors import ConfigError
-from cellassets.images.pack import pack_experiment
-from cellassets.quality.inspect import inspect_experiment, inspect_store
+from cellassets.images.pack import Packing, pack_plates
+from cellassets.images.reader import ExperimentStore
+from cellassets.quality.inspect import inspect_store
 from cellassets.quality.measures import QualityParameters
-from cellassets.quality.summary import PlateQualitySummary
 from cellassets.screens.codecs import decode_png
-from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import QUALITY
 
 N_BLURRED = 3
 
 
 @pytest.fixture(scope="module")
-def inspected(tmp_path_factory):
-    """A tiny screen with three sites out of focus."""
+def screen(tmp_path_factory):
+    """The store of a tiny screen with three sites out of focus, and the names of these sites."""
     root = tmp_path_factory.mktemp("inspected")
     design = tiny_design()
     experiment_id = min(design.experiments)
@@ -42,71 +39,50 @@ def inspected(tmp_path_factory):
         for path in (root / f"landing/{experiment_id}/Plate1").glob(f"{site}_w*.png"):
             pixels = gaussian_filter(decode_png(path.read_bytes(), source=path.name).astype(np.float32), 4)
             path.write_bytes(imagecodecs.png_encode(pixels.astype(np.uint8)))
-    lake = Lake(UPath(root / "lake"))
-    ingest_plates(lake, UPath(root / "landing"), experiment_id, policy=IngestPolicy())
-    pack_experiment(lake, experiment_id, landing=UPath(root / "landing"))
-    return lake, experiment_id, blurred, inspect_experiment(lake, experiment_id)
+    manifest = check_experiment(UPath(root / "landing"), experiment_id, policy=IngestPolicy())
+    packing = Packing(UPath(root / "landing" / experiment_id), UPath(root / "packed"))
+    packed = pack_plates(manifest.images, manifest.wells, packing)
+    return ExperimentStore.open(packing.target, packed.files, experiment_id), blurred
 
 
-def test_blurred_sites_are_flagged_and_few_others(inspected):
-    lake, experiment_id, blurred, record = inspected
-    quality = read_table(lake.plate_quality(experiment_id).path("quality.parquet"), QUALITY)
+@pytest.fixture(scope="module")
+def inspected(screen):
+    return inspect_store(screen[0], QualityParameters())
+
+
+def test_blurred_sites_are_flagged_and_few_others(screen, inspected):
+    _, blurred = screen
+    quality, summary = inspected.quality, inspected.summary
     is_blurred = quality["flag_reason"].str.contains("out of focus").fill_null(value=False)
     found = quality.filter(is_blurred).select("plate_id", "well_id", "site_index").rows()
     assert found == [("Plate1", name.split("_s")[0], int(name.split("_s")[1])) for name in blurred]
     assert quality["is_flagged"].mean() < 0.1
-    assert record.summary["flag_reasons"]["out of focus"] == N_BLURRED
-    assert record.summary["n_sites"] == quality.height
+    assert summary.flag_reasons["out of focus"] == N_BLURRED
+    assert summary.n_sites == quality.height
 
 
 def test_every_plate_gets_a_heat_map_and_a_contact_sheet(inspected):
-    lake, experiment_id, _, record = inspected
-    names = {entry.name for entry in record.files if not entry.name.endswith(".parquet")}
-    plates = sorted({name.split("_")[1].split(".")[0] for name in names})
-    assert names == {f"heatmap_{plate}.png" for plate in plates} | {f"contact_{plate}.jpg" for plate in plates}
-    for name in names:
-        picture = Image.open(io.BytesIO(lake.plate_quality(experiment_id).path(name).read_bytes()))
-        assert np.asarray(picture).std() > 20, f"{name} shows nothing"
+    plates = sorted({name.split("_")[1].split(".")[0] for name in inspected.pictures})
+    expected = {f"heatmap_{plate}.png" for plate in plates} | {f"contact_{plate}.jpg" for plate in plates}
+    assert set(inspected.pictures) == expected
+    for name, content in inspected.pictures.items():
+        assert np.asarray(Image.open(io.BytesIO(content))).std() > 20, f"{name} shows nothing"
 
 
-def test_inspecting_again_does_nothing_and_earlier_parameters_give_the_same_bytes(inspected):
-    lake, experiment_id, _, record = inspected
-    assert inspect_experiment(lake, experiment_id) == record
-    table = lake.plate_quality(experiment_id).path("quality.parquet").read_bytes()
-    again = inspect_experiment(lake, experiment_id, parameters=QualityParameters(max_robust_z=6.5))
-    assert again.fingerprint != record.fingerprint
-    back = inspect_experiment(lake, experiment_id)
-    assert back.fingerprint == record.fingerprint
-    assert back.generation == record.generation + 2
-    assert lake.plate_quality(experiment_id).path("quality.parquet").read_bytes() == table
+def test_inspecting_again_gives_the_same_table_and_other_parameters_another_one(screen, inspected):
+    assert inspect_store(screen[0], QualityParameters()).quality.equals(inspected.quality)
+    strict = inspect_store(screen[0], QualityParameters(max_robust_z=3.0)).quality
+    assert strict["is_flagged"].sum() > inspected.quality["is_flagged"].sum()
 
 
-def test_a_missing_nucleus_channel_is_refused(inspected):
-    lake, experiment_id, _, _ = inspected
+def test_a_missing_nucleus_channel_is_refused(screen):
     with pytest.raises(ConfigError, match="has 6 channels, nucleus_channel is 6"):
-        inspect_experiment(lake, experiment_id, parameters=QualityParameters(nucleus_channel=6))
+        inspect_store(screen[0], QualityParameters(nucleus_channel=6))
 
 
 def test_every_flagged_site_has_a_reason_and_no_other_site_has_one(inspected):
-    lake, experiment_id, _, _ = inspected
-    quality = read_table(lake.plate_quality(experiment_id).path("quality.parquet"), QUALITY)
+    quality = inspected.quality
     assert quality.filter(pl.col("is_flagged") != pl.col("flag_reason").is_not_null()).is_empty()
-
-
-def test_a_store_is_inspected_without_a_lake(inspected, open_store):
-    lake, experiment_id, _, record = inspected
-    found = inspect_store(open_store(lake, experiment_id), QualityParameters())
-    published = read_table(lake.plate_quality(experiment_id).path("quality.parquet"), QUALITY)
-    assert found.quality.equals(published)
-    assert found.summary.model_dump(mode="json") == record.summary
-    for name, content in found.pictures.items():
-        assert lake.plate_quality(experiment_id).path(name).read_bytes() == content
-
-
-def test_a_published_summary_has_exactly_the_fields_of_its_model(inspected):
-    record = inspected[-1]
-    assert PlateQualitySummary.model_validate(record.summary).model_dump(mode="json") == record.summary
-    assert set(record.summary) == {"n_sites", "n_flagged", "flag_reasons", "nuclei_per_site"}
 
 
 LIGHT = """

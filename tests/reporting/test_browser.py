@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
-from cellassets.reporting.report import build_report
+from cellassets.reporting.page import render
 
 pytestmark = pytest.mark.browser
 N_CHARTS = 6 + 5 + 1 + 2  # models, units (pairs have none), the map, two measures of batch effect
@@ -111,9 +113,10 @@ def visit(folder, url, look):
 
 
 @pytest.fixture(scope="module")
-def report(scored_lake, models):
-    build_report(scored_lake, models, "good.v1")
-    return scored_lake.model_report("good.v1").path("report.html")
+def report(report_page, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(report_page))
+    return path
 
 
 def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path):
@@ -124,7 +127,11 @@ def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path
         canvases = await page.evaluate("document.querySelectorAll('.chart canvas').length")
         shot = await page.call("Page.captureScreenshot")
         requests = [sent["request"]["url"] for sent in page.of("Network.requestWillBeSent")]
-        complaints = [*page.of("Runtime.consoleAPICalled"), *page.of("Log.entryAdded"), *page.of("Runtime.exceptionThrown")]
+        complaints = [
+            *page.of("Runtime.consoleAPICalled"),
+            *page.of("Log.entryAdded"),
+            *page.of("Runtime.exceptionThrown"),
+        ]
         return drawn, marks, canvases, shot["data"], requests, complaints
 
     drawn, marks, canvases, shot, requests, complaints = visit(tmp_path, report.as_uri(), look)
@@ -140,7 +147,9 @@ def test_every_chart_is_drawn_and_nothing_is_fetched_or_refused(report, tmp_path
 
 
 def test_the_mouse_shows_value_interval_and_null_of_a_model(report, tmp_path):
-    text = visit(tmp_path, report.as_uri(), lambda page: hovered(page, "document.querySelector('.chart .mark-symbol path')"))
+    text = visit(
+        tmp_path, report.as_uri(), lambda page: hovered(page, "document.querySelector('.chart .mark-symbol path')")
+    )
     for part in ("model", "good.v1", "95% interval", "null mean (95%)", "rank"):
         assert part in text
 
@@ -176,3 +185,17 @@ def test_without_scripts_the_static_charts_stand_on_the_page(report, tmp_path):
         return await page.evaluate("document.querySelectorAll('.chart > svg[role=img]').length")
 
     assert visit(tmp_path, report.as_uri(), look) == N_CHARTS
+
+
+def test_markup_in_a_name_stays_text_under_the_mouse(report_page, tmp_path):
+    named = report_page.datasets[0].map_table.with_columns(pl.lit("<b>bold</b>").alias("gene_symbol"))
+    path = tmp_path / "hostile.html"
+    path.write_text(render(replace(report_page, datasets=(replace(report_page.datasets[0], map_table=named),))))
+
+    async def look(page):
+        text = await hovered(page, "document.querySelector('.chart canvas')")
+        return text, await page.evaluate("document.querySelectorAll('#vg-tooltip-element b').length")
+
+    text, n_bold = visit(tmp_path, path.as_uri(), look)
+    assert "<b>bold</b>" in text
+    assert n_bold == 0

@@ -10,45 +10,32 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import LayoutError, PlateRefused
-from cellassets.screens.ingest import check_experiment, ingest_plates, summarise
+from cellassets.screens.ingest import check_experiment, summarise
+from cellassets.screens.landing import signature_of
 from cellassets.screens.summary import RawPlatesSummary
-from cellassets.storage.lake import Lake
 from cellassets.tables.content import frame_fingerprint
-from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
 IMAGE = "Plate1/B02_s1_w2.png"
 
 
 @pytest.fixture
-def lake(tmp_path):
-    return Lake(UPath(tmp_path / "lake"))
+def check(zone, policy):
+    """Returns the manifest of a landed experiment, under a changed policy if one is given."""
+
+    def check(experiment_id="E-1", **changes):
+        return check_experiment(UPath(zone.root), experiment_id, policy=policy.model_copy(update=changes))
+
+    return check
 
 
-@pytest.fixture
-def ingest(lake, zone, policy):
-    def ingest(experiment_id="E-1", **changes):
-        return ingest_plates(lake, UPath(zone.root), experiment_id, policy=policy.model_copy(update=changes))
-
-    return ingest
-
-
-def published(lake, name, schema):
-    return read_table(lake.raw_plates("E-1").path(f"{name}.parquet"), schema)
-
-
-def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(lake, zone, ingest):
+def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(zone, check, policy):
     folder = zone.land()
-    record = ingest()
-    assert {key: record.summary[key] for key in ("n_plates", "n_wells", "n_sites", "n_images", "n_findings")} == {
-        "n_plates": 2,
-        "n_wells": 6,
-        "n_sites": 12,
-        "n_images": 36,
-        "n_findings": 0,
-    }
-    assert record.summary["n_bytes"] == sum(path.stat().st_size for path in folder.rglob("*.png"))
-    images, wells = published(lake, "images", IMAGES), published(lake, "wells", WELLS)
+    manifest = check()
+    summary = summarise(manifest, policy, landing_signature="s", landing="there")
+    numbers = (summary.n_plates, summary.n_wells, summary.n_sites, summary.n_images, summary.n_findings)
+    assert numbers == (2, 6, 12, 36, 0)
+    assert summary.n_bytes == sum(path.stat().st_size for path in folder.rglob("*.png"))
+    images, wells = manifest.images, manifest.wells
     assert images.filter(pl.col("path") == IMAGE).select("height", "width", "dtype", "channel_name").row(0) == (
         16,
         24,
@@ -61,10 +48,9 @@ def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(lake, zone,
     assert (treated["control_kind"], treated["perturbation_kind"], treated["guide_id"]) == (None, "gene", "sB02")
 
 
-def test_checksums_are_those_of_an_independent_crc32c(lake, zone, ingest):
+def test_checksums_are_those_of_an_independent_crc32c(zone, check):
     folder = zone.land()
-    ingest()
-    known = published(lake, "images", IMAGES).filter(pl.col("path") == IMAGE)["crc32c"][0]
+    known = check().images.filter(pl.col("path") == IMAGE)["crc32c"][0]
     assert known == _crc32c((folder / IMAGE).read_bytes())
 
 
@@ -170,37 +156,38 @@ BROKEN = [
     ("harm", "kind", "consequence", "n_dropped", "words"), BROKEN, ids=[case[0].__name__.strip("_") for case in BROKEN]
 )
 def test_a_problem_is_found_with_its_place_and_its_consequence(
-    lake, zone, harm, kind, consequence, n_dropped, words, ingest
+    zone, harm, kind, consequence, n_dropped, words, check
 ):
     folder = zone.land()
     harm(zone, folder)
-    record = ingest()
-    findings = published(lake, "findings", FINDINGS).filter(pl.col("finding_kind") == kind)
+    manifest = check()
+    findings = manifest.findings.filter(pl.col("finding_kind") == kind)
     assert set(findings["consequence"]) == {consequence}
     assert words in findings["message"][0]
-    assert record.summary["n_dropped"] == n_dropped
-    images = published(lake, "images", IMAGES)
+    assert manifest.n_dropped == n_dropped
+    images = manifest.images
     lost = images.filter(~pl.col("is_usable")).select("plate_id", "well_id", "site_index").unique()
     assert lost.height <= n_dropped
     assert images.filter("is_usable").height % 3 == 0
 
 
-def test_an_unexpected_channel_drops_nothing_whatever_its_content(lake, zone, ingest):
+def test_an_unexpected_channel_drops_nothing_whatever_its_content(zone, check):
     folder = zone.land()
     for site in (1, 2):
         (folder / f"Plate1/B02_s{site}_w4.png").write_bytes(imagecodecs.png_encode(np.ones((8, 8), np.uint16)))
     (folder / "Plate1/B02_s1_w0.png").write_bytes(b"no image")
-    assert ingest().summary["n_dropped"] == 0
-    findings = published(lake, "findings", FINDINGS)
+    manifest = check()
+    assert manifest.n_dropped == 0
+    findings = manifest.findings
     assert set(findings["consequence"]) == {"file_ignored"}
     assert sorted(findings["channel_index"]) == [0, 4, 4]
 
 
-def test_dropped_wells_count_towards_the_fraction_that_policy_allows(zone, ingest):
+def test_dropped_wells_count_towards_the_fraction_that_policy_allows(zone, check):
     folder = zone.land()
     _contradict(zone, folder)  # one well of six
     with pytest.raises(PlateRefused, match=r"17% of its sites would be dropped, policy allows 10%"):
-        ingest(max_dropped_frac=0.1)
+        check(max_dropped_frac=0.1)
 
 
 @pytest.mark.parametrize(
@@ -212,49 +199,46 @@ def test_dropped_wells_count_towards_the_fraction_that_policy_allows(zone, inges
         ("experiment", " ", "experiment: an empty cell"),
     ],
 )
-def test_names_that_would_break_later_are_refused_with_their_line(zone, ingest, column, value, words):
+def test_names_that_would_break_later_are_refused_with_their_line(zone, check, column, value, words):
     folder = zone.land()
     rows = zone.read_metadata(folder)
     zone.write_metadata(folder, [*rows[:3], {**rows[3], column: value}, *rows[4:]])
     with pytest.raises(LayoutError, match=re.escape(words)) as caught:
-        ingest()
+        check()
     assert "metadata.csv, line 5" in str(caught.value)
 
 
-def test_every_image_of_a_kind_is_named_not_only_the_first(lake, zone, ingest):
+def test_every_image_of_a_kind_is_named_not_only_the_first(zone, check):
     folder = zone.land()
     for well in ("B02", "C03"):
         (folder / f"Plate2/{well}_s2_w1.png").write_bytes(b"")
-    ingest()
-    findings = published(lake, "findings", FINDINGS)
-    assert findings.select("plate_id", "well_id", "site_index", "channel_index").rows() == [
+    assert check().findings.select("plate_id", "well_id", "site_index", "channel_index").rows() == [
         ("Plate2", "B02", 2, 1),
         ("Plate2", "C03", 2, 1),
     ]
 
 
-def test_policy_refuse_leaves_nothing_published_and_hands_over_the_findings(lake, zone, ingest):
+def test_policy_refuse_hands_over_the_findings(zone, check):
     folder = zone.land()
     _truncate(zone, folder)
     with pytest.raises(PlateRefused, match=r"E-1 refused: policy on_bad_site is refuse.*B02_s1_w2") as caught:
-        ingest(on_bad_site="refuse")
+        check(on_bad_site="refuse")
     assert caught.value.findings["path"].to_list() == [IMAGE]
-    assert lake.raw_plates("E-1").find_record() is None
 
 
-def test_too_many_dropped_sites_refuse_the_experiment(zone, ingest):
+def test_too_many_dropped_sites_refuse_the_experiment(zone, check):
     folder = zone.land()
     _truncate(zone, folder)
     with pytest.raises(PlateRefused, match=r"8% of its sites would be dropped, policy allows 5%"):
-        ingest(max_dropped_frac=0.05)
+        check(max_dropped_frac=0.05)
 
 
-def test_a_folder_without_a_usable_site_is_refused(zone, ingest):
+def test_a_folder_without_a_usable_site_is_refused(zone, check):
     folder = zone.land()
     for path in folder.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(PlateRefused, match="no site is left"):
-        ingest(max_dropped_frac=1.0)
+        check(max_dropped_frac=1.0)
 
 
 @pytest.mark.parametrize(
@@ -266,78 +250,69 @@ def test_a_folder_without_a_usable_site_is_refused(zone, ingest):
         ("sirna", "", "an empty cell in a required column"),
     ],
 )
-def test_a_wrong_cell_is_refused_with_its_line(zone, column, value, words, ingest):
+def test_a_wrong_cell_is_refused_with_its_line(zone, column, value, words, check):
     folder = zone.land()
     rows = zone.read_metadata(folder)
     rows[3][column] = value
     zone.write_metadata(folder, rows)
     with pytest.raises(LayoutError, match=rf"metadata.csv, line 5: {words}"):
-        ingest()
+        check()
 
 
-def test_metadata_with_a_missing_column_is_refused_by_its_name(zone, ingest):
+def test_metadata_with_a_missing_column_is_refused_by_its_name(zone, check):
     folder = zone.land()
     rows = zone.read_metadata(folder)
     zone.write_metadata(folder, [{key: value for key, value in row.items() if key != "sirna"} for row in rows])
     with pytest.raises(LayoutError, match=r"lacks the columns \['sirna'\]"):
-        ingest()
+        check()
 
 
-def test_one_metadata_file_may_serve_the_whole_landing_zone(zone, ingest):
+def test_one_metadata_file_may_serve_the_whole_landing_zone(zone, check):
     rows = []
     for experiment_id in ("E-1", "E-2"):
         folder = zone.land(experiment_id)
         rows += zone.read_metadata(folder)
         (folder / "metadata.csv").unlink()
     zone.write_metadata(zone.root, rows)
-    assert ingest().summary["n_sites"] == 12
-    assert ingest(experiment_id="E-2").summary["n_sites"] == 12
+    assert check().n_sites == 12
+    assert check("E-2").n_sites == 12
 
 
-def test_the_same_content_copied_again_keeps_its_fingerprint(zone, ingest):
+def test_the_same_content_copied_again_gives_equal_tables_and_another_signature(zone, check):
     folder = zone.land()
-    first = ingest()
+    first, before = check(), signature_of(UPath(zone.root), "E-1")
     shutil.copytree(folder, zone.root / "copy")
     shutil.rmtree(folder)
     (zone.root / "copy").rename(folder)
     (folder / "_COMPLETE").write_text("again")
-    again = ingest()
-    assert again.fingerprint == first.fingerprint
-    assert again.summary["landing_signature"] != first.summary["landing_signature"]
+    again = check()
+    assert frame_fingerprint(again.images) == frame_fingerprint(first.images)
+    assert frame_fingerprint(again.wells) == frame_fingerprint(first.wells)
+    assert signature_of(UPath(zone.root), "E-1") != before
 
 
-def test_an_experiment_is_read_from_any_fsspec_url(lake, zone, policy):
+def test_an_experiment_is_read_from_any_fsspec_url(zone, policy, check):
     folder = zone.land()
     bucket = UPath("memory://landing-of-test")
     for path in folder.rglob("*"):
         if path.is_file():
             target = bucket / "E-1" / path.relative_to(folder).as_posix()
             target.write_bytes(path.read_bytes())
-    record = ingest_plates(lake, bucket, "E-1", policy=policy)
-    here = ingest_plates(Lake(UPath(folder.parent.parent / "other")), UPath(zone.root), "E-1", policy=policy)
-    assert record.fingerprint == here.fingerprint
+    there, here = check_experiment(bucket, "E-1", policy=policy), check()
+    assert there.images.equals(here.images)
+    assert there.wells.equals(here.wells)
 
 
-def test_the_check_of_a_folder_needs_no_lake(zone, policy):
+def test_a_summary_counts_the_fingerprints_of_selections(zone, check, policy):
     zone.land()
-    manifest = check_experiment(UPath(zone.root), "E-1", policy=policy)
+    manifest = check()
     summary = summarise(manifest, policy, landing_signature="s", landing="there")
     assert (summary.n_sites, summary.n_dropped, summary.cell_types) == (12, 0, ("HUVEC",))
     assert summary.wells_fingerprints["*|*"] == frame_fingerprint(manifest.wells)
 
 
-def test_a_published_summary_has_exactly_the_fields_of_its_model(zone, ingest):
+def test_a_summary_of_an_older_record_has_no_fingerprints_of_selections(zone, check, policy):
     zone.land()
-    record = ingest()
-    summary = RawPlatesSummary.model_validate(record.summary)
-    assert summary.model_dump(mode="json") == record.summary
-    assert set(record.summary) == {
-        "n_plates", "n_wells", "n_sites", "n_images", "n_bytes", "n_findings", "n_dropped", "cell_types",
-        "channel_names", "wells_fingerprint", "wells_fingerprints", "landing_signature", "landing",
-    }  # fmt: skip
-
-
-def test_a_summary_of_an_older_record_has_no_fingerprints_of_selections(zone, ingest):
-    zone.land()
-    older = {name: value for name, value in ingest().summary.items() if name != "wells_fingerprints"}
+    summary = summarise(check(), policy, landing_signature="s", landing="there").model_dump(mode="json")
+    older = {name: value for name, value in summary.items() if name != "wells_fingerprints"}
     assert RawPlatesSummary.model_validate(older).wells_fingerprints == {}

@@ -3,7 +3,6 @@
 import polars as pl
 import pytest
 
-from cellassets.mapping import well_selection
 from cellassets.screens.well_selection import (
     FINGERPRINT_COLUMNS,
     find_fingerprint,
@@ -91,7 +90,3 @@ def test_a_selection_is_reduced_to_the_cell_types_of_the_experiment():
     assert reduced_cell_types(("U2OS", "RPE", "x"), ("HUVEC", "RPE", "U2OS")) == ("RPE", "U2OS")
     assert reduced_cell_types(("U2OS", "RPE"), ("RPE",)) is None
     assert reduced_cell_types(None, ("RPE",)) is None
-
-
-def test_datasets_find_the_functions_beside_them():
-    assert well_selection.selection_fingerprints is selection_fingerprints

@@ -35,7 +35,9 @@ def test_uniform_p_values_pass_and_small_ones_are_marked():
     assert bad["ks_p_value"] < 1e-6
     page = calibration_page(pl.concat([study_of(even), study_of(skewed, "nothing planted")]), command="make calibrate")
     assert "| perturbation_consistency | headline | 0.050 (1.00) | **0.370** (0.00) | does not apply |" in page
-    assert "<polyline" in calibration_picture(study_of(even))
+    picture = calibration_picture(study_of(even))
+    assert ">Perturbation consistency</text>" in picture
+    assert "mark-line" in picture
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Three experiments of striped sites: the class is the direction of the stripes, or nothing when labels are shuffled.
+"""Three experiments of striped sites. The class is the direction of the stripes; with shuffled labels it is nothing.
 
-Used by the tests beside it, and run as a program that is killed: `striped_screen.py WORK_DIR KILLED_AFTER_EPOCH`.
+Used by the tests in this folder, and run as a program that is killed: `striped_screen.py WORK_DIR KILLED_AFTER_EPOCH`.
 """
 
 import os

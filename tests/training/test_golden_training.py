@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cellassets.training.plan import CODE_VERSION
+from cellassets.stages.checkpoint import CODE_VERSION
 
 _spec = importlib.util.spec_from_file_location("striped_screen", Path(__file__).with_name("striped_screen.py"))
 screen = importlib.util.module_from_spec(_spec)
@@ -24,9 +24,13 @@ ADVICE = (
 )
 
 
+def on_epoch(epoch, metrics):
+    pass
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_training_gives_the_numbers_of_its_code_version(tmp_path, name):
-    module = screen.train(screen.recipe(n_epochs=1, loss=LOSSES[name]), tmp_path, lambda epoch, metrics: None)
+    module = screen.train(screen.recipe(n_epochs=1, loss=LOSSES[name]), tmp_path, on_epoch)
     found = {
         "train_loss": module.metrics["train_loss"],
         "neck_norm": float(module.network.neck[0].weight.detach().norm()),

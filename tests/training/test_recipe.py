@@ -7,8 +7,13 @@ import yaml
 from upath import UPath
 
 from cellassets.errors import ConfigError, PartitionKeyError, RecipeError
-from cellassets.training.plan import recipe_experiments, recipe_fingerprint
-from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe, load_recipe
+from cellassets.training.recipe import (
+    ClassicalRecipe,
+    NetworkRecipe,
+    load_recipe,
+    recipe_experiments,
+    recipe_fingerprint,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = {"kind": "network", "train_experiments": ["A-1"], "validation_experiments": ["A-2"]}
@@ -35,7 +40,7 @@ def test_the_demo_has_two_networks_and_a_baseline():
 
 def test_reading_recipes_and_plans_imports_neither_torch_nor_mlflow():
     code = (
-        "import sys, cellassets.training.plan, cellassets.training.recipe, cellassets.training.spec, "
+        "import sys, cellassets.stages.catalogue, cellassets.training.recipe, cellassets.training.spec, "
         "cellassets.registry; print({'torch', 'mlflow', 'pytorch_lightning', 'transformers'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -44,7 +49,7 @@ def test_reading_recipes_and_plans_imports_neither_torch_nor_mlflow():
 
 def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
     path = written(tmp_path, {**SMALLEST, "validation_experiments": ["A-1"]})
-    with pytest.raises(ConfigError, match=r"mine\.yaml.*A-1 both trained on and validated on"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*A-1 named for training and for validation"):
         load_recipe(path)
 
 
@@ -53,9 +58,9 @@ def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
     [
         ({"epochs": 3}, "epochs: Extra inputs"),
         ({"backbone": {"family": "alexnet"}}, "backbone: .*alexnet"),
-        ({"backbone": {"family": "resnet", "widths": [8], "depths": [1, 1]}}, r"backbone\.resnet: .*as many"),
+        ({"backbone": {"family": "resnet", "widths": [8], "depths": [1, 1]}}, r"backbone\.resnet: .*same number"),
         ({"backbone": {"family": "vit", "width": 10, "n_heads": 4}}, r"backbone\.vit: .*multiple of n_heads"),
-        ({"loss": {"cross_entropy_weight": 0}}, "loss: .*nothing to minimise"),
+        ({"loss": {"cross_entropy_weight": 0}}, "loss: .*at least one must be positive"),
         ({"optimiser": {"learning_rate": -1}}, r"optimiser\.learning_rate"),
         ({"validation_experiments": []}, "validation_experiments"),
         ({"train_experiments": ["A-1", "A-1"]}, "named twice"),
@@ -74,7 +79,7 @@ def test_what_is_no_recipe_is_refused_by_file_and_key(tmp_path):
         load_recipe(written(tmp_path, [1, 2]))
     with pytest.raises(ConfigError, match=r"gone\.yaml"):
         load_recipe(UPath(tmp_path / "gone.yaml"))
-    with pytest.raises(RecipeError, match="called as its file"):
+    with pytest.raises(RecipeError, match="name of its file"):
         load_recipe(written(tmp_path, {**SMALLEST, "name": "other"}))
     with pytest.raises(PartitionKeyError, match="two words"):
         load_recipe(written(tmp_path, SMALLEST, "two words.yaml"))

@@ -1,20 +1,41 @@
-"""What calibration tests of several benchmark families share: small screens, scores, and what uniform means."""
+"""Parts that the truth tests of several benchmark families share: screens, scores, and the definition of uniform.
 
+`make test` runs these tests on a part of the simulated screens. `CELLASSETS_TRUTH=full` runs them on all. On a part,
+p-values are refused at one in a thousand instead of one in a hundred: each test looks at many metrics.
+"""
+
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import binom, kstest
 
+from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import judged_map
+from cellassets.benchmarks.scoring import influences_table, scores_table
+from cellassets.judging.comparison import Evidence
 from cellassets.statistics import bootstrap
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
+
+IS_FULL = os.environ.get("CELLASSETS_TRUTH") == "full"
+LEVEL = 0.01 if IS_FULL else 0.001
+
+
+@pytest.fixture(scope="session")
+def n_of():
+    """Returns the function that gives the number of simulated screens: all, or a quarter (or another part) of them."""
+
+    def n_of(n_full, part=0.25):
+        return n_full if IS_FULL else round(n_full * part)
+
+    return n_of
 
 
 @pytest.fixture(scope="module")
 def few_resamples():
-    """Intervals are not looked at: 20 resamples instead of 2,000 save a third of the time."""
+    """20 resamples instead of 2,000 save a third of the time where nobody reads the intervals."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap, "N_RESAMPLES", 20)
         yield
@@ -22,7 +43,7 @@ def few_resamples():
 
 @dataclass
 class PValues:
-    """P-values over many simulated screens: of every summary metric, and of one unit a screen, another each time."""
+    """P-values over many simulated screens: of every summary metric, and of one unit per screen."""
 
     found: dict = field(default_factory=dict)
 
@@ -35,12 +56,12 @@ class PValues:
                 self.found.setdefault((name, row.metric), []).append(row.p_value)
 
     def refused(self):
-        """What is not uniform: one in a hundred by Kolmogorov and Smirnov, or too many at or below 0.05."""
+        """Metrics whose p-values are not uniform (Kolmogorov-Smirnov), or too often at or below 0.05."""
         return [
             key
             for key, values in self.found.items()
-            if kstest(values, "uniform").pvalue <= 0.01
-            or (np.array(values) <= 0.05).sum() > binom.ppf(0.99, len(values), 0.05)
+            if kstest(values, "uniform").pvalue <= LEVEL
+            or (np.array(values) <= 0.05).sum() > binom.ppf(1 - LEVEL, len(values), 0.05)
         ]
 
 
@@ -51,7 +72,7 @@ def p_values():
 
 @pytest.fixture(scope="session")
 def judge_wells():
-    """Returns the function that takes wells through the real alignment, one perturbation a guide."""
+    """Returns the function that takes wells through the real alignment, with one perturbation per guide."""
 
     def judge(wells, known, *, is_aligned=True):
         steps = SIMULATED_MAP.steps if is_aligned else ()
@@ -72,6 +93,25 @@ def score_by():
         return chosen.score(judged, chosen.parameters(n_permutations=n_permutations, seed=seed + 10_000, **parameters))
 
     return score
+
+
+@pytest.fixture(scope="session")
+def evidence_of():
+    """Returns the function that scores the maps of several models, for comparing the models."""
+
+    def evidence(judged_by_model, names, n_permutations=99):
+        scores, influences = [], []
+        for model_key, judged in judged_by_model.items():
+            for name in names:
+                chosen = BENCHMARKS[name]
+                rows = chosen.rows(judged, chosen.parameters(n_permutations=n_permutations, seed=10_000))
+                shared = {"dataset_id": "SIM", "dataset_fingerprint": "f", "protocol_fingerprint": "p"}
+                labels = {"benchmark_name": name, "model_key": model_key, **shared}
+                scores.append(scores_table(rows, is_higher_better=True, **labels))
+                influences.append(influences_table(rows, **labels))
+        return Evidence(pl.concat(scores), pl.concat(influences))
+
+    return evidence
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Alignment takes planted batch effects out by a measured amount, and leaves planted biology in.
+"""Alignment removes planted batch effects by a measured amount, and keeps planted biology.
 
 Means over eight seeds; docs/statistics.md quotes the figures.
 """
@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from cellassets.benchmarks import map_genes
+from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import judged_map
 from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls

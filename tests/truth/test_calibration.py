@@ -1,8 +1,8 @@
-"""P-values are uniform where there is nothing to find, and small where something is planted.
+"""P-values are uniform where there is no effect, and small where effects are planted.
 
-Simulated wells with batch and plate effects go through the real alignment and aggregation into every benchmark. In the
-null, labels (the controls' too) are shuffled within plates. Seeds are fixed, so a test that passes always passes; the
-thresholds are those of a one-in-a-hundred Kolmogorov-Smirnov test, and nothing was picked.
+Simulated wells with batch and plate effects go through the real alignment and aggregation into every benchmark. Under
+the null, labels (also those of controls) are shuffled within plates. Seeds are fixed and were not selected, so a test
+that passes always passes. The thresholds are those of a Kolmogorov-Smirnov test at one in a hundred.
 """
 
 import numpy as np
@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from scipy.stats import binom, kstest
 
+from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.run import judged_map, scores_table
 from cellassets.judging.comparison import compare_models
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
+from cellassets.tables.schemas import INFLUENCES
 
 N_SEEDS = 250
 N_COMPARISONS = 80
@@ -41,10 +42,10 @@ def score(name, judged, seed, n_permutations=N_PERMUTATIONS):
 
 
 @pytest.fixture(scope="module")
-def null_p_values():
-    """P-values by benchmark and metric; `unit` is that of one unit a seed, another unit each time."""
+def null_p_values(n_of):
+    """P-values by benchmark and metric; `unit` is that of one unit per seed, a different unit each time."""
     found = {}
-    for seed in range(N_SEEDS):
+    for seed in range(n_of(N_SEEDS)):
         judged = judge(*simulate_wells(SimulatedWells(seed=seed, is_shuffled=True, **NUISANCES)))
         for name in SUMMARIES:
             chosen = BENCHMARKS[name]
@@ -62,7 +63,7 @@ def null_p_values():
 def test_summary_p_values_are_uniform_when_labels_are_shuffled_within_plates(null_p_values, name, metric):
     p_values = null_p_values[name, metric]
     assert kstest(p_values, "uniform").pvalue > 0.01
-    assert (p_values <= 0.05).sum() <= binom.ppf(0.99, N_SEEDS, 0.05)
+    assert (p_values <= 0.05).sum() <= binom.ppf(0.99, len(p_values), 0.05)
 
 
 @pytest.mark.slow
@@ -73,8 +74,8 @@ def test_p_values_of_single_units_are_uniform_too(null_p_values, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude"])
-def test_a_screen_of_nothing_seldom_has_a_discovery(name):
-    n_screens = 60
+def test_a_screen_of_nothing_seldom_has_a_discovery(n_of, name):
+    n_screens = n_of(60)
     has_discovery = []
     for seed in range(n_screens):
         judged = judge(*simulate_wells(SimulatedWells(seed=50_000 + seed, is_shuffled=True, **NUISANCES)))
@@ -95,39 +96,35 @@ def test_planted_effects_are_found_under_the_same_nuisances(name, seed):
     assert row.interval_low > row.null_high
 
 
-def two_equal_models(seed):
-    """Scores of two models that see the same biology, each with noise of its own."""
+def two_equal_models(evidence_of, seed):
+    """Evidence of two models that see the same biology, each with its own noise."""
     wells, known = simulate_wells(SimulatedWells(seed=seed, n_complexes=12, genes_per_complex=4, gene_effect=3.0))
     rng = np.random.default_rng(seed + 20_000)
-    tables = []
-    for model_key in ("a.v1", "b.v1"):
-        values = vectors(wells)
-        judged = judge(with_vectors(wells, values + rng.standard_normal(values.shape)), known)
-        labels = {"dataset_id": "SIM", "dataset_fingerprint": "f", "protocol_fingerprint": "p", "model_key": model_key}
-        tables += [
-            scores_table(score(name, judged, 0, 99), is_higher_better=True, benchmark_name=name, **labels)
-            for name in SUMMARIES
-        ]
-    return pl.concat(tables)
+    values = vectors(wells)
+    judged = {
+        model_key: judge(with_vectors(wells, values + rng.standard_normal(values.shape)), known)
+        for model_key in ("a.v1", "b.v1")
+    }
+    return evidence_of(judged, SUMMARIES)
 
 
 @pytest.fixture(scope="module")
-def scores_of_equal_models():
-    return [two_equal_models(seed) for seed in range(N_COMPARISONS)]
+def equal_models(n_of, evidence_of):
+    return [two_equal_models(evidence_of, seed) for seed in range(n_of(N_COMPARISONS, 0.5))]
 
 
 @pytest.mark.slow
-def test_equal_models_are_seldom_told_apart(scores_of_equal_models):
-    found = pl.concat([compare_models(scores) for scores in scores_of_equal_models])
+def test_equal_models_seldom_differ(equal_models):
+    found = pl.concat([compare_models(models.scores, models.influences) for models in equal_models])
     for _, rows in found.group_by("benchmark_name"):
-        assert rows.height == N_COMPARISONS
-        assert (rows["p_value"] <= 0.05).sum() <= binom.ppf(0.99, N_COMPARISONS, 0.05)
+        assert rows.height == len(equal_models)
+        assert (rows["p_value"] <= 0.05).sum() <= binom.ppf(0.99, len(equal_models), 0.05)
         is_outside = (rows["interval_low"] > 0) | (rows["interval_high"] < 0)
-        assert is_outside.sum() <= binom.ppf(0.99, N_COMPARISONS, 0.05)
+        assert is_outside.sum() <= binom.ppf(0.99, len(equal_models), 0.05)
 
 
 @pytest.mark.slow
-def test_without_the_shared_controls_equal_models_would_be_told_apart_too_often(scores_of_equal_models):
-    is_judged = (pl.col("benchmark_name") == "perturbation_magnitude") & (pl.col("level") != "control")
-    found = pl.concat([compare_models(scores.filter(is_judged)) for scores in scores_of_equal_models])
-    assert (found["p_value"] <= 0.05).sum() > binom.ppf(0.99, N_COMPARISONS, 0.05)
+def test_without_the_influences_of_controls_equal_models_would_differ_too_often(equal_models):
+    is_judged = pl.col("benchmark_name") == "perturbation_magnitude"
+    found = pl.concat([compare_models(models.scores.filter(is_judged), INFLUENCES.empty()) for models in equal_models])
+    assert (found["p_value"] <= 0.05).sum() > binom.ppf(0.99, len(equal_models), 0.05)

@@ -1,7 +1,8 @@
-"""A linear probe that leaves out blocks: what is a well, told by wells of other blocks alone, for any labels of blocks.
+"""A linear probe that predicts the label of a well from the wells of other blocks.
 
-Blocks are plates where batches are told, and wells where plates are. Labels are given to blocks as a whole. All that a
-permutation of labels needs are products of wells with sums of blocks, so that it costs a small product of matrices.
+Blocks are plates where batches are predicted, and wells where plates are predicted. All wells of a block have one
+label. A permutation of the labels needs only products of wells with sums of blocks, so it costs one small matrix
+product.
 """
 
 import numpy as np
@@ -15,11 +16,11 @@ from cellassets.statistics.linear_probe import metric_of, summed_fourth_powers
 def whitened(
     wells: Float[np.ndarray, "well feature"], group: Int[np.ndarray, "well"]
 ) -> Float[np.ndarray, "well feature"]:
-    """Returns the wells centred by group, in the metric of the linear probe that all of them make up.
+    """Returns the wells centred by group, in the metric of the linear probe that is fitted on all of them.
 
     Args:
-        wells: one row a well.
-        group: number of each well's group, from 0 on, every one with a well; all the same to centre them together.
+        wells: one row per well.
+        group: number of each well's group, from 0; every group has a well. One group centres all wells together.
     """
     rows = wells.astype(np.float64)
     means = group_sums(rows, group, int(group.max()) + 1) / np.bincount(group)[:, None]
@@ -30,20 +31,20 @@ def whitened(
 
 
 class BlockProbe:
-    """Tells the label of each well's block: whose mean, over the wells of other blocks, is nearest to the well."""
+    """Predicts the label of each well: the one whose mean, over the wells of other blocks, is nearest to the well."""
 
     def __init__(self, wells: Float[np.ndarray, "well feature"], block: Int[np.ndarray, "well"]) -> None:
-        """Takes wells in the probe's metric, and the number of each one's block, from 0 on."""
+        """Takes wells in the metric of the probe, and the number of each well's block, from 0."""
         self._block, self._size = block, np.bincount(block).astype(np.float64)
         sums = group_sums(wells, block, len(self._size))
         self._to_blocks = wells @ sums.T
         self._among_blocks = sums @ sums.T
 
     def answers(self, label: Int[np.ndarray, "block"]) -> tuple[Bool[np.ndarray, "well"], Float[np.ndarray, "well"]]:
-        """Returns which wells are told right, and how near they come to their own label's mean, within 0 and 1.
+        """Returns which wells are predicted correctly, and how near each is to the mean of its label, from 0 to 1.
 
         Args:
-            label: of each block, from 0 on; each with two blocks at least.
+            label: label of each block, from 0; every label has at least two blocks.
         """
         is_of = (label[:, None] == np.arange(label.max() + 1)).astype(np.float64)
         n_wells, to_labels = self._size @ is_of, self._to_blocks @ is_of

@@ -1,4 +1,4 @@
-"""Leftover batch effect: can batch and plate be told from what is left after alignment, and is biology still there?"""
+"""Leftover batch effect: can batch and plate be predicted after alignment, and is the biology still there?"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,7 +13,7 @@ from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import at_most
 from cellassets.benchmarks.retrieval.held_out_batch import some_plates
 from cellassets.benchmarks.rows import summary_score, unit_scores
-from cellassets.benchmarks.ties import told_apart, with_p_values_of
+from cellassets.benchmarks.ties import ties_broken, with_p_values_of
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
 from cellassets.mapping.moments import group_sums
@@ -26,11 +26,11 @@ Draws = Float[np.ndarray, "draw batch"]
 
 
 class LeftoverBatchParameters(PermutationParameters):
-    """Which wells are judged, how many, and how many permutations.
+    """Which wells are judged, and how many.
 
-    `held_out_controls` are alike whatever their batch; judge by `treated_wells` only where every perturbation is on
-    every plate. `max_wells_per_plate` of them count, the others are left out at random. `n_neighbours` make up a
-    neighbourhood; `max_queries` bounds the treated wells that ask for a replicate in another batch.
+    `wells`: held-out controls are alike in every batch; use `treated_wells` only where every perturbation is on every
+    plate. `max_wells_per_plate` wells of a plate count; the others are left out at random. `n_neighbours` is the size
+    of a neighbourhood. `max_queries` limits the treated wells that are searched for a replicate in another batch.
     """
 
     wells: Literal["held_out_controls", "treated_wells"] = "held_out_controls"
@@ -40,21 +40,24 @@ class LeftoverBatchParameters(PermutationParameters):
 
 
 def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters) -> list[Score]:
-    """Returns how well batch and plate are predicted after alignment, with batch mixing and biology kept beside them.
+    """Returns how well batch and plate are predicted after alignment, and batch mixing and biology kept beside them.
 
-    `batch_predictability`: share of a batch's wells whose batch a linear probe tells from wells of other plates.
-    `plate_predictability`: share whose plate it tells, among the plates of their batch, from other wells.
-    `batch_mixing`: share of the nearest wells of other plates that are of other batches, over what their numbers would
-    give: 1 where batches are mixed, 0 where they lie apart.
+    `batch_predictability`: share of a batch's wells whose batch a linear probe predicts from wells of other plates.
+
+    `plate_predictability`: share of wells whose plate it predicts, among the plates of their batch, from other wells.
+
+    `batch_mixing`: among the nearest wells of other plates, the share of other batches, divided by the share that their
+    numbers alone would give: 1 where batches are mixed, 0 where they are separate.
+
     `biology_kept`: share of treated wells whose nearest well in another batch has the same perturbation.
 
-    Nulls: batches of plates permuted, plates as a whole (all assignments once, where they are few); plates of wells
-    permuted within batches; perturbations of treated wells permuted within plates. The p-value of `batch_mixing` counts
-    draws that mix no better; the others count draws at least as large.
+    Null distributions: batches of plates permuted, plates as a whole (all assignments once, where they are few); plates
+    of wells permuted within batches; perturbations of treated wells permuted within plates. The p-value of
+    `batch_mixing` counts draws that mix no better; the others count draws that are at least as large.
 
     Raises:
-        NotApplicable: there are no two batches with two plates; batch and plate are then the same thing.
-        BenchmarkError: there are no wells to judge by.
+        NotApplicable: fewer than two batches have two plates; batch and plate are then the same thing.
+        BenchmarkError: there are no wells to judge.
 
     Source: mixing is the nearest-neighbour statistic of Schilling (1986), J. Am. Stat. Assoc. 81:799, among the wells
     of other plates.
@@ -72,12 +75,12 @@ def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters
 
 @dataclass(frozen=True)
 class PlateWells:
-    """Wells that are alike but for their plate and batch; every batch has two plates.
+    """Wells that differ only in plate and batch; every batch has at least two plates.
 
     Attributes:
-        vectors: a row a well, centred on all held-out controls.
+        vectors: one row per well, centred on all held-out controls.
         plate: number of each well's plate.
-        batches: their names.
+        batches: names of the batches.
         batch_of_plate: number of each plate's batch.
     """
 
@@ -103,7 +106,7 @@ def _plate_wells(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np
     if (n_plates >= 2).sum() < 2:
         message = (
             f"leftover_batch_effect: of {len(batches)} batches {(n_plates >= 2).sum()} have {parameters.wells} on two "
-            "plates; with one plate a batch, batch and plate are the same thing, and two such batches are needed"
+            "plates; with one plate per batch, batch and plate are the same thing; expected two batches with two plates"
         )
         raise NotApplicable(message)
     rows = rows[n_plates[batch] >= 2]
@@ -118,7 +121,7 @@ def _numbered(judged: JudgedMap, rows: Int[np.ndarray, "well"]) -> PlateWells:
 
 
 def _origin(judged: JudgedMap) -> Float[np.ndarray, "feature"]:
-    """The mean of the held-out controls, as the batch effect of a map has it."""
+    """The mean of the held-out controls, as in the batch effect of a map."""
     controls = judged.vectors[judged.is_held_out_control].astype(np.float64)
     return controls.mean(axis=0) if len(controls) else np.zeros(judged.vectors.shape[1])
 
@@ -128,9 +131,9 @@ def _means(values: np.ndarray, group: Int[np.ndarray, "row"]) -> Float[np.ndarra
 
 
 def _rows(metric: str, wells: PlateWells, values: Draws, judged_by: Draws) -> list[Score]:
-    """A summary and a row a batch, with p-values by another statistic of the same draws.
+    """A summary and one row per batch, with p-values from another statistic of the same draws.
 
-    Plates of one batch share what is left of its effect: batches, not plates, are what a mean is taken over.
+    Plates of one batch share the leftover batch effect, so the mean is taken over batches and not over plates.
     """
     mean = mean_over_nodes(values[0], np.arange(len(wells.batches))[:, None])
     summary = replace(summary_score(metric, mean, values, within=(0.0, np.inf)), unit="batch")
@@ -144,11 +147,11 @@ def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
     draws = np.empty((2, len(assignments), len(wells.batches)))
     for draw, batch in enumerate(assignments):
         draws[:, draw] = [_means(_means(found, wells.plate), batch) for found in probe.answers(batch)]
-    return _rows("batch_predictability", wells, draws[0], told_apart(draws[0], draws[1]))
+    return _rows("batch_predictability", wells, draws[0], ties_broken(draws[0], draws[1]))
 
 
 def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generator) -> list[Score]:
-    """Plates within their batch, of batches with two wells on every plate; none where there is no such batch."""
+    """Plates within their batch, of batches with two wells on every plate; no rows if there is no such batch."""
     counts = np.bincount(wells.plate)
     is_full = np.bincount(wells.batch_of_plate, counts < 2) == 0
     if not is_full.any():
@@ -171,7 +174,7 @@ def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generat
         for own, probe in probes:
             values[:, own] = probe.answers(label[own] - label[own].min())
         draws[:, draw] = [_means(_means(value, label), kept.batch_of_plate) for value in values]
-    return _rows("plate_predictability", kept, draws[0], told_apart(draws[0], draws[1]))
+    return _rows("plate_predictability", kept, draws[0], ties_broken(draws[0], draws[1]))
 
 
 def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
@@ -179,12 +182,12 @@ def _rows_by(group: Int[np.ndarray, "well"]) -> list[Int[np.ndarray, "row"]]:
 
 
 def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: int) -> list[Score]:
-    """Share of the nearest wells of other plates that are of other batches, over what it would be by their numbers.
+    """Among the nearest wells of other plates, the share of other batches, divided by its expectation.
 
-    Equal shares are told apart by the mean cosine to the wells of other plates of the same batch.
+    Ties are broken by the mean cosine to the wells of other plates of the same batch.
     """
     counts = np.bincount(wells.plate)
-    n_nearest = min(n_neighbours, int(counts.min()))  # so many may all be of the own batch
+    n_nearest = min(n_neighbours, int(counts.min()))  # all of them can then be of the well's own batch
     unit = unit_rows(wells.vectors)
     nearest = nearest_elsewhere(unit, np.arange(len(unit)), wells.plate, n_neighbours=n_nearest)
     between = np.zeros((len(counts), len(counts)))
@@ -200,11 +203,11 @@ def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: in
         mixing = (1 - (share * is_same).sum(axis=1)) / (1 - (expected * is_same).sum(axis=1))
         alike = (1 + (cosines * is_same).sum(axis=1) / is_same.sum(axis=1)) / 2
         draws[:, draw] = _means(mixing, batch), _means(alike, batch)
-    return _rows("batch_mixing", wells, draws[0], told_apart(-draws[0], draws[1]))
+    return _rows("batch_mixing", wells, draws[0], ties_broken(-draws[0], draws[1]))
 
 
 def _biology_scores(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np.random.Generator) -> list[Score]:
-    """The replicate retrieval of a map's batch effect, with labels permuted within plates; none without replicates."""
+    """Replicate retrieval across batches, with labels permuted within plates; no rows without replicates."""
     treated = np.flatnonzero(judged.is_treatment)
     label = np.unique(np.array(judged.units)[treated], return_inverse=True)[1]
     batch = np.unique(judged.wells["batch_id"].to_numpy()[treated], return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""Targets of compounds: is a compound more like its known targets than like other genes?"""
+"""Targets of compounds: is a compound more similar to its known targets than to other genes?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ N_DIGITS = 12
 
 
 class TargetParameters(PermutationParameters):
-    """Which genes a compound's targets are searched among.
+    """The genes that a compound's targets are ranked among.
 
-    `candidates` are the map's genes that are targets of some compound (`targets`), or all of them (`all_genes`).
+    `candidates`: the map's genes that are targets of some compound (`targets`), or all its genes (`all_genes`).
     """
 
     candidates: Literal["targets", "all_genes"] = "targets"
@@ -33,15 +33,16 @@ class TargetParameters(PermutationParameters):
 def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Score]:
     """Returns average precision and AUROC of each compound's targets among genes, over all sources and by source.
 
-    A gene's score is the largest |cosine| to the compound over its doses. Candidates of the same plates give each other
-    their names in the null; the largest over doses is taken there as it is here. Where candidates are targets of some
-    compound, a gene does not win for being well known and strong, as most targets are.
+    The score of a gene is the largest |cosine| to the compound over its doses. In the null distribution candidates of
+    the same plates exchange names; the largest over doses is taken there too. Where candidates are targets of some
+    compound, a gene is not ranked high only because it is well known and strong, as most targets are.
 
     Raises:
-        NotApplicable: no source of targets, no compounds, or none with a target and another gene among the candidates.
+        NotApplicable: there is no source of targets, no compound, or no compound with a target and another gene among
+            the candidates.
 
     Source: compound-gene benchmark of RxRx3-core, Kraus et al. (2025), arXiv:2503.20158. There negatives are sampled,
-    and the published numbers are not on this scale; here every candidate that is no target is one.
+    so published numbers are on another scale; here every candidate that is not a target is a negative.
     """
     sources = judged.annotations.targets
     if not sources:
@@ -60,8 +61,8 @@ def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Sc
     if pooled is None:
         message = (
             f"compound_targets: the map has {compounds['compound_id'].n_unique()} compounds and {len(genes.names)} "
-            f"genes, and of {sum(rows.height for rows in sources.values())} known targets none of such a compound "
-            "among such genes, with another candidate beside it"
+            f"genes, and of {sum(rows.height for rows in sources.values())} known targets none is of such a "
+            "compound and among such genes, with another candidate"
         )
         raise NotApplicable(message)
     draws = _draws(pooled, parameters)
@@ -77,10 +78,10 @@ def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Sc
 
 @dataclass(frozen=True)
 class _Asked:
-    """Compounds with targets, the rank of every candidate gene for each, and which are targets.
+    """Compounds with targets, the rank of every candidate gene for each compound, and which candidates are targets.
 
-    `rank_low` of a gene is the number of candidates that are at least as similar to the compound, `rank_mean` the same
-    with ties halved. Candidates with one `stratum` share their plates.
+    `rank_low` of a gene is the number of candidates that are at least as similar to the compound; in `rank_mean` ties
+    count half. Candidates with one `stratum` share their plates.
     """
 
     names: list[str]
@@ -92,7 +93,7 @@ class _Asked:
 
 
 def _asked(compounds: pl.DataFrame, genes: MapGenes, sources: Sequence[pl.DataFrame], candidates: str) -> _Asked | None:
-    """None where no compound has a target among the candidates and a candidate that is none."""
+    """None where no compound has both a target and another gene among the candidates."""
     from scipy.stats import rankdata
 
     targets = pl.concat(rows.select("compound_id", "gene_symbol") for rows in sources).unique()
@@ -157,10 +158,10 @@ def _draws(asked: _Asked, parameters: TargetParameters) -> dict[str, Float[np.nd
 
 
 def average_precision(ranks: Float[np.ndarray, "*many target"]) -> Float[np.ndarray, "*many"]:
-    """Returns the mean, over targets, of the share of targets among the genes down to it.
+    """Returns the mean, over targets, of the share of targets among the genes from the first to that target.
 
     Args:
-        ranks: of the targets among all genes, 1 for the most similar; of tied genes the last one's.
+        ranks: of the targets among all genes, 1 for the most similar; tied genes have the last rank of the tie.
     """
     ordered = np.sort(ranks, axis=-1)
     return (np.arange(1, ranks.shape[-1] + 1) / ordered).mean(axis=-1)
@@ -170,8 +171,8 @@ def area_under_curve(ranks: Float[np.ndarray, "*many target"], n_genes: int) -> 
     """Returns the share of pairs of a target and another gene in which the target is the more similar.
 
     Args:
-        ranks: of the targets among all genes, 1 for the most similar; ties share their mean.
-        n_genes: of all, targets too.
+        ranks: of the targets among all genes, 1 for the most similar; tied genes share their mean rank.
+        n_genes: number of all genes, targets included.
     """
     n_targets = ranks.shape[-1]
     above = ranks.sum(axis=-1) - n_targets * (n_targets + 1) / 2

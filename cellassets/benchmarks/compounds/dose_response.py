@@ -18,12 +18,12 @@ from cellassets.statistics.permutation import mean_over_nodes
 def dose_response(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
     """Returns the trend of each compound's effect with its dose, and whether halves of the batches agree on potency.
 
-    A well's effect is its distance from the controls of its plate. Statistic: Jonckheere and Terpstra's count of pairs
-    of wells in which the higher dose has the larger effect, over pairs on one plate, as (J - E[J]) / (max J - E[J]).
-    Compounds with equal trends are told apart by the covariance of effect and dose, or p-values on few wells would be
-    coarse. `page_trend` is Page's L in the same form, over plates that hold every dose of the compound once. Null:
-    doses permuted among the wells of one compound on one plate. A compound with one dose a plate is left out: nothing
-    there tells its doses from its plates.
+    The effect of a well is its distance from the controls of its plate. The statistic is the count J of Jonckheere and
+    Terpstra: pairs of wells on one plate in which the higher dose has the larger effect; as (J - E[J]) / (max J -
+    E[J]). Ties of trends are broken by the covariance of effect and dose, because p-values from few wells would
+    otherwise be coarse. `page_trend` is Page's L in the same form, over plates that hold every dose of the compound
+    once. Null distribution: doses permuted among the wells of one compound on one plate. Compounds with one dose per
+    plate are left out: their doses cannot be distinguished from their plates.
 
     Raises:
         NotApplicable: no plate holds two doses of a compound.
@@ -36,7 +36,7 @@ def dose_response(judged: JudgedMap, parameters: PermutationParameters) -> list[
     if not trends.is_tested.any():
         message = (
             f"dose_response: of {len(wells.names)} compounds with a known dose none has two doses on one plate; "
-            "their effects cannot be told from those of plates"
+            "their effects cannot be distinguished from those of plates"
         )
         raise NotApplicable(message)
     summary, *units = _scores("dose_trend", wells, trends.trend[:, trends.is_tested], trends.is_tested)

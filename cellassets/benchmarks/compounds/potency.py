@@ -1,4 +1,4 @@
-"""The order of potency: do two halves of a screen agree on which compound needs the lowest dose?"""
+"""The order of potency: do two halves of a screen agree on which compounds act at lower doses?"""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,23 @@ from cellassets.benchmarks.strata import main_plates
 from cellassets.statistics.dose_trend import DoseWells
 from cellassets.statistics.permutation import central, permuted_within, settled_ties, standardised, upper_p_values
 
-MIN_COMPOUNDS = 5  # of fewer, no order is significant
-MAX_DENSE = 300  # compounds of which all pairs are held
+MIN_COMPOUNDS = 5  # no order of fewer is significant
+MAX_DENSE = 300  # up to this number all pairs of compounds are held in memory
 
 
 def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng: np.random.Generator) -> Score | None:
     """Returns Kendall's tau-b between the half-effect doses of two halves of the batches, over compounds.
 
-    Batches are told off in turns by their names. Null: in one half, compounds of the same plates and doses give each
-    other their names; a half-effect dose is within the doses that were tested, and would agree where those differ.
-    None where fewer than five compounds have two doses in both halves, or all one half-effect dose.
+    Batches, sorted by name, go to the two halves in turn. Null distribution: in one half, compounds with the same
+    plates and doses exchange names. (A half-effect dose is always within the tested doses; compounds with different
+    doses would agree for that reason alone.) Returns None where fewer than five compounds have two doses in both
+    halves, or all have one half-effect dose.
 
     Args:
         judged: the map.
         wells: the compounds' wells.
-        n_permutations: permutations of the null.
-        rng: where permutations come from.
+        n_permutations: permutations of the null distribution.
+        rng: source of the permutations.
 
     Source: Kendall (1945), Biometrika 33:239.
     """
@@ -61,13 +62,13 @@ def rank_correlations(
 ) -> Float[np.ndarray, "order"]:
     """Returns Kendall's tau-b of one variable with another in several orders.
 
-    Signs of all pairs, looked up for each order, take a tenth of scipy's time where compounds are few; for many, scipy
-    sorts.
+    For few compounds, signs of all pairs are looked up for each order, which takes a tenth of scipy's time. For many,
+    scipy is used.
 
     Args:
         first: one variable, not constant.
-        second: the other one.
-        orders: permutations of it.
+        second: the other variable.
+        orders: permutations of the other variable.
     """
     from scipy.stats import kendalltau
 
@@ -84,16 +85,16 @@ def half_effect_dose(
     n_wells: Int[np.ndarray, "dose"],
     baseline: float,
 ) -> float:
-    """Returns the dose, log10, at which a rising curve through the effects is half way from the baseline to its top.
+    """Returns the log10 dose at which a rising curve through the effects is half way from the baseline to its top.
 
-    The curve is the isotonic regression of the mean effects, straight between doses. It is the lowest dose where the
-    curve is above half its height from the start, and the highest where it never leaves the baseline.
+    The curve is the isotonic regression of the mean effects, linear between doses. The result is the lowest dose where
+    the curve starts above half its height, and the highest where it never rises above the baseline.
 
     Args:
         dose: log10 of the doses, rising.
         effect: mean effect at each dose.
-        n_wells: wells of each.
-        baseline: effect of doing nothing.
+        n_wells: number of wells at each dose.
+        baseline: effect without a compound.
 
     Source: isotonic regression of Barlow et al. (1972), Statistical Inference under Order Restrictions.
     """
@@ -121,7 +122,7 @@ def _strata(wells: DoseWells, half: Int[np.ndarray, "well"]) -> Int[np.ndarray, 
 
 
 def _half_effect_doses(judged: JudgedMap, wells: DoseWells, is_here: np.ndarray) -> Float[np.ndarray, "compound"]:
-    """Of each compound in some of the wells; NaN where it has fewer than two doses above 0 there."""
+    """Half-effect dose of each compound in some of the wells; NaN with fewer than two doses above 0 there."""
     chosen = np.flatnonzero(is_here[wells.row] & (wells.dose > 0))
     effect = wells.effect[wells.row[chosen]]
     found = np.full(len(wells.names), np.nan)

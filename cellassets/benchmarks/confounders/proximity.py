@@ -1,7 +1,7 @@
-"""Proximity bias: are genes of one chromosome arm more alike than genes of different arms?
+"""Proximity bias: are genes of one chromosome arm more similar than genes of different arms?
 
-A knock-out by CRISPR-Cas9 can take the rest of the chromosome arm with it. Genes of one arm then look alike for no
-reason of their own, and every relation within an arm is in doubt.
+A knock-out by CRISPR-Cas9 can remove the rest of the chromosome arm. Genes of one arm then look similar without being
+related, and every relationship within an arm is in doubt.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are 
 
 
 class ProximityParameters(PermutationParameters):
-    """Which arms are judged.
+    """Which chromosome arms are judged.
 
     Arms with more than `min_genes` genes in the map are judged.
     """
@@ -32,17 +32,18 @@ class ProximityParameters(PermutationParameters):
 
 
 def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Row]:
-    """Returns, for each gene, the probability that a cosine to a gene of its arm is greater than one to another arm's.
+    """Returns, per gene, the probability that a cosine to a gene of its arm exceeds one to a gene of another arm.
 
-    The headline is the mean over genes, 0.5 by chance, 1 at worst; a row an arm is the mean over its genes. Genes of
-    the same plates give each other their arms in the null, so that arms keep their sizes and whatever makes plates
-    alike is in the null too. Genes of small arms are judged by nobody, and are there to be compared with.
+    The headline is the mean over genes: 0.5 by chance, 1 at worst. The row of an arm is the mean over its genes. In the
+    null distribution genes of the same plates exchange their arms, so that arms keep their sizes and similarity of
+    plates is in the null distribution too. Genes of small arms are not judged; others are compared with them.
 
     Raises:
-        NotApplicable: no source of chromosome arms, or no arm has more than `min_genes` genes of the map.
+        NotApplicable: there is no source of chromosome arms, or no arm has more than `min_genes` genes of the map.
 
     Source: Lazar et al. (2024), Nat. Genet. 56:1482: the probability of Brunner and Munzel (2000), Biom. J. 42:17, for
-    cosines within and between arms. Their test takes pairs that share genes for independent; this null does not.
+    cosines within and between arms. Their test treats pairs that share genes as independent; this null distribution
+    does not.
     """
     genes = map_genes(judged, "proximity_bias")
     arms = _arms(judged, genes, parameters.min_genes)
@@ -64,7 +65,7 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[R
 class _Arms:
     """Arm of each gene (-1: not known), the genes that are judged, and the genes of each judged gene's arm.
 
-    `members` is filled up with the number of genes.
+    `members` is padded with the number of genes.
     """
 
     names: list[str]
@@ -103,8 +104,8 @@ def _arms(judged: JudgedMap, genes: MapGenes, min_genes: int) -> _Arms:
 def _draws(genes: MapGenes, arms: _Arms, parameters: ProximityParameters) -> Float[np.ndarray, "draw unit"]:
     """Probabilities as observed (row 0), and with the genes' arms permuted within strata.
 
-    From ranks: of n_w cosines within and n_b between, with rank sum R of those within, a share of
-    (R - n_w (n_w + 1) / 2) / (n_w n_b) of the pairs has the one within as the greater.
+    They follow from ranks: of n_w cosines within and n_b between arms, with rank sum R of those within, the share (R -
+    n_w (n_w + 1) / 2) / (n_w n_b) of the pairs has the larger cosine within.
     """
     is_known = arms.arm >= 0
     stratum = np.where(is_known, genes.stratum, genes.stratum.max() + 1 + np.arange(len(genes.stratum)))
@@ -123,11 +124,11 @@ def _draws(genes: MapGenes, arms: _Arms, parameters: ProximityParameters) -> Flo
 
 
 def _partner_influences(genes: MapGenes, arms: _Arms, observed: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "gene"]:
-    """By how much the mean would fall if each gene were compared with by nobody.
+    """By how much the mean would fall if no gene were compared with each gene in turn.
 
-    It is the other half of what the mean owes to a gene, which the genes' own probabilities do not show one by one.
-    With the share of cosines between that lie below the one to gene j (or of those within that lie above it) for q,
-    and n cosines of its kind, a probability p falls by (q - p) / (n - 1) without j.
+    A gene contributes to the mean by its own probability, and as a partner of the others; this is the second part. Let
+    q be the share of cosines between arms that are below the one to gene j (or of those within that are above it), and
+    n the number of cosines of its kind. Without j a probability p falls by (q - p) / (n - 1).
     """
     from scipy.stats import rankdata
 
@@ -157,6 +158,6 @@ def _row_ranks(
     cosines = np.round(unit[rows] @ unit[known].T, N_DIGITS)
     cosines[rows[:, None] == known] = -np.inf
     ranks = np.zeros((len(rows), len(unit) + 1))
-    # of a row that is not in the table itself no rank is lost; nobody asks for it
+    # a row without a known arm is not among its own columns: its ranks are one too low, and are not used
     ranks[:, known] = rankdata(cosines, axis=1) - 1
     return ranks

@@ -1,6 +1,6 @@
-"""Average precision of profiles as copairs publishes it: are a profile's own more similar to it than its negatives?
+"""Average precision of profiles as copairs publishes it: are positives more similar to a profile than negatives?
 
-Profiles and labels come in as arrays, pairs are never listed. Means over replicates and their p-values are in
+Profiles and labels are arrays; pairs are never listed. Means over replicates and their p-values are in
 `cellassets.benchmarks.published.copairs_null`.
 """
 
@@ -23,12 +23,12 @@ Ordered = Float[np.ndarray, "query rank"]  # 1 - cosine, ascending, inf where th
 
 @dataclass(frozen=True)
 class PairRule:
-    """Which profiles are each other's partners: all of `same` equal, none of `different` equal.
+    """Which profiles are partners of each other: all of `same` are equal, none of `different` is equal.
 
     Attributes:
-        same: labels that both share; all profiles share none.
-        different: labels in every one of which both differ.
-        is_partner: profiles that may be partners; all where it is None.
+        same: labels that both profiles share; without labels every two profiles may be partners.
+        different: labels that must all differ.
+        is_partner: profiles that may be partners; None: all.
     """
 
     same: tuple[Labels, ...] = ()
@@ -38,7 +38,7 @@ class PairRule:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """One entry a profile; a profile without a positive partner has NaN and counts of 0."""
+    """One entry per profile; a profile without a positive partner has NaN and counts of 0."""
 
     value: Float[np.ndarray, "profile"]
     normalised: Float[np.ndarray, "profile"]
@@ -57,11 +57,11 @@ def phenotypic_activity(
     """Returns how well each treated profile finds its replicates before negative controls.
 
     Args:
-        profiles: a vector a well.
-        perturbation: what replicates share.
+        profiles: one vector per well.
+        perturbation: name that replicates share.
         is_control: negative controls.
-        positives: what replicates must share or differ in besides: `PairRule(different=(plate,))`.
-        negatives: the same for a treated well and a control: `PairRule(same=(plate,))`.
+        positives: further labels that replicates must share or differ in, such as `PairRule(different=(plate,))`.
+        negatives: the same for a treated well and a control, such as `PairRule(same=(plate,))`.
 
     Raises:
         BenchmarkError: no two treated profiles are replicates, or a vector is not finite.
@@ -81,9 +81,9 @@ def phenotypic_consistency(profiles: Profiles, label: Labels, perturbation: Labe
     """Returns how well each profile finds other perturbations of its label before those of other labels.
 
     Args:
-        profiles: a vector a perturbation, or a well.
+        profiles: one vector per perturbation, or per well.
         label: a target, a complex, a mechanism of action.
-        perturbation: profiles of one perturbation are no positives of each other.
+        perturbation: profiles of one perturbation are not positives of each other.
 
     Raises:
         BenchmarkError: no label has two perturbations, or a vector is not finite.
@@ -109,9 +109,9 @@ def average_precision(
 
     Args:
         profiles: vectors; one of length 0 has cosine 0 to all.
-        positives: pairs of one kind.
-        negatives: pairs of no such kind.
-        is_query: profiles to score; all where it is None.
+        positives: rule of the positive pairs.
+        negatives: rule of the negative pairs.
+        is_query: profiles to score; None: all.
 
     Raises:
         BenchmarkError: no profile has a positive partner, or a vector is not finite.
@@ -179,14 +179,14 @@ class _OwnPartners:
         self._ordered = np.concatenate(parts)
 
     def of(self, rows: Rows) -> Ordered:
-        """Returns the lists of some profiles, each filled up with inf."""
+        """Returns the lists of some profiles, each padded with inf."""
         place = np.arange(self.counts[rows].max())
         index = np.minimum(self._starts[rows][:, None] + place, len(self._ordered) - 1)
         return np.where(place < self.counts[rows][:, None], self._ordered[index], np.float32(np.inf))
 
 
 def _ordered_partners(profiles: Profiles, rule: PairRule, queries: Rows) -> Iterator[tuple[Rows, Ordered]]:
-    """Some queries at a time, and what their partners are away."""
+    """Blocks of queries, and the sorted distances of their partners."""
     code = combined_codes(*rule.same) if rule.same else np.zeros(len(profiles), dtype=np.int64)
     candidates = np.arange(len(profiles)) if rule.is_partner is None else np.flatnonzero(rule.is_partner)
     different = [combined_codes(labels) for labels in rule.different]

@@ -1,7 +1,7 @@
 """Mean average precision of replicates and its p-value as copairs publishes it.
 
-The null knows of each profile only how many positives and partners it has. One row of random average precisions stands
-for every such configuration, so replicates of one configuration get the same random number in every draw.
+The null distribution depends only on the numbers of positives and partners of each profile. One row of random average
+precisions stands for all profiles with the same numbers, so these replicates get the same random number in every draw.
 """
 
 from itertools import pairwise
@@ -22,9 +22,9 @@ def mean_average_precision(
 
     Args:
         scores: of the profiles; those without a positive partner are left out.
-        group: what the mean is taken over.
-        n_draws: random orders a configuration.
-        seed: of them.
+        group: name of the group of each profile; the mean is taken over a group.
+        n_draws: random orders per configuration (numbers of positives and partners).
+        seed: of the draws.
 
     Returns:
         group, n_profiles, value, normalised, p_value (1 + draws above the value of 1 + draws), q_value (Benjamini and
@@ -83,7 +83,7 @@ def random_average_precisions(
 def _random_subsets(
     n_rows: int, n_chosen: int, n_total: int, *, rng: np.random.Generator
 ) -> Int[np.ndarray, "{n_rows} {n_chosen}"]:
-    """Places chosen without replacement, a subset a row, all subsets equally likely."""
+    """Places chosen without replacement, one subset per row, all subsets equally likely."""
     if n_chosen**2 > n_total:  # most draws with replacement would hold a place twice
         return np.argpartition(rng.random((n_rows, n_total)), n_chosen - 1, axis=1)[:, :n_chosen]
     subsets = rng.integers(n_total, size=(n_rows, n_chosen))

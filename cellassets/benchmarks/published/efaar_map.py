@@ -1,7 +1,8 @@
-"""Recall of known relationships and separation of known clusters as EFAAR publishes them: from a vector a gene.
+"""Recall of known relationships and separation of known clusters as EFAAR publishes them, from one vector per gene.
 
-Differs from `cellassets.benchmarks.relationships` in judging by thresholds alone: the p-value of a cluster takes pairs
-that share a gene for independent. Annotations come as tables that `cellassets.knowledge.annotations` reads.
+`cellassets.benchmarks.relationships` differs in its null distribution. Here pairs are counted beyond thresholds, and
+the p-value of a cluster treats pairs that share a gene as independent. Annotations are tables as read by
+`cellassets.knowledge.annotations`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,11 +34,11 @@ def relationship_recall(
 ) -> pl.DataFrame:
     """Returns the share of known pairs among the most similar and most opposite of all pairs of the map.
 
-    A pair counts where at most the left share of all pairs is at most as similar, or at least the right share is less
-    similar.
+    A pair counts where at most the left share of all pairs is at most as similar, or at least the right share is
+    less similar.
 
     Args:
-        genes: a vector a gene.
+        genes: one vector per gene.
         names: the genes.
         pairs: entity1 and entity2, each pair once, by annotation source.
         thresholds: left and right shares.
@@ -53,7 +54,7 @@ def relationship_recall(
     """
     index = {name: number for number, name in enumerate(names)}
     if len(index) < len(names):
-        message = f"relationship_recall: {len(names)} rows of {len(index)} genes; aggregate to a row a gene first"
+        message = f"relationship_recall: {len(names)} rows of {len(index)} genes; aggregate to one row per gene first"
         raise BenchmarkError(message)
     places = {source: _places(table, index) for source, table in pairs.items()}
     places = {source: found for source, found in places.items() if len(found)}
@@ -75,14 +76,14 @@ def relationship_recall(
 def pair_percentiles(
     genes: Genes, pairs: Int[np.ndarray, "pair 2"]
 ) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "pair"]]:
-    """Returns, of each pair, the share of all pairs with a cosine at most as large, and the share with a smaller one.
+    """Returns, for each pair, the share of all pairs with a cosine at most as large, and with a smaller one.
 
-    Cosines are gone through twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept between;
-    of more they come in blocks, both times.
+    All cosines are needed twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept in memory;
+    for more genes they are computed in blocks, both times.
 
     Args:
-        genes: a vector a gene.
-        pairs: places of the two genes, different ones.
+        genes: one vector per gene.
+        pairs: places of the two genes, which differ.
     """
     low, high = pairs.min(axis=1), pairs.max(axis=1)
     values = np.empty(len(pairs))
@@ -105,7 +106,7 @@ def cluster_separation(
     """Returns how the cosines within each known cluster differ from those between it and all other genes.
 
     Args:
-        genes: a vector a gene.
+        genes: one vector per gene.
         names: the genes.
         clusters: genes of each cluster.
         min_genes: clusters with fewer genes in the map are left out.
@@ -138,7 +139,7 @@ def cluster_separation(
 
 
 def _p_values(table: pl.DataFrame, exact: Float[np.ndarray, "cluster"]) -> Float[np.ndarray, "cluster"]:
-    """Two-sided, as `scipy.stats.ks_2samp` has them: the exact ones where there are any, or the limiting ones."""
+    """Two-sided, as `scipy.stats.ks_2samp` computes them: exact where samples are small, otherwise asymptotic."""
     from scipy.stats import kstwo
 
     statistic, n_genes, n_others = (
@@ -150,7 +151,7 @@ def _p_values(table: pl.DataFrame, exact: Float[np.ndarray, "cluster"]) -> Float
 
 
 def _exact_p_value(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
-    """Counted out by scipy where samples are small; NaN where they are not."""
+    """Computed exactly by scipy where samples are small; NaN where they are not."""
     from scipy.stats import ks_2samp
 
     is_small = max(len(within), len(between)) <= N_EXACT
@@ -160,8 +161,8 @@ def _exact_p_value(within: Float[np.ndarray, "within"], between: Float[np.ndarra
 def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> float:
     """Kolmogorov and Smirnov's statistic of two samples, for many more values between than within.
 
-    Between two of the values within, the difference of the distributions moves one way only: it is looked at just below
-    and at each of them.
+    Between two adjacent values of the smaller sample the difference of the distributions is monotonic, so it is
+    evaluated just below and at each of them.
     """
     n_within, n_between = len(within), len(between)
     within, between = np.sort(within), np.sort(between)
@@ -193,5 +194,5 @@ def _upper_blocks(genes: Genes) -> Iterator[tuple[int, Float[np.ndarray, "row co
 
 
 def _shape(block: Float[np.ndarray, "row column"]) -> tuple[int, int, int]:
-    """What `triu_indices` takes for the pairs above the diagonal of a block."""
+    """The arguments of `triu_indices` for the pairs above the diagonal of a block."""
     return block.shape[0], 1, block.shape[1]

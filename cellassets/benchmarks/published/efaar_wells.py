@@ -1,7 +1,7 @@
-"""Perturbation consistency and magnitude as EFAAR publishes them: from wells, each with the unexpressed genes as null.
+"""Perturbation consistency and magnitude as EFAAR publishes them, with unexpressed genes as the null distribution.
 
-Differs from `cellassets.benchmarks.replicates` in the null: the values that unexpressed genes take, however
-many wells each has and wherever these sit. Draws nothing but the controls.
+`cellassets.benchmarks.replicates` differs in the null distribution: here it is the values of unexpressed genes,
+whatever their numbers of wells and plates. Only the controls are drawn at random.
 """
 
 from collections.abc import Collection
@@ -26,10 +26,10 @@ def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: 
     Args:
         wells: aligned vectors.
         perturbation: name of each well's perturbation.
-        unexpressed: perturbations whose values make the null; they get no row.
+        unexpressed: perturbations whose values are the null distribution; they get no row.
 
     Returns:
-        perturbation_id, n_wells, value, p_value; NaN with fewer than 2 wells, p_value NaN without a null.
+        perturbation_id, n_wells, value, p_value; NaN with fewer than 2 wells, p_value NaN without unexpressed genes.
 
     Raises:
         BenchmarkError: no well is of an unexpressed gene, though some are named.
@@ -59,13 +59,13 @@ def perturbation_magnitude(
     Args:
         wells: aligned vectors.
         perturbation: name of each well's perturbation.
-        control: the perturbation that all are compared with; it gets no row.
-        unexpressed: perturbations whose values make the null; they get no row.
+        control: the perturbation that all others are compared with; it gets no row.
+        unexpressed: perturbations whose values are the null distribution; they get no row.
         max_controls: control wells to compare with; where there are more, some are drawn.
         seed: of that draw. The reference draws without a seed.
 
     Returns:
-        perturbation_id, n_wells, value, p_value; NaN with fewer than 5 wells, p_value NaN without a null.
+        perturbation_id, n_wells, value, p_value; NaN with fewer than 5 wells, p_value NaN without unexpressed genes.
 
     Raises:
         BenchmarkError: there is no control well, or no well of an unexpressed gene though some are named.
@@ -74,7 +74,7 @@ def perturbation_magnitude(
     """
     control_rows = np.flatnonzero(perturbation == control)
     if len(control_rows) == 0:
-        message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; how is it called?"
+        message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; check its name"
         raise BenchmarkError(message)
     if len(control_rows) > max_controls:
         control_rows = np.random.default_rng(seed).choice(control_rows, max_controls, replace=False)
@@ -94,17 +94,14 @@ def energy_distances(
 ) -> Float[np.ndarray, "group"]:
     """Returns 2 E|x - y| - E|x - x'| - E|y - y'| between each group x and the controls y.
 
-    Means are over all pairs, those of a well with itself among them, and no distance is below 1e-4: what
-    `geomloss.SamplesLoss("energy")` gives, twice, in double precision.
+    Means are over all pairs, those of a well with itself included, and no distance is below 1e-4: twice the result of
+    `geomloss.SamplesLoss("energy")` in double precision.
 
     Args:
         wells: vectors.
         rows: places of the wells of x.
-        group: group of each, from 0 on without a gap.
+        group: group of each of them, from 0 without a gap.
         controls: places of the wells of y.
-
-    Source: Szekely and Rizzo (2013), J. Stat. Plan. Inference 143:1249, as a V-statistic; Feydy et al. (2019), AISTATS,
-    for geomloss.
     """
     n_x, n_y = np.bincount(group), len(controls)
     together, alone = np.zeros(len(rows), dtype=np.int64), np.zeros(n_y, dtype=np.int64)
@@ -158,11 +155,11 @@ def published_p_values(
 ) -> Float[np.ndarray, "unit"]:
     """Returns 1 - (draws below the value) / draws; 0 where a value is above all draws.
 
-    NaN among the draws sort above all numbers: they count as draws that no value exceeds.
+    NaNs among the draws are sorted above all numbers: they count as draws that no value exceeds.
 
     Args:
-        values: what is judged; NaN gives NaN.
-        null: what unexpressed genes gave.
+        values: observed values; NaN gives NaN.
+        null: values of unexpressed genes.
         side: "left" where draws equal to the value are not below it (consistency), "right" where they are (magnitude).
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, and the rule of its code.

@@ -1,6 +1,6 @@
-"""Walks over the pairs of grouped rows in blocks, so that nothing as large as wells x wells is held.
+"""Iteration over the pairs of grouped rows in blocks, so that no matrix of wells x wells is held in memory.
 
-Which pairs count and what is computed of them is the business of the modules that call it.
+The calling modules define which pairs count and what is computed from them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ GROUP_ROWS = 512  # small groups are taken together up to this many rows
 
 
 def named_codes(labels: Shaped[np.ndarray, "row"]) -> tuple[Shaped[np.ndarray, "name"], Int[np.ndarray, "row"]]:
-    """Returns the different labels in order, and the place of each row's among them.
+    """Returns the distinct labels, sorted, and the place of each row's label among them.
 
-    The same as `numpy.unique`, which takes ten times as long over text.
+    The result is that of `numpy.unique`, which takes ten times as long for text.
 
     Args:
         labels: names or numbers.
@@ -32,7 +32,7 @@ def named_codes(labels: Shaped[np.ndarray, "row"]) -> tuple[Shaped[np.ndarray, "
 
 
 def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
-    """Returns one number a row, equal where all columns are equal.
+    """Returns one number per row, equal where all columns are equal.
 
     Args:
         columns: names or numbers, at least one column.
@@ -45,13 +45,13 @@ def combined_codes(*columns: Shaped[np.ndarray, "row"]) -> Int[np.ndarray, "row"
 
 
 def grouped_blocks(query: Int[np.ndarray, "query"], partner: Int[np.ndarray, "partner"]) -> Iterator[tuple[Rows, Rows]]:
-    """Yields (queries, partners), places in both arguments, so that every query meets all partners of its group once.
+    """Yields (queries, partners), places in both arguments; every query meets all partners of its group once.
 
-    Groups that are small come together, so a block also holds pairs across groups. Large groups come in several blocks,
-    at most `BLOCK_VALUES` pairs each or one query.
+    Small groups are put together, so a block also holds pairs across groups. Large groups are split into several blocks
+    of at most `BLOCK_VALUES` pairs or one query.
 
     Args:
-        query: group of each query, from 0 on.
+        query: group of each query, from 0.
         partner: group of each partner.
     """
     n_groups = int(max(query.max(initial=-1), partner.max(initial=-1))) + 1
@@ -71,7 +71,7 @@ def cosines_to_all(
 ) -> Iterator[Float[np.ndarray, "_ row"]]:
     """Yields the cosines of each group's rows to all rows, group by group.
 
-    Many small groups come out of one matrix product: threads that meet for each would wait for each other.
+    Many small groups are computed in one matrix product, because threads would wait for each other in small ones.
 
     Args:
         unit: rows of length 1.
@@ -93,7 +93,7 @@ def group_sums(
     """Returns each group's sum of rows scaled to length 1, and its number of rows that are not 0.
 
     Args:
-        values: a vector a row.
+        values: one vector per row.
         group: group of each row, from 0 on.
         n_groups: number of groups.
     """

@@ -1,7 +1,7 @@
-"""Proximity bias as proxbias publishes it: are genes of one chromosome arm more alike than genes of different arms?
+"""Proximity bias as proxbias publishes it: are genes of one chromosome arm more similar than genes of different arms?
 
-Takes a vector and an arm a gene. The Monte-Carlo form of the score (random pairs, p-values combined) is not here: its
-value estimates the same probability.
+The input is one vector and one arm per gene. The Monte-Carlo form of the score (random pairs, combined p-values) is
+left out: it estimates the same probability.
 """
 
 from collections.abc import Sequence
@@ -47,9 +47,9 @@ def proximity_bias(
     reference. Only the cosines of a few arms are held at once.
 
     Args:
-        genes: a vector a gene.
+        genes: one vector per gene.
         arm: chromosome arm of each gene.
-        arms: arms to go through, in order; all where it is None. Genes of others are still "between".
+        arms: arms to test, in order; None: all. Genes of other arms still count as "between".
 
     Returns:
         The whole genome, and a table: arm, statistic, probability, p_value, n_within, n_between, bonferroni_p_value
@@ -106,10 +106,10 @@ def _within(unit: Float[np.ndarray, "own feature"]) -> Float[np.ndarray, "pair"]
 
 
 def _from_counts(within: Float[np.ndarray, "within"], below: Counts, at_most: Counts, n_between: int) -> BrunnerMunzel:
-    """The test, from how many between-values lie below and at each within-value (ascending).
+    """The test, from the numbers of between-values below, and at or below, each within-value (ascending).
 
-    A placement is how many values of the other sample lie below, ties half. Those of the between-values are steps at
-    the within-values, so they need not be looked at one by one.
+    A placement is the number of values of the other sample that are smaller, ties counted half. Placements of
+    between-values are constant between within-values, so they are computed in steps.
     """
     from scipy.stats import norm
 

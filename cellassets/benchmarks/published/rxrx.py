@@ -1,7 +1,7 @@
 """Retrieval of the genes that compounds are known to act on, as RxRx3-core publishes it.
 
-Takes a vector a gene, a vector a compound and concentration, and measured activities; gives a row a compound and
-concentration. Negatives are drawn from the genes that the activities name.
+The input is one vector per gene, one vector per compound and concentration, and measured activities. The result has one
+row per compound and concentration. Negatives are drawn from the genes that the activities name.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Scores = Float[np.ndarray, "ranking item"]
 
 @dataclass(frozen=True)
 class Candidates:
-    """The genes that one compound has to tell apart: places in a list of genes, the active ones first."""
+    """The genes that are ranked for one compound: places in a list of genes, the active ones first."""
 
     compound_id: str
     genes: Int[np.ndarray, "item"]
@@ -42,7 +42,7 @@ def compound_gene_retrieval(
     """Returns, for each compound and concentration, how well |cosine| ranks its active genes before drawn others.
 
     Args:
-        compounds: vectors, and what they are of: compound_id, concentration_um.
+        compounds: vectors, and their compound_id and concentration_um.
         genes: vectors, and the genes.
         activities: compound_id, gene_symbol, activity_nm; a gene is active at 1 uM or less, left out above that up to
             10 uM. Genes that the map lacks are left out.
@@ -64,7 +64,7 @@ def compound_gene_retrieval(
     if not candidates:
         message = (
             f"compound_gene_retrieval: none of {labels['compound_id'].n_unique()} compounds has a gene active at "
-            f"{ACTIVE_NM:.0f} nM or less and {N_LEAST_NEGATIVES} others among {len(genes[1])} genes; are names alike?"
+            f"{ACTIVE_NM:.0f} nM or less and {N_LEAST_NEGATIVES} others of {len(genes[1])} genes; check the names"
         )
         raise BenchmarkError(message)
     unit_compounds, unit_genes = unit_rows(vectors), unit_rows(genes[0])
@@ -79,10 +79,11 @@ def compound_gene_retrieval(
 
 
 def candidate_genes(activities: pl.DataFrame, genes: list[str], *, seed: int) -> list[Candidates]:
-    """Returns each compound's active genes and its negatives; compounds without, or with too few others, are left out.
+    """Returns each compound's active genes and its negatives.
 
-    Every compound's negatives are drawn with the same seed, as in the reference, from names in alphabetical order. The
-    reference takes them in the order of a Python set, which differs from one process to the next.
+    Compounds without active genes, or with too few other genes, are left out. The negatives of every compound are drawn
+    with the same seed, as in the reference, from names in alphabetical order. The reference draws them in the order of
+    a Python set, which differs from one process to the next.
 
     Args:
         activities: compound_id, gene_symbol, activity_nm.
@@ -128,10 +129,10 @@ def ranking_metrics(
 
 
 def retrieval_summary(retrieval: pl.DataFrame) -> pl.DataFrame:
-    """Returns mean and median of each metric over compounds, a row a concentration.
+    """Returns mean and median of each metric over compounds, one row per concentration.
 
     Args:
-        retrieval: what `compound_gene_retrieval` returned.
+        retrieval: result of `compound_gene_retrieval`.
     """
     means = [pl.col(name).mean().name.prefix("mean_") for name in METRICS]
     medians = [pl.col(name).median().name.prefix("median_") for name in METRICS]
@@ -147,7 +148,7 @@ def _rankings(
     labels: pl.DataFrame,
     rng: np.random.Generator,
 ) -> pl.DataFrame:
-    """Metrics of compounds with equally many genes, one by one and of the maximum over concentrations."""
+    """Metrics of compounds with equally many genes, at each concentration and of the maximum over concentrations."""
     counts = np.array([len(own) for own in rows])
     each = np.concatenate([np.arange(len(counts)).repeat(counts), np.arange(len(counts))])
     best = np.stack([own.max(axis=0) for own in scores])

@@ -1,4 +1,4 @@
-"""Recall of known relationships: are genes that are known to belong together among the most extreme of all pairs?"""
+"""Recall of known relationships: are annotated gene pairs among the most extreme pairs of the map?"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -32,9 +32,9 @@ TIE_BREAK = 1e-6
 
 @dataclass(frozen=True)
 class _Ranks:
-    """How similar every pair of the map's genes is among all pairs that count; combinations of genes are no genes.
+    """The rank of every pair of the map's genes among all counted pairs; combinations of genes are left out.
 
-    `rank` is the share of all pairs with a cosine at most as large; `is_counted` is false for pairs of one chromosome
+    `rank` is the share of all pairs with a cosine at most as large. `is_counted` is false for pairs of one chromosome
     (or arm) where these are left out. Genes with one `stratum` share their plates.
     """
 
@@ -46,12 +46,12 @@ class _Ranks:
 
 
 class RelationshipParameters(PermutationParameters):
-    """Which pairs count as extreme, and how many permutations the null is made of.
+    """Which pairs count as extreme, and which pairs count at all.
 
-    The first of `tail_fracs` is the share of all pairs of the map in each tail that the headline counts; recall at the
-    others is reported beside it. `leave_out_within` takes pairs of genes on one chromosome, or one arm of it, out of
-    the annotated pairs and out of those they are ranked among (knocking out a gene may cut off the arm). `min_pairs`
-    annotated pairs must have both genes in the map.
+    The first of `tail_fracs` is the share of all pairs in each tail that the headline counts; recall at the others is
+    reported too. `leave_out_within` removes pairs of genes on one chromosome, or on one arm, from the annotated pairs
+    and from all others (knocking out a gene may remove the rest of the arm). At least `min_pairs` annotated pairs must
+    have both genes in the map.
     """
 
     tail_fracs: tuple[Annotated[float, Field(gt=0, lt=0.5)], ...] = Field(default=(0.05, 0.1), min_length=1)
@@ -63,17 +63,19 @@ class RelationshipParameters(PermutationParameters):
 def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -> list[Score]:
     """Returns the recall of annotated pairs in both tails of the cosines between genes, over all sources and by source.
 
-    The null gives genes of the same plates each other's names: the same pairs, sharing genes as they do, between random
-    genes, and whatever makes plates alike is in the null too. Intervals allow for pairs that share a gene. The
-    p-value's statistic is the recall; equal recalls are told apart by the mean rank of the pairs, or p-values on few
-    pairs would be coarse.
+    In the null distribution genes of the same plates exchange names: the pairs keep their number and the genes that
+    they share, and similarity of plates is in the null distribution too. Intervals allow for pairs that share a gene.
+    The p-value is that of the recall; ties are broken by the mean rank of the pairs, because p-values from few pairs
+    would otherwise be coarse.
 
     Raises:
         NotApplicable: there is no annotation source of pairs or sets, or no gene in the map.
-        BenchmarkError: fewer annotated pairs in the map than `min_pairs`, or arms are asked for and not known.
+        BenchmarkError: fewer than `min_pairs` annotated pairs are in the map, or chromosome arms are needed and not
+            known.
 
     Source: recall at the 5th and 95th percentile of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the same
-    values; the null is the permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
+    values; the null distribution is the permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data
+    Analysis.
     """
     if not judged.annotations.pairs:
         message = "no annotation source of pairs or sets; add one by `cellassets annotation add`"
@@ -109,7 +111,7 @@ def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
 
 
 def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParameters) -> Bool[np.ndarray, "gene gene"]:
-    """Pairs of different genes, those within one chromosome or arm left out on request; unknown places count."""
+    """Pairs of different genes, without those of one chromosome or arm on request; genes of unknown arm count."""
     is_counted = ~np.eye(len(genes), dtype=bool)
     if parameters.leave_out_within == "nothing":
         return is_counted
@@ -127,7 +129,7 @@ def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParame
 
 
 def _pair_index(pairs: pl.DataFrame, genes: list[str]) -> Pairs:
-    """Places in `genes` of the pairs that are both there."""
+    """Places in `genes` of the pairs with both genes there."""
     place = {gene: number for number, gene in enumerate(genes)}
     found = [
         sorted((place[first], place[second]))
@@ -145,7 +147,7 @@ def _counted_pairs(pairs: pl.DataFrame, ranks: _Ranks) -> Pairs:
 def _extremes(
     rank: Ranks, n_pairs: int, tail_frac: float
 ) -> dict[str, tuple[Bool[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
-    """By tail: whether pairs of these ranks lie in it, and how far out they are."""
+    """By tail: whether pairs of these ranks are in it, and how far out they are."""
     is_similar, is_opposite = rank - 1 / n_pairs >= 1 - tail_frac - 1e-12, rank <= tail_frac + 1e-12
     return {
         "": (is_similar | is_opposite, np.abs(2 * rank - 1)),
@@ -171,7 +173,7 @@ def _source_scores(suffix: str, pairs: Pairs, ranks: _Ranks, parameters: Relatio
 def _tail_score(
     metric: str, pairs: Pairs, hits: Float[np.ndarray, "pair"], judged: tuple[float, Float[np.ndarray, "two draw"]]
 ) -> Score:
-    """One row; `judged` are the weighted recall as observed, and recall and weighted recall under the null."""
+    """One row. `judged` is the observed weighted recall, and recall and weighted recall under the null distribution."""
     weighted, (null, null_weighted) = judged
     mean = mean_over_nodes(hits, pairs)
     low, high = mean.interval(within=(0.0, 1.0))
@@ -198,7 +200,7 @@ def _permuted_recalls(
 ) -> dict[tuple[float, str], Float[np.ndarray, "two draw"]]:
     """By threshold and tail: recall and weighted recall with the genes' names permuted within strata.
 
-    Permuted pairs that do not count are left out of the mean, as annotated ones were.
+    Permuted pairs that are not counted are left out of the mean, like annotated ones.
     """
     rng = np.random.default_rng(parameters.seed)
     parts: dict[tuple[float, str], list[np.ndarray]] = {}
@@ -216,7 +218,7 @@ def _permuted_recalls(
 
 
 def _pair_scores(pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
-    """A row a pair: recalled or not. Its p-value is its rank among all pairs of the map, both tails."""
+    """One row per pair: recalled or not. Its p-value is its rank among all pairs of the map, in both tails."""
     tail_frac = parameters.tail_fracs[0]
     rank = ranks.rank[pairs[:, 0], pairs[:, 1]]
     p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / ranks.n_pairs))

@@ -1,7 +1,7 @@
-"""Which treated wells are compared with which negative controls, and how their labels are permuted.
+"""Treated wells and the negative controls that they are compared with, and how their labels are permuted.
 
-Only controls that alignment never saw count, and only those of the plates that a perturbation is on: others are not
-exchangeable with its wells. What is measured between the two is the business of `magnitude` and `phenotypic_activity`.
+Only held-out controls count, and only those of the plates that a perturbation is on: others are not exchangeable with
+its wells. The statistics are computed in `magnitude` and `phenotypic_activity`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from cellassets.errors import BenchmarkError
 
 @dataclass(frozen=True)
 class ComparedWells:
-    """Treated wells, unit after unit, and the controls that they can be compared with."""
+    """Treated wells, one unit after the other, and the controls that they can be compared with."""
 
     names: list[str]
     treated: Float[np.ndarray, "well feature"]
@@ -43,14 +43,14 @@ def compared_wells(
     """Returns the perturbations with two wells on plates with three held-out negative controls, and those controls.
 
     Args:
-        benchmark_name: who asks, for the message.
+        benchmark_name: the benchmark that is computed, for the message.
         judged: the map and its wells.
         max_controls_per_plate: where a plate has more, some are drawn.
-        rng: draws them.
+        rng: source of the draws.
 
     Raises:
         NotApplicable: no perturbation has two wells.
-        BenchmarkError: those that have are not on plates with such controls.
+        BenchmarkError: no perturbation with two wells is on plates with enough such controls.
     """
     check_replicates(judged)
     units = np.array(judged.units)
@@ -65,7 +65,7 @@ def compared_wells(
     if not is_kept.any():
         message = (
             f"{benchmark_name}: of {len(np.unique(units[judged.is_treatment]))} perturbations none has two wells "
-            f"on plates with three negative controls that alignment did not see ({len(held_out)} such controls in "
+            f"on plates with three held-out negative controls ({len(held_out)} such controls in "
             "all); raise held_out_controls_frac in mapping.yaml, or add control wells"
         )
         raise BenchmarkError(message)
@@ -96,16 +96,16 @@ def turns_on_plate(plate: Int[np.ndarray, "well"], rng: np.random.Generator) -> 
 
 
 def at_most(plate: Int[np.ndarray, "well"], n_most: int, rng: np.random.Generator) -> Int[np.ndarray, "kept"]:
-    """Returns places of at most `n_most` wells a plate, drawn at random."""
+    """Returns the places of at most `n_most` wells per plate, drawn at random."""
     return np.flatnonzero(turns_on_plate(plate, rng) < n_most)
 
 
 def chosen_within(
     plates: Int[np.ndarray, "well"], n_own: int, n_draws: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "draw own"]:
-    """Returns as many wells of each plate as the first `n_own` wells have there, drawn at random from all of them.
+    """Returns random wells: from each plate as many as the first `n_own` wells have there.
 
-    Wells come plate after plate, in the order of the plates' numbers.
+    Wells are sorted by the number of their plate.
     """
     chosen = []
     for plate, n_chosen in zip(*np.unique(plates[:n_own], return_counts=True), strict=True):
@@ -118,12 +118,12 @@ def chosen_within(
 def joint_part(
     compared: ComparedWells, max_wells: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, "treated"], Int[np.ndarray, "control"]]:
-    """Returns the treated wells and controls whose labels are permuted all at once: perturbations as a whole.
+    """Returns the treated wells and controls whose labels are permuted together; perturbations are kept whole.
 
     Args:
         compared: all of them.
-        max_wells: treated wells at most, and controls; where there are more, some are drawn.
-        rng: draws them.
+        max_wells: largest number of treated wells, and of controls; where there are more, some are drawn.
+        rng: source of the draws.
     """
     order = rng.permutation(len(compared.names))
     sizes = np.cumsum(np.bincount(compared.unit)[order])

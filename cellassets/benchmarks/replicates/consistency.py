@@ -1,4 +1,4 @@
-"""Perturbation consistency: do replicates of a perturbation look more alike than random wells of the same plates?"""
+"""Perturbation consistency: are replicates more similar than random wells of the same plates?"""
 
 import numpy as np
 from jaxtyping import Float
@@ -13,12 +13,12 @@ from cellassets.statistics.permutation import mean_over_nodes, null_percentiles
 def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
     """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates.
 
-    The statistic is the mean cosine over all pairs of a perturbation's wells, whatever plate they are on.
+    The statistic is the mean cosine over all pairs of a perturbation's wells, on any plate.
 
     Raises:
         NotApplicable: no perturbation has two wells.
 
-    Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
+    Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with a null distribution matched by plate.
     """
     found = replicate_draws(judged, mean_cosines, n_permutations=parameters.n_permutations, seed=parameters.seed)
     rows = []
@@ -34,12 +34,12 @@ def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameter
 def mean_cosines(wells: Float[np.ndarray, "well feature"], units: Replicates) -> Float[np.ndarray, "unit"]:
     """Returns the mean cosine over the pairs of each unit's wells; 0 for a single well.
 
-    Of n rows of length 1 with sum s, the pairs' cosines sum to |s|^2 - n: no matrix of wells x wells is needed. Rows of
-    length 0 count as cosine 0.
+    The cosines of the pairs of n rows of length 1 with sum s add up to |s|^2 - n, so no matrix of wells x wells is
+    needed. Rows of length 0 count as cosine 0.
 
     Args:
         wells: rows of length 1 or 0.
-        units: which of them each unit has.
+        units: the wells of each unit.
     """
     sums = units.sums(wells)
     lengths = units.sums(np.einsum("wf,wf->w", wells, wells)[:, None])[:, 0]

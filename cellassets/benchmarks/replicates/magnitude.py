@@ -1,4 +1,4 @@
-"""Perturbation magnitude: how far do the wells of a perturbation lie from the negative controls of their plates?"""
+"""Perturbation magnitude: how far are the wells of a perturbation from the negative controls of their plates?"""
 
 import numpy as np
 from jaxtyping import Float
@@ -13,11 +13,11 @@ from cellassets.statistics.permutation import mean_over_nodes, permuted_within
 
 
 class MagnitudeParameters(PermutationParameters):
-    """How many permutations; how many wells are compared with each other at once.
+    """How many wells are compared with each other.
 
-    `max_controls_per_plate` bounds the controls that a perturbation is compared with, `max_joint_wells` the treated
-    wells, and the controls, of the joint permutations behind the summary's null; where there are more, some are drawn
-    at random, perturbations as a whole.
+    `max_controls_per_plate` limits the controls that a perturbation is compared with. `max_joint_wells` limits the
+    treated wells, and the controls, of the joint permutations behind the summary's null distribution; where there are
+    more, some perturbations are drawn at random.
     """
 
     max_controls_per_plate: int = Field(default=32, ge=3)
@@ -25,16 +25,16 @@ class MagnitudeParameters(PermutationParameters):
 
 
 def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Row]:
-    """Returns the energy distance of each perturbation's wells to the negative controls of the same plates.
+    """Returns the energy distance of each perturbation's wells from the negative controls of the same plates.
 
-    Only controls that alignment never saw are used: the others were moved to the origin by the fit. A perturbation's
-    own null permutes labels between its wells and those controls, within plates. The summary's null permutes the labels
-    of all these wells at once, since perturbations share their controls.
+    Only held-out controls are used, because alignment moved the others to the origin. The null distribution of a
+    perturbation permutes labels between its wells and those controls, within plates. The summary's null distribution
+    permutes the labels of all these wells together, because perturbations share their controls.
 
     Raises:
         BenchmarkError: no perturbation has two wells on plates with three held-out negative controls.
 
-    Source: magnitude of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with the null matched by plate.
+    Source: magnitude of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with a null distribution matched by plate.
     """
     rng = np.random.default_rng(parameters.seed)
     compared = compared_wells(
@@ -56,9 +56,9 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
 def _own_draws(
     compared: ComparedWells, parameters: MagnitudeParameters, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "measure draw unit"], Float[np.ndarray, "control"]]:
-    """Each perturbation against the controls of its plates, as observed (row 0) and with their labels permuted.
+    """Each perturbation against the controls of its plates, as observed (row 0) and with labels permuted.
 
-    Also what the mean magnitude would lose without each control.
+    Also by how much the mean magnitude would fall without each control.
     """
     draws = []
     influences = np.zeros(len(compared.controls))

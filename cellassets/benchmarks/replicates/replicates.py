@@ -1,8 +1,8 @@
 """A statistic of every perturbation's wells, as observed and with labels shuffled within plates.
 
-The null of a benchmark about replicates: shuffling the labels of treated wells within each plate keeps for every
-perturbation how many wells it has on which plate, so plate and batch effects that alignment left are in the null as
-they are in the statistic.
+This is the null distribution of benchmarks of replicates. Shuffling the labels of treated wells within plates keeps the
+number of wells of every perturbation on every plate, so the null distribution contains the same leftover plate and
+batch effects as the statistic.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cellassets.mapping.moments import group_sums
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.permutation import permuted_within, settled_ties
 
-# of the wells (vectors of length 1 or 0) and of which of them each unit has; returns a value a unit
+# takes the wells (vectors of length 1 or 0) and the wells of each unit; returns one value per unit
 Statistic = Callable[[np.ndarray, "Replicates"], np.ndarray]
 
 
@@ -30,13 +30,13 @@ class Replicates:
     counts: Int[np.ndarray, "unit"]
 
     def sums(self, values: Float[np.ndarray, "well feature"]) -> Float[np.ndarray, "unit feature"]:
-        """Returns the sum of each unit's rows of `values`, without a copy of them in another order."""
+        """Returns the sum of each unit's rows of `values`, without a sorted copy of them."""
         return group_sums(values, self.unit, len(self.counts))
 
 
 @dataclass(frozen=True)
 class ReplicateDraws:
-    """A statistic of every unit that has replicates: row 0 of `draws` as observed, the others with labels shuffled."""
+    """A statistic of every unit with replicates: row 0 of `draws` as observed, the others with labels shuffled."""
 
     names: list[str]
     n_wells: Int[np.ndarray, "unit"]
@@ -44,12 +44,12 @@ class ReplicateDraws:
 
     @property
     def nodes(self) -> Int[np.ndarray, "unit node"]:
-        """What each unit's value depends on: itself."""
+        """What each unit's value depends on: the unit itself."""
         return np.arange(len(self.names))[:, None]
 
 
 def check_replicates(judged: JudgedMap) -> None:
-    """Says where a screen has no replicates.
+    """Raises where a screen has no replicates.
 
     Raises:
         NotApplicable: no perturbation has two wells.
@@ -64,10 +64,10 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
     """Returns a statistic of each perturbation's wells, against labels shuffled within plates.
 
     Args:
-        judged: what is looked at; its treated wells, as rows of length 1, are handed to the statistic.
-        statistic: takes the wells and which of them each unit has; returns a value a unit. Values of units with one
-            well are not looked at.
-        n_permutations: draws of the null.
+        judged: the map; its treated wells, as rows of length 1, are passed to the statistic.
+        statistic: takes the wells and the wells of each unit; returns one value per unit. Values of units with one well
+            are not used.
+        n_permutations: draws of the null distribution.
         seed: of the draws.
 
     Raises:
@@ -86,7 +86,7 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
 
 
 def _given_to(wells: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]) -> Int[np.ndarray, "well"]:
-    """The labels after the first well's was given to the first of `wells`, and so on."""
+    """The labels after the first of `wells` gets the label of the first well, and so on."""
     given = np.empty_like(group)
     given[wells] = group
     return given

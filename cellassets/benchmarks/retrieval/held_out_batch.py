@@ -1,4 +1,4 @@
-"""Can the perturbation of a well be told where its whole batch was never seen? By the nearest neighbour and a probe."""
+"""Classification in a held-out batch: a nearest neighbour and a linear probe predict the perturbation of a well."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydantic import Field
 from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.rows import summary_score, unit_scores
-from cellassets.benchmarks.ties import told_apart, with_p_values_of
+from cellassets.benchmarks.ties import ties_broken, with_p_values_of
 from cellassets.errors import NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
 from cellassets.mapping.moments import group_sums, source_moments
@@ -31,10 +31,10 @@ Draws = Float[np.ndarray, "draw unit"]
 
 
 class HeldOutBatchParameters(PermutationParameters):
-    """What is held out at a time, how much of it, and how many permutations the null is made of.
+    """What is held out at a time, and how many wells and permutations are used.
 
-    Each `batch` (or `plate`) in turn is the test set; where there are more than `n_splits`, so many are drawn. The
-    linear probe answers for `max_probe_wells` test wells at most and is permuted `n_probe_permutations` times.
+    Each `batch` (or `plate`) in turn is the test set; where there are more than `n_splits`, that many are drawn. The
+    linear probe is tested on at most `max_probe_wells` wells and permuted `n_probe_permutations` times.
     """
 
     split_by: Literal["batch", "plate"] = "batch"
@@ -45,15 +45,15 @@ class HeldOutBatchParameters(PermutationParameters):
 
 
 def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchParameters) -> list[Score]:
-    """Returns how often a well's perturbation is told from wells of other batches alone.
+    """Returns how often the perturbation of a well is predicted from wells of other batches alone.
 
-    By the nearest of their wells (cosine), and by a linear probe fitted on them. Each batch is the test set once; wells
-    count whose perturbation is in another batch too. The null permutes labels within plates, in test and training wells
-    alike. Equal accuracies are told apart by how alike a perturbation's wells of different batches are (nearest
-    neighbour), or how near its wells come to the mean of their own class (probe).
+    Predictions come from the nearest of those wells (cosine), and from a linear probe fitted on them. Each batch is the
+    test set once. Wells count whose perturbation is in another batch too. The null distribution permutes labels within
+    plates, in test and training wells together. Ties of accuracies are broken by the similarity of a perturbation's
+    wells in different batches (nearest neighbour), or by how near its wells are to the mean of their own class (probe).
 
     Raises:
-        NotApplicable: one batch, or no perturbation in two.
+        NotApplicable: there is one batch, or no perturbation is in two batches.
 
     Source: the question of RxRx1 (Sypetkowski et al. 2023, arXiv:2301.05768), without training an encoder for it.
     """
@@ -74,13 +74,13 @@ class SplitWells:
     """Treated wells and how they are split.
 
     Attributes:
-        vectors: a row a well.
-        names: of the perturbations.
+        vectors: one row per well.
+        names: names of the perturbations.
         label: number of each well's perturbation.
         group: number of each well's batch (or plate), which is held out as a whole.
-        plate: labels are exchangeable within it.
+        plate: number of each well's plate; labels are exchangeable within it.
         is_tested: wells of the groups that are held out in turn.
-        is_askable: perturbations x groups: there are wells of it in other groups to learn from.
+        is_askable: perturbations x groups: other groups have wells of the perturbation to learn from.
     """
 
     vectors: Float[np.ndarray, "well feature"]
@@ -103,7 +103,7 @@ def _split_wells(judged: JudgedMap, parameters: HeldOutBatchParameters, rng: np.
         many = {"batch": "batches", "plate": "plates"}[parameters.split_by]
         message = (
             f"held_out_batch_classification: none of {len(names)} perturbations has wells in two of {len(groups)} "
-            f"{many}; there is nothing to learn from when one is held out"
+            f"{many}; nothing can be learnt when one is held out"
         )
         raise NotApplicable(message)
     is_askable = np.zeros((len(names), len(groups)), dtype=bool)
@@ -117,15 +117,16 @@ def _split_wells(judged: JudgedMap, parameters: HeldOutBatchParameters, rng: np.
 def some_plates(
     plate: Int[np.ndarray, "well"], is_tested: Bool[np.ndarray, "well"], n_most: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, "well"]:
-    """Returns the wells of so many plates, drawn at random, as have at most `n_most` wells, or of one.
+    """Returns the wells of random plates: as many plates as have at most `n_most` wells together, and at least one.
 
-    Plates as a whole: a perturbation then has as many of the wells under every permutation within plates.
+    Plates are drawn as a whole, so that a perturbation has equally many of the wells under every permutation within
+    plates.
 
     Args:
-        plate: of each well.
-        is_tested: wells whose plates may be drawn, as a whole.
-        n_most: wells.
-        rng: draws the plates.
+        plate: plate of each well.
+        is_tested: wells whose plates may be drawn.
+        n_most: largest number of wells.
+        rng: source of the draws.
     """
     plates, counts = np.unique(plate[is_tested], return_counts=True)
     order = rng.permutation(len(plates))
@@ -136,7 +137,7 @@ def some_plates(
 def _scores(
     metric: str, wells: SplitWells, is_tested: Bool[np.ndarray, "well"], shares: Draws, finer: Draws
 ) -> list[Score]:
-    """The summary and a row a perturbation; p-values by the finer statistic where accuracies are equal."""
+    """The summary and one row per perturbation; the finer statistic breaks ties of accuracies in p-values."""
     n_wells = _counts(wells, wells.label, is_tested)
     is_kept = n_wells > 0
     names = [name for name, kept in zip(wells.names, is_kept, strict=True) if kept]
@@ -144,13 +145,13 @@ def _scores(
     mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
     summary = summary_score(metric, mean, shares, within=(0.0, 1.0))
     rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells)]
-    return with_p_values_of(rows, told_apart(shares, finer[:, is_kept]))
+    return with_p_values_of(rows, ties_broken(shares, finer[:, is_kept]))
 
 
 def _counts(
     wells: SplitWells, label: Int[np.ndarray, "well"], is_tested: Bool[np.ndarray, "well"]
 ) -> Int[np.ndarray, "label"]:
-    """Wells of each perturbation that are asked about: the same under every permutation within plates."""
+    """Tested wells of each perturbation: the same number under every permutation within plates."""
     is_asked = is_tested & wells.is_askable[label, wells.group]
     return np.bincount(label[is_asked], minlength=len(wells.names))
 
@@ -158,7 +159,7 @@ def _counts(
 def _mean_of_asked(
     wells: SplitWells, label: Int[np.ndarray, "well"], tested: Int[np.ndarray, "tested"], values: np.ndarray
 ) -> Float[np.ndarray, "label"]:
-    """Mean of the tested wells' values over each perturbation's wells that are asked about; 0 where it has none."""
+    """Mean of the values over each perturbation's tested wells; 0 for a perturbation without such wells."""
     is_asked = wells.is_askable[label[tested], wells.group[tested]]
     asked = label[tested][is_asked]
     counts = np.bincount(asked, minlength=len(wells.names))
@@ -166,7 +167,7 @@ def _mean_of_asked(
 
 
 def _labels(wells: SplitWells, n_permutations: int, seed: int) -> Iterator[Int[np.ndarray, "well"]]:
-    """The labels as they are, and permuted within plates."""
+    """The labels as observed, and permuted within plates."""
     rng = np.random.default_rng(seed)
     yield wells.label
     for _ in range(n_permutations):
@@ -174,7 +175,7 @@ def _labels(wells: SplitWells, n_permutations: int, seed: int) -> Iterator[Int[n
 
 
 def _neighbour_draws(wells: SplitWells, n_permutations: int, seed: int) -> tuple[Draws, Draws]:
-    """Accuracy of the nearest neighbour a perturbation, and how alike its wells of different groups are."""
+    """Nearest-neighbour accuracy per perturbation, and similarity of its wells in different groups."""
     unit = unit_rows(wells.vectors).astype(np.float32)
     tested = np.flatnonzero(wells.is_tested)
     nearest = nearest_elsewhere(unit, tested, wells.group)[:, 0]
@@ -188,7 +189,7 @@ def _neighbour_draws(wells: SplitWells, n_permutations: int, seed: int) -> tuple
 def _agreement(
     wells: SplitWells, unit: Float[np.ndarray, "well feature"], label: Int[np.ndarray, "well"]
 ) -> Float[np.ndarray, "label"]:
-    """Mean cosine of wells of one perturbation in different groups, brought to 0 to 1."""
+    """Mean cosine of wells of one perturbation in different groups, scaled to 0 to 1."""
     n_labels, n_groups = wells.is_askable.shape
     cell = label * n_groups + wells.group
     counts = np.bincount(cell, minlength=n_labels * n_groups).reshape(n_labels, n_groups)
@@ -204,7 +205,7 @@ def _agreement(
 def _probe_draws(
     wells: SplitWells, is_probed: Bool[np.ndarray, "well"], n_permutations: int, seed: int
 ) -> tuple[Draws, Draws]:
-    """Accuracy of the linear probe a perturbation, and how near its wells come to the mean of their own class."""
+    """Accuracy of the linear probe per perturbation, and how near its wells are to the mean of their own class."""
     splits = _fitted(wells, is_probed)
     tested = np.concatenate([split.rows for split in splits])
     found = np.empty((2, 1 + n_permutations, len(wells.names)))
@@ -219,7 +220,7 @@ def _probe_draws(
 
 @dataclass(frozen=True)
 class _Split:
-    """A group that is held out: all its wells, those that are asked about, these in the metric of all other wells."""
+    """A held-out group: all its wells, the tested ones, and these in the metric of the training wells."""
 
     held_out: Int[np.ndarray, "held_out"]
     rows: Int[np.ndarray, "row"]
@@ -233,7 +234,7 @@ class _Split:
         total: Float[np.ndarray, "label feature"],
         counts: Int[np.ndarray, "label"],
     ) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
-        """Returns which wells the probe gets right, and how near it comes; sums and numbers of all wells are given."""
+        """Returns which wells the probe predicts correctly, and how near it is, from sums and counts of all wells."""
         here, n_labels = label[self.held_out], len(wells.names)
         n_training = counts - np.bincount(here, minlength=n_labels)
         sums = total - group_sums(wells.vectors[self.held_out], here, n_labels)

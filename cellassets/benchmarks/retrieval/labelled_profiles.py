@@ -1,7 +1,7 @@
-"""Perturbations with the labels they share: guides of a gene, members of an annotated set, compounds of a target.
+"""Perturbations with shared labels: guides of a gene, members of an annotated set, compounds of a target.
 
-A profile is the mean of a perturbation's aligned wells. Who is a positive of whom, and who is neither positive nor
-negative, is written down here; how well the map retrieves them is the business of `phenotypic_consistency`.
+A profile is the mean of a perturbation's aligned wells. This module says which profiles are positives of each other,
+and which are neither positive nor negative. `phenotypic_consistency` computes how well the map retrieves them.
 """
 
 from collections import defaultdict
@@ -22,15 +22,15 @@ from cellassets.statistics.permutation import permuted_within
 
 @dataclass(frozen=True)
 class LabelledProfiles:
-    """Profiles, what they are labelled, and which of them are the same thing.
+    """Profiles, their labels, and which profiles are the same compound.
 
     Attributes:
-        names: of the perturbations.
-        profiles: a vector a perturbation; those of one identity follow each other, by dose.
-        identity: number of what each is: a compound, of which doses are neither positives nor negatives of each other;
-            otherwise each perturbation is one of its own.
-        stratum: identities of one stratum share their plates, and may be given each other's labels.
-        members: places of each label's perturbations.
+        names: names of the perturbations.
+        profiles: one vector per perturbation; profiles of one identity are adjacent, sorted by dose.
+        identity: number of each profile's identity: its compound, whose doses are neither positives nor negatives of
+            each other; any other perturbation has an identity of its own.
+        stratum: identities of one stratum share their plates, and may exchange labels.
+        members: places of the perturbations of each label.
     """
 
     names: list[str]
@@ -40,10 +40,10 @@ class LabelledProfiles:
     members: dict[str, Int[np.ndarray, "member"]]
 
     def permuted(self, rng: np.random.Generator) -> Int[np.ndarray, "profile"]:
-        """Returns the profiles that the places hold after a random exchange within strata.
+        """Returns the profile at each place after a random exchange within strata.
 
-        The doses of a compound are alike whatever it targets, so compounds change places as a whole, with others of as
-        many doses.
+        The doses of a compound are similar whatever its targets are, so compounds are exchanged as a whole, with others
+        of equally many doses.
         """
         counts = np.bincount(self.identity)
         starts = np.cumsum(counts) - counts
@@ -90,7 +90,7 @@ def labelled_profiles(
 
 
 def _named(wells: pl.DataFrame, label: str) -> pl.DataFrame:
-    """Wells with the profile they count to, what it is the same thing as, and the name that labels go by."""
+    """Wells with the profile and the identity that they belong to, and the name that labels refer to."""
     gene = pl.when((pl.col("perturbation_kind") == "gene") & _is_single()).then("gene_symbol")
     thing = pl.coalesce(gene, pl.when(_is_single()).then("compound_id"))
     columns = {
@@ -110,7 +110,7 @@ def _is_single() -> pl.Expr:
 
 
 def _labels(judged: JudgedMap, things: pl.DataFrame, label: str) -> dict[str, set[str]]:
-    """Label to the profiles that carry it."""
+    """The profiles of each label."""
     by_name = defaultdict(list)
     for profile, name in things.select("profile", "name").rows():
         by_name[name].append(profile)
@@ -122,7 +122,7 @@ def _labels(judged: JudgedMap, things: pl.DataFrame, label: str) -> dict[str, se
 
 
 def _annotated(judged: JudgedMap, label: str) -> list[tuple[str, str]]:
-    """Name and label, over all sources; where there are several, labels are named by their source too."""
+    """Name and label, over all sources; where there are several sources, labels are prefixed by their source."""
     sources: Mapping[str, pl.DataFrame] = judged.annotations.sets if label == "set" else judged.annotations.targets
     name, key = ("member", "set_id") if label == "set" else ("compound_id", "gene_symbol")
     prefix = {source: f"{source}:" if len(sources) > 1 and label == "set" else "" for source in sources}
@@ -134,7 +134,7 @@ def _annotated(judged: JudgedMap, label: str) -> list[tuple[str, str]]:
 def _kept(
     labels: dict[str, set[str]], max_members: int, max_perturbations: int, rng: np.random.Generator
 ) -> dict[str, set[str]]:
-    """Labels that are not too large, in order of their names; a random part where their members are too many."""
+    """Labels that are not too large, sorted by name; a random part of them where their members are too many."""
     small = {name: labels[name] for name in sorted(labels) if len(labels[name]) <= max_members}
     if len(set().union(*small.values())) <= max_perturbations:
         return small

@@ -1,4 +1,4 @@
-"""Phenotypic activity: are a perturbation's wells found again before the negative controls of their plates?"""
+"""Phenotypic activity: does a perturbation's well find its replicates before the negative controls of its plates?"""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -31,12 +31,12 @@ Measures = Float[np.ndarray, "measure draw unit"]
 
 
 class ActivityParameters(PermutationParameters):
-    """Which wells count as replicates, how many controls they are told from, and how many permutations.
+    """Which wells count as replicates, and how many controls they are ranked with.
 
-    With `is_across_plates` only wells on other plates are replicates to find. `max_controls` negative controls at most,
-    spread evenly over its plates, are ranked with a perturbation's wells; `max_joint_wells` bounds the treated wells,
-    and the controls, of the joint permutations behind the summary's null. Where there are more, some are drawn at
-    random, perturbations as a whole.
+    With `is_across_plates` only wells on other plates are replicates. At most `max_controls` negative controls, spread
+    evenly over the plates, are ranked with a perturbation's wells. `max_joint_wells` limits the treated wells, and the
+    controls, of the joint permutations behind the summary's null distribution; where there are more, some perturbations
+    are drawn at random.
     """
 
     is_across_plates: bool = False
@@ -47,17 +47,17 @@ class ActivityParameters(PermutationParameters):
 def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> list[Row]:
     """Returns the mean average precision of retrieving a perturbation's wells against the controls of its plates.
 
-    Each well ranks the other wells of its perturbation and the held-out negative controls of the plates that the
-    perturbation is on by their cosine to it. A perturbation's own null permutes labels between its wells and those
-    controls, within plates; the summary's null permutes the labels of all these wells at once, since perturbations
-    share their controls. Normalised, chance is 0.
+    Each well ranks the other wells of its perturbation, and the held-out negative controls of the perturbation's
+    plates, by their cosine to it. The null distribution of a perturbation permutes labels between its wells and those
+    controls, within plates. The summary's null distribution permutes the labels of all these wells together, because
+    perturbations share their controls. In the normalised metric chance is 0.
 
     Raises:
         BenchmarkError: no perturbation has two wells on plates with three held-out negative controls.
-        NotApplicable: no perturbation is on two plates, and only wells on other plates count.
+        NotApplicable: only wells on other plates count, and no perturbation is on two plates.
 
-    Source: Kalinin et al. (2025), Nat. Commun. 16:5181 (copairs), whose null draws random ranks and averages one draw
-    over the replicates; the permutation of labels within plates is what differs.
+    Source: Kalinin et al. (2025), Nat. Commun. 16:5181 (copairs). Their null distribution draws random ranks and
+    averages one draw over the replicates; here labels are permuted within plates.
     """
     rng = np.random.default_rng(parameters.seed)
     compared = _compared(judged, parameters, rng)
@@ -101,14 +101,14 @@ def _are_replicates(
 def _own_draws(
     compared: ComparedWells, parameters: ActivityParameters, rng: np.random.Generator
 ) -> tuple[Measures, Float[np.ndarray, "measure control"]]:
-    """Each perturbation as observed (row 0) and with labels permuted; what the means lose without each control."""
+    """Each perturbation as observed (row 0) and with labels permuted; and the influences of the controls."""
     draws = np.empty((len(METRICS), 1 + parameters.n_permutations, len(compared.names)))
     influences = np.zeros((len(METRICS), len(compared.controls)))
     turn = turns_on_plate(compared.control_plate, rng)
     treated, controls = unit_rows(compared.treated), unit_rows(compared.controls)
     for number in range(len(compared.names)):
         own = np.flatnonzero(compared.unit == number)
-        own = own[np.argsort(compared.plate[own], kind="stable")]  # as chosen_within draws them
+        own = own[np.argsort(compared.plate[own], kind="stable")]  # the order that chosen_within returns
         n_most = max(1, parameters.max_controls // len(np.unique(compared.plate[own])))
         others = np.flatnonzero(np.isin(compared.control_plate, compared.plate[own]) & (turn < n_most))
         plates = np.concatenate([compared.plate[own], compared.control_plate[others]])
@@ -122,7 +122,7 @@ def _own_draws(
 
 
 def _ranks(wells: Float[np.ndarray, "well feature"], rng: np.random.Generator) -> Ranks:
-    """Ranks in which equal cosines come in random order, whatever the wells are labelled."""
+    """Ranks in which equal cosines are in random order, independent of the labels."""
     order = rng.permutation(len(wells))
     ranks = ranks_of_others(wells[order])
     place = np.argsort(order)
@@ -130,7 +130,7 @@ def _ranks(wells: Float[np.ndarray, "well feature"], rng: np.random.Generator) -
 
 
 def _own_queries(plate: Int[np.ndarray, "own"], *, is_across_plates: bool) -> list[Queries]:
-    """Each well asks for the others; those on its own plate are left out where only other plates count."""
+    """Each well is a query for the others; those on its own plate are left out where only other plates count."""
     n_own = len(plate)
     is_positive = _are_replicates(np.zeros(n_own, dtype=np.int64), plate, is_across_plates=is_across_plates)
     partners = [np.delete(np.arange(n_own), place) for place in range(n_own)]
@@ -154,9 +154,9 @@ def _chance(group: Queries, n_negatives: int) -> Float[np.ndarray, "query"]:
 
 
 def _influences(groups: list[Queries], ranks: Ranks, n_own: int) -> Float[np.ndarray, "measure control"]:
-    """By how much the mean would fall without each control: what is ranked after it moves up by one.
+    """By how much the mean would fall without each control: everything ranked after the control moves up by one.
 
-    Of the normalised mean, chance with one negative fewer is taken off too.
+    For the normalised mean the chance level with one negative fewer is used.
     """
     lost, n_queries = np.zeros((len(METRICS), len(ranks) - n_own)), sum(len(group.asking) for group in groups)
     n_negatives = len(ranks) - n_own

@@ -1,4 +1,4 @@
-"""Phenotypic consistency: do perturbations that share a gene, a set or a target find each other among all others?"""
+"""Phenotypic consistency: do perturbations of one gene, set or target find each other among all others?"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,10 +30,10 @@ Query = tuple[int, int, Int[np.ndarray, "..."], Bool[np.ndarray, "..."]]
 
 
 class PhenotypicConsistencyParameters(PermutationParameters):
-    """What perturbations have in common: their `gene`, an annotated `set`, or an annotated `target` of compounds.
+    """Which label perturbations share: their `gene`, an annotated `set`, or an annotated `target` of compounds.
 
-    A label with more than `max_members` perturbations is left out. Where the labelled perturbations are more than
-    `max_perturbations`, some labels are drawn at random.
+    A label with more than `max_members` perturbations is left out. Where more than `max_perturbations` perturbations
+    have a label, some labels are drawn at random.
     """
 
     label: Literal["gene", "set", "target"] = "gene"
@@ -44,15 +44,15 @@ class PhenotypicConsistencyParameters(PermutationParameters):
 def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyParameters) -> list[Row]:
     """Returns the mean average precision of retrieving perturbations of the same label among all others.
 
-    Each perturbation of a label ranks all others by their cosine to it. Those of the label are to be found; those that
-    share another label with it, or are other doses of the same compound, count neither way. The null gives
-    perturbations (compounds with all their doses) of the same plates each other's labels, all labels at once.
+    Each perturbation of a label ranks all others by their cosine to it. Positives are those of the label. Those that
+    share another label with it, and other doses of the same compound, are neither positive nor negative. In the null
+    distribution perturbations (compounds with all their doses) of the same plates exchange labels, all labels together.
 
     Raises:
         NotApplicable: no two perturbations of the map share a label, or all share one.
 
-    Source: Kalinin et al. (2025), Nat. Commun. 16:5181 (copairs), with a null that keeps the plates and what labels
-    have in common.
+    Source: Kalinin et al. (2025), Nat. Commun. 16:5181 (copairs), with a null distribution that keeps the plates and
+    the overlap of labels.
     """
     rng = np.random.default_rng(parameters.seed)
     found = labelled_profiles(
@@ -65,10 +65,10 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     queries = list(_queries(found))
     if not queries:
         message = (
-            f"phenotypic_consistency by {parameters.label}: all perturbations share one label; nothing to tell from"
+            f"phenotypic_consistency by {parameters.label}: all perturbations share one label; there are no negatives"
         )
         raise NotApplicable(message)
-    order = rng.permutation(len(found.profiles))  # equal cosines come in random order
+    order = rng.permutation(len(found.profiles))  # equal cosines are ranked in random order
     ranks = ranks_of_others(unit_rows(found.profiles[order]))[np.ix_(np.argsort(order), np.argsort(order))]
     draws, is_kept = _draws(found, queries, ranks, parameters.n_permutations, rng)
     influences = _influences(queries, ranks, is_kept)
@@ -85,7 +85,7 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
 
 
 def _queries(found: LabelledProfiles) -> Iterator[Query]:
-    """Label, place that asks, places listed, and which are positives; a query needs a positive and a negative."""
+    """Label, querying place, listed places, and which are positives; a query needs a positive and a negative."""
     sharing: list[set[int]] = [set(np.flatnonzero(found.identity == own).tolist()) for own in found.identity]
     for members in found.members.values():
         for member in members:
@@ -121,8 +121,8 @@ def _influences(
 ) -> Float[np.ndarray, "measure profile"]:
     """By how much the mean would fall without each perturbation among the negatives of all labels but its own.
 
-    What is ranked after it moves up by one. Of the normalised mean, what chance would gain is left out: it is the same
-    for every model.
+    Everything ranked after the perturbation moves up by one. For the normalised mean the change of the chance level is
+    left out: it is the same for every model.
     """
     n_queries = np.bincount([query[0] for query in queries], minlength=len(is_kept))
     lost = np.zeros((len(METRICS), len(ranks)))
@@ -149,7 +149,7 @@ def _add_to_labels(
     ranks: Ranks,
     placed: Int[np.ndarray, "draw place"],
 ) -> None:
-    """Adds to each label what its queries find; they come label after label."""
+    """Adds to each label the results of its queries; queries are sorted by label."""
     found = average_precisions(group, ranks, placed, are_others_negatives=True)
     n_negatives = np.full(len(label), len(ranks) - 1 - group.partner.shape[1])
     chance = expected_average_precision(group.is_positive.sum(axis=1), n_negatives)

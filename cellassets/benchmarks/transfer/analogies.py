@@ -1,4 +1,4 @@
-"""Analogies: does the sum of two perturbations point to what both do together?"""
+"""Analogies: does the sum of two perturbations predict their combination?"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,13 +21,13 @@ from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
 
-TIE_BREAK = 1e-6  # settles ties between equal numbers of hits, and is never a hit's worth
+TIE_BREAK = 1e-6  # breaks ties of equal numbers of hits; always less than one hit
 
 
 class AnalogyParameters(PermutationParameters):
-    """What a combination is searched among, and what counts as a hit.
+    """Which candidates a combination is ranked among, and which rank counts as a hit.
 
-    `candidates` are all perturbations of the map but the two parts (`all`), or combinations only (`combinations`).
+    `candidates`: all perturbations of the map except the two parts (`all`), or combinations only (`combinations`).
     """
 
     candidates: Literal["all", "combinations"] = "all"
@@ -37,12 +37,13 @@ class AnalogyParameters(PermutationParameters):
 def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
     """Returns the rank of each combination A+B among candidates, by cosine to the sum of A and B.
 
-    All vectors are taken from the negative controls' mean. The parts themselves are no candidates, as in analogies of
-    words, or they would be the answer most often. Null: the single perturbations that are parts give each other their
-    names among those of the same plates. Combinations may share a part; intervals and comparisons allow for that.
+    All vectors are relative to the mean of the negative controls. The parts themselves are not candidates, as in
+    analogies of words; otherwise they would be the nearest most often. In the null distribution the single
+    perturbations that are parts exchange names with others of the same plates. Combinations may share a part; intervals
+    and comparisons allow for that.
 
     Raises:
-        NotApplicable: no combination of two perturbations that the map has singly too, or no other candidate.
+        NotApplicable: the map has no combination of two perturbations that it also has singly, or no other candidate.
 
     Source: analogies by vector addition of Mikolov, Yih and Zweig (2013), NAACL-HLT 746; inputs are left out as there.
     """
@@ -63,8 +64,9 @@ def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
 class _Asked:
     """Combinations and their parts (numbers among the single perturbations that are parts).
 
-    `cosine` is each part's share in the cosine of a sum to a candidate, but for the length of the sum. `answer` and
-    `part_candidate` are the places of combinations and parts among the candidates, -1 where a part is none.
+    `cosine` is each part's term in the cosine of a sum to a candidate, not divided by the length of the sum. `answer`
+    and `part_candidate` are the places of combinations and parts among the candidates, -1 for a part that is not a
+    candidate.
     """
 
     names: list[str]
@@ -106,13 +108,13 @@ def _asked(judged: JudgedMap, table: pl.DataFrame, candidates: str) -> _Asked:
 
 
 def _origin(judged: JudgedMap) -> Float[np.ndarray, "feature"]:
-    """What doing nothing looks like: the mean of all negative controls."""
+    """The origin of all vectors: the mean of the negative controls."""
     controls = judged.vectors[is_negative_control(judged.wells)].astype(np.float64)
     return controls.mean(axis=0) if len(controls) else np.zeros(judged.vectors.shape[1])
 
 
 def _ranks(asked: _Asked, parameters: AnalogyParameters) -> Float[np.ndarray, "draw combination"]:
-    """Rank of every combination, ties at its cost, as observed (row 0) and with the parts' names permuted."""
+    """Rank of every combination, the last of a tie, as observed (row 0) and with the parts' names permuted."""
     rng = np.random.default_rng(parameters.seed)
     permutations = node_permutations(asked.stratum, parameters.n_permutations, rng)
     ranks = np.empty((len(permutations), len(asked.names)))

@@ -21,13 +21,13 @@ from cellassets.statistics.rank_overlap import overlap_depth, overlap_weights
 from cellassets.tables.parquet import vectors
 
 N_DIGITS = 12
-TIE_BREAK = 1e-3  # times an overlap: never as much as one neighbour more
+TIE_BREAK = 1e-3  # times an overlap: always less than one neighbour
 
 
 class GeneralisationParameters(PermutationParameters):
     """How many neighbours are compared.
 
-    `persistence` is the p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
+    `persistence` is the parameter p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
     """
 
     n_neighbours: int = Field(default=5, ge=1)
@@ -37,19 +37,19 @@ class GeneralisationParameters(PermutationParameters):
 def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParameters) -> list[Row]:
     """Returns how many neighbours of a perturbation are its neighbours in the model's other maps too.
 
-    Neighbours are found among the perturbations that both maps have. A perturbation's value is the mean over the other
-    maps that have it. Null: in the other map, perturbations that share plates in this one give each other their names
-    (which plates they share there is not known here). Perturbations that keep equally many neighbours are told apart by
-    their rank-biased overlap, or their p-values would be coarse.
+    Neighbours are searched among the perturbations that both maps have. The value of a perturbation is the mean over
+    the other maps that have it. In the null distribution perturbations that share plates in this map exchange names in
+    the other map (which plates they share there is not known here). Ties of equally many kept neighbours are broken by
+    the rank-biased overlap, because p-values would otherwise be coarse.
 
-    A map with fewer than 2 k + 2 perturbations in common is left out: k stays as it is, since another k would make
-    another scale, and with so few nearly any k are neighbours.
+    A map with fewer than 2 k + 2 common perturbations is left out. k is never reduced: another k would be another
+    scale, and among so few perturbations nearly any k are neighbours.
 
     Raises:
-        NotApplicable: no other map of this model has so many perturbations in common with this one.
+        NotApplicable: no other map of this model has that many perturbations in common with this one.
 
-    Source: rank-biased overlap of Webber, Moffat and Zobel (2010), ACM Trans. Inf. Syst. 28:20; the null is the
-    permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
+    Source: rank-biased overlap of Webber, Moffat and Zobel (2010), ACM Trans. Inf. Syst. 28:20; the null distribution
+    is the permutation of nodes of Hubert (1987), Assignment Methods in Combinatorial Data Analysis.
     """
     own = _treated(judged.map_table)
     n_least = 2 * parameters.n_neighbours + 2
@@ -91,7 +91,7 @@ def _draws(
 ) -> tuple[Float[np.ndarray, "draw unit"], Float[np.ndarray, "draw unit"], Float[np.ndarray, "unit"]]:
     """Jaccard index and overlap of each perturbation, means over the other maps, as observed in row 0.
 
-    Also what each perturbation adds to the others' Jaccard indices.
+    Also the contribution of each perturbation to the Jaccard indices of the others.
     """
     rng = np.random.default_rng(parameters.seed)
     shape = 1 + parameters.n_permutations, len(names)

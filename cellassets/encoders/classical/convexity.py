@@ -18,7 +18,7 @@ def convex_area(stack: Bool[np.ndarray, "object y x"], sides: Int[np.ndarray, "o
         sides: height and width of the bounding box of each object, whose first pixel is the mask's.
     """
     width = stack.shape[2]
-    is_used = stack.any(axis=2)
+    is_used = np.asarray(stack.any(axis=2))
     first = stack.argmax(axis=2)
     last = width - 1 - stack[:, :, ::-1].argmax(axis=2)
     areas = []

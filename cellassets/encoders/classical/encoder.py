@@ -21,8 +21,8 @@ from cellassets.training.spec import SPEC_NAME
 
 SITES_PER_PROCESS = 16
 SITES_PER_TASK = 4  # few, so that no process waits long for another
-# Starting a process costs 1 to 3 s, because it imports numpy, scipy and the main module of its parent. That is 50 to
-# 100 sites of the demo. Threads gain nothing: numpy's calls on single sites are too short.
+# Starting the processes costs 2 to 4 s, because each imports numpy, scipy and the main module of its parent: as long as
+# 50 to 100 sites of the demo take. Threads gain at most a quarter on two cores: numpy's calls on one site are short.
 SITES_BEFORE_POOL = 512
 
 

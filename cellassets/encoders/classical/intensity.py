@@ -39,7 +39,7 @@ def intensity_features(objects: Objects, image: UInt8[np.ndarray, "y x"]) -> dic
         "Intensity_StdIntensity": np.sqrt(variance) / (areas * WHITE),
         "Intensity_MinIntensity": lowest / WHITE,
         "Intensity_MaxIntensity": highest / WHITE,
-        "Intensity_MassDisplacement": _mass_displacement(objects, grey, total, width=image.shape[1]),
+        "Intensity_MassDisplacement": _mass_displacement(objects, grey, total),
         "Intensity_LowerQuartileIntensity": lower / WHITE,
         "Intensity_MedianIntensity": median / WHITE,
         "Intensity_MADIntensity": _median_deviation(histogram, median) / WHITE,
@@ -77,10 +77,10 @@ def _median_deviation(
 
 
 def _mass_displacement(
-    objects: Objects, grey: Int[np.ndarray, "pixel"], total: Int[np.ndarray, "object"], *, width: int
+    objects: Objects, grey: Int[np.ndarray, "pixel"], total: Int[np.ndarray, "object"]
 ) -> Float[np.ndarray, "object"]:
     squared = np.zeros(objects.n_objects)
-    for coordinates in np.divmod(objects.pixels, width):
+    for coordinates in objects.coordinates:
         plain = np.add.reduceat(coordinates, objects.starts)
         weighted = np.add.reduceat(coordinates * grey, objects.starts)
         squared += ((weighted * objects.areas - plain * total) / (total * objects.areas)) ** 2

@@ -40,6 +40,11 @@ class Objects:
         return self.labels.ravel()[self.pixels].astype(np.intp) - 1
 
     @cached_property
+    def coordinates(self) -> tuple[Int[np.ndarray, "pixel"], Int[np.ndarray, "pixel"]]:
+        """Row and column of each entry of `pixels`."""
+        return np.divmod(self.pixels, self.labels.shape[1])
+
+    @cached_property
     def areas(self) -> Int[np.ndarray, "object"]:
         """Number of pixels per object."""
         return np.bincount(self.owner, minlength=self.n_objects)

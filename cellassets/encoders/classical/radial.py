@@ -88,13 +88,14 @@ def radial_features(rings: Rings, pixels: Float[np.ndarray, "y x"]) -> dict[str,
 def _variation(
     sums: Float[np.ndarray, "object ring wedge"], counts: Int[np.ndarray, "object ring wedge"]
 ) -> Float[np.ndarray, "object ring"]:
-    """The coefficient of variation over the wedges that have pixels; 0 for a ring without pixels."""
+    """The coefficient of variation over the wedges that have pixels; 0 for a ring that is black or has no pixels."""
     is_used = counts > 0
     n_used = is_used.sum(axis=2)
     means = np.where(is_used, sums / counts, 0.0)
     mean = means.sum(axis=2) / n_used
     deviation = np.where(is_used, means - mean[:, :, None], 0.0)
-    return np.where(n_used == 0, 0.0, np.sqrt((deviation**2).sum(axis=2) / n_used) / mean)
+    is_defined = (n_used > 0) & (mean > 0)
+    return np.where(is_defined, np.sqrt((deviation**2).sum(axis=2) / n_used) / mean, 0.0)
 
 
 def _centres(objects: Objects, to_edge: Float[np.ndarray, "y x"]) -> Int[np.ndarray, "object"]:

@@ -21,13 +21,13 @@ PERIMETER_WEIGHTS[[5, 7, 15, 17, 25, 27]] = 1
 PERIMETER_WEIGHTS[[21, 33]] = np.sqrt(2)
 PERIMETER_WEIGHTS[[13, 23]] = (1 + np.sqrt(2)) / 2
 # of the 16 kinds of 2 x 2 squares; Source: Ohser et al. (2002), The Euler number of discretized sets
-EULER_WEIGHTS = np.array([0, 0, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, -1, 0])
+EULER_WEIGHTS = np.array([0.0, 0, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, -1, 0])
 # by Crofton's formula in four directions; Source: Rivollier (2010), tel-00560838
 _STRAIGHT, _DIAGONAL = np.pi / 4, np.pi / (4 * np.sqrt(2))
-CROFTON_WEIGHTS = np.array(
-    [0, _STRAIGHT + _DIAGONAL, _DIAGONAL, 2 * _DIAGONAL, 0, _STRAIGHT + _DIAGONAL, 0, _DIAGONAL]
-    + [_STRAIGHT, 2 * _STRAIGHT, _DIAGONAL, _DIAGONAL, _STRAIGHT, 2 * _STRAIGHT, 0, 0]
-)
+_BOTH = _STRAIGHT + _DIAGONAL
+_CODES_0_TO_7 = [0, _BOTH, _DIAGONAL, 2 * _DIAGONAL, 0, _BOTH, 0, _DIAGONAL]
+_CODES_8_TO_15 = [_STRAIGHT, 2 * _STRAIGHT, _DIAGONAL, _DIAGONAL, _STRAIGHT, 2 * _STRAIGHT, 0, 0]
+CROFTON_WEIGHTS = np.array([*_CODES_0_TO_7, *_CODES_8_TO_15])
 Stack = Bool[np.ndarray, "object y x"]
 PaddedStack = UInt8[np.ndarray, "object y x"]
 
@@ -41,7 +41,7 @@ def shape_features(objects: Objects) -> dict[str, Float[np.ndarray, "object"]]:
 
     boxes = find_objects(objects.labels)
     sides = np.array([[side.stop - side.start for side in box] for box in boxes])
-    measured: dict[str, Float[np.ndarray, object]] = {}
+    measured: dict[str, np.ndarray] = {}
     for members in _batches(sides):
         stack = np.zeros((len(members), *sides[members].max(axis=0)), dtype=bool)
         for place, member in enumerate(members):
@@ -71,8 +71,8 @@ def _of_stack(stack: Stack, sides: Int[np.ndarray, "object 2"]) -> dict[str, Flo
     squares = _squares(padded)
     moments = moment_features(stack)
     return {
-        "Area": area,
-        "ConvexArea": convex,
+        "Area": area.astype(np.float64),
+        "ConvexArea": convex.astype(np.float64),
         "EquivalentDiameter": np.sqrt(4 * area / np.pi),
         "Perimeter": perimeter,
         "MajorAxisLength": moments.pop("MajorAxisLength"),
@@ -84,7 +84,7 @@ def _of_stack(stack: Stack, sides: Int[np.ndarray, "object 2"]) -> dict[str, Flo
         "Compactness": perimeter**2 / np.maximum(4.0 * np.pi * area, 1),
         "EulerNumber": squares @ EULER_WEIGHTS,
         **_radii(padded, area),
-        "FilledArea": _filled_area(padded),
+        "FilledArea": _filled_area(padded).astype(np.float64),
         **moments,
         "PerimeterCrofton": squares @ CROFTON_WEIGHTS,
     }

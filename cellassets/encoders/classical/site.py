@@ -117,7 +117,7 @@ MEASURES: dict[str, Callable[[ObjectKinds, Images, ClassicalParameters], Measure
 
 
 def _over_objects(measured: Mapping[str, Float[np.ndarray, "object"]]) -> dict[str, float]:
-    """Median and median absolute deviation of each measure over the objects for which it is finite; 0 if there are none.
+    """Median and median absolute deviation of each measure over the objects for which it is finite; 0 without any.
 
     Measures of equally many objects are summarised together: a median of one row costs as much as that of a hundred.
     """

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, Shaped, UInt8
 
 from cellassets.encoders.classical.objects import Objects
 
@@ -70,9 +70,9 @@ def texture_features(
     """
     quantised = (np.arange(WHITE + 1) / WHITE * (n_levels - 1)).astype(np.uint8)[image.ravel()]
     brightest = np.maximum.reduceat(quantised[objects.pixels], objects.starts).astype(np.intp)
-    low, high = quantised[pairs.first], quantised[pairs.second]
+    low, high = quantised.take(pairs.first), quantised.take(pairs.second)
     low, high = np.minimum(low, high), np.maximum(low, high)
-    cell = low * np.intp(n_levels) + high
+    cell = low * np.uint16(n_levels) + high  # below 65,536, as there are at most 256 levels
     parts = []
     for start, stop in _chunks(objects.n_objects, n_levels):
         first_group, n_groups = start * N_DIRECTIONS, (stop - start) * N_DIRECTIONS
@@ -93,16 +93,16 @@ class _Cooccurrence:
     """
 
     def __init__(
-        self, group: Int[np.ndarray, "pair"], cell: Int[np.ndarray, "pair"], n_levels: int, n_groups: int
+        self, group: Int[np.ndarray, "pair"], cell: Integer[np.ndarray, "pair"], n_levels: int, n_groups: int
     ) -> None:
         self.n_levels, self.n_groups = n_levels, n_groups
         n_cells = n_levels**2
         counts = np.bincount(group * n_cells + cell, minlength=n_groups * n_cells)
         counts.reshape(n_groups, n_cells)[:, :n_levels] = 0  # pairs with a black pixel
         cells = np.flatnonzero(counts)
-        self.group, used_cell = np.divmod(cells, n_cells)
-        self.low, self.high = np.divmod(used_cell, n_levels)
-        n_pairs = np.bincount(self.group, weights=counts[cells], minlength=n_groups)
+        self.group, used_cell = np.divmod(cells.astype(np.int32), np.int32(n_cells))  # 3 times as fast as 64 bits
+        self.low, self.high = np.divmod(used_cell, np.int32(n_levels))
+        n_pairs = _sums(self.group, counts[cells], n_groups)
         self.is_empty = n_pairs == 0
         self.pair_frac = counts[cells] / n_pairs[self.group]
         self.cell_frac = np.where(self.low < self.high, self.pair_frac / 2, self.pair_frac)
@@ -144,15 +144,20 @@ class _Cooccurrence:
         return {name: np.where(self.is_empty, np.nan, values) for name, values in measured.items()}
 
     def _total(self, weights: Float[np.ndarray, "cell"]) -> Values:
-        return np.bincount(self.group, weights=weights, minlength=self.n_groups)
+        return _sums(self.group, weights, self.n_groups)
 
-    def _binned(self, bins: Int[np.ndarray, "cell"], n_bins: int) -> Float[np.ndarray, "group bin"]:
+    def _binned(self, bins: Integer[np.ndarray, "cell"], n_bins: int) -> Float[np.ndarray, "group bin"]:
         where = self.group * n_bins + bins
-        found = np.bincount(where, weights=self.pair_frac, minlength=self.n_groups * n_bins)
-        return found.reshape(self.n_groups, n_bins)
+        return _sums(where, self.pair_frac, self.n_groups * n_bins).reshape(self.n_groups, n_bins)
 
     def _marginal(self) -> Float[np.ndarray, "group level"]:
         return (self._binned(self.low, self.n_levels) + self._binned(self.high, self.n_levels)) / 2
+
+
+def _sums(
+    bins: Integer[np.ndarray, "cell"], weights: Shaped[np.ndarray, "cell"], n_bins: int
+) -> Float[np.ndarray, "bin"]:
+    return np.bincount(bins, weights=weights, minlength=n_bins).astype(np.float64)  # integers where there are no cells
 
 
 def _entropy(probabilities: Float[np.ndarray, "group bin"]) -> Values:

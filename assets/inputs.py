@@ -1,0 +1,66 @@
+"""What assets are made from that Dagster does not make: landed folders, registered models, sets of partitions.
+
+Sensors report the present version of each partition. An asset depends on the one partition that says exactly what it
+would be made from, so what Dagster's UI calls unsynced is what `reconcile` calls due. A dependency on 'all experiments'
+would call the map of one cell type unsynced whenever an experiment of another one is made.
+"""
+
+import dagster as dg
+
+from resources.partitions import BENCHMARK, DATASET_MODEL, EXPERIMENT, MODEL, RECIPE
+
+SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
+
+landed_experiment = dg.AssetSpec(
+    "landed_experiment",
+    partitions_def=EXPERIMENT,
+    group_name="plates",
+    owners=["team:data-engineering"],
+    kinds={"file"},
+    description="A complete folder in the landing zone. Its version changes with the folder and the ingest policy.",
+)
+training_data = dg.AssetSpec(
+    "training_data",
+    deps=[
+        dg.AssetDep("plate_store", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("plate_quality", partition_mapping=dg.AllPartitionMapping()),
+    ],
+    partitions_def=RECIPE,
+    group_name="models",
+    owners=["team:machine-learning"],
+    kinds={"yaml"},
+    description="A recipe file with the stored experiments that it names. Reported once all of them are stored.",
+)
+registered_model = dg.AssetSpec(
+    "registered_model",
+    deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
+    partitions_def=MODEL,
+    group_name="models",
+    owners=["team:machine-learning"],
+    kinds={"mlflow"},
+    description="A model version in MLflow, trained here or registered by anyone else.",
+)
+dataset_embeddings = dg.AssetSpec(
+    "dataset_embeddings",
+    deps=[
+        dg.AssetDep("site_embeddings", partition_mapping=SAME_MODEL),
+        dg.AssetDep("plate_quality", partition_mapping=dg.AllPartitionMapping()),
+    ],
+    partitions_def=DATASET_MODEL,
+    group_name="maps",
+    owners=["team:computational-biology"],
+    kinds={"parquet"},
+    description=(
+        "Embeddings and quality of exactly the experiments in a dataset, by one model, with the settings of the map. "
+        "Reported once all of them are there."
+    ),
+)
+benchmark_settings = dg.AssetSpec(
+    "benchmark_settings",
+    partitions_def=BENCHMARK,
+    group_name="benchmarks",
+    owners=["team:computational-biology"],
+    kinds={"yaml"},
+    description="Parameters of a benchmark, and the annotations that it reads.",
+)
+INPUTS = [landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]

@@ -1,0 +1,63 @@
+"""Says of every run whether it needs a GPU, whoever asked for it: sensor, backfill, a click in the UI.
+
+`dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` there are at once. A pool of Dagster's own
+belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features must not
+wait for one.
+"""
+
+import os
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster import QueuedRunCoordinator, SubmitRunContext
+
+from resources.partitions import keys_of
+from resources.pods import GPU_POOL, POOL_TAG
+
+GPU_ASSETS = {"checkpoint": ("recipe",), "site_embeddings": ("experiment", "model")}
+PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start")
+
+
+class PooledRunCoordinator(QueuedRunCoordinator):
+    """Queues runs, after tagging those that need a GPU."""
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        """Returns the run after queueing it."""
+        run = context.dagster_run
+        tags = pool_tags(run, os.environ)
+        if tags:
+            context.instance.add_run_tags(run.run_id, tags)
+        return super().submit_run(context)
+
+
+def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the tags that put a run into the GPU pool; none where it has such a tag already or needs no GPU.
+
+    Args:
+        run: with its asset selection and partition.
+        environment: names the folder of recipes, which say what kind of encoder they make. An unknown one counts as a
+            network, which waits for a GPU.
+    """
+    assets = {key.to_user_string() for key in run.asset_selection or ()} & set(GPU_ASSETS)
+    if POOL_TAG in run.tags or not assets:
+        return {}
+    partition = next((run.tags[name] for name in PARTITION_TAGS if name in run.tags), None)
+    kinds = {_kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets}
+    from cellassets.encoders.kinds import needs_gpu
+
+    return {POOL_TAG: GPU_POOL if any(needs_gpu(kind) for kind in kinds) else "cpu"}
+
+
+def _kind(asset: str, keys: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """Kind of encoder that a partition is about, from the recipe that makes its model."""
+    from cellassets.configuration import load_yaml
+    from cellassets.errors import CellAssetsError
+    from cellassets.storage.deployment import Deployment
+    from cellassets.training.recipe import RecipeKind
+
+    recipe_name = keys.get("recipe", "") if asset == "checkpoint" else keys.get("model", "").rpartition(".v")[0]
+    path = Deployment.of(environment).configs / "recipes" / f"{recipe_name}.yaml"
+    try:
+        return load_yaml(path, RecipeKind).kind
+    except CellAssetsError:
+        return "unknown"

@@ -1,0 +1,62 @@
+"""What is queued or running, whoever asked for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from resources.partitions import RANGE_END, RANGE_START, partition_key
+
+if TYPE_CHECKING:
+    from cellassets.reconcile.work import Work
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Partitions and assets of unfinished runs. Read it before the state of the lake, not after."""
+
+    partitions: frozenset[tuple[str, str | None]]
+    backfilled_assets: frozenset[str]
+
+    def covers(self, work: "Work") -> bool:
+        """True where a run for one of these assets and this partition, or a backfill of the asset, is under way."""
+        key = partition_key(work.keys)
+        return any((asset, key) in self.partitions or asset in self.backfilled_assets for asset in work.assets)
+
+    def has_any_but(self, assets: Sequence[str]) -> bool:
+        """True where a run of any other asset is under way."""
+        return any(asset not in assets for asset, _ in self.partitions)
+
+
+def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
+    """Returns which partitions of which assets are queued or running."""
+    partitions: set[tuple[str, str | None]] = set()
+    backfilled: set[str] = set()
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        names = [key.to_user_string() for key in run.asset_selection or ()]
+        for key in _partitions(run, instance):
+            partitions.update((name, key) for name in names)
+        if "dagster/backfill" in run.tags:
+            backfilled.update(names)
+    return InFlight(frozenset(partitions), frozenset(backfilled))
+
+
+def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
+    """Partition keys of a run; of a range all keys from the first to the last, in the order of the axis."""
+    if RANGE_START not in run.tags:
+        return [run.tags.get("dagster/partition")]
+    start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
+    axis = "experiment" if len(start) > 1 else "model"
+    order = list(instance.get_dynamic_partitions(axis))
+    if start[0] not in order or end[0] not in order:
+        return [run.tags[RANGE_START], run.tags[RANGE_END]]
+    return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]

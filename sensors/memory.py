@@ -1,0 +1,48 @@
+"""What a sensor remembers from tick to tick, in its cursor. All of it may be lost: it is then asked and reported again.
+
+A person who wants failed work to be asked for again resets the sensor's cursor in the UI, or launches the partition.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Memory:
+    """Content of a cursor.
+
+    Attributes:
+        asked: run keys of partitions that were asked for and are still due, for example since their run failed.
+        reported: the version of each external partition that was reported last, shortened.
+        first_seen: when each unmarked landing folder was first seen with its present content: signature and time.
+        since: times of events, by name.
+    """
+
+    asked: set[str] = field(default_factory=set)
+    reported: dict[str, str] = field(default_factory=dict)
+    first_seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    since: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Memory":
+        """Returns what a cursor holds; nothing for one that this version cannot read."""
+        try:
+            values = json.loads(cursor or "{}")
+            return cls(
+                asked=set(values.get("asked", ())),
+                reported=dict(values.get("reported", {})),
+                first_seen={name: (seen[0], seen[1]) for name, seen in values.get("first_seen", {}).items()},
+                since=dict(values.get("since", {})),
+            )
+        except (ValueError, AttributeError, TypeError, IndexError, KeyError):
+            return cls()
+
+    def text(self) -> str:
+        """Returns the cursor."""
+        values = {
+            "asked": sorted(self.asked),
+            "reported": self.reported,
+            "first_seen": self.first_seen,
+            "since": self.since,
+        }
+        return json.dumps({name: value for name, value in values.items() if value}, sort_keys=True)
