@@ -36,12 +36,13 @@ app.command("status")(status.show_status)
 app.command("sql", epilog=sql.EPILOG)(sql.run_sql)
 
 
-def _show_version(is_asked: bool) -> None:  # noqa: FBT001
+def _show_version(is_asked: bool) -> bool:
     if is_asked:
         from importlib.metadata import version
 
         typer.echo(f"cellassets {version('cellassets')}")
         raise typer.Exit
+    return is_asked
 
 
 @app.callback()

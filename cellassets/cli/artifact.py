@@ -12,9 +12,9 @@ app = typer.Typer(no_args_is_help=True, help="What is published.")
 def verify_artifacts(home: HomeOption = None) -> None:
     """Reads every file of every current publication and compares it with its checksum.
 
-    Names every publication with a damaged file on stderr, with status 1.
+    Names every publication that is damaged on stderr, with status 1.
     """
-    from cellassets.errors import CorruptArtifact
+    from cellassets.errors import CellAssetsError
 
     lake = deployment_at(home).lake
     addresses = sorted(lake.addresses().items())
@@ -25,7 +25,7 @@ def verify_artifacts(home: HomeOption = None) -> None:
             artifact = lake.artifact(kind, *keys)
             try:
                 artifact.verify(artifact.record_of(generation))
-            except CorruptArtifact as error:
+            except CellAssetsError as error:
                 faults.append(str(error))
     for fault in faults:
         typer.echo(fault, err=True)

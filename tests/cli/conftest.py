@@ -109,9 +109,8 @@ def settle(deployment: Deployment) -> None:
         if not work:
             return
         for piece in work:
-            for keys in piece.partitions:
-                for name in piece.assets:
-                    carry_out(stage_named(name), deployment, keys)
+            for name in piece.assets:
+                carry_out(stage_named(name), deployment, piece.keys)
 
 
 @pytest.fixture(scope="session")
