@@ -41,9 +41,9 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
     assets = {key.to_user_string() for key in run.asset_selection or ()} & set(GPU_ASSETS)
     if POOL_TAG in run.tags or not assets:
         return {}
-    partitions = [run.tags[name] for name in PARTITION_TAGS if name in run.tags] or [None]
+    partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
     kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets for partition in partitions
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets for partition in partitions or [None]
     }
     from cellassets.encoders.kinds import needs_gpu
 

@@ -18,14 +18,6 @@ from pathlib import Path
 
 import dagster as dg
 
-<<<<<<< HEAD
-from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.reconcile.live import LiveSnapshot
-from cellassets.reconcile.wanted import active_models
-from cellassets.stages.catalogue import stage_named, stages
-from cellassets.stages.datasets import dataset_experiments, dataset_problem
-from cellassets.stages.state import state_of
-=======
 from cellassets.benchmarks.registry import find_benchmark
 from cellassets.errors import CellAssetsError
 from cellassets.reconcile.wanted import active_models
@@ -36,7 +28,6 @@ from cellassets.stages.datasets import dataset_experiments, dataset_names
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.state import state_of
 from cellassets.storage.artifact import describe_address
->>>>>>> cli
 from cellassets.storage.deployment import Deployment, Home
 from resources.partitions import partition_key
 
@@ -56,29 +47,6 @@ mutation backfill($params: LaunchBackfillParams!) {
 """
 
 
-<<<<<<< HEAD
-def missing_embeddings_of(snapshot: LiveSnapshot, dataset_id: str) -> list[str]:
-    """Returns the (experiment, model) partition keys that a dataset and the active models are missing.
-
-    Raises:
-        SystemExit: there is no such dataset, it cannot be used, or no model is active.
-    """
-    _check(snapshot, dataset_id)
-    models = [entry.key for entry in active_models(snapshot)]
-    if not models:
-        sys.exit("no active model is registered")
-    pairs = [(name, model) for name in dataset_experiments(snapshot, dataset_id) for model in models]
-    return [
-        _key("site_embeddings", pair) for pair in pairs if state_of(snapshot, "site_embeddings", *pair).status == "due"
-    ]
-
-
-def missing_scores_of(snapshot: LiveSnapshot, benchmark_name: str, dataset_id: str | None) -> list[str]:
-    """Returns the (dataset, model) partition keys whose maps a benchmark has not scored as it would now.
-
-    Models and datasets that are not active are scored too; their partitions are added where they were retired. A map
-    that is itself out of date is scored as it is: its scores stay stale until the map is made again.
-=======
 @dataclass(frozen=True)
 class Missing:
     """The partitions to backfill of one asset, as keys by axis, and those that cannot be made now."""
@@ -111,43 +79,11 @@ def missing_scores(snapshot: Snapshot, benchmark_name: str, dataset_id: str | No
 
     A map that is itself out of date is scored too, in its present state. Maps that cannot be scored, because settings
     or annotations cannot be read, are left out.
->>>>>>> cli
 
     Raises:
         BenchmarkError: there is no such benchmark.
         DatasetError: there is no such dataset, or it cannot be used.
     """
-<<<<<<< HEAD
-    kind = f"benchmark/{benchmark_name}"
-    if kind not in snapshot.stages:
-        sys.exit(f"no benchmark {benchmark_name!r}; there are: {', '.join(sorted(BENCHMARKS))}")
-    if dataset_id is not None:
-        _check(snapshot, dataset_id)
-    chosen = snapshot.keys("perturbation_map") if dataset_id is None else (dataset_id,)
-    pairs = [(name, model) for name in chosen for model in snapshot.keys("perturbation_map", name)]
-    missing = []
-    for pair in pairs:
-        state, published = state_of(snapshot, kind, *pair), snapshot.find(kind, *pair)
-        if not state.plan_fingerprint:
-            print(f"left out: {kind} of {'|'.join(pair)}: {state.reason}", file=sys.stderr)
-        elif published is None or published.plan_fingerprint != state.plan_fingerprint:
-            missing.append(pair)
-    with dg.DagsterInstance.get() as instance:
-        for axis, number in (("dataset", 0), ("model", 1)):
-            known = instance.get_dynamic_partitions(axis)
-            instance.add_dynamic_partitions(axis, sorted({pair[number] for pair in missing} - set(known)))
-    return [_key(kind, pair) for pair in missing]
-
-
-def _check(snapshot: LiveSnapshot, dataset_id: str) -> None:
-    problem = dataset_problem(snapshot, dataset_id)
-    if problem is not None:
-        sys.exit(problem)
-
-
-def _key(kind: str, keys: tuple[str, ...]) -> str:
-    return str(partition_key(stage_named(kind).by_axis(keys)))
-=======
     find_benchmark(benchmark_name)
     if dataset_id is not None:
         dataset_experiments(snapshot, dataset_id)
@@ -169,7 +105,6 @@ def add_partitions(missing: Missing) -> None:
         for axis in sorted({axis for keys in missing.partitions for axis in keys}):
             known = set(instance.get_dynamic_partitions(axis))
             instance.add_dynamic_partitions(axis, sorted({keys[axis] for keys in missing.partitions} - known))
->>>>>>> cli
 
 
 def launch(asset: str, partitions: list[str]) -> str:
@@ -237,23 +172,6 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.dataset_id is None and chosen.benchmark is None:
         parser.error("name a dataset to embed, or give --benchmark")
-<<<<<<< HEAD
-    _enter(chosen.home, chosen.configs)
-    if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
-        sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
-    snapshot = LiveSnapshot(Deployment.of(os.environ), stages())
-    snapshot.refresh()
-    if chosen.benchmark is None:
-        asset, partitions = "site_embeddings", missing_embeddings_of(snapshot, chosen.dataset_id)
-    else:
-        asset = f"benchmark/{chosen.benchmark}"
-        partitions = missing_scores_of(snapshot, chosen.benchmark, chosen.dataset_id)
-    if not partitions:
-        print(f"{asset}: everything is there already")
-    for start in range(0, len(partitions), MAX_PARTITIONS):
-        part = partitions[start : start + MAX_PARTITIONS]
-        print(f"backfill {launch(asset, part)} of {len(part)} partitions of {asset} is queued")
-=======
     try:
         snapshot = open_snapshot(enter(chosen.home, chosen.configs))
         if chosen.benchmark is not None:
@@ -265,7 +183,6 @@ def main() -> None:
     except CellAssetsError as error:
         sys.exit(str(error))
     queue(missing)
->>>>>>> cli
 
 
 if __name__ == "__main__":

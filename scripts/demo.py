@@ -30,10 +30,6 @@ from upath import UPath
 from cellassets.configuration import load_yaml
 from cellassets.judging.leaderboard import leaderboard_table
 from cellassets.reconcile.live import LiveSnapshot
-<<<<<<< HEAD
-from cellassets.reconcile.standing import MAPS_TITLE, PLATES_TITLE, Standing, standing
-from cellassets.stages.catalogue import stages
-=======
 from cellassets.reconcile.standing import (
     EMBEDDINGS_TITLE,
     LEADERBOARD_TITLE,
@@ -46,7 +42,6 @@ from cellassets.reconcile.standing import (
 )
 from cellassets.stages.catalogue import stages
 from cellassets.stages.settings import policy
->>>>>>> cli
 from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
@@ -56,10 +51,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import LEADERBOARD
-<<<<<<< HEAD
-=======
 from resources.partitions import RANGE_END, RANGE_START
->>>>>>> cli
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
@@ -88,31 +80,9 @@ class Demo:
         return Deployment.of({}, home=self.home.root, configs=self.configs)
 
     @property
-    def deployment(self) -> Deployment:
-        """Where everything is."""
-        return Deployment.of({}, home=self.home.root, configs=self.configs)
-
-    @property
     def lake(self) -> Lake:
         """The lake, which holds the artefacts."""
         return self.deployment.lake
-<<<<<<< HEAD
-
-    @cached_property
-    def snapshot(self) -> LiveSnapshot:
-        """What is there, kept up to date."""
-        return LiveSnapshot(self.deployment, stages())
-
-    def standing(self) -> list[Standing]:
-        """The progress of every kind of work."""
-        self.snapshot.refresh()
-        self.snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10))
-        return standing(self.snapshot)
-
-    def has_map(self, dataset_id: str) -> bool:
-        """True where a dataset has a map."""
-        return bool(self.lake.records().keys("perturbation_map", dataset_id))
-=======
 
     def standing(self) -> list[Standing]:
         """The progress of every kind of work, as it is now."""
@@ -126,7 +96,6 @@ class Demo:
         """True if a dataset has a map by at least one model."""
         self.snapshot.refresh()
         return bool(self.snapshot.keys("perturbation_map", dataset_id))
->>>>>>> cli
 
     def enter(self) -> None:
         """Creates the folders and sets the environment that the daemon and its runs inherit.
@@ -164,7 +133,7 @@ class Bars:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
 
-    def report(self, n_done: int, n_total: int, what: str, /, note: str = "") -> None:  # noqa: ARG002
+    def report(self, n_done: int, n_total: int, what: str) -> None:
         """Draws one bar; this is the library's progress callback."""
         self.show(what, n_done, n_total)
 
@@ -231,15 +200,8 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
         _stop_at_failure(instance, demo)
         running = _running(instance)
         stands = demo.standing()
-<<<<<<< HEAD
-        now = _running(instance)
-        for stand in stands:
-            waits = f"{len(stand.waiting)} wait: {stand.waiting[0].reason}" if stand.waiting else ""
-            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], waits))
-=======
         for stand in stands:
             bars.show(stand.what, stand.n_done, stand.n_total, now=running.get(stand.what) or _waiting(stand))
->>>>>>> cli
         if all(stand.is_done and stand.n_total for stand in stands if until is None or stand.what in until):
             return
         time.sleep(POLL_S)
@@ -258,8 +220,6 @@ ASSETS = {
 BEFORE_THE_LEADERBOARD = (PLATES_TITLE, MODELS_TITLE, MAPS_TITLE)
 
 
-<<<<<<< HEAD
-=======
 def _waiting(stand: Standing) -> str:
     """Returns what the first partition waits for, as the text beside a bar."""
     if not stand.waiting:
@@ -268,7 +228,6 @@ def _waiting(stand: Standing) -> str:
     return f"{first.what} {first.reason}" + (f" and {len(others)} more" if others else "")
 
 
->>>>>>> cli
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
     """Returns the partitions that are being made now, by the title of the standing."""
     shown: dict[str, list[str]] = {}
@@ -312,11 +271,7 @@ def run(demo: Demo) -> None:
     bars = Bars()
     with daemon(demo.home), bars.progress:
         land(demo, bars, demo.experiments_of(first))
-<<<<<<< HEAD
-        watch(demo, bars, instance, until=[MAPS_TITLE])
-=======
         watch(demo, bars, instance, until=BEFORE_THE_LEADERBOARD)
->>>>>>> cli
         for cell_type in later:
             land(demo, bars, demo.experiments_of(cell_type))
             watch(demo, bars, instance, until=[PLATES_TITLE])
@@ -326,11 +281,7 @@ def run(demo: Demo) -> None:
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     """Starts the backfill of a new cell type that has no map yet, and waits for its first map."""
-<<<<<<< HEAD
-    if demo.has_map(dataset_id):
-=======
     if demo.is_mapped(dataset_id):
->>>>>>> cli
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
     bars.progress.print(f"[dim]$ python scripts/backfill.py {dataset_id}")
@@ -338,11 +289,7 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     bars.progress.print(f"[dim]{answer.stdout.strip()}{answer.stderr.strip()}")
     if answer.returncode:
         sys.exit(answer.returncode)
-<<<<<<< HEAD
-    while not demo.has_map(dataset_id):
-=======
     while not demo.is_mapped(dataset_id):
->>>>>>> cli
         _stop_at_failure(dg.DagsterInstance.get(), demo)
         time.sleep(POLL_S)
 
@@ -350,29 +297,17 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
 def is_complete(demo: Demo) -> bool:
     """True if every experiment landed, every cell type is scored, and nothing is missing or out of date."""
     landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
-<<<<<<< HEAD
-    mapped = all(demo.has_map(cell_type.name) for cell_type in demo.design.cell_types)
-=======
     mapped = all(demo.is_mapped(cell_type.name) for cell_type in demo.design.cell_types)
->>>>>>> cli
     return landed and mapped and all(stand.is_done for stand in demo.standing())
 
 
 def show(demo: Demo) -> None:
     """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
-<<<<<<< HEAD
-    board = demo.lake.current("leaderboard").path("leaderboard.parquet")
-    console.print(leaderboard_table(read_table(board, LEADERBOARD)))
-    console.print("Reports, one page per model:")
-    for model_key in demo.lake.records().keys("model_report"):
-        console.print(f"  {demo.lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
-=======
     lake, board = demo.lake, demo.lake.current("leaderboard")
     console.print(leaderboard_table(read_table(board.path("leaderboard.parquet"), LEADERBOARD)))
     console.print("Reports, one page per model:")
     for model_key in demo.snapshot.keys("model_report"):
         console.print(f"  {lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
->>>>>>> cli
     console.print("Dagster UI on what was just made:  [bold]make ui")
 
 
