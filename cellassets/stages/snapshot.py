@@ -62,12 +62,12 @@ class Snapshot:
         if key not in self._values:
             try:
                 self._values[key] = (function(self, *arguments), None)
-            except CellAssetsError as error:
-                self._values[key] = (None, error)
-        found, error = self._values[key]
-        if error is not None:
-            raise error.with_traceback(None)
-        return found  # type: ignore[no-any-return]
+            except CellAssetsError as refusal:
+                self._values[key] = (None, refusal)
+        found, refused = self._values[key]
+        if refused is not None:
+            raise refused.with_traceback(None)
+        return found
 
     def find(self, kind: str, *keys: str) -> Publication | None:
         """Returns the current publication at an address, None where there is none."""
