@@ -62,11 +62,11 @@ class Snapshot:
         if key not in self._values:
             try:
                 self._values[key] = (function(self, *arguments), None)
-            except CellAssetsError as refusal:
-                self._values[key] = (None, refusal)
-        found, refused = self._values[key]
-        if refused is not None:
-            raise refused.with_traceback(None)
+            except CellAssetsError as error:
+                self._values[key] = (None, error)
+        found, refusal = self._values[key]
+        if refusal is not None:
+            raise refusal.with_traceback(None)
         return found
 
     def find(self, kind: str, *keys: str) -> Publication | None:

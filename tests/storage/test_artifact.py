@@ -128,7 +128,9 @@ def test_committing_the_same_plan_twice_gives_the_first_record(place):
 
 def test_committing_another_plan_under_a_taken_number_is_refused(place):
     first = publish(place)
-    with pytest.raises(StaleArtifact, match="another run published plan-a .publication 1. while this one made plan-b"):
+    with pytest.raises(
+        StaleArtifact, match=r"another run published plan-a \(publication 1\) while this one made plan-b"
+    ):
         publish(place, b"other bytes", plan="plan-b", folder="folder-b")
     assert place.record() == first
     place.verify(first)
