@@ -144,9 +144,9 @@ def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, 
 
 
 ASSETS = "{ assetNodes { assetKey { path } isMaterializable isPartitioned staleStatus } }"
-PARTITIONS = (
-    "query p($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) { partitionKeys staleStatusByPartition } }"
-)
+PARTITIONS = """query p($keys: [AssetKeyInput!]) {
+  assetNodes(assetKeys: $keys) { assetKey { path } partitionKeys staleStatusByPartition }
+}"""
 
 
 def ask_dagster(home: Home, query: str, **variables) -> list[dict]:
@@ -162,18 +162,15 @@ def ask_dagster(home: Home, query: str, **variables) -> list[dict]:
 
 def unsynced(home: Home) -> set[tuple[str, str]]:
     """The materialised partitions that Dagster's UI calls unsynced."""
-    found = set()
-    for node in ask_dagster(home, ASSETS):
-        name = "/".join(node["assetKey"]["path"])
-        if not node["isMaterializable"]:
-            continue
-        if not node["isPartitioned"]:
-            found |= {(name, "")} if node["staleStatus"] == "STALE" else set()
-            continue
-        (partitioned,) = ask_dagster(home, PARTITIONS, keys=[{"path": node["assetKey"]["path"]}])
-        statuses = zip(partitioned["partitionKeys"], partitioned["staleStatusByPartition"], strict=True)
-        found |= {(name, key) for key, status in statuses if status == "STALE"}
-    return found
+    assets = [node for node in ask_dagster(home, ASSETS) if node["isMaterializable"]]
+    whole = {("/".join(a["assetKey"]["path"]), "") for a in assets if a["staleStatus"] == "STALE"}
+    keys = [{"path": asset["assetKey"]["path"]} for asset in assets if asset["isPartitioned"]]
+    return whole | {
+        ("/".join(asset["assetKey"]["path"]), key)
+        for asset in ask_dagster(home, PARTITIONS, keys=keys)
+        for key, status in zip(asset["partitionKeys"], asset["staleStatusByPartition"], strict=True)
+        if status == "STALE"
+    }
 
 
 def due(snapshot: LiveSnapshot) -> set[tuple[str, str]]:
