@@ -130,7 +130,11 @@ class SimulatedDeployment:
 
     def paint(self, experiment_id, step):
         """Publishes the manifest again, with another image of every site."""
-        self.land(experiment_id, pl.read_parquet(self.lake.current("raw_plates", experiment_id).path("wells.parquet").path), step)
+        self.land(
+            experiment_id,
+            pl.read_parquet(self.lake.current("raw_plates", experiment_id).path("wells.parquet").path),
+            step,
+        )
 
     def land(self, experiment_id, wells, step=1):
         """Publishes the manifest of an experiment; `step` says what the image of its sites looks like."""

@@ -55,7 +55,9 @@ def keep(reports):
 
 
 def work_left(screen):
-    return [path for path in (screen.home / "work" / "training").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [
+        path for path in (screen.home / "work" / "training").rglob("*") if path.is_file() and path.suffix != ".lock"
+    ]
 
 
 def is_published(screen, name):

@@ -24,7 +24,9 @@ def landed(simulate):
     simulated = simulate(n_batches=3, n_plates_per_batch=1)
     third = simulated.wells.filter(pl.col("experiment_id") == "SIM-3")
     is_other = pl.int_range(pl.len()) < 5
-    land(simulated, third.with_columns(pl.when(is_other).then(pl.lit("OTHER")).otherwise("cell_type").alias("cell_type")))
+    land(
+        simulated, third.with_columns(pl.when(is_other).then(pl.lit("OTHER")).otherwise("cell_type").alias("cell_type"))
+    )
     return simulated
 
 

@@ -36,7 +36,13 @@ def test_the_page_says_what_it_was_made_from_and_shows_images(scored):
     assert (summary.n_datasets, summary.n_bytes) == (1, len(text.encode()))
     entry, map_ = scored.registry.find("good.v1"), scored.lake.current("perturbation_map", "SIM", "good.v1").record
     board = scored.lake.current("leaderboard").record
-    for fact in (entry.fingerprint, entry.run_id, map_.fingerprint, map_.inputs["dataset_fingerprint"], board.fingerprint):
+    for fact in (
+        entry.fingerprint,
+        entry.run_id,
+        map_.fingerprint,
+        map_.inputs["dataset_fingerprint"],
+        board.fingerprint,
+    ):
         assert fact in text
     for fact in ("SIM-1, SIM-2, SIM-3", "pca → centre_scale → tvn", "clearly more than"):
         assert fact in text
@@ -113,9 +119,7 @@ def jumbled(table):
     ids=["leaderboard", "map", "scores", "quality"],
 )
 def test_the_page_is_made_from_the_inputs_of_its_plan(scored, made_from_pins, publish_newer, kind, keys, change):
-    made_from_pins(
-        scored, KIND, ("good.v1",), lambda: publish_newer(scored.deployment, kind, *keys, change=change)
-    )
+    made_from_pins(scored, KIND, ("good.v1",), lambda: publish_newer(scored.deployment, kind, *keys, change=change))
 
 
 def test_images_are_those_of_the_store_of_the_plan(scored, made_from_pins):

@@ -78,7 +78,9 @@ def test_missing_inputs_are_named_before_anything_is_read(simulated):
 
 def test_a_dataset_without_a_usable_site_is_refused_and_publishes_nothing(simulated):
     for experiment_id in ("SIM-1", "SIM-2", "SIM-3"):
-        every = {(row["plate_id"], row["well_id"], row["site_index"]) for row in simulated.sites(experiment_id).to_dicts()}
+        every = {
+            (row["plate_id"], row["well_id"], row["site_index"]) for row in simulated.sites(experiment_id).to_dicts()
+        }
         simulated.judge_quality_again(experiment_id, every)
     with pytest.raises(AlignmentError, match="dataset SIM: no well of 3 experiments has a usable site"):
         simulated.make(NAME, *KEYS)
@@ -110,7 +112,12 @@ def shifted(table):
 
 
 def newer_wells(table):
-    return table.with_columns(pl.when(pl.col("gene_symbol") == "GENE000").then(pl.lit("GENE001")).otherwise("gene_symbol").alias("gene_symbol"))
+    return table.with_columns(
+        pl.when(pl.col("gene_symbol") == "GENE000")
+        .then(pl.lit("GENE001"))
+        .otherwise("gene_symbol")
+        .alias("gene_symbol")
+    )
 
 
 def newer_quality(table):

@@ -231,7 +231,9 @@ def test_a_decision_is_made_from_the_scores_of_its_plan(scored, registry, publis
     registry.move_alias("champion", "blind.v1")
     plan = scored.plan(KIND, candidate="good.v1")
     for name in ("known_relationships", "perturbation_magnitude"):
-        worse = {"scores.parquet": lambda table: table.with_columns(table["value"] * 0, table["value"].alias("null_mean"))}
+        worse = {
+            "scores.parquet": lambda table: table.with_columns(table["value"] * 0, table["value"].alias("null_mean"))
+        }
         publish_newer(scored.deployment, f"benchmark/{name}", "SIM", "good.v1", change=worse)
     gate(scored, deciding_datasets=["U2OS"])
     record = stage_named(KIND).make(Context(scored.deployment), plan)
