@@ -63,13 +63,13 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
 
     with refusals_as_failures():
         override = load_override(config.override_reason, config.approved_by)
-        waiting = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
+        waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
     if not waiting and deployment.open().lake.artifact("production_model").generation():
         context.log.info("no model waits to be judged; the last decision stands")
         last = deployment.open().lake.current("production_model")
         settle(Context(deployment.open()), last.record)  # a run may have been killed before the alias moved
         return last
-    for candidate in waiting or [None]:
+    for candidate in [*waiting] or [None]:
         options = {"candidate": candidate, "override": override}
         published = publish(context, PRODUCTION_MODEL, deployment, options=options)
         context.log.info("%s: %s", candidate, published.record.summary["decision"])

@@ -1,14 +1,14 @@
-"""The published statistics against their references, on the same arrays, in one run.
+"""Speed of the published statistics compared with their reference implementations, on the same arrays.
 
 70,000 wells: 1,000 genes x 4 guides x 16 batches and 6,000 controls, vectors of `--dim` dimensions. Each family runs
-here, and in `--reference-python` (bench/references/benchmarks.py says what that environment holds); goal at least 10
-times as fast. copairs would list 384 million pairs of wells and controls, so both sides of `activity` get 6,400 wells
-and 600 controls, and ours is timed on all 70,000 besides. Ours is the median of 3 calls after a first one, the
-reference runs once; `load` is the machine's after it, others' work included, and moves the ratios. Peak memory is what
-ours allocated beyond the arrays it was given. Prints JSON, keeps it in bench/results/benchmarks.json beside the other
-numbers of dimensions.
+here, and in `--reference-python` (bench/references/benchmarks.py lists the packages of that environment); the goal is
+at least 10 times as fast. copairs would list 384 million pairs of wells and controls, so both sides of `activity` get
+6,400 wells and 600 controls, and ours is also timed on all 70,000. Ours is the median of 3 calls after a first one; the
+reference runs once. `load` is the load of the machine after it, including the work of others, and affects the ratios.
+Peak memory is what ours allocated in addition to the given arrays. Prints JSON, and adds it to
+bench/results/benchmarks.json.
 
-One thread for both sides, since those of a small matrix product wait for each other where others use the machine:
+Both sides use one thread, because threads of small matrix products wait for each other on a busy machine:
 
     OMP_NUM_THREADS=1 python bench/benchmarks.py --dim 128 --reference-python /path/to/python
 """
@@ -42,7 +42,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def make_wells(dim: int, rng: np.random.Generator) -> Arrays:
-    """Returns wells with effects of genes and guides, and what they are."""
+    """Returns wells with effects of genes and guides, and their labels."""
     genes = np.array([f"G{number:04d}" for number in range(N_GENES)])
     effects = 0.3 * rng.standard_normal((N_GENES, dim))
     guide_effects = np.repeat(effects, N_GUIDES, axis=0) + 0.2 * rng.standard_normal((N_GENES * N_GUIDES, dim))
@@ -237,7 +237,7 @@ def main() -> None:
 
 
 def keep(dim: int, rows: dict[str, Any]) -> None:
-    """Keeps results beside those of other families and dimensions."""
+    """Adds results to those of other families and dimensions."""
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"goal_at_least": 10}
     kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | {"n_threads": os.environ.get("OMP_NUM_THREADS", "all")} | rows
     RESULT.parent.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
-"""Benchmarks of biology against the published formulas written as loops, at the size of RxRx3-core.
+"""Speed of the benchmarks of biology compared with the published formulas written as loops, at the size of RxRx3-core.
 
-1,000 genes and 1,674 compounds at 8 doses, 128 dimensions, 70,000 wells. A loop takes one evaluation of a statistic
-(on some of the units, and scaled to all: `loop_units`), the benchmark all of its null too; compared is the time of
-one draw. Prints JSON, keeps it in bench/results/biology.json.
+1,000 genes and 1,674 compounds at 8 doses, 128 dimensions, 70,000 wells. A loop computes one evaluation of a statistic
+(on some of the units, scaled to all: `loop_units`). The benchmark computes its whole null distribution; the time of one
+draw is compared. Prints JSON, and writes it to bench/results/biology.json.
 """
 
 import json
@@ -50,7 +50,7 @@ def screened() -> list[dict[str, Any]]:
 
 
 def noise_wells() -> pl.DataFrame:
-    """Returns wells of noise, a plate for every 1,400 perturbations of a batch, with controls."""
+    """Returns wells of noise with controls; one plate for every 1,400 perturbations of a batch."""
     rng = np.random.default_rng(0)
     schema = {column.name: column.dtype for column in PERTURBATION_COLUMNS}
     table, control = pl.DataFrame(screened(), schema=schema), {"perturbation_id": "EMPTY", "control_kind": "negative"}
@@ -68,14 +68,14 @@ def noise_wells() -> pl.DataFrame:
 
 
 def map_of(wells: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Returns a map of noise with the rows that the wells ask for."""
+    """Returns a map of noise with one row per perturbation of the wells."""
     columns = [column.name for column in PERTURBATION_COLUMNS]
     rows = wells.group_by(columns).agg(n_wells=pl.len().cast(pl.Int32)).sort("perturbation_id")
     return with_vectors(rows, np.random.default_rng(seed).standard_normal((rows.height, N_FEATURES)))
 
 
 def screen() -> JudgedMap:
-    """Returns the map, its wells, and what is known of its biology."""
+    """Returns the map, its wells, and its annotations."""
     wells = noise_wells()
     gene = [f"GENE{number:04d}" for number in range(N_GENES)]
     targets = [

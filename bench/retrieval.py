@@ -1,14 +1,14 @@
-"""Benchmarks of wells on 70,000 of them: against plain transcriptions, against copairs, and as a whole.
+"""Speed of the benchmarks of wells on 70,000 wells: compared with plain formulas, with copairs, and as a whole.
 
-1,000 genes, 4 guides each, in each of 16 batches of 12 plates; 31 controls a plate, 15 of them held out; 128 features.
+1,000 genes, 4 guides each, in each of 16 batches of 12 plates; 31 controls per plate, 15 held out; 128 features.
 - Average precision of some perturbations, observed and with labels permuted as often as the benchmark does: ours
   against the published formula written out for each profile and draw. Where `--reference-python` names an interpreter
   that has copairs, one evaluation of all by copairs beside one of our draws. All on one plate of every batch.
 - Nearest neighbour in other batches, and the linear probe: ours on all wells against a loop over `N_LOOP_WELLS` wells.
-- Consistency, magnitude and recall: a draw of the benchmark, its null included, against one evaluation of the published
-  statistic written out; of `N_LOOP_GENES` genes, scaled to all.
-- Each benchmark as a whole, with its default parameters, and the most memory that the process held until then.
-Values must agree. Prints JSON, keeps it in bench/results/retrieval.json.
+- Consistency, magnitude and recall: one draw of the benchmark's null distribution against one evaluation of the
+  published statistic written out; on `N_LOOP_GENES` genes, scaled to all.
+- Each benchmark as a whole, with its default parameters, and the peak memory of the process until then.
+Values must agree. Prints JSON, and writes it to bench/results/retrieval.json.
 """
 
 import argparse
@@ -66,7 +66,7 @@ np.savez(sys.argv[2], ap=found["average_precision"].to_numpy()[~data["is_control
 
 
 def screen(n_features: int) -> JudgedMap:
-    """Returns a screen of 70,000 wells as benchmarks see it."""
+    """Returns a screen of 70,000 wells as input of benchmarks."""
     rng = np.random.default_rng(0)
     guide = np.arange(N_GENES * N_GUIDES)
     on_plate = [
@@ -117,7 +117,7 @@ def screen(n_features: int) -> JudgedMap:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Returns what a call returns, and its wall time."""
+    """Returns the result of a call, and its wall time."""
     started = time.perf_counter()
     found = work()
     return found, time.perf_counter() - started
@@ -125,7 +125,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 @dataclass(frozen=True)
 class Pools:
-    """What one perturbation is compared with: its wells, then the controls; and which places each draw gives it."""
+    """The ranked wells and controls of one perturbation, and its places in each draw."""
 
     wells: np.ndarray
     n_own: int
@@ -133,7 +133,7 @@ class Pools:
 
 
 def pools(wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> list[Pools]:
-    """Returns a pool a perturbation; row 0 of `placed` is as observed."""
+    """Returns one pool per perturbation; row 0 of `placed` is as observed."""
     rng, found = np.random.default_rng(2), []
     for number in np.unique(unit):
         own = wells[unit == number]
@@ -144,7 +144,7 @@ def pools(wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> list[Poo
 
 
 def transcribed(pool: Pools) -> np.ndarray:
-    """Average precision a profile and draw at a time: rank the others by cosine, mean precision at the positives."""
+    """Average precision per profile and draw: rank the others by cosine, mean precision at the positives."""
     found = np.empty(pool.placed.shape)
     for draw, placed in enumerate(pool.placed):
         own, rest = pool.wells[placed], np.delete(pool.wells, placed, axis=0)
@@ -193,7 +193,7 @@ def measure_average_precision(judged: JudgedMap, reference_python: str | None) -
 
 
 def run_copairs(python: str, wells: np.ndarray, unit: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns copairs' average precisions and the seconds it took for them, without its start."""
+    """Returns copairs' average precisions and their seconds, without the start of the process."""
     with tempfile.TemporaryDirectory() as folder:
         data, found = Path(folder) / "data.npz", Path(folder) / "found.npz"
         is_control = np.arange(len(wells) + len(controls)) >= len(wells)
@@ -206,7 +206,7 @@ def run_copairs(python: str, wells: np.ndarray, unit: np.ndarray, controls: np.n
 
 
 def measure_neighbours(judged: JudgedMap) -> dict[str, Any]:
-    """Returns seconds a thousand wells of the nearest neighbour in other batches."""
+    """Returns the seconds per thousand wells of the nearest neighbour in other batches."""
     wells = unit_rows(judged.vectors[judged.is_treatment]).astype(np.float32)
     batch = judged.wells["batch_id"].to_numpy()[judged.is_treatment]
     group = np.unique(batch, return_inverse=True)[1]
@@ -340,7 +340,7 @@ def rounded(value: Any) -> Any:
 
 
 def main() -> None:
-    """Measures, prints and keeps everything."""
+    """Measures everything, prints it and writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference-python", help="an interpreter that has copairs")
     parser.add_argument("--n-features", type=int, default=128)

@@ -37,6 +37,9 @@ def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> Paramet
     except FileNotFoundError as error:
         message = f"{path}: no such file; expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot be read as a text file ({error}); expected the YAML of a {model.__name__}"
+        raise ConfigError(message) from error
     except yaml.YAMLError as error:
         message = f"{path}: not valid YAML: {error}"
         raise ConfigError(message) from error

@@ -1,9 +1,9 @@
-"""Takes every registered benchmark through the calibration study and writes its page into docs/.
+"""Runs the calibration study on every registered benchmark and writes its page into docs/.
 
     .venv/bin/python scripts/calibrate.py                 # all, as `make calibrate` does
     .venv/bin/python scripts/calibrate.py --benchmark perturbation_magnitude --seeds 400   # one, printed
 
-Two hundred screens a null take some tens of minutes on two cores.
+Two hundred screens per null scenario take some tens of minutes on two cores.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> None:
-    """Runs the study; with `--benchmark` the page goes to stdout."""
+    """Runs the study; with `--benchmark` the page is printed to stdout."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--benchmark", action="append", choices=sorted(BENCHMARKS), help="only this one; may be repeated"

@@ -16,27 +16,42 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from upath import UPath
 
 from cellassets.configuration import load_yaml
 from cellassets.judging.leaderboard import leaderboard_table
-from cellassets.reconcile.checkpoints import recipe_state
-from cellassets.reconcile.standing import MAPS, PLATES, Standing, standing
-from cellassets.registry import Registry
+from cellassets.reconcile.live import LiveSnapshot
+from cellassets.reconcile.standing import (
+    EMBEDDINGS_TITLE,
+    LEADERBOARD_TITLE,
+    MAPS_TITLE,
+    MODELS_TITLE,
+    PLATES_TITLE,
+    REPORTS_TITLE,
+    Standing,
+    standing,
+)
+from cellassets.stages.catalogue import stages
+from cellassets.stages.settings import policy
 from cellassets.storage.artifact import write_bytes
-from cellassets.storage.deployment import Home
+from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import LEADERBOARD
+from resources.partitions import RANGE_END, RANGE_START
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
@@ -47,32 +62,55 @@ console = Console()
 
 @dataclass(frozen=True)
 class Demo:
-    """One demo: its folder, its screen and its configuration files; earlier failed runs are ignored."""
+    """One demo: its folder, its screen and its settings folder; earlier failed runs are ignored."""
 
     home: Home
     design: ScreenDesign
-    configs: UPath
+    configs: Path
     started: datetime
+
+    @cached_property
+    def snapshot(self) -> LiveSnapshot:
+        """What is published, kept up to date."""
+        return LiveSnapshot(self.deployment, stages())
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where everything is."""
+        return Deployment.of({}, home=self.home.root, configs=self.configs)
 
     @property
     def lake(self) -> Lake:
         """The lake, which holds the artefacts."""
-        return Lake(UPath(self.home.lake))
+        return self.deployment.lake
 
     def standing(self) -> list[Standing]:
-        """The progress of every kind of work."""
-        registry = Registry(self.home.tracking_uri, self.home.model_root)
-        return standing(self.lake, UPath(self.home.landing), registry, self.configs)
+        """The progress of every kind of work, as it is now."""
+        snapshot = self.snapshot
+        snapshot.refresh()
+        quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
+        snapshot.refresh_landing(snapshot.landing.first_seen, datetime.now(UTC), quiet)
+        return standing(snapshot)
+
+    def is_mapped(self, dataset_id: str) -> bool:
+        """True if a dataset has a map by at least one model."""
+        self.snapshot.refresh()
+        return bool(self.snapshot.keys("perturbation_map", dataset_id))
 
     def enter(self) -> None:
-        """Creates the folders and sets the environment that the daemon and its runs inherit."""
+        """Creates the folders and sets the environment that the daemon and its runs inherit.
+
+        The home remembers its settings folder, so that later commands on it take the same settings.
+        """
         self.home.dagster_home.mkdir(parents=True, exist_ok=True)
         self.home.landing.mkdir(parents=True, exist_ok=True)
+        self.home.remember_configs(self.configs)
         shutil.copy(REPOSITORY / "dagster.yaml", self.home.dagster_home / "dagster.yaml")
         os.environ.update(
+            self.deployment.environment(),
             CELLASSETS_HOME=str(self.home.root),
-            CELLASSETS_CONFIGS=str(self.configs),
             DAGSTER_HOME=str(self.home.dagster_home),
+            OMP_WAIT_POLICY="PASSIVE",  # threads that wait do not spin: runs share the cores
         )
 
     def experiments_of(self, cell_type: str) -> list[str]:
@@ -85,7 +123,8 @@ class Bars:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<30}"), BarColumn(14), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TextColumn("[dim]{task.fields[now]}"), console=console)
+        now = TextColumn("[dim]{task.fields[now]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self.progress = Progress(*columns, now, console=console)
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, what: str, n_done: int, n_total: int, *, now: str = "") -> None:
@@ -159,41 +198,51 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
     """
     while True:
         _stop_at_failure(instance, demo)
+        running = _running(instance)
         stands = demo.standing()
-        now = _waiting(demo) | _running(instance)
         for stand in stands:
-            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], ""))
+            bars.show(stand.what, stand.n_done, stand.n_total, now=running.get(stand.what) or _waiting(stand))
         if all(stand.is_done and stand.n_total for stand in stands if until is None or stand.what in until):
             return
         time.sleep(POLL_S)
 
 
-# first word of a standing -> assets that it waits for
+# title of a standing -> assets that it waits for
 ASSETS = {
-    "plates": ("raw_plates", "plate_store", "plate_quality"),
-    "models": ("checkpoint",),
-    "embedding": ("site_embeddings",),
-    "maps,": ("perturbation_map", "benchmark"),
-    "leaderboard": ("leaderboard",),
-    "model": ("model_report",),
+    PLATES_TITLE: ("raw_plates", "plate_store", "plate_quality"),
+    MODELS_TITLE: ("checkpoint",),
+    EMBEDDINGS_TITLE: ("site_embeddings",),
+    MAPS_TITLE: ("perturbation_map", "benchmark"),
+    LEADERBOARD_TITLE: ("leaderboard",),
+    REPORTS_TITLE: ("model_report",),
 }
+# without the embedding tables: those of a cell type that waits for its backfill count as missing
+BEFORE_THE_LEADERBOARD = (PLATES_TITLE, MODELS_TITLE, MAPS_TITLE)
 
 
-def _waiting(demo: Demo) -> dict[str, str]:
-    """Returns why recipes wait, as the text for the bar of the models."""
-    waiting = recipe_state(demo.lake, demo.configs / "recipes").waiting
-    return {"models": "; ".join(f"{item.what} {item.reason}" for item in waiting)} if waiting else {}
+def _waiting(stand: Standing) -> str:
+    """Returns what the first partition waits for, as the text beside a bar."""
+    if not stand.waiting:
+        return ""
+    first, *others = stand.waiting
+    return f"{first.what} {first.reason}" + (f" and {len(others)} more" if others else "")
 
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Returns the partitions that are being made now, by the first word of the standing."""
+    """Returns the partitions that are being made now, by the title of the standing."""
     shown: dict[str, list[str]] = {}
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         names = {key.path[0] for key in run.asset_selection or ()}
-        for word, assets in ASSETS.items():
+        for title, assets in ASSETS.items():
             if names & set(assets):
-                shown.setdefault(word, []).append(run.tags.get("dagster/partition", "…"))
-    return {word: ", ".join(partitions) for word, partitions in shown.items()}
+                shown.setdefault(title, []).append(_partition_of(run))
+    return {title: ", ".join(partitions) for title, partitions in shown.items()}
+
+
+def _partition_of(run: dg.DagsterRun) -> str:
+    """The partition of a run, or the first and the last one of a run of several."""
+    first, last = (run.tags.get(name) for name in (RANGE_START, RANGE_END))
+    return f"{first} to {last}" if first else run.tags.get("dagster/partition", "…")
 
 
 def _stop_at_failure(instance: dg.DagsterInstance, demo: Demo) -> None:
@@ -222,17 +271,17 @@ def run(demo: Demo) -> None:
     bars = Bars()
     with daemon(demo.home), bars.progress:
         land(demo, bars, demo.experiments_of(first))
-        watch(demo, bars, instance, until=[MAPS])
+        watch(demo, bars, instance, until=BEFORE_THE_LEADERBOARD)
         for cell_type in later:
             land(demo, bars, demo.experiments_of(cell_type))
-            watch(demo, bars, instance, until=[PLATES])
+            watch(demo, bars, instance, until=[PLATES_TITLE])
             backfill(demo, cell_type, bars)
         watch(demo, bars, instance)
 
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     """Starts the backfill of a new cell type that has no map yet, and waits for its first map."""
-    if demo.lake.keys("perturbation_map", dataset_id):
+    if demo.is_mapped(dataset_id):
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
     bars.progress.print(f"[dim]$ python scripts/backfill.py {dataset_id}")
@@ -240,7 +289,7 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     bars.progress.print(f"[dim]{answer.stdout.strip()}{answer.stderr.strip()}")
     if answer.returncode:
         sys.exit(answer.returncode)
-    while not demo.lake.keys("perturbation_map", dataset_id):
+    while not demo.is_mapped(dataset_id):
         _stop_at_failure(dg.DagsterInstance.get(), demo)
         time.sleep(POLL_S)
 
@@ -248,16 +297,17 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
 def is_complete(demo: Demo) -> bool:
     """True if every experiment landed, every cell type is scored, and nothing is missing or out of date."""
     landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
-    mapped = all(demo.lake.keys("perturbation_map", cell_type.name) for cell_type in demo.design.cell_types)
+    mapped = all(demo.is_mapped(cell_type.name) for cell_type in demo.design.cell_types)
     return landed and mapped and all(stand.is_done for stand in demo.standing())
 
 
 def show(demo: Demo) -> None:
     """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
-    console.print(leaderboard_table(demo.lake))
+    lake, board = demo.lake, demo.lake.current("leaderboard")
+    console.print(leaderboard_table(read_table(board.path("leaderboard.parquet"), LEADERBOARD)))
     console.print("Reports, one page per model:")
-    for model_key in demo.lake.keys("model_report"):
-        console.print(f"  {demo.lake.model_report(model_key).path('report.html')}", soft_wrap=True)
+    for model_key in demo.snapshot.keys("model_report"):
+        console.print(f"  {lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
     console.print("Dagster UI on what was just made:  [bold]make ui")
 
 
@@ -269,7 +319,7 @@ def main() -> None:
     parser.add_argument("--design", type=Path, help="YAML of a ScreenDesign (default: the demo's)")
     chosen = parser.parse_args()
     design = demo_design() if chosen.design is None else load_yaml(UPath(chosen.design), ScreenDesign)
-    demo = Demo(Home(chosen.home.resolve()), design, UPath(chosen.configs.resolve()), datetime.now(UTC))
+    demo = Demo(Home(chosen.home.resolve()), design, chosen.configs.resolve(), datetime.now(UTC))
     demo.enter()
     with alone(demo.home):
         if is_complete(demo):

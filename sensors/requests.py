@@ -31,7 +31,7 @@ class Tick:
     in_flight: InFlight
     requests: list[dg.RunRequest] = field(default_factory=list)
     partitions: list[Any] = field(default_factory=list)
-    events: list[dg.AssetMaterialization] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
     waiting: list["Waiting"] = field(default_factory=list)
 
     @classmethod
@@ -87,9 +87,10 @@ class Tick:
             name = f"{asset}/{key}"
             if self.memory.reported.get(name) != version[:SHORT]:
                 self.memory.reported[name] = version[:SHORT]
-                tags = {VERSION_TAG: version}
-                event = dg.AssetMaterialization(asset, partition=key, tags=tags, metadata=dict(metadata.get(key, {})))
-                self.events.append(event)
+                tags, shown = {VERSION_TAG: version}, dict(metadata.get(key, {}))
+                # the observation decides what is unsynced, the materialisation shows the partition as there
+                self.events.append(dg.AssetObservation(asset, partition=key, tags=tags, metadata=shown))
+                self.events.append(dg.AssetMaterialization(asset, partition=key, tags=tags, metadata=shown))
         for name in [name for name in self.memory.reported if name.startswith(f"{asset}/")]:
             if name.split("/", 1)[1] not in versions:
                 del self.memory.reported[name]

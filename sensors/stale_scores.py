@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellassets.reconcile.live import LiveSnapshot
 
 LAST = ("leaderboard", "model_report", "production_model")
-SETTLED = timedelta(seconds=2 * INTERVAL_S)  # other sensors have had a tick in which to ask for what follows
+SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to ask for what follows
 
 
 @dg.sensor(
@@ -40,6 +40,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
         tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
         _report_inputs(tick, snapshot)
         is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=bool(maps.work))
+    tick.set_partitions("dataset", sorted({item.keys["dataset"] for item in maps.work}))
     tick.forget_done([*maps.work, *board.work, *reports.work])
     tick.ask(maps.work, job_name=score_maps.name)
     if is_time and not tick.requests and not tick.ask(board.work, job_name=rank_models.name) and not board.work:

@@ -30,7 +30,7 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
 
 
 def standing_of(difference: float, q_value: float, *, is_higher_better: bool, alpha: float = SIGNIFICANCE_LEVEL) -> str:
-    """Returns `better`, `worse` or `not distinguishable`, for a model seen from itself.
+    """Returns `better`, `worse` or `not distinguishable`, from the point of view of the first model.
 
     A difference counts where its q-value is at most `alpha`.
     """

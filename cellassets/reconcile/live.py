@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
 
-from cellassets.errors import ConfigError, LayoutError
+from cellassets.errors import ConfigError, LayoutError, RegistryError
 from cellassets.incremental import Incremental
 from cellassets.reconcile.landing import Landing
-from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.snapshot import Snapshot, not_registered
+from cellassets.storage.artifact import is_local
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.plan import Publication
 from cellassets.storage.records import Records, parents_of
@@ -26,37 +27,47 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MODELS, ANNOTATIONS, CONFIGS = ("models",), ("annotations",), ("configs",)
+GROWTH = 1.25  # nodes that nothing needs any more are forgotten when the graph has grown by this factor ...
+MIN_GROWTH = 10_000  # ... and this number of nodes
+OBJECT_TAGS = ("etag", "generation", "mtime", "updated", "created")  # what object stores call a version
 
 
 class LiveSnapshot(Snapshot):
-    """A deployment as it is at the last `refresh`. Hold `lock` from the refresh to the last read."""
+    """A deployment at the time of the last `refresh`, which has to be called before the first read.
+
+    Hold `lock` from the refresh to the last read.
+    """
 
     def __init__(self, deployment: Deployment, stages: Mapping[str, "Stage"]) -> None:
         super().__init__(deployment, stages, Records(deployment.lake.catalogue))
         self.lock = RLock()
         self.graph = Incremental()
         self.landing = Landing({}, {}, {})
-        self._models: tuple[ModelEntry, ...] = ()
-        self._stamps: dict[Hashable, Any] = {}
-        if not deployment.lake.catalogue.state().is_scanned:
-            deployment.lake.scan()
+        self._models: dict[str, ModelEntry] = {}
+        self._registry_problem: RegistryError | None = None
+        self._stamps: dict[Hashable, dict[str, Any]] = {}
+        self._n_nodes = 0  # after the last collection
 
     def refresh(self) -> int:
         """Returns how many things changed since the last call, after reading them.
 
-        The landing zone is only looked at by `refresh_landing`.
+        The landing zone is only looked at by `refresh_landing`. A registry that does not answer is no error here:
+        what needs the list of models says so, and plans go by what it said last.
+
+        Raises:
+            ConfigError: the lake was written by an earlier version of cellassets, or its database is not named.
         """
-        cells: list[Hashable] = []
-        for address in self.records.refresh():
-            cells.append(("record", *address))
-            cells.extend(("keys", *listing) for listing in parents_of(address))
-        cells += self._changed_models()
-        cells += self._changed_files(CONFIGS, self.deployment.configs, "**/*.yaml")
-        if self._changed_files(ANNOTATIONS, self.deployment.lake.annotations, "*"):
-            cells.append(ANNOTATIONS)
-        if cells:
-            self.graph.changed(cells)
-        return len(cells)
+        # every source reports its changes before the next one is read, which may raise
+        n_changed = (
+            self._report(self._changed_records())
+            + self._report(self._changed_files(CONFIGS, self.deployment.configs, "**/*.yaml"))
+            + self._report(self._changed_annotations())
+            + self._report(self._changed_models())
+        )
+        if n_changed and len(self.graph) > self._n_nodes * GROWTH + MIN_GROWTH:
+            self.graph.collect()
+            self._n_nodes = len(self.graph)
+        return n_changed
 
     def refresh_landing(self, first_seen: Mapping[str, tuple[str, str]], now: datetime, quiet: timedelta) -> None:
         """Looks at the landing zone.
@@ -97,17 +108,29 @@ class LiveSnapshot(Snapshot):
         """Returns the stems of the YAML files in a folder of settings, sorted."""
         self.graph.read((CONFIGS, folder))
         known = self._stamps.get(CONFIGS, {})
-        prefix = f"{folder}/"
-        return tuple(sorted(name[len(prefix) : -len(".yaml")] for name in known if name.startswith(prefix)))
+        return tuple(sorted(name[len(folder) + 1 : -len(".yaml")] for name in known if _folder_of(name) == folder))
 
     def models(self) -> tuple["ModelEntry", ...]:
-        """Returns all registered models, sorted by key."""
+        """Returns all registered models, sorted by key.
+
+        Raises:
+            RegistryError: the registry does not answer.
+        """
         self.graph.read(MODELS)
-        return self._models
+        if self._registry_problem is not None:
+            raise self._registry_problem.with_traceback(None)
+        return tuple(self._models.values())
 
     def model(self, key: str) -> "ModelEntry":
-        """Returns a registered model."""
-        return self.value(_model, key)
+        """Returns a registered model.
+
+        Raises:
+            RegistryError: there is none with this key.
+        """
+        self.graph.read((MODELS, key))
+        if key not in self._models:
+            raise RegistryError(not_registered(key, self.deployment))
+        return self._models[key]
 
     def landed_experiment(self, experiment_id: str) -> "LandedExperiment":
         """Returns an experiment in the landing zone.
@@ -128,40 +151,68 @@ class LiveSnapshot(Snapshot):
         self.graph.read(ANNOTATIONS)
         return super().annotations()
 
+    def _report(self, cells: list[Hashable]) -> int:
+        if cells:
+            self.graph.changed(cells)
+        return len(cells)
+
+    def _changed_records(self) -> list[Hashable]:
+        self.deployment.lake.ensure_scanned()
+        changed = self.records.refresh()
+        listings = {listing for address in changed for listing in parents_of(address)}
+        return [*(("record", *address) for address in changed), *(("keys", *listing) for listing in listings)]
+
+    def _changed_annotations(self) -> list[Hashable]:
+        return [ANNOTATIONS] if self._changed_files(ANNOTATIONS, self.deployment.lake.annotations, "*") else []
+
     def _changed_models(self) -> list[Hashable]:
         from cellassets.registry import Registry
 
-        found = tuple(Registry(self.deployment.tracking_uri, self.deployment.model_root).list_models())
-        is_changed, self._models = found != self._models, found
-        return [MODELS] if is_changed else []
+        before, problem = self._models, self._registry_problem
+        try:
+            found = Registry(self.deployment.tracking_uri, self.deployment.model_root).list_models()
+        except RegistryError as error:
+            self._registry_problem = error
+            return [MODELS] if str(error) != str(problem) else []
+        self._registry_problem, self._models = None, {entry.key: entry for entry in found}
+        changed = [key for key in before.keys() | self._models.keys() if before.get(key) != self._models.get(key)]
+        return [*((MODELS, key) for key in changed), *([MODELS] if changed or problem is not None else [])]
 
     def _changed_files(self, cell: Hashable, folder: UPath, pattern: str) -> list[Hashable]:
         """Files below a folder that came, went or changed, and the folders whose listing changed."""
-        before: dict[str, Any] = self._stamps.get(cell, {})
+        before = self._stamps.get(cell, {})
         now = _stamps(folder, pattern)
         self._stamps[cell] = now
         changed: list[Hashable] = [(cell, name) for name in {*before, *now} if before.get(name) != now.get(name)]
-        listings = {name.rpartition("/")[0] for name in before.keys() ^ now.keys()}
+        listings = {_folder_of(name) for name in before.keys() ^ now.keys()}
         return [*changed, *((cell, name) for name in listings)]
 
 
-def _model(snapshot: LiveSnapshot, key: str) -> "ModelEntry":
-    return Snapshot.model(snapshot, key)
+def _folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _stamps(folder: UPath, pattern: str) -> dict[str, Any]:
-    """Size and time (or the tag of an object) of each file below a folder, by its name."""
+    """What changes with the content of each file below a folder, by its name."""
     if not folder.is_dir():
         return {}
+    if not is_local(folder):
+        folder.fs.invalidate_cache()  # a cached listing would hide what changed since the last call
     stamps: dict[str, Any] = {}
     for path in folder.glob(pattern):
         try:
-            info = path.fs.info(path.path)
+            stamps[path.path[len(folder.path) :].lstrip("/")] = _stamp(path)
         except FileNotFoundError:  # removed between listing and looking
             continue
-        token = next((str(info[name]) for name in ("etag", "mtime", "updated", "created") if name in info), "")
-        stamps[path.path[len(folder.path) :].lstrip("/")] = (info.get("size"), token)
     return stamps
+
+
+def _stamp(path: UPath) -> tuple[Any, ...]:
+    if is_local(path):
+        status = path.stat()  # of the target of a link: Kubernetes replaces the target and leaves the link as it is
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    info = path.fs.info(path.path)
+    return info.get("size"), *(str(info.get(name)) for name in OBJECT_TAGS)
 
 
 def policy_or_refusal(snapshot: Snapshot) -> str | None:

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 
 from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.errors import CellAssetsError
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.wanted import active_models, held_embeddings, idle_datasets, recipes
 from cellassets.reconcile.work import (
     PLATES,
     Agenda,
     Waiting,
+    agenda_or_reason,
     chain_agenda,
     embedding_agenda,
     map_agenda,
@@ -78,13 +80,21 @@ def leaderboard_agenda(snapshot: Snapshot) -> Agenda:
 
 def report_agenda(snapshot: Snapshot) -> Agenda:
     """Returns the reports to ask for: of active models."""
-    return chain_agenda(snapshot, ("model_report",), [(entry.key,) for entry in active_models(snapshot)])
+    return agenda_or_reason(
+        "model reports",
+        lambda: chain_agenda(snapshot, ("model_report",), [(entry.key,) for entry in active_models(snapshot)]),
+    )
 
 
 def held(snapshot: Snapshot) -> list[Waiting]:
-    """Returns the datasets that wait, with the number of embedding tables that wait with them, and why."""
-    n_held = len(held_embeddings(snapshot))
-    reasons = idle_datasets(snapshot)
+    """Returns the datasets that wait, with the number of embedding tables that wait with them, and why.
+
+    Empty where that cannot be said; `embedding_agenda` has the reason then.
+    """
+    try:
+        n_held, reasons = len(held_embeddings(snapshot)), idle_datasets(snapshot)
+    except CellAssetsError:
+        return []
     tables = f" ({n_held} embedding tables wait with it)" if n_held and len(reasons) == 1 else ""
     return [Waiting(f"dataset {name}{tables}", reason) for name, reason in reasons.items()]
 

@@ -31,13 +31,7 @@ def active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
 
 def idle_datasets(snapshot: Snapshot) -> dict[str, str]:
     """Returns why each other dataset waits: it is not active, or it cannot be used."""
-    active = set(active_datasets(snapshot))
-    reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
-    return {
-        name: reason
-        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
-        for name, reason in reasons.items()
-    }
+    return snapshot.value(_idle_datasets)
 
 
 def recipes(snapshot: Snapshot) -> tuple[str, ...]:
@@ -58,7 +52,7 @@ def held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 def wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     """Returns dataset and model of every map that should exist.
 
-    These are the maps of active datasets, and of any other dataset that was embedded by a backfill.
+    These are the maps of active datasets, and of any other usable dataset that was embedded by a backfill.
     """
     return snapshot.value(_wanted_maps)
 
@@ -83,6 +77,16 @@ def _active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
         if (wanted == "all" or name in wanted or snapshot.keys("perturbation_map", name))
         and dataset_problem(snapshot, name) is None
     )
+
+
+def _idle_datasets(snapshot: Snapshot) -> dict[str, str]:
+    active = set(active_datasets(snapshot))
+    reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
+    return {
+        name: reason
+        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
+        for name, reason in reasons.items()
+    }
 
 
 def _embedded(snapshot: Snapshot, datasets: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,6 +117,7 @@ def _wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     backfilled = [
         (dataset_id, entry.key)
         for dataset_id in idle_datasets(snapshot)
+        if dataset_problem(snapshot, dataset_id) is None
         for entry in models
         if state_of(snapshot, "perturbation_map", dataset_id, entry.key).status != "waiting"
     ]

@@ -4,10 +4,11 @@ Nothing is remembered here. Asked again for the same state, or by two daemons at
 are the run keys under which each piece of work is asked for once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.reconcile.wanted import held_embeddings, wanted_embeddings, wanted_maps
 from cellassets.stages.benchmark import benchmark_stages
@@ -44,7 +45,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Agenda:
-    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are as they should be."""
+    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are current.
+
+    Agendas are kept from tick to tick: do not change their lists.
+    """
 
     work: list[Work]
     waiting: list[Waiting]
@@ -74,7 +78,9 @@ def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[
     for keys in partitions:
         states = {name: state_of(snapshot, name, *keys) for name in chain}
         n_total += 1
-        n_current += all(state.status == "current" for state in states.values())
+        if all(state.status == "current" for state in states.values()):
+            n_current += 1
+            continue
         is_landed_anew = snapshot.stages[chain[0]].is_source and states[chain[0]].status == "due"
         asked = list(chain) if is_landed_anew else _asked(states, keys)
         agenda.waiting.extend(_waiting(states, asked, keys))
@@ -86,11 +92,32 @@ def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[
 
 def map_agenda(snapshot: Snapshot) -> Agenda:
     """Returns the maps and scores to ask for."""
-    return chain_agenda(snapshot, map_chain(), wanted_maps(snapshot))
+    return agenda_or_reason("maps", lambda: snapshot.value(_map_agenda))
 
 
 def embedding_agenda(snapshot: Snapshot) -> Agenda:
     """Returns the embeddings to ask for. Those that policy holds back count as missing."""
+    return agenda_or_reason("embeddings", lambda: snapshot.value(_embedding_agenda))
+
+
+def agenda_or_reason(what: str, agenda: Callable[[], Agenda]) -> Agenda:
+    """Returns an agenda; one that waits where it cannot be made, such as with a `policy.yaml` that is wrong.
+
+    Args:
+        what: what waits then, for people.
+        agenda: returns the agenda, or raises.
+    """
+    try:
+        return agenda()
+    except CellAssetsError as error:
+        return Agenda([], [Waiting(what, str(error))], 0, 1)  # not done, whatever should exist
+
+
+def _map_agenda(snapshot: Snapshot) -> Agenda:
+    return chain_agenda(snapshot, map_chain(), wanted_maps(snapshot))
+
+
+def _embedding_agenda(snapshot: Snapshot) -> Agenda:
     agenda = chain_agenda(snapshot, ("site_embeddings",), wanted_embeddings(snapshot))
     held = [
         keys for keys in held_embeddings(snapshot) if state_of(snapshot, "site_embeddings", *keys).status != "current"

@@ -32,14 +32,22 @@ class Registry(Runs):
         Models whose names cannot be partition keys are left out, with a warning in the log.
 
         Raises:
-            RegistryError: the folder that should hold the SQLite database does not exist.
+            RegistryError: the registry does not answer, or the folder that should hold the SQLite database does not
+                exist.
         """
         client = self.reader()
         if client is None:
             return []
-        aliases = {model.name: model.aliases for model in pages(client.search_registered_models)}
+        from mlflow.exceptions import MlflowException
+
+        try:
+            aliases = {model.name: model.aliases for model in pages(client.search_registered_models)}
+            versions = list(pages(client.search_model_versions))
+        except MlflowException as error:
+            message = f"the model registry at {self.tracking_uri} does not answer: {error.message}"
+            raise RegistryError(message) from error
         entries = []
-        for version in pages(client.search_model_versions):
+        for version in versions:
             number = int(version.version)  # a server returns text, a database returns a number
             own = [alias for alias, its_number in aliases.get(version.name, {}).items() if int(its_number) == number]
             try:

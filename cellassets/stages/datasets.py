@@ -10,7 +10,6 @@ from cellassets.errors import CellAssetsError, ConfigError, DatasetError
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.snapshot import Snapshot
-from cellassets.storage.plan import Publication
 
 if TYPE_CHECKING:
     from cellassets.mapping.dataset import Dataset
@@ -33,12 +32,7 @@ def dataset_named(snapshot: Snapshot, dataset_id: str) -> "Dataset":
 
 def dataset_problem(snapshot: Snapshot, dataset_id: str) -> str | None:
     """Returns why a dataset cannot be used; None where it can."""
-    try:
-        dataset_fingerprint(snapshot, dataset_id)
-        _check_annotations(snapshot, dataset_id)
-    except CellAssetsError as error:
-        return str(error)
-    return None
+    return snapshot.value(_problem, dataset_id)
 
 
 def usable_datasets(snapshot: Snapshot) -> list["Dataset"]:
@@ -98,6 +92,15 @@ def _cell_types_of(snapshot: Snapshot, experiment_id: str) -> tuple[str, ...]:
     return snapshot.need("raw_plates", experiment_id).summary(RawPlatesSummary).cell_types
 
 
+def _problem(snapshot: Snapshot, dataset_id: str) -> str | None:
+    try:
+        dataset_fingerprint(snapshot, dataset_id)
+        _check_annotations(snapshot, dataset_id)
+    except CellAssetsError as error:
+        return str(error)
+    return None
+
+
 def _dataset(snapshot: Snapshot, dataset_id: str) -> "Dataset":
     from cellassets.mapping.dataset import Dataset, load_dataset
 
@@ -139,7 +142,7 @@ def _experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
 def _fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
     dataset = dataset_named(snapshot, dataset_id)
     parts = {
-        experiment_id: _wells_fingerprint(snapshot, snapshot.need("raw_plates", experiment_id), dataset)
+        experiment_id: snapshot.value(_wells_fingerprint, experiment_id, dataset.cell_types, dataset.perturbation_kinds)
         for experiment_id in dataset_experiments(snapshot, dataset_id)
     }
     limits = dataset.quality.model_dump(mode="json", exclude_defaults=True)
@@ -153,23 +156,26 @@ def _fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
     return found
 
 
-def _wells_fingerprint(snapshot: Snapshot, manifest: Publication, dataset: "Dataset") -> str:
-    """Fingerprint of the wells of one experiment that the dataset keeps; its manifest's summary has the usual ones."""
+def _wells_fingerprint(
+    snapshot: Snapshot,
+    experiment_id: str,
+    cell_types: tuple[str, ...] | None,
+    perturbation_kinds: tuple[str, ...] | None,
+) -> str:
+    """Fingerprint of the wells of one experiment that a selection keeps; its manifest's summary has the usual ones."""
     from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import WELLS
 
+    manifest = snapshot.need("raw_plates", experiment_id)
     summary = manifest.summary(RawPlatesSummary)
     known = find_fingerprint(
-        summary.wells_fingerprints,
-        summary.cell_types,
-        cell_types=dataset.cell_types,
-        perturbation_kinds=dataset.perturbation_kinds,
+        summary.wells_fingerprints, summary.cell_types, cell_types=cell_types, perturbation_kinds=perturbation_kinds
     )
     if known is not None:
         return known
     wells = read_table(snapshot.deployment.lake.open(manifest).path("wells.parquet"), WELLS)
-    return wells_fingerprint_of(wells, dataset.cell_types, dataset.perturbation_kinds)
+    return wells_fingerprint_of(wells, cell_types, perturbation_kinds)
 
 
 def _check_annotations(snapshot: Snapshot, dataset_id: str) -> None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
-from cellassets.stages.benchmark import BenchmarkSummary, name_of
+from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, name_of
 from cellassets.stages.datasets import dataset_names
-from cellassets.stages.leaderboard import published_scores
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -48,15 +47,13 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         NotReady: there is no leaderboard yet.
         RegistryError: there is no such model.
     """
-    from cellassets.knowledge.annotations import annotation_fingerprints
-
     model_key = keys["model"]
     leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), gate_policy(snapshot)
     # the maps of a dataset that was removed stay published; a report that waited for them would wait for ever
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
-    scores = [score for score in published_scores(snapshot) if score.keys[1] == model_key and score.keys[0] in datasets]
+    scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
     experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
     images = [
         pin
@@ -69,13 +66,29 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "maps": {pin.keys[0]: pin.fingerprint for pin in maps},
         "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
         "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
-        "known_pairs": annotation_fingerprints(snapshot.annotations(), ("pairs",)),
+        "known_pairs": snapshot.value(_known_pairs_fingerprints),
         "policy": settings_of(policy),
         "code_version": CODE_VERSION,
     }
     settings = {"model": entry, "policy": policy}
     pins = [leaderboard, *maps, *scores, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
+
+
+def _scores_of(snapshot: Snapshot, model_key: str) -> list[Publication]:
+    """The model's published scores, in the order of `published_scores`."""
+    found = [
+        snapshot.find(stage.name, dataset_id, model_key)
+        for stage in benchmark_stages()
+        for dataset_id in snapshot.keys(stage.name)
+    ]
+    return [score for score in found if score is not None]
+
+
+def _known_pairs_fingerprints(snapshot: Snapshot) -> dict[str, list[int]]:
+    from cellassets.knowledge.annotations import annotation_fingerprints
+
+    return annotation_fingerprints(snapshot.annotations(), ("pairs",))
 
 
 def make(context: Context, plan: Plan) -> Record:

@@ -74,7 +74,7 @@ def _shared(snapshot: Snapshot, dataset_id: str) -> tuple[dict[str, Any], list[P
     qualities = snapshot.need_all("plate_quality", [(name,) for name in experiments])
     manifests = snapshot.need_all("raw_plates", [(name,) for name in experiments])
     parameters, dataset = map_parameters(snapshot), dataset_named(snapshot, dataset_id)
-    inputs = {
+    inputs: dict[str, Any] = {
         "dataset_id": dataset_id,
         "dataset_fingerprint": dataset_fingerprint(snapshot, dataset_id),
         "dataset": dataset.model_dump(mode="json", exclude={"annotation_sources", "frozen_fingerprint"}),

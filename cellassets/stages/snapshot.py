@@ -64,10 +64,10 @@ class Snapshot:
                 self._values[key] = (function(self, *arguments), None)
             except CellAssetsError as error:
                 self._values[key] = (None, error)
-        found, error = self._values[key]
-        if error is not None:
-            raise error.with_traceback(None)
-        return found  # type: ignore[no-any-return]
+        found, refusal = self._values[key]
+        if refusal is not None:
+            raise refusal.with_traceback(None)
+        return found
 
     def find(self, kind: str, *keys: str) -> Publication | None:
         """Returns the current publication at an address, None where there is none."""
@@ -135,8 +135,7 @@ class Snapshot:
         for entry in self.models():
             if entry.key == key:
                 return entry
-        message = f"model {key} is not in the registry at {self.deployment.tracking_uri}"
-        raise RegistryError(message)
+        raise RegistryError(not_registered(key, self.deployment))
 
     def landed_experiment(self, experiment_id: str) -> "LandedExperiment":
         """Returns an experiment in the landing zone.
@@ -153,6 +152,11 @@ class Snapshot:
     def annotations(self) -> UPath:
         """Returns the folder of annotations."""
         return self.deployment.lake.annotations
+
+
+def not_registered(model_key: str, deployment: Deployment) -> str:
+    """Returns the message for a model that is not in the registry."""
+    return f"model {model_key} is not in the registry at {deployment.tracking_uri}"
 
 
 def _list_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Status = Literal["current", "due", "waiting"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """How one partition stands.
 

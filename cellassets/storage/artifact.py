@@ -91,8 +91,8 @@ class Artifact:
     def generation(self) -> int:
         """Returns the number of the current publication, 0 where nothing is published."""
         try:
-            return max((int(path.stem) for path in self.records.iterdir() if path.suffix == ".json"), default=0)
-        except FileNotFoundError:
+            return max((generation_of(path.name) for path in self.records.iterdir()), default=0)
+        except (FileNotFoundError, NotADirectoryError):  # which one depends on the file system
             return 0
 
     def find_record(self) -> Record | None:
@@ -173,9 +173,9 @@ class Artifact:
             if winner.plan_fingerprint == record.plan_fingerprint:
                 return winner
             message = (
-                f"{self}: another run published {winner.fingerprint} (publication {winner.generation}) while this one "
-                f"made {record.fingerprint}; nothing was overwritten. Materialise the asset again if it is "
-                "still out of date"
+                f"{self}: another run published {winner.plan_fingerprint} (publication {winner.generation}) while "
+                f"this one made {record.plan_fingerprint}; nothing was overwritten. Materialise the asset again if it "
+                "is still out of date"
             )
             raise StaleArtifact(message) from error
         return record
@@ -195,6 +195,12 @@ class Artifact:
                     "and materialise the asset again"
                 )
                 raise CorruptArtifact(message)
+
+
+def generation_of(name: str) -> int:
+    """Returns the number of the publication whose commit record has this file name, 0 for any other file."""
+    number, _, suffix = name.partition(".")
+    return int(number) if suffix == "json" and number.isdecimal() and number.isascii() else 0
 
 
 def describe_address(kind: str, keys: Sequence[str]) -> str:

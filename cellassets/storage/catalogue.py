@@ -3,39 +3,47 @@
 Sensors read the rows that changed since they looked last instead of the lake. Commit records stay the truth: the
 catalogue can be rebuilt from them at any time (`Lake.scan`). SQLite beside a local lake, Postgres in production.
 
-A change takes its number from a counter row in the same transaction. The row stays locked until the transaction ends,
+Changes take their numbers from a counter row in the same transaction. The row stays locked until the transaction ends,
 so numbers become visible in their order and a reader that has seen number 12 has seen number 11.
 """
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from cellassets.errors import ConfigError
 from cellassets.storage.artifact import Record
+from cellassets.storage.database import connected
 from cellassets.storage.plan import Publication, publication_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 KEY_SEPARATOR = "/"  # no partition key contains it
 COLUMNS = "kind, keys, plan_fingerprint, fingerprint, generation, summary"
 TABLES = (
-    """CREATE TABLE IF NOT EXISTS publications (
+    """CREATE TABLE publications (
         kind VARCHAR(200) NOT NULL, keys VARCHAR(1000) NOT NULL, plan_fingerprint VARCHAR(64) NOT NULL,
         fingerprint VARCHAR(64) NOT NULL, generation INTEGER NOT NULL, summary TEXT NOT NULL, sequence BIGINT NOT NULL,
         PRIMARY KEY (kind, keys))""",
-    "CREATE INDEX IF NOT EXISTS publications_sequence ON publications (sequence)",
-    """CREATE TABLE IF NOT EXISTS catalogue (
+    "CREATE INDEX publications_sequence ON publications (sequence)",
+    """CREATE TABLE catalogue (
         only_row INTEGER PRIMARY KEY, identity VARCHAR(64) NOT NULL, sequence BIGINT NOT NULL,
         is_scanned INTEGER NOT NULL)""",
 )
-NEXT = "UPDATE catalogue SET sequence = sequence + 1 RETURNING sequence"
+NUMBERS = "UPDATE catalogue SET sequence = sequence + :n RETURNING sequence"
+DELETED = """UPDATE publications
+    SET generation = 0, plan_fingerprint = '', fingerprint = '', summary = '{}', sequence = :sequence
+    WHERE kind = :kind AND keys = :keys AND generation = :generation"""
+N_ROWS_PER_STATEMENT = 100
+NEWER = """ON CONFLICT (kind, keys) DO UPDATE SET
+    plan_fingerprint = excluded.plan_fingerprint, fingerprint = excluded.fingerprint, generation = excluded.generation,
+    summary = excluded.summary, sequence = excluded.sequence
+    WHERE publications.generation < excluded.generation"""
+Address = tuple[str, tuple[str, ...]]  # kind and keys
 
 
 @dataclass(frozen=True)
@@ -67,24 +75,35 @@ class Catalogue:
         with self._connection() as connection:
             return [_publication(row) for row in connection.execute(query, {"after": sequence})]
 
-    def generations(self) -> dict[tuple[str, tuple[str, ...]], int]:
+    def generations(self) -> dict[Address, int]:
         """Returns the generation of every address that the catalogue knows."""
         with self._connection() as connection:
             rows = connection.exec_driver_sql("SELECT kind, keys, generation FROM publications WHERE generation > 0")
             return {(str(row[0]), _split(row[1])): int(row[2]) for row in rows}
 
-    def note(self, records: Sequence[Record]) -> None:
-        """Notes publications. One that is known already, or older than what is known, changes nothing."""
-        rows = [publication_of(record, json.dumps(record.summary, sort_keys=True)) for record in records]
-        with self._connection() as connection:
-            for row in rows:
-                _replace(connection, row)
+    def note(self, records: Sequence[Record], *, deleted: Mapping[Address, int] | None = None) -> None:
+        """Notes publications. One that is known already, or older than what is known, changes nothing.
 
-    def forget(self, addresses: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-        """Notes that nothing is published at these addresses any more."""
+        Args:
+            records: commit records that are visible in the lake.
+            deleted: addresses whose newest known publication was deleted, with its generation. A row that has another
+                generation by now is left alone.
+        """
+        from sqlalchemy import text
+
+        gone = list((deleted or {}).items())
+        rows = [publication_of(record, json.dumps(record.summary, sort_keys=True)) for record in records]
+        if not rows and not gone:
+            return
         with self._connection() as connection:
-            for kind, keys in addresses:
-                _replace(connection, Publication(kind, keys, "", "", 0, "{}"), is_forced=True)
+            # the counter first: its row is locked until the transaction ends
+            last = int(connection.execute(text(NUMBERS), {"n": len(rows) + len(gone)}).scalar_one())
+            numbers = iter(range(last - len(rows) - len(gone) + 1, last + 1))
+            for ((kind, keys), generation), number in zip(gone, numbers, strict=False):
+                values = {**_address(kind, keys), "generation": generation, "sequence": number}
+                connection.execute(text(DELETED), values)
+            for start in range(0, len(rows), N_ROWS_PER_STATEMENT):
+                _upsert(connection, rows[start : start + N_ROWS_PER_STATEMENT], numbers)
 
     def mark_scanned(self) -> None:
         """Notes that the whole lake was scanned into this catalogue."""
@@ -93,72 +112,40 @@ class Catalogue:
 
     @contextmanager
     def _connection(self) -> Iterator["Connection"]:
-        with _engine(self.url).begin() as connection:
+        """A transaction in a database that has the tables: somebody may have deleted it since the last call."""
+        first = f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0)"  # noqa: S608
+        with connected(self.url, "catalogue", (*TABLES, first)) as connection, connection.begin():
             yield connection
 
 
-def _replace(connection: "Connection", row: Publication, *, is_forced: bool = False) -> None:
+def _upsert(connection: "Connection", rows: Sequence[Publication], numbers: Iterator[int]) -> None:
+    """Writes rows that are newer than what is known. A statement per row would take a minute for 100,000 rows."""
     from sqlalchemy import text
 
-    address = {"kind": row.kind, "keys": KEY_SEPARATOR.join(row.keys)}
-    # the counter first: its row is locked until the transaction ends
-    sequence = connection.exec_driver_sql(NEXT).scalar_one()
-    known = connection.execute(
-        text("SELECT generation FROM publications WHERE kind = :kind AND keys = :keys"), address
-    ).scalar()
-    if known is not None and not is_forced and known >= row.generation:
-        return
-    values = {
-        **address,
-        "plan_fingerprint": row.plan_fingerprint,
-        "fingerprint": row.fingerprint,
-        "generation": row.generation,
-        "summary": row.summary_json,
-        "sequence": sequence,
-    }
-    connection.execute(text("DELETE FROM publications WHERE kind = :kind AND keys = :keys"), address)
-    names = ", ".join(values)
-    marks = ", ".join(f":{name}" for name in values)
-    connection.execute(text(f"INSERT INTO publications ({names}) VALUES ({marks})"), values)  # noqa: S608
+    values: dict[str, Any] = {}
+    for index, row in enumerate(rows):
+        own = {
+            **_address(row.kind, row.keys),
+            "plan_fingerprint": row.plan_fingerprint,
+            "fingerprint": row.fingerprint,
+            "generation": row.generation,
+            "summary": row.summary_json,
+            "sequence": next(numbers),
+        }
+        values |= {f"{name}_{index}": value for name, value in own.items()}
+    columns = [*COLUMNS.split(", "), "sequence"]
+    marks = ", ".join(f"({', '.join(f':{name}_{index}' for name in columns)})" for index in range(len(rows)))
+    connection.execute(text(f"INSERT INTO publications ({', '.join(columns)}) VALUES {marks} {NEWER}"), values)  # noqa: S608
+
+
+def _address(kind: str, keys: Sequence[str]) -> dict[str, str]:
+    return {"kind": kind, "keys": KEY_SEPARATOR.join(keys)}
 
 
 def _publication(row: Sequence[Any]) -> Publication:
     kind, keys, plan_fingerprint, fingerprint, generation, summary = row
-    return Publication(kind, _split(keys), plan_fingerprint, fingerprint, int(generation), summary)
+    return Publication(intern(kind), _split(keys), plan_fingerprint, fingerprint, int(generation), summary)
 
 
 def _split(keys: str) -> tuple[str, ...]:
-    return tuple(keys.split(KEY_SEPARATOR)) if keys else ()
-
-
-@lru_cache(maxsize=32)
-def _engine(url: str) -> "Engine":
-    """The connection pool of a database, with its tables."""
-    from sqlalchemy import create_engine, event, make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        place = make_url(url)
-    except ArgumentError as error:
-        message = f"{url!r} is not a database URL; expected sqlite:///PATH or postgresql+psycopg2://USER@HOST/NAME"
-        raise ConfigError(message) from error
-    if place.get_backend_name() == "sqlite":
-        Path(str(place.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(place, connect_args={"timeout": 60})
-        event.listen(engine, "connect", _set_up_sqlite)
-    else:
-        engine = create_engine(place, pool_pre_ping=True)
-    with engine.begin() as connection:
-        for statement in TABLES:
-            connection.exec_driver_sql(statement)
-    with engine.begin() as connection:
-        if connection.exec_driver_sql("SELECT COUNT(*) FROM catalogue").scalar_one() == 0:
-            connection.exec_driver_sql(
-                f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608
-            )
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    return tuple(intern(key) for key in keys.split(KEY_SEPARATOR)) if keys else ()

@@ -8,9 +8,9 @@
 This is the only place that knows these names. `docs/data-layout.md` shows them to people.
 """
 
-import shutil
+import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,16 @@ from pathlib import Path
 from pydantic import BaseModel
 from upath import UPath
 
-from cellassets.errors import ConfigError
+from cellassets.errors import ArtifactMissing, ConfigError, CorruptArtifact, PartitionKeyError, StaleArtifact
 from cellassets.fingerprint import check_partition_key
-from cellassets.storage.artifact import Artifact, FileEntry, Record, describe_file, is_local
+from cellassets.storage.artifact import Artifact, FileEntry, Record, describe_file, generation_of, is_local
 from cellassets.storage.catalogue import Catalogue
 from cellassets.storage.plan import Plan, Publication
 from cellassets.storage.records import Address, Records
 
 RECORDS, DATA = "records", "data"
 EARLIER_FOLDERS = ("raw_plates", "plate_store", "site_embeddings", "leaderboard")  # at the root, before 0.1
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ class Draft:
     artifact: Artifact
     plan: Plan
     folder: UPath
-    is_shared: bool = False
 
     def publish(
         self, names: Sequence[str | FileEntry], summary: BaseModel, *, fingerprint: str | None = None
@@ -92,19 +92,25 @@ class Draft:
             summary=summary.model_dump(mode="json", exclude_none=True),
         )
         committed = self.artifact.commit(record)
-        if committed.folder != record.folder and not self.is_shared and is_local(self.folder):
-            shutil.rmtree(self.folder.path, ignore_errors=True)  # another run published the same first
         self.lake.catalogue.note([committed])
         return committed
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a full scan found: addresses in the lake, rows that were missing or old, rows without an artefact."""
+    """What a full scan found.
+
+    Attributes:
+        n_found: addresses with a commit record.
+        n_noted: rows of the catalogue that were missing or wrong.
+        n_forgotten: rows that had no commit record.
+        unreadable: why each commit record that could not be read was left out.
+    """
 
     n_found: int
     n_noted: int
     n_forgotten: int
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,20 +159,37 @@ class Lake:
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
         """
-        if not self.catalogue.state().is_scanned:
-            self.scan()
+        self.ensure_scanned()
         records = Records(self.catalogue)
         records.refresh()
         return records
+
+    def ensure_scanned(self) -> None:
+        """Scans the lake if its catalogue is new, or was deleted.
+
+        Raises:
+            ConfigError: the lake was written by an earlier version of cellassets.
+        """
+        if not self.catalogue.state().is_scanned:
+            self.scan()
 
     def open(self, publication: Publication) -> Published:
         """Returns a publication with its files, also when a newer one is published at its address by now.
 
         Raises:
             ArtifactMissing: its commit record is gone.
+            StaleArtifact: its commit record was deleted and another one has its number now.
         """
         artifact = self.artifact(publication.kind, *publication.keys)
-        return Published(artifact, artifact.record_of(publication.generation))
+        record = artifact.record_of(publication.generation)
+        if record.fingerprint != publication.fingerprint:
+            message = (
+                f"{artifact}: publication {record.generation} is {record.fingerprint}, expected "
+                f"{publication.fingerprint}: its commit record was deleted meanwhile and made again; materialise what "
+                "reads it again"
+            )
+            raise StaleArtifact(message)
+        return Published(artifact, record)
 
     def current(self, kind: str, *keys: str) -> Published:
         """Returns the current publication at an address, by its commit record.
@@ -178,7 +201,11 @@ class Lake:
         return Published(artifact, artifact.record())
 
     def find_done(self, plan: Plan) -> Record | None:
-        """Returns the current record where it is what the plan asks for; a catalogue that missed it is told."""
+        """Returns the current record where it is what the plan asks for; a catalogue that missed it is told.
+
+        Raises:
+            CorruptArtifact: the current commit record cannot be read.
+        """
         record = self.artifact(plan.kind, *plan.keys).find_record()
         if record is not None and record.generation > plan.replaces:
             self.catalogue.note([record])
@@ -191,17 +218,17 @@ class Lake:
         Args:
             plan: what is made.
             is_shared: every run of this plan gets the same folder and finds what an earlier one finished. Otherwise a
-                run has a folder of its own, which is removed if it fails.
+                run has a folder of its own, which is removed if nothing is published from it. Files in a shared
+                folder are created and never replaced, since another run may be publishing them.
         """
         artifact = self.artifact(plan.kind, *plan.keys)
         name = plan.fingerprint if is_shared else f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
         folder = artifact.data / name
         try:
-            yield Draft(self, artifact, plan, folder, is_shared)
-        except BaseException:
-            if not is_shared and is_local(folder):
-                shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+            yield Draft(self, artifact, plan, folder)
+        finally:
+            if not is_shared and not _is_published(artifact, plan.replaces + 1, folder):
+                _remove(folder)
 
     def addresses(self) -> dict[Address, int]:
         """Returns every address that has a commit record, with its newest generation, by listing the lake."""
@@ -210,25 +237,41 @@ class Lake:
         found: dict[Address, int] = {}
         for path in root.fs.find(root.path) if root.exists() else []:
             *parts, name = path[len(root.path) :].strip("/").split("/")
-            stem, _, suffix = name.partition(".")
-            if suffix != "json" or not stem.isdecimal():
+            generation = generation_of(name)
+            if not parts or not generation:
                 continue
             depth = 2 if parts[0] == "benchmark" else 1  # benchmark/<name> is the kind
             address = ("/".join(parts[:depth]), tuple(parts[depth:]))
-            found[address] = max(found.get(address, 0), int(stem))
+            found[address] = max(found.get(address, 0), generation)
         return found
 
     def scan(self) -> Scan:
-        """Returns what the catalogue lacked, after mending it by a listing of the lake."""
-        found, known = self.addresses(), self.catalogue.generations()
+        """Returns what the catalogue lacked, after mending it by a listing of the lake.
+
+        Runs may publish meanwhile: a row that changes during the scan is left to them.
+
+        Raises:
+            ConfigError: the lake was written by an earlier version of cellassets.
+        """
+        known = self.catalogue.generations()  # before the listing, which then has whatever is known and not deleted
+        found = self.addresses()
         behind = [address for address, generation in found.items() if known.get(address) != generation]
-        gone = [address for address in known if address not in found]
-        records = [self.artifact(kind, *keys).record_of(found[kind, keys]) for kind, keys in behind]
-        self.catalogue.forget([address for address in behind if known.get(address, 0) > found[address]])
-        self.catalogue.note(records)
-        self.catalogue.forget(gone)
+        records, unreadable = self._read(behind, found)
+        wrong = {address: n for address, n in known.items() if n > found.get(address, 0)}
+        self.catalogue.note(records, deleted=wrong)
         self.catalogue.mark_scanned()
-        return Scan(len(found), len(records), len(gone))
+        return Scan(len(found), len(records), len(wrong.keys() - found.keys()), tuple(unreadable))
+
+    def _read(self, addresses: Sequence[Address], generations: Mapping[Address, int]) -> tuple[list[Record], list[str]]:
+        """The commit records at some addresses, and why others cannot be read."""
+        records, unreadable = [], []
+        for kind, keys in addresses:
+            try:
+                records.append(self.artifact(kind, *keys).record_of(generations[kind, keys]))
+            except (CorruptArtifact, ArtifactMissing, PartitionKeyError) as error:
+                logger.warning("left out of the catalogue: %s", error)
+                unreadable.append(str(error))
+        return records, unreadable
 
     def _refuse_earlier_layout(self) -> None:
         earlier = [name for name in EARLIER_FOLDERS if (self.root / name).is_dir()]
@@ -238,3 +281,21 @@ class Lake:
                 f"the folder away (mv {self.root.path} {self.root.path}-old); everything is then made again"
             )
             raise ConfigError(message)
+
+
+def _is_published(artifact: Artifact, generation: int, folder: UPath) -> bool:
+    """True where a publication has its files in a folder, or where that cannot be found out."""
+    try:
+        return artifact.record_of(generation).folder == folder.name
+    except ArtifactMissing:
+        return False
+    except (CorruptArtifact, OSError):
+        return True
+
+
+def _remove(folder: UPath) -> None:
+    try:
+        folder.fs.rm(folder.path, recursive=True)
+    except OSError as error:
+        if folder.exists():
+            logger.warning("%s: unpublished files could not be removed: %s", folder, error)

@@ -1,5 +1,7 @@
 """Everything that is published about one benchmark on one map: tables, summary, and the literature's statistics."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +13,7 @@ from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.published import beside_genes
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import ScoreLabels, ScoreSummary, score_judged
+from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
 
@@ -109,6 +112,60 @@ def test_a_benchmark_of_another_package_names_its_published_statistic_too(judge)
     assert found.published["value"].to_list() == found.scores.filter(level="summary")["value"].to_list()
 
 
+# --- what is refused, and what does not apply
+
+
+def returning(rows):
+    """A benchmark function that returns these rows, whatever the map."""
+
+    def rows_of(_judged: JudgedMap, _parameters: PermutationParameters) -> list[Score]:
+        return rows
+
+    return rows_of
+
+
+def test_a_benchmark_that_returns_no_headline_is_refused(judge):
+    chosen = BENCHMARKS["perturbation_magnitude"]
+    broken = replace(chosen, function=returning([]))
+    with pytest.raises(BenchmarkError, match="perturbation_magnitude returned 0 summary rows of 'magnitude'"):
+        score_judged(broken, judge(seed=1), chosen.parameters(n_permutations=99), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": float("nan")}, "expected finite numbers"),
+        ({"p_value": 0.0}, r"a p-value in \(0, 1\]"),
+        ({"perturbation_id": "q"}, "two rows of magnitude q at level perturbation"),
+    ],
+)
+def test_rows_that_would_hold_up_every_comparison_are_refused(judge, changes, message):
+    chosen = BENCHMARKS["perturbation_magnitude"]
+    row = Score("magnitude", "perturbation", 0.5, 0.0, -1.0, 1.0, 0.5, n_units=2, unit="well", perturbation_id="p")
+    rows = [row, replace(row, perturbation_id="q"), replace(row, **{"perturbation_id": "r", **changes})]
+    broken = replace(chosen, function=returning(rows))
+    with pytest.raises(BenchmarkError, match=message):
+        score_judged(broken, judge(seed=1), chosen.parameters(n_permutations=99), LABELS)
+
+
+def without_replicates(judged):
+    return type(judged)(**{**vars(judged), "units": tuple(f"u{n}" for n in range(len(judged.units)))})
+
+
+@pytest.mark.parametrize("name", ["perturbation_consistency", "perturbation_magnitude", "phenotypic_activity"])
+def test_a_screen_without_replicates_has_nothing_to_judge(judge, name):
+    chosen = BENCHMARKS[name]
+    with pytest.raises(NotApplicable, match="two wells"):
+        chosen.score(without_replicates(judge(seed=1)), chosen.parameters())
+
+
+def test_a_screen_without_held_out_controls_is_refused(judge):
+    judged = judge(seed=1)
+    judged = type(judged)(**{**vars(judged), "is_held_out_control": np.zeros(len(judged.units), dtype=bool)})
+    with pytest.raises(BenchmarkError, match=r"held_out_controls_frac in mapping\.yaml"):
+        BENCHMARKS["perturbation_magnitude"].score(judged, BENCHMARKS["perturbation_magnitude"].parameters())
+
+
 # --- the published values against their definitions
 
 
@@ -200,3 +257,10 @@ def test_known_targets_count_as_active_genes(judge):
     summary = scored("compound_targets", few).summary
     assert summary.value is not None
     assert "none of 8 compounds has a gene active" in summary.published_missing
+
+
+def test_the_catalogue_loads_neither_scipy_nor_torch():
+    code = "import sys; from cellassets.benchmarks.registry import BENCHMARKS; import cellassets.benchmarks.scoring; "
+    code += "print(sorted({'scipy', 'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Alignment takes planted batch effects out by a measured amount, and leaves planted biology in.
+"""Alignment removes planted batch effects by a measured amount, and keeps planted biology.
 
 Means over eight seeds; docs/statistics.md quotes the figures.
 """

@@ -1,8 +1,8 @@
-"""P-values are uniform where there is nothing to find, and small where something is planted.
+"""P-values are uniform where there is no effect, and small where effects are planted.
 
-Simulated wells with batch and plate effects go through the real alignment and aggregation into every benchmark. In the
-null, labels (the controls' too) are shuffled within plates. Seeds are fixed, so a test that passes always passes; the
-thresholds are those of a one-in-a-hundred Kolmogorov-Smirnov test, and nothing was picked.
+Simulated wells with batch and plate effects go through the real alignment and aggregation into every benchmark. Under
+the null, labels (also those of controls) are shuffled within plates. Seeds are fixed and were not selected, so a test
+that passes always passes. The thresholds are those of a Kolmogorov-Smirnov test at one in a hundred.
 """
 
 import numpy as np

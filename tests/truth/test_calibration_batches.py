@@ -1,10 +1,9 @@
-"""Held-out batches and leftover batch effects: uniform p-values where there is nothing, small ones where there is.
+"""Held-out batches and leftover batch effects: p-values are uniform without effects, and small with them.
 
 Small simulated screens go through the real alignment and aggregation. Nulls: labels shuffled within plates under large
-batch and plate effects, with equal and unequal replicate numbers, with perturbations in two of four batches; and
-screens in which nothing is planted. Of batches: screens without a batch effect, not aligned, since alignment
-by batch itself makes plates of one batch unlike others. Seeds are fixed; the thresholds are those of a one-in-a-hundred
-Kolmogorov-Smirnov test and the binomial 99th percentile, and nothing was picked.
+batch and plate effects, with equal and unequal replicate numbers, and with perturbations in two of four batches; and
+screens without planted effects. The null of batches: screens without a batch effect and without alignment, because
+alignment by batch itself makes plates of one batch unlike others. Seeds are fixed and were not selected.
 """
 
 import numpy as np

@@ -1,10 +1,9 @@
-"""Phenotypic activity and consistency: uniform p-values where there is nothing, small ones where there is.
+"""Phenotypic activity and consistency: p-values are uniform without effects, and small with them.
 
 Small simulated screens go through the real alignment and aggregation. Nulls: labels shuffled within plates under large
-batch and plate effects, with equal and unequal replicate numbers, with perturbations in two of four batches; and
-screens in which nothing is planted. And strong effects with labels that
-have nothing to do with them. Seeds are fixed; the thresholds are those of a one-in-a-hundred
-Kolmogorov-Smirnov test and the binomial 99th percentile, and nothing was picked.
+batch and plate effects, with equal and unequal replicate numbers, and with perturbations in two of four batches;
+screens without planted effects; and strong effects with labels that are unrelated to them. Seeds are fixed and were not
+selected.
 """
 
 from dataclasses import replace

@@ -4,18 +4,23 @@ import json
 
 import polars as pl
 import pytest
+from upath import UPath
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.encoders.summary import SiteEmbeddingsSummary
-from cellassets.registry import Registry
+from cellassets.configuration import Parameters
+from cellassets.mapping.build import MapParameters
+from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import open_snapshot, stage_named
+from cellassets.stages.stores import open_store
 from cellassets.storage.deployment import Deployment
+from cellassets.storage.plan import Plan
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_table
-from cellassets.tables.schemas import BATCH_EFFECT, SCORES, SITE_EMBEDDINGS, SITES
+from cellassets.tables.schemas import BATCH_EFFECT, SCORES, SITE_EMBEDDINGS
+from cellassets.training.summary import CheckpointSummary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EXPERIMENTS = ("HUVEC-1", "HUVEC-2", "HUVEC-3")
@@ -31,70 +36,57 @@ RECIPE = {
     "n_epochs": 16,
     "validate_every_n_epochs": 16,
 }
-MAP = {"steps": [{"kind": "pca", "n_components": 16}, {"kind": "centre_scale"}, {"kind": "tvn"}]}
-
-
-def make(deployment, name, *keys):
-    stage = stage_named(name)
-    return carry_out(stage, deployment, stage.by_axis(keys))
+MAP = MapParameters(steps=(PrincipalComponents(n_components=16), CentreScale(), TypicalVariation()))
 
 
 @pytest.fixture(scope="module")
 def screened(tmp_path_factory):
-    """The first cell type of the demo's screen, smaller images, embedded by a trained network and by pixel means."""
+    """One cell type of the demo's screen, with smaller images; its maps by a trained network and by pixel means."""
     root = tmp_path_factory.mktemp("screened")
     design = demo_design(image_size=128)
     write_screen(design, root / "landing", experiment_ids=EXPERIMENTS)
     write_truth(design, root / "truth")
-    settings = {"policy.yaml": {}, "mapping.yaml": MAP, "recipes/small.yaml": RECIPE}
-    for name, values in settings.items():
-        (root / "configs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "configs" / name).write_text(json.dumps(values))  # JSON is YAML
-    deployment = Deployment.of({}, home=root, configs=root / "configs")
-    for experiment_id in EXPERIMENTS:
-        for name in ("raw_plates", "plate_store", "plate_quality"):
-            make(deployment, name, experiment_id)
+    for name in ("recipes", "benchmarks", "datasets"):
+        (root / "configs" / name).mkdir(parents=True)
+    (root / "configs/recipes/small.yaml").write_text(json.dumps(RECIPE))
+    (root / "configs/policy.yaml").write_text("{}")
+    (root / "configs/mapping.yaml").write_text(json.dumps(MAP.model_dump(mode="json")))
+    deployment = Deployment.of({}, home=root, configs=UPath(root / "configs"))
     deployment.lake.annotations.mkdir(parents=True)
     (deployment.lake.annotations / "planted.csv").write_bytes((root / "truth" / "gene_pairs.csv").read_bytes())
-    trained = make(deployment, "checkpoint", "small").record
-    (root / "means").mkdir()
-    (root / "means" / "encoder.json").write_text(json.dumps({"kind": "classical"}))
-    registry = Registry(deployment.tracking_uri, deployment.model_root)
-    registry.register(root / "means", name="means", run_id=None, tags={"kind": "classical"})
     for experiment_id in EXPERIMENTS:
-        make(deployment, "site_embeddings", experiment_id, "small.v1")
+        for name in ("raw_plates", "plate_store", "plate_quality"):
+            carry_out(stage_named(name), deployment, {"experiment": experiment_id})
         embed_by_pixel_means(deployment, experiment_id)
+    trained = carry_out(stage_named("checkpoint"), deployment, {"recipe": "small"})
+    for experiment_id in EXPERIMENTS:
+        carry_out(stage_named("site_embeddings"), deployment, {"experiment": experiment_id, "model": "small.v1"})
     for model_key in ("small.v1", "means.v1"):
-        make(deployment, "perturbation_map", "HUVEC", model_key)
-    return deployment, trained
+        carry_out(stage_named("perturbation_map"), deployment, {"dataset": "HUVEC", "model": model_key})
+    return deployment, CheckpointSummary.model_validate(trained.record.summary)
 
 
 def embed_by_pixel_means(deployment, experiment_id):
-    """Publishes each site's mean grey levels as if they were an embedding."""
+    """Publishes the mean grey levels of each site as if they were an embedding."""
     lake = deployment.lake
-    sites = read_table(lake.current("plate_store", experiment_id).path("sites.parquet"), SITES)
+    sites = open_store(lake, open_snapshot(deployment).need("plate_store", experiment_id)).sites
     labels = sites.drop("row_index", "channel_mean", "channel_std").with_columns(pl.lit("means.v1").alias("model_key"))
     table = with_vectors(labels, vectors(sites, "channel_mean"))
-    keys = {"experiment": experiment_id, "model": "means.v1"}
-    summary = SiteEmbeddingsSummary(
-        n_sites=table.height, embedding_dim=6, precision="fp32", device="cpu", n_parts=1, n_parts_resumed=0
-    )
-    with lake.draft(stage_named("site_embeddings").plan(open_snapshot(deployment), keys)) as draft:
+    with lake.draft(Plan("site_embeddings", (experiment_id, "means.v1"), {"of": experiment_id})) as draft:
         write_table(table, draft.folder / "part-00000.parquet", SITE_EMBEDDINGS)
-        draft.publish(["part-00000.parquet"], summary)
+        draft.publish(["part-00000.parquet"], Parameters())
 
 
 def headline(deployment, name, model_key):
-    published = make(deployment, f"benchmark/{name}", "HUVEC", model_key)
-    rows = read_table(published.path("scores.parquet"), SCORES)
-    return rows.filter((pl.col("level") == "summary") & (pl.col("metric") == BENCHMARKS[name].headline_metric)).row(
-        0, named=True
-    )
+    keys = {"dataset": "HUVEC", "model": model_key}
+    rows = read_table(carry_out(stage_named(f"benchmark/{name}"), deployment, keys).path("scores.parquet"), SCORES)
+    is_headline = (pl.col("level") == "summary") & (pl.col("metric") == BENCHMARKS[name].headline_metric)
+    return rows.filter(is_headline).row(0, named=True)
 
 
 def test_the_network_tells_perturbations_apart_in_an_experiment_that_it_never_saw(screened):
     _, trained = screened
-    assert trained.summary["validation_accuracy"] > 4 * trained.summary["chance_accuracy"]
+    assert trained.validation_accuracy > 4 * trained.chance_accuracy
 
 
 def test_planted_complexes_are_recovered_better_than_by_chance_and_than_from_pixel_means(screened):
