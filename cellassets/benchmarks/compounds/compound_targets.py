@@ -17,6 +17,7 @@ from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
+from pydantic import Field
 
 N_DIGITS = 12
 
@@ -27,7 +28,9 @@ class TargetParameters(PermutationParameters):
     `candidates`: the map's genes that are targets of some compound (`targets`), or all its genes (`all_genes`).
     """
 
-    candidates: Literal["targets", "all_genes"] = "targets"
+    candidates: Literal["targets", "all_genes"] = Field(
+        default="targets", description="The genes that are ranked: targets of some compound, or all genes of the map"
+    )
 
 
 def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Score]:
