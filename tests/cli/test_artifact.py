@@ -10,7 +10,10 @@ def a_file_of(home, kind):
 
 def test_all_publications_are_verified(settled, run):
     n_found = json.loads(run("lake", "scan", "--home", settled, "--json"))["n_found"]
-    assert run("artifact", "verify", "--home", settled).strip() == f"{n_found} of {n_found} artefacts are as they were published"
+    assert (
+        run("artifact", "verify", "--home", settled).strip()
+        == f"{n_found} of {n_found} artefacts are as they were published"
+    )
 
 
 def test_every_damaged_publication_is_named_and_the_status_is_1(home, call):

@@ -6,7 +6,9 @@ OVERRIDE = ("--approved-by", "M. Curie", "--override-reason", "the only model of
 
 
 def champions(run, home) -> list[str]:
-    return [row["key"] for row in json.loads(run("model", "list", "--home", home, "--json")) if "champion" in row["aliases"]]
+    return [
+        row["key"] for row in json.loads(run("model", "list", "--home", home, "--json")) if "champion" in row["aliases"]
+    ]
 
 
 def test_without_a_candidate_every_model_that_waits_is_judged_once(home, run):
@@ -28,7 +30,9 @@ def test_a_model_that_passes_goes_into_production(home, run):
 def test_an_override_puts_a_model_into_production_and_shows_as_one(home, run):
     assert "plain.v1: kept; in production: no model" in run("model", "judge", "plain.v1", "--home", home)
     assert champions(run, home) == []
-    assert "plain.v1: overridden; in production: plain.v1" in run("model", "judge", "plain.v1", "--home", home, *OVERRIDE)
+    assert "plain.v1: overridden; in production: plain.v1" in run(
+        "model", "judge", "plain.v1", "--home", home, *OVERRIDE
+    )
     assert champions(run, home) == ["plain.v1"]
 
 
