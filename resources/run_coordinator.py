@@ -43,7 +43,9 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
         return {}
     partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
     kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets for partition in partitions or [None]
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment)
+        for name in assets
+        for partition in partitions or [None]
     }
     from cellassets.encoders.kinds import needs_gpu
 

@@ -10,7 +10,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 FOLDERS = ("assets", "bench", "cellassets", "configs", "docs", "resources", "scripts", "sensors", "tests")
 SUFFIXES = (".md", ".py", ".yaml", ".j2")
-UNIT = r"(?:batch|plate|well|site|model|dataset|experiment|gene|guide|channel|class|unit|pair|perturbation|process|tick)"
+UNIT = (
+    r"(?:batch|plate|well|site|model|dataset|experiment|gene|guide|channel|class|unit|pair|perturbation|process|tick)"
+)
 THING = (
     r"(?:row|folder|file|asset|page|sentence|dataset|partition|vector|matrix|bar|line|table|value|score|number|record|"
     r"map|median|mean|array|chunk|class|artefact|source|question|run|pod|claim|field)"
