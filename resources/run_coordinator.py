@@ -1,8 +1,8 @@
 """Says of every run whether it needs a GPU, whoever asked for it: sensor, backfill, a click in the UI.
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` there are at once. A pool of Dagster's own
-belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features must not
-wait for one.
+belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features
+must not wait for one.
 """
 
 import os
