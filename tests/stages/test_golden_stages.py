@@ -163,8 +163,8 @@ def fault(stage, stored, now):
         return f"the code version of {stage} was raised: write the golden values again with {WRITE}"
     if changed and stored["inputs"] == now["inputs"]:
         return (
-            f"numbers of {stage} changed ({', '.join(changed[:5])}): raise CODE_VERSION in cellassets/stages/{stage}.py, "
-            f"so that what is published is made again, and write the golden values with {WRITE}"
+            f"numbers of {stage} changed ({', '.join(changed[:5])}): raise CODE_VERSION in "
+            f"cellassets/stages/{stage}.py, so that what is published is made again, and write the golden values with {WRITE}"
         )
     return f"the simulated inputs of {stage} changed: write the golden values again with {WRITE}" if changed else None
 
