@@ -207,17 +207,17 @@ def postgres(url: str) -> Iterator[str]:
         return
     place = Path(__file__).parents[1] / "tests" / "storage" / "conftest.py"
     spec = importlib.util.spec_from_file_location("storage_conftest", place)
-    assert spec is not None
-    assert spec.loader is not None
-    fixtures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fixtures)
+    fixtures = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(fixtures)  # type: ignore[union-attr]
     with fixtures.private_postgres(fixtures.binaries()) as own:
         yield own
 
 
 def table(result: dict[str, Any]) -> str:
     """Returns the ticks as a table for people, with the goals."""
-    lines = [f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'runs':>6}"]
+    lines = [
+        f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'runs':>6}"
+    ]
     for catalogue in ("sqlite", "postgres"):
         for kind, limit in LIMIT_S.items():
             for sensor, one in result[catalogue][kind].items():

@@ -110,6 +110,7 @@ class Demo:
             self.deployment.environment(),
             CELLASSETS_HOME=str(self.home.root),
             DAGSTER_HOME=str(self.home.dagster_home),
+            OMP_WAIT_POLICY="PASSIVE",  # threads that wait do not spin: runs share the cores
         )
 
     def experiments_of(self, cell_type: str) -> list[str]:

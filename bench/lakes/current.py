@@ -152,7 +152,7 @@ def _record(plan: Plan) -> Record:
         folder=plan.fingerprint,
         inputs=dict(plan.inputs),
         files=(FileEntry(name="table.parquet", n_bytes=0, crc32c=0),),
-        summary=_summary(plan).model_dump(mode="json", exclude_none=True),
+        summary=summary_of(plan).model_dump(mode="json", exclude_none=True),
     )
 
 
@@ -162,7 +162,8 @@ def _write(deployment: Deployment, record: Record) -> None:
     path.write_text(json.dumps(record.model_dump(mode="json"), sort_keys=True))
 
 
-def _summary(plan: Plan) -> BaseModel:
+def summary_of(plan: Plan) -> BaseModel:
+    """Returns a summary with the fields that later plans read."""
     if plan.kind.startswith("benchmark/"):
         return BenchmarkSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], value=0.5, n_units=100)
     return SUMMARIES[plan.kind](plan)

@@ -52,7 +52,7 @@ def held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 def wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     """Returns dataset and model of every map that should exist.
 
-    These are the maps of active datasets, and of any other dataset that was embedded by a backfill.
+    These are the maps of active datasets, and of any other usable dataset that was embedded by a backfill.
     """
     return snapshot.value(_wanted_maps)
 
@@ -117,6 +117,7 @@ def _wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     backfilled = [
         (dataset_id, entry.key)
         for dataset_id in idle_datasets(snapshot)
+        if dataset_problem(snapshot, dataset_id) is None
         for entry in models
         if state_of(snapshot, "perturbation_map", dataset_id, entry.key).status != "waiting"
     ]

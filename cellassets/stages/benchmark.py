@@ -4,6 +4,7 @@ Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. Where 
 the tables are empty, and the record says why. What is computed is in `cellassets.benchmarks`.
 """
 
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -90,16 +91,16 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
     chosen, dataset = find_benchmark(benchmark_name), dataset_named(snapshot, dataset_id)
     own = snapshot.need("perturbation_map", dataset_id, model_key)
     others = _other_maps(snapshot, own) if "other_maps" in chosen.uses else []
-    parameters, summary = benchmark_parameters(snapshot, benchmark_name), own.summary(PerturbationMapSummary)
+    parameters, facts = benchmark_parameters(snapshot, benchmark_name), _facts(snapshot, own)
     protocol = {
         "benchmark_name": benchmark_name,
         "dataset_id": dataset_id,
-        "dataset_fingerprint": summary.dataset_fingerprint,
-        "map": summary.protocol_fingerprint,
+        "dataset_fingerprint": facts.dataset_fingerprint,
+        "map": facts.protocol_fingerprint,
         "parameters": settings_of(parameters),
         "code_version": chosen.code_version,
         "annotations": snapshot.value(_annotations, chosen.uses, dataset.annotation_sources),
-        "other_maps": {pin.keys[0]: pin.summary(PerturbationMapSummary).protocol_fingerprint for pin in others},
+        "other_maps": {pin.keys[0]: _facts(snapshot, pin).protocol_fingerprint for pin in others},
     }
     inputs = {
         **protocol,
@@ -172,11 +173,27 @@ def _judged(context: Context, plan: Plan) -> "JudgedMap":
 
 def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
     """The model's maps of other cell types. A map that shares a cell type would be compared with itself."""
-    (_, model_key), own_types = own.keys, set(own.summary(PerturbationMapSummary).cell_types)
+    (_, model_key), own_types = own.keys, _facts(snapshot, own).cell_types
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
-    return [
-        pin for pin in found if pin is not None and not own_types & set(pin.summary(PerturbationMapSummary).cell_types)
-    ]
+    return [pin for pin in found if pin is not None and not own_types & _facts(snapshot, pin).cell_types]
+
+
+@dataclass(frozen=True)
+class _MapFacts:
+    """What plans need of a map's summary, which is long: it is read once per map and not once per benchmark."""
+
+    dataset_fingerprint: str
+    protocol_fingerprint: str
+    cell_types: frozenset[str]
+
+
+def _facts(snapshot: Snapshot, map_: Publication) -> _MapFacts:
+    return snapshot.value(_read_facts, *map_.keys)
+
+
+def _read_facts(snapshot: Snapshot, dataset_id: str, model_key: str) -> _MapFacts:
+    summary = snapshot.need("perturbation_map", dataset_id, model_key).summary(PerturbationMapSummary)
+    return _MapFacts(summary.dataset_fingerprint, summary.protocol_fingerprint, frozenset(summary.cell_types))
 
 
 def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:

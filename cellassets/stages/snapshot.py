@@ -64,10 +64,10 @@ class Snapshot:
                 self._values[key] = (function(self, *arguments), None)
             except CellAssetsError as error:
                 self._values[key] = (None, error)
-        found, error = self._values[key]
-        if error is not None:
-            raise error.with_traceback(None)
-        return found  # type: ignore[no-any-return]
+        found, refusal = self._values[key]
+        if refusal is not None:
+            raise refusal.with_traceback(None)
+        return found
 
     def find(self, kind: str, *keys: str) -> Publication | None:
         """Returns the current publication at an address, None where there is none."""

@@ -9,7 +9,7 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
 | `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
-| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says (below) |
+| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says, or `configs` (below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
 
@@ -196,8 +196,8 @@ class Deployment:
         """
         if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
             message = (
-                f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) "
-                "exists. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
+                f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) is "
+                "there. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
                 "zone first"
             )
             raise ConfigError(message)
