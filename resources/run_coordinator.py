@@ -1,8 +1,8 @@
 """Says of every run whether it needs a GPU, whoever asked for it: sensor, backfill, a click in the UI.
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` there are at once. A pool of Dagster's own
-belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features must not
-wait for one.
+belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features
+must not wait for one.
 """
 
 import os
@@ -43,7 +43,9 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
         return {}
     partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
     kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets for partition in partitions or [None]
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment)
+        for name in assets
+        for partition in partitions or [None]
     }
     from cellassets.encoders.kinds import needs_gpu
 

@@ -34,8 +34,12 @@ class Guard(Parameters):
     benchmark's headline.
     """
 
-    benchmark_name: str
-    margin: float | None = Field(default=None, ge=0)
+    benchmark_name: str = Field(description="The benchmark on which the candidate must not be worse")
+    margin: float | None = Field(
+        default=None,
+        ge=0,
+        description="A loss larger than this must be ruled out, in units of the benchmark's headline; null: no margin",
+    )
 
 
 class GatePolicy(Parameters):
@@ -48,11 +52,26 @@ class GatePolicy(Parameters):
     (Benjamini and Hochberg), and p-value of guarded ones.
     """
 
-    deciding: str = "known_relationships"
-    deciding_datasets: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
-    guarded: tuple[Guard, ...] = ()
-    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
-    alpha: float = Field(default=SIGNIFICANCE_LEVEL, gt=0, lt=1)
+    deciding: str = Field(
+        default="known_relationships", description="The benchmark on which the candidate must be better"
+    )
+    deciding_datasets: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default="all", description="The datasets on which it must be better; `all` that the benchmark has scored"
+    )
+    guarded: tuple[Guard, ...] = Field(
+        default=(), description="The benchmarks on which the candidate must not be worse"
+    )
+    datasets: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The datasets on which guards are checked; null: the deciding ones and the champion's",
+    )
+    alpha: float = Field(
+        default=SIGNIFICANCE_LEVEL,
+        gt=0,
+        lt=1,
+        description="Largest q-value of a gain, and largest p-value of a loss, that counts",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "GatePolicy":
