@@ -9,7 +9,7 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
 | `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
-| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says, or `configs` (below) |
+| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says (below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
 
