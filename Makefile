@@ -4,21 +4,26 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
-CONFIGS ?= configs/demo
+# settings folder; without it the demo takes configs/demo, and the UI the one that the home remembers
+CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test check bench calibrate lock clean-demo
+.PHONY: demo ui test test-fast check bench calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
-	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) --configs $(CONFIGS)
+	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
 
 ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loopback
 	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
-	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) CELLASSETS_CONFIGS=$(abspath $(CONFIGS)) \
+	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) $(if $(CONFIGS),CELLASSETS_CONFIGS=$(abspath $(CONFIGS))) \
 		DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: $(VENV)/.installed-dev  ## all tests
 	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
+	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \
+		--ignore tests/registry --ignore tests/orchestration --ignore tests/stages --ignore tests/cli
 
 check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/ruff format --check .

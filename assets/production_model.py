@@ -8,7 +8,8 @@ from pydantic import Field
 from assets.checks import check_of
 from assets.leaderboard import leaderboard
 from assets.materialise import materialised, publish, refusals_as_failures
-from cellassets.stages.production_model import CODE_VERSION, PRODUCTION_MODEL, candidates
+from cellassets.stages.production_model import CODE_VERSION, PRODUCTION_MODEL, candidates, settle
+from cellassets.stages.stage import Context
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
 
@@ -62,11 +63,13 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
 
     with refusals_as_failures():
         override = load_override(config.override_reason, config.approved_by)
-        waiting = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
+        waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
     if not waiting and deployment.open().lake.artifact("production_model").generation():
         context.log.info("no model waits to be judged; the last decision stands")
-        return deployment.open().lake.current("production_model")
-    for candidate in waiting or [None]:
+        last = deployment.open().lake.current("production_model")
+        settle(Context(deployment.open()), last.record)  # a run may have been killed before the alias moved
+        return last
+    for candidate in [*waiting] or [None]:
         options = {"candidate": candidate, "override": override}
         published = publish(context, PRODUCTION_MODEL, deployment, options=options)
         context.log.info("%s: %s", candidate, published.record.summary["decision"])

@@ -1,8 +1,8 @@
 """Says of every run whether it needs a GPU, whoever asked for it: sensor, backfill, a click in the UI.
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` there are at once. A pool of Dagster's own
-belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features must not
-wait for one.
+belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features
+must not wait for one.
 """
 
 import os
@@ -15,7 +15,7 @@ from resources.partitions import keys_of
 from resources.pods import GPU_POOL, POOL_TAG
 
 GPU_ASSETS = {"checkpoint": ("recipe",), "site_embeddings": ("experiment", "model")}
-PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start")
+PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):
@@ -26,7 +26,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         run = context.dagster_run
         tags = pool_tags(run, os.environ)
         if tags:
-            context.instance.add_run_tags(run.run_id, tags)
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
 
 
@@ -41,8 +41,12 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
     assets = {key.to_user_string() for key in run.asset_selection or ()} & set(GPU_ASSETS)
     if POOL_TAG in run.tags or not assets:
         return {}
-    partition = next((run.tags[name] for name in PARTITION_TAGS if name in run.tags), None)
-    kinds = {_kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets}
+    partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
+    kinds = {
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment)
+        for name in assets
+        for partition in partitions or [None]
+    }
     from cellassets.encoders.kinds import needs_gpu
 
     return {POOL_TAG: GPU_POOL if any(needs_gpu(kind) for kind in kinds) else "cpu"}

@@ -13,16 +13,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
-from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.reconcile.live import LiveSnapshot
+from cellassets.benchmarks.registry import find_benchmark
+from cellassets.errors import CellAssetsError
 from cellassets.reconcile.wanted import active_models
-from cellassets.stages.catalogue import stage_named, stages
-from cellassets.stages.datasets import dataset_experiments, dataset_problem
+from cellassets.reconcile.work import Waiting
+from cellassets.stages.benchmark import kind_of
+from cellassets.stages.catalogue import open_snapshot
+from cellassets.stages.datasets import dataset_experiments, dataset_names
+from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.state import state_of
+from cellassets.storage.artifact import describe_address
 from cellassets.storage.deployment import Deployment, Home
 from resources.partitions import partition_key
 
@@ -42,60 +47,64 @@ mutation backfill($params: LaunchBackfillParams!) {
 """
 
 
-def missing_embeddings_of(snapshot: LiveSnapshot, dataset_id: str) -> list[str]:
-    """Returns the (experiment, model) partition keys that a dataset and the active models are missing.
+@dataclass(frozen=True)
+class Missing:
+    """The partitions to backfill of one asset, as keys by axis, and those that cannot be made now."""
+
+    asset: str
+    partitions: list[dict[str, str]] = field(default_factory=list)
+    left_out: list[Waiting] = field(default_factory=list)
+
+
+def missing_embeddings(snapshot: Snapshot, dataset_id: str) -> Missing:
+    """Returns the embedding tables of a dataset by the active models that are missing or out of date.
 
     Raises:
-        SystemExit: there is no such dataset, it cannot be used, or no model is active.
+        DatasetError: there is no such dataset, or it cannot be used.
     """
-    _check(snapshot, dataset_id)
-    models = [entry.key for entry in active_models(snapshot)]
-    if not models:
-        sys.exit("no active model is registered")
-    pairs = [(name, model) for name in dataset_experiments(snapshot, dataset_id) for model in models]
-    return [
-        _key("site_embeddings", pair) for pair in pairs if state_of(snapshot, "site_embeddings", *pair).status == "due"
-    ]
+    missing = Missing("site_embeddings")
+    for experiment_id in dataset_experiments(snapshot, dataset_id):
+        for entry in active_models(snapshot):
+            state = state_of(snapshot, missing.asset, experiment_id, entry.key)
+            if state.status == "due":
+                missing.partitions.append({"experiment": experiment_id, "model": entry.key})
+            elif state.status == "waiting":
+                where = describe_address(missing.asset, (experiment_id, entry.key))
+                missing.left_out.append(Waiting(where, state.reason))
+    return missing
 
 
-def missing_scores_of(snapshot: LiveSnapshot, benchmark_name: str, dataset_id: str | None) -> list[str]:
-    """Returns the (dataset, model) partition keys whose maps a benchmark has not scored as it would now.
+def missing_scores(snapshot: Snapshot, benchmark_name: str, dataset_id: str | None) -> Missing:
+    """Returns the published maps, of any model, that a benchmark has not scored as it would now.
 
-    Models and datasets that are not active are scored too; their partitions are added where they were retired. A map
-    that is itself out of date is scored as it is: its scores stay stale until the map is made again.
+    A map that is itself out of date is scored too, in its present state. Maps that cannot be scored, because settings
+    or annotations cannot be read, are left out.
 
     Raises:
-        SystemExit: there is no such benchmark or dataset.
+        BenchmarkError: there is no such benchmark.
+        DatasetError: there is no such dataset, or it cannot be used.
     """
-    kind = f"benchmark/{benchmark_name}"
-    if kind not in snapshot.stages:
-        sys.exit(f"no benchmark {benchmark_name!r}; there are: {', '.join(sorted(BENCHMARKS))}")
+    find_benchmark(benchmark_name)
     if dataset_id is not None:
-        _check(snapshot, dataset_id)
-    chosen = snapshot.keys("perturbation_map") if dataset_id is None else (dataset_id,)
-    pairs = [(name, model) for name in chosen for model in snapshot.keys("perturbation_map", name)]
-    missing = []
-    for pair in pairs:
-        state, published = state_of(snapshot, kind, *pair), snapshot.find(kind, *pair)
-        if not state.plan_fingerprint:
-            print(f"left out: {kind} of {'|'.join(pair)}: {state.reason}", file=sys.stderr)
-        elif published is None or published.plan_fingerprint != state.plan_fingerprint:
-            missing.append(pair)
+        dataset_experiments(snapshot, dataset_id)
+    missing = Missing(kind_of(benchmark_name))
+    for dataset in dataset_names(snapshot) if dataset_id is None else (dataset_id,):
+        for model_key in snapshot.keys("perturbation_map", dataset):
+            state = state_of(snapshot, missing.asset, dataset, model_key)
+            scores = snapshot.find(missing.asset, dataset, model_key)
+            if not state.plan_fingerprint:
+                missing.left_out.append(Waiting(describe_address(missing.asset, (dataset, model_key)), state.reason))
+            elif scores is None or scores.plan_fingerprint != state.plan_fingerprint:
+                missing.partitions.append({"dataset": dataset, "model": model_key})
+    return missing
+
+
+def add_partitions(missing: Missing) -> None:
+    """Adds the partitions that Dagster does not know; those of inactive models and datasets may have been removed."""
     with dg.DagsterInstance.get() as instance:
-        for axis, number in (("dataset", 0), ("model", 1)):
-            known = instance.get_dynamic_partitions(axis)
-            instance.add_dynamic_partitions(axis, sorted({pair[number] for pair in missing} - set(known)))
-    return [_key(kind, pair) for pair in missing]
-
-
-def _check(snapshot: LiveSnapshot, dataset_id: str) -> None:
-    problem = dataset_problem(snapshot, dataset_id)
-    if problem is not None:
-        sys.exit(problem)
-
-
-def _key(kind: str, keys: tuple[str, ...]) -> str:
-    return str(partition_key(stage_named(kind).by_axis(keys)))
+        for axis in sorted({axis for keys in missing.partitions for axis in keys}):
+            known = set(instance.get_dynamic_partitions(axis))
+            instance.add_dynamic_partitions(axis, sorted({keys[axis] for keys in missing.partitions} - known))
 
 
 def launch(asset: str, partitions: list[str]) -> str:
@@ -120,43 +129,60 @@ def launch(asset: str, partitions: list[str]) -> str:
     return str(result["backfillId"])
 
 
-def _enter(home: Path | None, configs: Path | None) -> None:
-    """Sets the environment: what is given, what is set already, or the demo and its configuration files."""
-    is_demo = home is None and "DAGSTER_HOME" not in os.environ
-    if home is not None or is_demo:
-        place = Home((home or REPOSITORY / "demo").resolve())
-        os.environ.update(CELLASSETS_HOME=str(place.root), DAGSTER_HOME=str(place.dagster_home))
-    if configs is not None:
-        os.environ["CELLASSETS_CONFIGS"] = str(configs.resolve())
-    elif is_demo:
-        os.environ.setdefault("CELLASSETS_CONFIGS", str(REPOSITORY / "configs" / "demo"))
+def enter(home: Path | None, configs: Path | None) -> Deployment:
+    """Returns the deployment to backfill, and sets the environment for the processes that are started on it.
+
+    It is the given home, or what the environment names, or the demo.
+
+    Raises:
+        ConfigError: there is no deployment, or its settings folder does not exist.
+    """
+    if home is None and "DAGSTER_HOME" not in os.environ:
+        home = REPOSITORY / "demo"
+    deployment = Deployment.of(os.environ, home=home, configs=configs).require()
+    os.environ.update(deployment.environment())
+    if home is not None:
+        os.environ["DAGSTER_HOME"] = str(Home(home.absolute()).dagster_home)
+    if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
+        sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
+    return deployment
+
+
+def queue(missing: Missing) -> None:
+    """Queues the backfills and prints their identifiers; prints what is left out, and why."""
+    for item in missing.left_out:
+        print(f"left out: {item.what}: {item.reason}", file=sys.stderr)
+    if not missing.partitions:
+        print(f"{missing.asset}: everything is there already" if not missing.left_out else "nothing is queued")
+        return
+    add_partitions(missing)
+    keys = [str(partition_key(partition)) for partition in missing.partitions]
+    for start in range(0, len(keys), MAX_PARTITIONS):
+        part = keys[start : start + MAX_PARTITIONS]
+        print(f"backfill {launch(missing.asset, part)} of {len(part)} partitions of {missing.asset} is queued")
 
 
 def main() -> None:
-    """Queues the backfill and prints its identifier."""
+    """Queues the backfill that the arguments describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset_id", nargs="?")
     parser.add_argument("--benchmark", help="the benchmark to score maps with")
     parser.add_argument("--home", type=Path, help="a local deployment, instead of what the environment names")
-    parser.add_argument("--configs", type=Path, help="its configuration files, instead of what the environment names")
+    parser.add_argument("--configs", type=Path, help="its settings folder, instead of what home or environment name")
     chosen = parser.parse_args()
     if chosen.dataset_id is None and chosen.benchmark is None:
         parser.error("name a dataset to embed, or give --benchmark")
-    _enter(chosen.home, chosen.configs)
-    if not Path(os.environ["DAGSTER_HOME"], "dagster.yaml").exists():
-        sys.exit(f"{os.environ['DAGSTER_HOME']}: no dagster.yaml in it; give the deployment's folder with --home")
-    snapshot = LiveSnapshot(Deployment.of(os.environ), stages())
-    snapshot.refresh()
-    if chosen.benchmark is None:
-        asset, partitions = "site_embeddings", missing_embeddings_of(snapshot, chosen.dataset_id)
-    else:
-        asset = f"benchmark/{chosen.benchmark}"
-        partitions = missing_scores_of(snapshot, chosen.benchmark, chosen.dataset_id)
-    if not partitions:
-        print(f"{asset}: everything is there already")
-    for start in range(0, len(partitions), MAX_PARTITIONS):
-        part = partitions[start : start + MAX_PARTITIONS]
-        print(f"backfill {launch(asset, part)} of {len(part)} partitions of {asset} is queued")
+    try:
+        snapshot = open_snapshot(enter(chosen.home, chosen.configs))
+        if chosen.benchmark is not None:
+            missing = missing_scores(snapshot, chosen.benchmark, chosen.dataset_id)
+        elif not active_models(snapshot):
+            sys.exit("no active model is registered")
+        else:
+            missing = missing_embeddings(snapshot, chosen.dataset_id)
+    except CellAssetsError as error:
+        sys.exit(str(error))
+    queue(missing)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,24 @@ from typing import IO
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from upath import UPath
 
 from cellassets.configuration import load_yaml
 from cellassets.judging.leaderboard import leaderboard_table
 from cellassets.reconcile.live import LiveSnapshot
-from cellassets.reconcile.standing import MAPS_TITLE, PLATES_TITLE, Standing, standing
+from cellassets.reconcile.standing import (
+    EMBEDDINGS_TITLE,
+    LEADERBOARD_TITLE,
+    MAPS_TITLE,
+    MODELS_TITLE,
+    PLATES_TITLE,
+    REPORTS_TITLE,
+    Standing,
+    standing,
+)
 from cellassets.stages.catalogue import stages
+from cellassets.stages.settings import policy
 from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
@@ -40,6 +51,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import LEADERBOARD
+from resources.partitions import RANGE_END, RANGE_START
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO_CONFIGS = REPOSITORY / "configs" / "demo"
@@ -50,12 +62,17 @@ console = Console()
 
 @dataclass(frozen=True)
 class Demo:
-    """One demo: its folder, its screen and its configuration files; earlier failed runs are ignored."""
+    """One demo: its folder, its screen and its settings folder; earlier failed runs are ignored."""
 
     home: Home
     design: ScreenDesign
     configs: Path
     started: datetime
+
+    @cached_property
+    def snapshot(self) -> LiveSnapshot:
+        """What is published, kept up to date."""
+        return LiveSnapshot(self.deployment, stages())
 
     @property
     def deployment(self) -> Deployment:
@@ -67,29 +84,31 @@ class Demo:
         """The lake, which holds the artefacts."""
         return self.deployment.lake
 
-    @cached_property
-    def snapshot(self) -> LiveSnapshot:
-        """What is there, kept up to date."""
-        return LiveSnapshot(self.deployment, stages())
-
     def standing(self) -> list[Standing]:
-        """The progress of every kind of work."""
-        self.snapshot.refresh()
-        self.snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10))
-        return standing(self.snapshot)
+        """The progress of every kind of work, as it is now."""
+        snapshot = self.snapshot
+        snapshot.refresh()
+        quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
+        snapshot.refresh_landing(snapshot.landing.first_seen, datetime.now(UTC), quiet)
+        return standing(snapshot)
 
-    def has_map(self, dataset_id: str) -> bool:
-        """True where a dataset has a map."""
-        return bool(self.lake.records().keys("perturbation_map", dataset_id))
+    def is_mapped(self, dataset_id: str) -> bool:
+        """True if a dataset has a map by at least one model."""
+        self.snapshot.refresh()
+        return bool(self.snapshot.keys("perturbation_map", dataset_id))
 
     def enter(self) -> None:
-        """Creates the folders and sets the environment that the daemon and its runs inherit."""
+        """Creates the folders and sets the environment that the daemon and its runs inherit.
+
+        The home remembers its settings folder, so that later commands on it take the same settings.
+        """
         self.home.dagster_home.mkdir(parents=True, exist_ok=True)
         self.home.landing.mkdir(parents=True, exist_ok=True)
+        self.home.remember_configs(self.configs)
         shutil.copy(REPOSITORY / "dagster.yaml", self.home.dagster_home / "dagster.yaml")
         os.environ.update(
+            self.deployment.environment(),
             CELLASSETS_HOME=str(self.home.root),
-            CELLASSETS_CONFIGS=str(self.configs),
             DAGSTER_HOME=str(self.home.dagster_home),
             OMP_WAIT_POLICY="PASSIVE",  # threads that wait do not spin: runs share the cores
         )
@@ -104,7 +123,8 @@ class Bars:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<30}"), BarColumn(14), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TextColumn("[dim]{task.fields[now]}"), console=console)
+        now = TextColumn("[dim]{task.fields[now]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self.progress = Progress(*columns, now, console=console)
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, what: str, n_done: int, n_total: int, *, now: str = "") -> None:
@@ -113,7 +133,7 @@ class Bars:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
 
-    def report(self, n_done: int, n_total: int, what: str, /, note: str = "") -> None:  # noqa: ARG002
+    def report(self, n_done: int, n_total: int, what: str) -> None:
         """Draws one bar; this is the library's progress callback."""
         self.show(what, n_done, n_total)
 
@@ -178,36 +198,51 @@ def watch(demo: Demo, bars: Bars, instance: dg.DagsterInstance, *, until: Sequen
     """
     while True:
         _stop_at_failure(instance, demo)
+        running = _running(instance)
         stands = demo.standing()
-        now = _running(instance)
         for stand in stands:
-            waits = f"{len(stand.waiting)} wait: {stand.waiting[0].reason}" if stand.waiting else ""
-            bars.show(stand.what, stand.n_done, stand.n_total, now=now.get(stand.what.split()[0], waits))
+            bars.show(stand.what, stand.n_done, stand.n_total, now=running.get(stand.what) or _waiting(stand))
         if all(stand.is_done and stand.n_total for stand in stands if until is None or stand.what in until):
             return
         time.sleep(POLL_S)
 
 
-# first word of a standing -> assets that it waits for
+# title of a standing -> assets that it waits for
 ASSETS = {
-    "plates": ("raw_plates", "plate_store", "plate_quality"),
-    "models": ("checkpoint",),
-    "embedding": ("site_embeddings",),
-    "maps,": ("perturbation_map", "benchmark"),
-    "leaderboard": ("leaderboard",),
-    "model": ("model_report",),
+    PLATES_TITLE: ("raw_plates", "plate_store", "plate_quality"),
+    MODELS_TITLE: ("checkpoint",),
+    EMBEDDINGS_TITLE: ("site_embeddings",),
+    MAPS_TITLE: ("perturbation_map", "benchmark"),
+    LEADERBOARD_TITLE: ("leaderboard",),
+    REPORTS_TITLE: ("model_report",),
 }
+# without the embedding tables: those of a cell type that waits for its backfill count as missing
+BEFORE_THE_LEADERBOARD = (PLATES_TITLE, MODELS_TITLE, MAPS_TITLE)
+
+
+def _waiting(stand: Standing) -> str:
+    """Returns what the first partition waits for, as the text beside a bar."""
+    if not stand.waiting:
+        return ""
+    first, *others = stand.waiting
+    return f"{first.what} {first.reason}" + (f" and {len(others)} more" if others else "")
 
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Returns the partitions that are being made now, by the first word of the standing."""
+    """Returns the partitions that are being made now, by the title of the standing."""
     shown: dict[str, list[str]] = {}
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         names = {key.path[0] for key in run.asset_selection or ()}
-        for word, assets in ASSETS.items():
+        for title, assets in ASSETS.items():
             if names & set(assets):
-                shown.setdefault(word, []).append(run.tags.get("dagster/partition", "…"))
-    return {word: ", ".join(partitions) for word, partitions in shown.items()}
+                shown.setdefault(title, []).append(_partition_of(run))
+    return {title: ", ".join(partitions) for title, partitions in shown.items()}
+
+
+def _partition_of(run: dg.DagsterRun) -> str:
+    """The partition of a run, or the first and the last one of a run of several."""
+    first, last = (run.tags.get(name) for name in (RANGE_START, RANGE_END))
+    return f"{first} to {last}" if first else run.tags.get("dagster/partition", "…")
 
 
 def _stop_at_failure(instance: dg.DagsterInstance, demo: Demo) -> None:
@@ -236,7 +271,7 @@ def run(demo: Demo) -> None:
     bars = Bars()
     with daemon(demo.home), bars.progress:
         land(demo, bars, demo.experiments_of(first))
-        watch(demo, bars, instance, until=[MAPS_TITLE])
+        watch(demo, bars, instance, until=BEFORE_THE_LEADERBOARD)
         for cell_type in later:
             land(demo, bars, demo.experiments_of(cell_type))
             watch(demo, bars, instance, until=[PLATES_TITLE])
@@ -246,7 +281,7 @@ def run(demo: Demo) -> None:
 
 def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     """Starts the backfill of a new cell type that has no map yet, and waits for its first map."""
-    if demo.has_map(dataset_id):
+    if demo.is_mapped(dataset_id):
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "backfill.py"), dataset_id]
     bars.progress.print(f"[dim]$ python scripts/backfill.py {dataset_id}")
@@ -254,7 +289,7 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
     bars.progress.print(f"[dim]{answer.stdout.strip()}{answer.stderr.strip()}")
     if answer.returncode:
         sys.exit(answer.returncode)
-    while not demo.has_map(dataset_id):
+    while not demo.is_mapped(dataset_id):
         _stop_at_failure(dg.DagsterInstance.get(), demo)
         time.sleep(POLL_S)
 
@@ -262,17 +297,17 @@ def backfill(demo: Demo, dataset_id: str, bars: Bars) -> None:
 def is_complete(demo: Demo) -> bool:
     """True if every experiment landed, every cell type is scored, and nothing is missing or out of date."""
     landed = all((demo.home.landing / name / "_COMPLETE").exists() for name in demo.design.experiments)
-    mapped = all(demo.has_map(cell_type.name) for cell_type in demo.design.cell_types)
+    mapped = all(demo.is_mapped(cell_type.name) for cell_type in demo.design.cell_types)
     return landed and mapped and all(stand.is_done for stand in demo.standing())
 
 
 def show(demo: Demo) -> None:
     """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
-    board = demo.lake.current("leaderboard").path("leaderboard.parquet")
-    console.print(leaderboard_table(read_table(board, LEADERBOARD)))
+    lake, board = demo.lake, demo.lake.current("leaderboard")
+    console.print(leaderboard_table(read_table(board.path("leaderboard.parquet"), LEADERBOARD)))
     console.print("Reports, one page per model:")
-    for model_key in demo.lake.records().keys("model_report"):
-        console.print(f"  {demo.lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
+    for model_key in demo.snapshot.keys("model_report"):
+        console.print(f"  {lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
     console.print("Dagster UI on what was just made:  [bold]make ui")
 
 

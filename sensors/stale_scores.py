@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellassets.reconcile.live import LiveSnapshot
 
 LAST = ("leaderboard", "model_report", "production_model")
-SETTLED = timedelta(seconds=2 * INTERVAL_S)  # other sensors have had a tick in which to ask for what follows
+SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to ask for what follows
 
 
 @dg.sensor(
@@ -36,7 +36,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
         maps, board, reports = map_agenda(snapshot), leaderboard_agenda(snapshot), report_agenda(snapshot)
-        tick.waiting += maps.waiting
+        tick.waiting += [*maps.waiting, *board.waiting, *reports.waiting]
         tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
         _report_inputs(tick, snapshot)
         is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=bool(maps.work))

@@ -14,7 +14,9 @@ from cellassets.registry import Registry
 from cellassets.screens.policy import IngestPolicy
 from cellassets.synthetic.embeddings import SimulatedWells
 
-_spec = importlib.util.spec_from_file_location("simulated_deployment", Path(__file__).with_name("simulated_deployment.py"))
+_spec = importlib.util.spec_from_file_location(
+    "simulated_deployment", Path(__file__).with_name("simulated_deployment.py")
+)
 simulated_deployment = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(simulated_deployment)
 SimulatedDeployment = simulated_deployment.SimulatedDeployment

@@ -7,6 +7,7 @@ stages themselves. Loaded by `tests/conftest.py`, which hands it to tests as fix
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -127,13 +128,21 @@ class SimulatedDeployment:
                 self.judge_quality(experiment_id)
             self.embed(experiment_id, model_key, rows)
 
-    def land(self, experiment_id, wells):
-        """Publishes the manifest of an experiment."""
+    def paint(self, experiment_id, step):
+        """Publishes the manifest again, with another image of every site."""
+        self.land(
+            experiment_id,
+            pl.read_parquet(self.lake.current("raw_plates", experiment_id).path("wells.parquet").path),
+            step,
+        )
+
+    def land(self, experiment_id, wells, step=1):
+        """Publishes the manifest of an experiment; `step` says what the image of its sites looks like."""
         labels = wells.select(*KEYS, "cell_type", *(column.name for column in PERTURBATION_COLUMNS))
         self.n_landed += 1
         folder = self.home / "landing" / experiment_id
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.arange(SITE_PX**2, dtype=np.uint8).reshape(SITE_PX, SITE_PX)
+        pixels = (step * np.arange(SITE_PX**2)).astype(np.uint8).reshape(SITE_PX, SITE_PX)
         (folder / "site.png").write_bytes(imagecodecs.png_encode(pixels))
         (folder / "_COMPLETE").write_text(f"{self.n_landed} {frame_fingerprint(labels)}")
         entry = describe_file(UPath(folder / "site.png"), "site.png")
@@ -156,10 +165,10 @@ class SimulatedDeployment:
             "findings.parquet": (FINDINGS.empty(), FINDINGS),
         }
         generation = self.lake.artifact("raw_plates", experiment_id).generation()
-        inputs = {"wells": frame_fingerprint(labels)}
+        inputs = {"wells": frame_fingerprint(labels), "step": step}
         return self.write(Plan("raw_plates", (experiment_id,), inputs, replaces=generation), tables, summary)
 
-    def judge_quality(self, experiment_id, flagged=()):
+    def judge_quality(self, experiment_id, flagged=(), *, is_again=False):
         """Publishes the quality of an experiment: these sites (plate, well, number) are flagged."""
         sites = self.sites(experiment_id)
         is_flagged = [(row["plate_id"], row["well_id"], row["site_index"]) in flagged for row in sites.to_dicts()]
@@ -173,7 +182,13 @@ class SimulatedDeployment:
             n_sites=table.height, n_flagged=sum(is_flagged), flag_reasons={}, nuclei_per_site=20
         )
         plan = self.plan("plate_quality", experiment_id)
+        if is_again:
+            plan = replace(plan, inputs={**plan.inputs, "flagged": sorted(map(list, flagged))})
         return self.write(plan, {"quality.parquet": (table, QUALITY)}, summary)
+
+    def judge_quality_again(self, experiment_id, flagged):
+        """Publishes the quality with other flags, as another code version would."""
+        return self.judge_quality(experiment_id, flagged, is_again=True)
 
     def embed(self, experiment_id, model_key, wells):
         """Publishes the embeddings of an experiment by a model, in two parts."""

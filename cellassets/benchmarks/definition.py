@@ -33,8 +33,8 @@ Subject = Literal["perturbations", "batches", "chromosome_arms"]
 class PermutationParameters(Parameters):
     """Number of permutations of the null distribution, and their seed. Parameters of a benchmark inherit from it."""
 
-    n_permutations: int = Field(default=1000, ge=99)
-    seed: int = 0
+    n_permutations: int = Field(default=1000, ge=99, description="Permutations that make up the null distribution")
+    seed: int = Field(default=0, description="Seed of the permutations")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Packing: the usable sites of an experiment written to one Zarr array per plate, shard by shard.
 
-`pack_plates` is pure science: tables and folders in, files and numbers out. A run that was interrupted continues at the
-first unfinished shard. `pack_experiment` is the stage `plate_store`: it reads the manifest of `raw_plates` and
-publishes the arrays, `sites.parquet`, `wells.parquet` and `store.json`.
+Tables and folders in, files and numbers out: the arrays, `sites.parquet`, `wells.parquet` and `store.json`. A run that
+was interrupted continues at the first unfinished shard. What is read and published is the business of
+`cellassets.stages.plate_store`.
 """
 
 from collections.abc import Sequence

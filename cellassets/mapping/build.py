@@ -34,13 +34,24 @@ class MapParameters(Parameters):
     `n_judged_wells` bounds the wells that the batch effect is measured on.
     """
 
-    steps: tuple[AlignmentStep, ...] = (PrincipalComponents(), CentreScale(), TypicalVariation())
-    min_controls: int = Field(default=3, ge=2)
-    held_out_controls_frac: float = Field(default=0.5, ge=0.0, lt=1.0)
-    aggregate_by: AggregateBy = "gene"
-    aggregation: Aggregation = "mean"
-    n_judged_wells: int = Field(default=5000, ge=10)
-    seed: int = 0
+    steps: tuple[AlignmentStep, ...] = Field(
+        default=(PrincipalComponents(), CentreScale(), TypicalVariation()), description="The alignment steps, in order"
+    )
+    min_controls: int = Field(
+        default=3, ge=2, description="Negative controls that every batch keeps to fit on; a batch with fewer is refused"
+    )
+    held_out_controls_frac: float = Field(
+        default=0.5, ge=0.0, lt=1.0, description="Share of the negative controls of a batch that no step is fitted on"
+    )
+    aggregate_by: AggregateBy = Field(
+        default="gene",
+        description="Whether all guides of a gene become one row of the map, or each perturbation has its own",
+    )
+    aggregation: Aggregation = Field(default="mean", description="How the wells of a perturbation become one vector")
+    n_judged_wells: int = Field(
+        default=5000, ge=10, description="Maximum number of wells that the batch effect is measured on"
+    )
+    seed: int = Field(default=0, description="Seed of the held-out controls and of sampled wells")
 
 
 @dataclass(frozen=True)

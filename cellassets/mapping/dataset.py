@@ -21,10 +21,14 @@ class QualityLimits(Parameters):
     channel), `n_nuclei`.
     """
 
-    min_focus: float | None = None
-    max_saturation_frac: float | None = Field(default=None, ge=0, le=1)
-    min_nuclei: int | None = Field(default=None, ge=0)
-    min_sites_per_well: int = Field(default=1, ge=1)
+    min_focus: float | None = Field(default=None, description="Smallest focus of a site; null: no limit")
+    max_saturation_frac: float | None = Field(
+        default=None, ge=0, le=1, description="Largest share of saturated pixels of a site; null: no limit"
+    )
+    min_nuclei: int | None = Field(
+        default=None, ge=0, description="Smallest number of nuclei of a site; null: no limit"
+    )
+    min_sites_per_well: int = Field(default=1, ge=1, description="Sites that a well needs")
 
 
 class Dataset(Parameters):
@@ -37,13 +41,24 @@ class Dataset(Parameters):
     """
 
     dataset_id: str
-    cell_types: tuple[str, ...] | None = None
-    experiment_ids: tuple[str, ...] | None = None
-    perturbation_kinds: tuple[Literal["gene", "compound"], ...] | None = None
-    batch_by: Literal["experiment", "plate"] = "experiment"
-    quality: QualityLimits = QualityLimits()
-    annotation_sources: tuple[str, ...] | None = None
-    frozen_fingerprint: str | None = None
+    cell_types: tuple[str, ...] | None = Field(default=None, description="Cell types of the wells; null: all")
+    experiment_ids: tuple[str, ...] | None = Field(
+        default=None, description="Experiments of the wells; null: all, future ones included"
+    )
+    perturbation_kinds: tuple[Literal["gene", "compound"], ...] | None = Field(
+        default=None, description="Kinds of perturbations; null: all. Controls are always included"
+    )
+    batch_by: Literal["experiment", "plate"] = Field(
+        default="experiment", description="The wells that are aligned with their own controls"
+    )
+    quality: QualityLimits = Field(default=QualityLimits(), description="Which sites and wells are good enough")
+    annotation_sources: tuple[str, ...] | None = Field(
+        default=None, description="Annotation files that maps are compared with; null: all in the lake"
+    )
+    frozen_fingerprint: str | None = Field(
+        default=None,
+        description="Fingerprint of the wells, written by `cellassets dataset freeze`; other wells are refused",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Dataset":

@@ -22,7 +22,6 @@ from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.tables.schemas import QUALITY
 
-CODE_VERSION = "1"
 BLOCK_SITES = 32
 N_SITES_FOR_LIMITS = 48
 THUMBNAIL_PX = 96

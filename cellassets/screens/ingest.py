@@ -1,7 +1,6 @@
 """Check of a landed experiment: its manifest, or a refusal by policy. Images stay where they landed.
 
-`check_experiment` and `summarise` are pure: a landing folder in, tables and numbers out. `ingest_plates` is the stage
-`raw_plates`: it publishes them.
+A landing folder in, tables and numbers out. Where they are published is in `cellassets.stages.raw_plates`.
 """
 
 import polars as pl
@@ -15,7 +14,6 @@ from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import selection_fingerprints
 from cellassets.tables.content import frame_fingerprint
 
-CODE_VERSION = "1"
 HARMFUL = ("site_dropped", "well_dropped", "refused")
 
 

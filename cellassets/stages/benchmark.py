@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
-from cellassets.configuration import Parameters
+from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.errors import CellAssetsError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
@@ -30,43 +28,15 @@ if TYPE_CHECKING:
 KIND = "benchmark"
 
 
-class BenchmarkSummary(Parameters):
+class BenchmarkSummary(ScoreSummary):
     """Summary of the scores of one benchmark on one map.
 
     Attributes:
         protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of one
             protocol are compared.
-        does_not_apply: why there are no scores; None where there are.
-        metric: name of the headline.
-        value: its value.
-        null_mean: mean of its null distribution.
-        p_value: its permutation p-value.
-        interval_low: lower end of its 95% interval.
-        interval_high: upper end of its 95% interval.
-        n_units: units that it is taken over.
-        significant_frac: share of units whose q-value is at most 0.05.
-        published_missing: why there is no published statistic beside it.
-        n_pairs: annotated pairs by source.
-        n_sets: members of annotated sets by source.
-        n_targets: targets of compounds by source.
-        n_gene_arms: genes with a chromosome arm by source.
     """
 
     protocol_fingerprint: str
-    does_not_apply: str | None = None
-    metric: str | None = None
-    value: float | None = None
-    null_mean: float | None = None
-    p_value: float | None = None
-    interval_low: float | None = None
-    interval_high: float | None = None
-    n_units: int | None = None
-    significant_frac: float | None = None
-    published_missing: str | None = None
-    n_pairs: dict[str, int] = Field(default_factory=dict)
-    n_sets: dict[str, int] = Field(default_factory=dict)
-    n_targets: dict[str, int] = Field(default_factory=dict)
-    n_gene_arms: dict[str, int] = Field(default_factory=dict)
 
 
 def kind_of(benchmark_name: str) -> str:

@@ -18,6 +18,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
+    from cellassets.judging.gate import GatePolicy
     from cellassets.registry import ModelEntry
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
@@ -48,7 +49,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         RegistryError: there is no such model.
     """
     model_key = keys["model"]
-    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), gate_policy(snapshot)
+    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), _policy(snapshot)
     # the maps of a dataset that was removed stay published; a report that waited for them would wait for ever
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
@@ -73,6 +74,13 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     settings = {"model": entry, "policy": policy}
     pins = [leaderboard, *maps, *scores, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
+
+
+def _policy(snapshot: Snapshot) -> "GatePolicy":
+    """What the page calls deciding and guarded; the defaults of a deployment without a gate."""
+    from cellassets.judging.gate import GatePolicy
+
+    return gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
 
 
 def _scores_of(snapshot: Snapshot, model_key: str) -> list[Publication]:

@@ -7,7 +7,7 @@ Publishes `map.parquet`, `wells.parquet` (aligned), `wells_raw.parquet` (after t
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cellassets.errors import AlignmentError, AnnotationError, StaleArtifact
+from cellassets.errors import AlignmentError, AnnotationError, DatasetError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_experiments, dataset_fingerprint, dataset_named
@@ -92,6 +92,7 @@ def make(context: Context, plan: Plan) -> Record:
 
     Raises:
         AlignmentError: too few controls in a batch, values that are not finite, a site without quality.
+        DatasetError: no well fits the dataset.
         StaleArtifact: the annotation source gene_arms changed since the plan was made.
     """
     import polars as pl
@@ -133,12 +134,14 @@ def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:
 
     dataset, (_, model_key) = plan.settings["dataset"], plan.keys
     names = sorted(plan.inputs["site_embeddings"])
+    n_kept = 0
     for done, name in enumerate(names):
         manifest = context.lake.open(plan.pin("raw_plates", name))
         embeddings = context.lake.open(plan.pin("site_embeddings", name, model_key))
         quality = context.lake.open(plan.pin("plate_quality", name))
         wells = read_table(manifest.path("wells.parquet"), WELLS)
         kept = selected_wells(wells, dataset.cell_types, dataset.perturbation_kinds)
+        n_kept += kept.height
         if kept.is_empty():
             continue
         yield ExperimentInput(
@@ -147,6 +150,9 @@ def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:
             wells=kept.sort("experiment_id", "plate_id", "well_id"),
         )
         context.progress(done + 1, len(names), "wells of experiments read")
+    if not n_kept:
+        message = f"dataset {dataset.dataset_id}: no well fits cell_types and perturbation_kinds; correct its YAML"
+        raise DatasetError(message)
 
 
 def _gene_arms_fingerprint(annotations: "UPath") -> list[int]:

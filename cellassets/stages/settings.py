@@ -43,11 +43,11 @@ class ReportPolicy(Parameters):
 class Policy(Parameters):
     """All of `policy.yaml`."""
 
-    ingest: IngestPolicy = IngestPolicy()
-    landing: LandingPolicy = LandingPolicy()
-    models: ModelPolicy = ModelPolicy()
-    datasets: DatasetPolicy = DatasetPolicy()
-    reports: ReportPolicy = ReportPolicy()
+    ingest: IngestPolicy = Field(default=IngestPolicy(), description="How landed experiments are checked")
+    landing: LandingPolicy = Field(default=LandingPolicy(), description="When a folder in the landing zone is complete")
+    models: ModelPolicy = Field(default=ModelPolicy(), description="Which models are active")
+    datasets: DatasetPolicy = Field(default=DatasetPolicy(), description="Which datasets are active")
+    reports: ReportPolicy = Field(default=ReportPolicy(), description="When leaderboard and reports are made")
 
 
 def policy(snapshot: Snapshot) -> Policy:

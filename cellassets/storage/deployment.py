@@ -9,9 +9,13 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
 | `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
-| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | `configs` beside the packages |
+| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says (below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
+
+A home can name its own settings folder: `configs: FOLDER` in `<home>/deployment.yaml`, absolute or relative to the
+home. So a later command on the same home takes the same settings. The file counts only for the lake inside the home.
+Without it, the settings are in `configs` beside the packages.
 
 Nothing here reads the environment by itself: the caller passes it.
 """
@@ -20,13 +24,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from upath import UPath
 
+from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError
+from cellassets.storage.artifact import write_bytes
 from cellassets.storage.lake import Lake
 
 DEFAULT_HOME = "demo"
 CONFIGS_BESIDE = Path(__file__).parents[2] / "configs"
+
+
+class HomeSettings(Parameters):
+    """What a home says about itself in its `deployment.yaml`.
+
+    Attributes:
+        configs: folder of settings, absolute or relative to the home.
+    """
+
+    configs: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,38 @@ class Home:
         """Dagster's instance: runs, events, schedules."""
         return self.root / "dagster"
 
+    @property
+    def settings_file(self) -> Path:
+        """The file in which the home names its settings folder."""
+        return self.root / "deployment.yaml"
+
+    def remember_configs(self, configs: Path) -> None:
+        """Writes that this home is run with a settings folder.
+
+        A folder inside the home is written relative to it, any other one absolute. So the home can be moved.
+        """
+        folder = configs.absolute()
+        place = folder.relative_to(self.root) if folder.is_relative_to(self.root) else folder
+        text = yaml.safe_dump(HomeSettings(configs=str(place)).model_dump())
+        write_bytes(UPath(self.settings_file), text.encode())
+
+    def find_configs(self) -> Path | None:
+        """Returns the settings folder that this home names, None where it names none.
+
+        Raises:
+            ConfigError: the file is wrong, or the folder does not exist.
+        """
+        if not self.settings_file.is_file():
+            return None
+        folder = self.root / load_yaml(UPath(self.settings_file), HomeSettings).configs
+        if not folder.is_dir():
+            message = (
+                f"{self.settings_file}: configs: the folder {folder} does not exist; correct the file, or name the "
+                "settings folder with --configs or CELLASSETS_CONFIGS"
+            )
+            raise ConfigError(message)
+        return folder
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -88,19 +137,35 @@ class Deployment:
             environment: the variables in this module's table; those that are missing or empty take their defaults.
             home: a local deployment to take instead. All other variables are then ignored.
             configs: folder of settings, instead of `CELLASSETS_CONFIGS`.
+
+        Raises:
+            ConfigError: the home names a settings folder that does not exist, and nothing else names one.
         """
         given = {} if home is not None else {name: value for name, value in environment.items() if value}
         place = Home((home or Path(given.get("CELLASSETS_HOME", DEFAULT_HOME))).absolute())
-        default_configs = environment.get("CELLASSETS_CONFIGS") or str(CONFIGS_BESIDE)
+        named = str(configs.absolute()) if configs is not None else environment.get("CELLASSETS_CONFIGS")
+        own = None if named or "CELLASSETS_LAKE" in given else place.find_configs()
         return cls(
             lake_root=given.get("CELLASSETS_LAKE", str(place.lake)),
             catalogue_url=given.get("CELLASSETS_CATALOGUE", ""),
             landing_root=given.get("CELLASSETS_LANDING", str(place.landing)),
             work_root=given.get("CELLASSETS_WORK", str(place.work)),
-            configs_root=str(configs.absolute()) if configs is not None else default_configs,
+            configs_root=named or str(own or CONFIGS_BESIDE),
             tracking_uri=given.get("MLFLOW_TRACKING_URI", place.tracking_uri),
             model_root=given.get("CELLASSETS_MODELS", place.model_root),
         )
+
+    def environment(self) -> dict[str, str]:
+        """Returns the variables that name this deployment, for a process that is started to work on it."""
+        return {
+            "CELLASSETS_LAKE": self.lake_root,
+            "CELLASSETS_CATALOGUE": self.catalogue_url,
+            "CELLASSETS_LANDING": self.landing_root,
+            "CELLASSETS_WORK": self.work_root,
+            "CELLASSETS_CONFIGS": self.configs_root,
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "CELLASSETS_MODELS": self.model_root,
+        }
 
     @property
     def lake(self) -> Lake:
@@ -132,7 +197,8 @@ class Deployment:
         if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
             message = (
                 f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) is "
-                "there. Name its folder with --home, or set CELLASSETS_HOME"
+                "there. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
+                "zone first"
             )
             raise ConfigError(message)
         return self

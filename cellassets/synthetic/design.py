@@ -17,18 +17,18 @@ MAX_DIAMETER_FRAC = 0.5
 class CellTypeBatches(Parameters):
     """One cell type, and the number of experiments (batches) with it."""
 
-    name: str
-    n_experiments: int = Field(ge=1)
+    name: str = Field(description="Cell type; experiments are named after it")
+    n_experiments: int = Field(ge=1, description="Experiments (batches)")
 
 
 class NuisanceStrengths(Parameters):
     """Strength of each nuisance: 0 switches it off, 1 is about as strong as the planted biology."""
 
-    batch: float = Field(default=1.0, ge=0)
-    plate: float = Field(default=1.0, ge=0)
-    well_position: float = Field(default=1.0, ge=0)
-    well: float = Field(default=1.0, ge=0)
-    cell_type: float = Field(default=1.0, ge=0)
+    batch: float = Field(default=1.0, ge=0, description="Differences between experiments")
+    plate: float = Field(default=1.0, ge=0, description="Differences between plates")
+    well_position: float = Field(default=1.0, ge=0, description="Differences between positions on a plate")
+    well: float = Field(default=1.0, ge=0, description="Differences between wells")
+    cell_type: float = Field(default=1.0, ge=0, description="Differences between cell types")
 
 
 class ScreenDesign(Parameters):
@@ -38,27 +38,34 @@ class ScreenDesign(Parameters):
     inert have their own direction. Experiments are named `<cell type>-<n>` and plates `Plate<n>`, as in RxRx1.
     """
 
-    seed: int = Field(default=0, ge=0)
-    cell_types: tuple[CellTypeBatches, ...] = (
-        CellTypeBatches(name="HUVEC", n_experiments=2),
-        CellTypeBatches(name="U2OS", n_experiments=2),
+    seed: int = Field(default=0, ge=0, description="Seed of everything random")
+    cell_types: tuple[CellTypeBatches, ...] = Field(
+        default=(
+            CellTypeBatches(name="HUVEC", n_experiments=2),
+            CellTypeBatches(name="U2OS", n_experiments=2),
+        ),
+        description="Cell types, with their numbers of experiments",
     )
-    n_plates_per_experiment: int = Field(default=4, ge=1)
-    n_rows: int = Field(default=16, ge=1, le=52)
-    n_columns: int = Field(default=24, ge=1, le=99)
-    n_sites_per_well: int = Field(default=2, ge=1)
+    n_plates_per_experiment: int = Field(default=4, ge=1, description="Plates of an experiment")
+    n_rows: int = Field(default=16, ge=1, le=52, description="Rows of a plate")
+    n_columns: int = Field(default=24, ge=1, le=99, description="Columns of a plate")
+    n_sites_per_well: int = Field(default=2, ge=1, description="Sites of a well")
     image_size: int = Field(default=512, ge=48, le=4096, description="height and width in pixels")
     cell_diameter_px: float | None = Field(
         default=None, gt=8, description="diameter of an average cell in pixels; null: derived from image_size"
     )
 
-    n_genes: int = Field(default=240, ge=0)
-    complex_sizes: tuple[Annotated[int, Field(ge=2)], ...] = (4,) * 30
-    n_opposite_pairs: int = Field(default=6, ge=0)
+    n_genes: int = Field(default=240, ge=0, description="Genes that are knocked out")
+    complex_sizes: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        default=(4,) * 30, description="Number of genes in each complex"
+    )
+    n_opposite_pairs: int = Field(default=6, ge=0, description="Pairs of complexes that act in opposite directions")
     inert_frac: float = Field(default=0.2, ge=0, le=1, description="fraction of the genes without an effect")
-    n_guides_per_gene: int = Field(default=1, ge=1)
-    n_compounds: int = Field(default=8, ge=0)
-    doses_um: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    n_guides_per_gene: int = Field(default=1, ge=1, description="Guides of a gene")
+    n_compounds: int = Field(default=8, ge=0, description="Compounds")
+    doses_um: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(0.1, 0.3, 1.0, 3.0, 10.0), description="Doses of every compound in micromolar"
+    )
     targeted_frac: float = Field(
         default=0.75, ge=0, le=1, description="fraction of the compounds that target a complex"
     )
@@ -66,10 +73,10 @@ class ScreenDesign(Parameters):
 
     n_negative_controls: int = Field(default=32, ge=1, description="wells on every plate")
     n_positive_controls: int = Field(default=16, ge=1, description="wells on every plate")
-    n_positive_control_kinds: int = Field(default=2, ge=1)
+    n_positive_control_kinds: int = Field(default=2, ge=1, description="Different positive controls")
 
-    effect_strength: float = Field(default=1.0, ge=0)
-    nuisances: NuisanceStrengths = NuisanceStrengths()
+    effect_strength: float = Field(default=1.0, ge=0, description="Strength of all planted effects")
+    nuisances: NuisanceStrengths = Field(default=NuisanceStrengths(), description="Strength of each nuisance")
 
     @property
     def experiments(self) -> dict[str, str]:

@@ -32,10 +32,10 @@ class ResNetBackbone(Parameters):
     """
 
     family: Literal["resnet"] = "resnet"
-    stem_width: int = Field(default=64, ge=1)
-    widths: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=1)
-    depths: tuple[int, ...] = (2, 2, 2, 2)
-    block: Literal["basic", "bottleneck"] = "basic"
+    stem_width: int = Field(default=64, ge=1, description="Channels after the stem")
+    widths: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=1, description="Channels of each stage")
+    depths: tuple[int, ...] = Field(default=(2, 2, 2, 2), description="Blocks of each stage")
+    block: Literal["basic", "bottleneck"] = Field(default="basic", description="Kind of residual block")
 
     @model_validator(mode="after")
     def _stages_match(self) -> "ResNetBackbone":
@@ -50,8 +50,8 @@ class ConvNextBackbone(Parameters):
     """
 
     family: Literal["convnext"] = "convnext"
-    widths: tuple[int, ...] = Field(default=(96, 192, 384, 768), min_length=1)
-    depths: tuple[int, ...] = (3, 3, 9, 3)
+    widths: tuple[int, ...] = Field(default=(96, 192, 384, 768), min_length=1, description="Channels of each stage")
+    depths: tuple[int, ...] = Field(default=(3, 3, 9, 3), description="Blocks of each stage")
 
     @model_validator(mode="after")
     def _stages_match(self) -> "ConvNextBackbone":
@@ -66,10 +66,10 @@ class VitBackbone(Parameters):
     """
 
     family: Literal["vit"] = "vit"
-    width: int = Field(default=384, ge=1)
-    depth: int = Field(default=12, ge=1)
-    n_heads: int = Field(default=6, ge=1)
-    patch_px: int = Field(default=16, ge=1)
+    width: int = Field(default=384, ge=1, description="Length of a token; a multiple of n_heads")
+    depth: int = Field(default=12, ge=1, description="Number of blocks")
+    n_heads: int = Field(default=6, ge=1, description="Attention heads per block")
+    patch_px: int = Field(default=16, ge=1, description="Side of a patch in pixels")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "VitBackbone":
@@ -89,11 +89,11 @@ class LossParameters(Parameters):
     weighted cross-entropy 0.8 and ArcFace 0.2.
     """
 
-    cross_entropy_weight: float = Field(default=1.0, ge=0)
-    arcface_weight: float = Field(default=0.0, ge=0)
-    arcface_margin_rad: float = Field(default=0.3, ge=0, lt=1.5707)
-    arcface_scale: float = Field(default=16.0, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    cross_entropy_weight: float = Field(default=1.0, ge=0, description="Weight of cross-entropy")
+    arcface_weight: float = Field(default=0.0, ge=0, description="Weight of ArcFace")
+    arcface_margin_rad: float = Field(default=0.3, ge=0, lt=1.5707, description="Angular margin of ArcFace in radians")
+    arcface_scale: float = Field(default=16.0, gt=0, description="Scale of the cosines in ArcFace")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Probability that is spread over all classes")
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> "LossParameters":
@@ -109,11 +109,13 @@ class AugmentationParameters(Parameters):
     Gain and offset change every normalised channel independently: z -> z * U(1 - gain, 1 + gain) + N(0, offset).
     """
 
-    crop_px: int | None = Field(default=None, ge=16)
-    has_flips: bool = True
-    has_turns: bool = True
-    gain_jitter: float = Field(default=0.0, ge=0, lt=1)
-    offset_jitter: float = Field(default=0.0, ge=0)
+    crop_px: int | None = Field(default=None, ge=16, description="Side of random crops in pixels; null: the whole site")
+    has_flips: bool = Field(default=True, description="Whether images are mirrored at random")
+    has_turns: bool = Field(default=True, description="Whether images are rotated at random by quarter turns")
+    gain_jitter: float = Field(default=0.0, ge=0, lt=1, description="Largest relative change of a channel's contrast")
+    offset_jitter: float = Field(
+        default=0.0, ge=0, description="Standard deviation of the shift of a channel, in normalised grey levels"
+    )
 
 
 class OptimiserParameters(Parameters):
@@ -122,11 +124,15 @@ class OptimiserParameters(Parameters):
     Source: Loshchilov & Hutter 2019 (AdamW) and 2017 (cosine); Smith & Topin 2018 (one cycle).
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    warmup_frac: float = Field(default=0.2, ge=0, lt=1)
+    name: Literal["adamw", "sgd"] = Field(default="adamw", description="The optimiser")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Largest learning rate")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay")
+    schedule: Literal["one_cycle", "cosine"] = Field(
+        default="one_cycle", description="How the learning rate falls after the warm-up"
+    )
+    warmup_frac: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the training in which the learning rate rises"
+    )
 
 
 class ClassParameters(Parameters):
@@ -136,9 +142,15 @@ class ClassParameters(Parameters):
     contain. Without it they are an error, because an accuracy over some classes looks like one over all classes.
     """
 
-    perturbation_kinds: tuple[Literal["gene", "compound"], ...] = ("gene", "compound")
-    control_kinds: tuple[Literal["negative", "positive", "untreated"], ...] = ("negative", "positive")
-    has_unmatched_classes: bool = False
+    perturbation_kinds: tuple[Literal["gene", "compound"], ...] = Field(
+        default=("gene", "compound"), description="Kinds of perturbations that are classes"
+    )
+    control_kinds: tuple[Literal["negative", "positive", "untreated"], ...] = Field(
+        default=("negative", "positive"), description="Kinds of controls that are classes"
+    )
+    has_unmatched_classes: bool = Field(
+        default=False, description="Whether classes may be in only the training or only the validation experiments"
+    )
 
 
 class NetworkRecipe(Parameters):
@@ -146,23 +158,35 @@ class NetworkRecipe(Parameters):
 
     kind: Literal["network"] = "network"
     name: str
-    train_experiments: tuple[str, ...] = Field(min_length=1)
-    validation_experiments: tuple[str, ...] = Field(min_length=1)
-    backbone: Backbone = ResNetBackbone()
-    embedding_dim: int = Field(default=128, ge=2)
-    loss: LossParameters = LossParameters()
-    augmentation: AugmentationParameters = AugmentationParameters()
-    normalisation: NormalisationKind = "plate"
-    centre_crop_px: int | None = Field(default=None, ge=16)
-    optimiser: OptimiserParameters = OptimiserParameters()
-    classes: ClassParameters = ClassParameters()
-    n_epochs: int = Field(default=30, ge=1, le=10_000)
-    validate_every_n_epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=32, ge=2)
-    uses_flagged_sites: bool = False
-    max_flagged_frac: float = Field(default=0.5, ge=0, le=1)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    seed: int = Field(default=0, ge=0)
+    train_experiments: tuple[str, ...] = Field(min_length=1, description="Experiments to train on")
+    validation_experiments: tuple[str, ...] = Field(
+        min_length=1, description="Whole experiments that training never sees"
+    )
+    backbone: Backbone = Field(default=ResNetBackbone(), description="The network")
+    embedding_dim: int = Field(default=128, ge=2, description="Length of the hidden layer that becomes the embedding")
+    loss: LossParameters = Field(default=LossParameters(), description="What is minimised")
+    augmentation: AugmentationParameters = Field(
+        default=AugmentationParameters(), description="Random changes of the training images"
+    )
+    normalisation: NormalisationKind = Field(
+        default="plate", description="Whether grey levels are standardised by site or by plate"
+    )
+    centre_crop_px: int | None = Field(
+        default=None, ge=16, description="Side of the centre that is embedded, in pixels; null: the whole site"
+    )
+    optimiser: OptimiserParameters = Field(default=OptimiserParameters(), description="How the loss is minimised")
+    classes: ClassParameters = Field(default=ClassParameters(), description="Which wells are classes")
+    n_epochs: int = Field(
+        default=30, ge=1, le=10_000, description="Passes over the training sites; a multiple of validate_every_n_epochs"
+    )
+    validate_every_n_epochs: int = Field(default=1, ge=1, description="Epochs between two validations")
+    batch_size: int = Field(default=32, ge=2, description="Sites per training step")
+    uses_flagged_sites: bool = Field(default=False, description="Whether sites that plate_quality flagged are used too")
+    max_flagged_frac: float = Field(
+        default=0.5, ge=0, le=1, description="Training is refused if more than this share of the sites is flagged"
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Number format of training")
+    seed: int = Field(default=0, ge=0, description="Seed of all random choices")
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> "NetworkRecipe":
@@ -205,19 +229,29 @@ class ClassicalParameters(Parameters):
         granularity_spectrum_length: number of steps of the granularity spectrum.
     """
 
-    n_channels: int = Field(default=6, ge=1)
-    nucleus_channel: int = Field(default=0, ge=0)
+    n_channels: int = Field(default=6, ge=1, description="Channels of a site")
+    nucleus_channel: int = Field(default=0, ge=0, description="The channel in which nuclei are found, 0-based")
     families: tuple[FeatureFamily, ...] = Field(
-        default=("intensity", "texture", "granularity", "sizeshape"), min_length=1
+        default=("intensity", "texture", "granularity", "sizeshape"), min_length=1, description="Families of features"
     )
-    image_downsample: int = Field(default=1, ge=1)
+    image_downsample: int = Field(
+        default=1,
+        ge=1,
+        description="Factor by which width and height are reduced before; following lengths are in these pixels",
+    )
     nucleus_diameter_px: float | None = Field(
         default=None, gt=2, description="null: a twelfth of the shorter side of the image"
     )
-    cell_growth_px: int = Field(default=12, ge=1)
-    texture_scale_px: int = Field(default=3, ge=1)
-    texture_grey_levels: int = Field(default=32, ge=4, le=256)
-    granularity_spectrum_length: int = Field(default=8, ge=1)
+    cell_growth_px: int = Field(
+        default=12, ge=1, description="A cell is a nucleus, grown outwards by this length in pixels"
+    )
+    texture_scale_px: int = Field(
+        default=3, ge=1, description="Distance of two pixels whose grey levels are compared, in pixels"
+    )
+    texture_grey_levels: int = Field(default=32, ge=4, le=256, description="Grey levels that texture distinguishes")
+    granularity_spectrum_length: int = Field(
+        default=8, ge=1, description="Number of openings of the image, each larger than the one before"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassicalParameters":
@@ -238,7 +272,7 @@ class ClassicalRecipe(Parameters):
 
     kind: Literal["classical"] = "classical"
     name: str
-    parameters: ClassicalParameters = ClassicalParameters()
+    parameters: ClassicalParameters = Field(default=ClassicalParameters(), description="How the features are measured")
 
 
 Recipe = NetworkRecipe | ClassicalRecipe

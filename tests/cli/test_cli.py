@@ -1,119 +1,97 @@
-"""The command line: what goes to stdout, what is refused, and with which exit status."""
+"""The program as a whole: version, speed, which deployment it acts on, and what a mistyped one gives."""
 
 import json
-import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from cellassets.cli import app
-from cellassets.synthetic.presets import tiny_design
+READING = [
+    ("experiment", "list"),
+    ("dataset", "list"),
+    ("dataset", "freeze", "HUVEC"),
+    ("model", "list"),
+    ("model", "judge"),
+    ("leaderboard", "show"),
+    ("annotation", "list"),
+    ("artifact", "verify"),
+    ("lake", "scan"),
+    ("status",),
+    ("sql", "SELECT 1"),
+]
 
-REPOSITORY = Path(__file__).parents[2]
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == f"cellassets {version('cellassets')}\n"
 
 
-def run(*arguments) -> str:
-    answer = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert answer.exit_code == 0, answer.output
-    return answer.stdout
+def test_wrong_usage_ends_with_status_2(call):
+    assert call("model", "judje").status == 2
+    assert call("sql", "SELECT 1", "--json", "--csv").status == 2
+    assert call("model", "judge", "--override-reason", "it is needed now", "--approved-by", "M. Curie").status == 2
 
 
-def refused(*arguments) -> str:
-    """Stderr of a command that ends with status 1, as a shell has it."""
-    command = [Path(sys.executable).with_name("cellassets"), *map(str, arguments)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+def test_the_program_refuses_without_a_traceback(tmp_path):
+    command = [sys.executable, "-c", "from cellassets.cli import main; main()", "model", "list", "--home", "typo"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert answer.returncode == 1
+    assert answer.stderr.startswith("ConfigError: no deployment here")
     assert "Traceback" not in answer.stderr
-    return answer.stderr
 
 
-@pytest.fixture(scope="module")
-def landing(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("screen")
-    design = tiny_design(image_size=64, cell_types=[{"name": "HUVEC", "n_experiments": 1}])
-    (folder / "design.yaml").write_text(yaml.safe_dump(design.model_dump(mode="json")))
-    run("screen", "simulate", folder / "landing", "--design", folder / "design.yaml")
-    return folder / "landing"
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom cellassets.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(answer.stdout.splitlines()[-1].split())
+    heavy = {"numpy", "polars", "duckdb", "sqlalchemy", "mlflow", "torch", "dagster", "zarr", "scipy", "skimage"}
+    assert heavy & loaded == set()
 
 
-def test_a_simulated_screen_lands_complete_and_checks_clean(landing):
-    assert (landing / "HUVEC-1/_COMPLETE").exists()
-    assert (landing.parent / "truth").is_dir()
-    assert json.loads(run("experiment", "check", landing, "HUVEC-1", "--json")) == []
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_mistyped_home_is_refused_and_nothing_is_created(refused, tmp_path, command):
+    told = refused(*command, "--home", tmp_path / "typo")
+    assert "no deployment here" in told
+    assert str(tmp_path / "typo/lake") in told
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_image_is_named_and_the_status_is_1(landing):
-    image = next((landing / "HUVEC-1/Plate1").glob("*.png"))
-    whole = image.read_bytes()
-    image.write_bytes(whole[: len(whole) // 2])
-    answer = CliRunner().invoke(app, ["experiment", "check", str(landing), "HUVEC-1", "--json"])
-    image.write_bytes(whole)
-    assert answer.exit_code == 1
-    (finding,) = json.loads(answer.stdout)
-    assert finding["path"].endswith(image.name)
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_mistyped_home_in_the_environment_is_refused_and_nothing_is_created(refused, tmp_path, command):
+    assert "no deployment here" in refused(*command, CELLASSETS_HOME=tmp_path / "typo")
+    assert list(tmp_path.iterdir()) == []
 
 
-def documented_recipes() -> dict[str, str]:
-    text = (REPOSITORY / "docs/add-a-recipe.md").read_text()
-    return dict(re.findall(r"```yaml\n# configs/recipes/(\w+)\.yaml\n(.*?)```", text, re.DOTALL))
-
-
-@pytest.mark.parametrize("name", ["resnet_wide", "classical_coarse"])
-def test_the_documented_recipes_are_valid(name, tmp_path):
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(documented_recipes()[name])
-    shown, written = yaml.safe_load(run("recipe", "check", path)), yaml.safe_load(path.read_text())
-    assert shown["name"] == name
-    assert {key: shown[key] for key, value in written.items() if not isinstance(value, dict)} == {
-        key: value for key, value in written.items() if not isinstance(value, dict)
+def test_without_an_option_the_environment_says_where_everything_is(settled, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lake_alone = {
+        "CELLASSETS_LAKE": settled / "lake",
+        "CELLASSETS_LANDING": settled / "landing",
+        "CELLASSETS_CONFIGS": settled / "configs",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{settled}/mlflow.db",
+        "CELLASSETS_MODELS": (settled / "models").as_uri(),
     }
+    for environment in ({"CELLASSETS_HOME": settled}, lake_alone):
+        assert [row["key"] for row in json.loads(run("model", "list", "--json", **environment))] == ["plain.v1"]
+        assert len(json.loads(run("experiment", "list", "--json", **environment))) == 2
+        assert json.loads(run("status", "--json", **environment))[1]["n_done"] == 1
+    assert list(Path().iterdir()) == []
 
 
-def test_a_wrong_recipe_is_refused_with_the_file_and_the_key(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\nepochs: 3\n")
-    message = refused("recipe", "check", path)
-    assert str(path) in message
-    assert "epochs" in message
+def test_the_home_option_comes_before_the_environment(settled, run, refused, tmp_path):
+    assert "plain.v1" in run("model", "list", "--home", settled, CELLASSETS_LAKE=tmp_path / "other")
+    assert "no deployment here" in refused("model", "list", "--home", tmp_path / "typo", CELLASSETS_HOME=settled)
 
 
-def test_annotations_are_checked_before_they_are_added(tmp_path):
-    good, bad = tmp_path / "pairs.csv", tmp_path / "wrong.csv"
-    good.write_text("entity1,entity2\nA,B\n")
-    bad.write_text("gene1,gene2\nA,B\n")
-    home = tmp_path / "home"
-    assert Path(run("annotation", "add", good, "--home", home).strip()).read_text() == good.read_text()
-    assert "expected one of: entity1, entity2 (pairs)" in refused("annotation", "add", bad, "--home", home)
-    twin = tmp_path / "pairs.txt"
-    twin.write_text(good.read_text())
-    assert "a source of this name already" in refused("annotation", "add", twin, "--home", home)
-    assert [path.name for path in (home / "lake/annotations").iterdir()] == ["pairs.csv"]
-
-
-def test_what_is_not_there_is_said_in_one_line(tmp_path):
-    assert "materialise this asset's partition first" in refused("leaderboard", "show", "--home", tmp_path)
-
-
-def test_status_and_sql_of_an_empty_deployment(tmp_path):
-    stands = json.loads(run("status", "--home", tmp_path, "--json"))
-    assert {stand["what"]: stand["n_done"] for stand in stands}["leaderboard"] == 0
-    assert json.loads(run("sql", "SELECT 1 AS one", "--home", tmp_path, "--json")) == [{"one": 1}]
-
-
-def test_a_data_set_that_cannot_be_used_is_named_and_the_status_is_1(tmp_path):
-    (tmp_path / "configs/datasets").mkdir(parents=True)
-    (tmp_path / "configs/datasets/old.yaml").write_text("experiment_ids: [HUVEC-9]\nfrozen_fingerprint: abc\n")
-    told = refused("dataset", "list", "--home", tmp_path / "home", "--configs", tmp_path / "configs")
-    assert "data set old" in told
-    assert "HUVEC-9" in told
-
-
-def test_an_annotation_with_a_suffix_that_nobody_reads_is_refused(tmp_path):
-    (tmp_path / "pairs.CSV").write_text("entity1,entity2\nA,B\n")
-    told = refused("annotation", "add", tmp_path / "pairs.CSV", "--home", tmp_path / "home")
-    assert "suffix '.CSV'; expected one of .csv" in " ".join(told.split())
-    assert not (tmp_path / "home/lake/annotations/pairs.CSV").exists()
+def test_empty_lists_say_what_to_do_next(run, tmp_path):
+    (tmp_path / "home/landing").mkdir(parents=True)
+    said = {noun: run(noun, "list", "--home", tmp_path / "home") for noun in ("experiment", "model", "annotation")}
+    assert f"Copy one into {tmp_path / 'home/landing'}" in said["experiment"]
+    assert "Add a recipe" in said["model"]
+    assert "cellassets annotation add FILE" in said["annotation"]
+    assert "as soon as its first experiment is stored" in run("dataset", "list", "--home", tmp_path / "home")

@@ -9,7 +9,7 @@ import pytest
 
 from cellassets.encoders.classical import ClassicalEncoder, feature_names, measure_site
 from cellassets.encoders.kinds import ENCODER_KINDS, needs_gpu
-from cellassets.encoders.plan import CODE_VERSION
+from cellassets.stages.site_embeddings import CODE_VERSION
 from cellassets.training.recipe import ClassicalParameters
 
 PARAMETERS = ClassicalParameters(
@@ -54,8 +54,8 @@ GOLDEN = {
     "Median_Cells_RadialDistribution_RadialCV_3of4_C2": (0.09920291644861168, 0.07988800554319271),
 }
 RAISE = (
-    "the classical features have changed: raise CODE_VERSION in cellassets/encoders/plan.py, so that stored embeddings "
-    "are made again, and store the new numbers here"
+    "the classical features have changed: raise CODE_VERSION in cellassets/stages/site_embeddings.py, so that stored "
+    "embeddings are made again, and store the new numbers here"
 )
 
 
@@ -90,7 +90,7 @@ def test_only_networks_and_unknown_kinds_need_a_gpu():
 
 def test_the_kinds_are_known_without_torch_and_cp_measure():
     code = (
-        "import sys, cellassets.encoders.kinds, cellassets.encoders.plan\n"
+        "import sys, cellassets.encoders.kinds, cellassets.stages.site_embeddings\n"
         "print([name for name in ('torch', 'cp_measure', 'skimage') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

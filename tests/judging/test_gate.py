@@ -1,6 +1,5 @@
-"""The production gate: what is promoted, what is kept out, what is written down, and what a kill leaves."""
+"""The production gate: what passes, what does not, and what is said against a candidate."""
 
-import json
 import re
 from itertools import combinations
 from pathlib import Path
@@ -12,14 +11,12 @@ import yaml
 from upath import UPath
 
 from cellassets.benchmarks.definition import Score
-from cellassets.benchmarks.run import scores_table
-from cellassets.errors import BenchmarkError, ConfigError, RegistryError
+from cellassets.benchmarks.scoring import scores_table
+from cellassets.configuration import load_yaml
+from cellassets.errors import BenchmarkError, ConfigError
 from cellassets.judging.comparison import Evidence
-from cellassets.judging.gate import GatePolicy, Guard, judge_candidate
-from cellassets.judging.production import Override, current_champion, decide_production, load_override
-from cellassets.reconcile.policy import load_gate_policy
-from cellassets.registry import Registry
-from cellassets.storage.lake import Lake
+from cellassets.judging.gate import GatePolicy, judge_candidate
+from cellassets.judging.production import judge_first, load_override, refuse_all
 from cellassets.tables.schemas import INFLUENCES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -188,153 +185,51 @@ def test_the_documented_policy_is_the_shipped_one_and_valid():
     page = (REPOSITORY / "docs/production-gate.md").read_text()
     (documented,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert yaml.safe_load(documented) == yaml.safe_load((REPOSITORY / "configs/gate.yaml").read_text())
-    assert load_gate_policy(UPath(REPOSITORY / "configs")).deciding == "known_relationships"
+    assert load_yaml(UPath(REPOSITORY / "configs/gate.yaml"), GatePolicy).deciding == "known_relationships"
 
 
-@pytest.fixture
-def place(scored_lake, tmp_path):
-    """The scored lake with a registry of its own, in which good, fair and blind are registered."""
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", (tmp_path / "models").as_uri())
-    for name in ("good", "fair", "blind"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "encoder.json").write_text(json.dumps({"kind": "classical", "name": name}))
-        registry.register(folder, name=name, run_id=None, tags={"kind": "classical"})
-    lake = Lake(UPath(tmp_path / "lake"))
-    Path(lake.root).mkdir()
-    for kind in ("scores", "perturbation_map"):
-        (Path(lake.root) / kind).symlink_to(Path(scored_lake.root) / kind)
-    return lake, registry
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [("because I say", None), (None, "M. Curie"), ("short" + 9 * " ", "M. Curie"), ("because I say", " ")],
+)
+def test_an_override_needs_a_reason_and_a_name(reason, name):
+    with pytest.raises(ConfigError, match="override of the production gate"):
+        load_override(reason, name)
 
 
-@pytest.fixture
-def decide(place, protocols_of):
-    lake, registry = place
-
-    def decide(candidate, **changes):
-        options = {"policy": POLICY, "protocols": protocols_of(lake), **changes}
-        return decide_production(lake, registry, candidate=candidate, **options)
-
-    return decide
-
-
-def champions(registry):
-    return [entry.key for entry in registry.list_models() if "champion" in entry.aliases]
-
-
-def test_a_better_model_takes_over_and_it_is_written_down(place, decide):
-    lake, registry = place
-    registry.move_alias("champion", "blind.v1")
-    record = decide("good.v1")
-    assert (record.summary["decision"], record.summary["approved_by"]) == ("promoted", "the gate")
-    assert (record.summary["champion"], record.summary["previous_champion"]) == ("good.v1", "blind.v1")
-    assert champions(registry) == ["good.v1"]
-    client, run_id = registry.client(), record.summary["mlflow_run_id"]
-    run = client.get_run(run_id)
-    assert run.data.tags["decision"] == "promoted"
-    assert run.data.metrics["gain.known_relationships.SIM"] > 0
-    assert [file.path for file in client.list_artifacts(run_id)] == ["decision.json"]
-    assert decide("good.v1") == record
-    assert current_champion(lake, registry).key == "good.v1"
-
-
-def test_a_worse_model_does_not_and_the_reasons_are_written_down(place, decide):
-    _, registry = place
-    registry.move_alias("champion", "good.v1")
-    record = decide("blind.v1")
-    assert (record.summary["decision"], record.summary["champion"]) == ("kept", "good.v1")
-    assert any(
-        text.startswith("known_relationships on SIM: not shown to be better") for text in record.summary["against"]
-    )
-    assert any("worse" in text for text in record.summary["against"])
-    assert champions(registry) == ["good.v1"]
-
-
-def test_an_override_needs_a_reason_and_a_name_and_keeps_what_the_gate_said(place, decide):
-    _, registry = place
-    registry.move_alias("champion", "good.v1")
-    for reason, name in (
-        ("because I say", None),
-        (None, "M. Curie"),
-        ("short" + 9 * " ", "M. Curie"),
-        ("because I say", " "),
-    ):
-        with pytest.raises(ConfigError, match="override of the production gate"):
-            load_override(reason, name)
+def test_without_a_reason_and_a_name_there_is_no_override():
     assert load_override(None, None) is None
-    override = Override(approved_by="M. Curie", reason="the assay team needs its channel order")
-    record = decide("blind.v1", override=override)
-    assert record.summary["decision"] == "overridden"
-    assert record.summary["approved_by"] == "M. Curie"
-    assert record.summary["override_reason"] == override.reason
-    assert record.summary["against"]
-    assert champions(registry) == ["blind.v1"]
 
 
-def test_a_champion_that_was_deleted_is_replaced_by_a_person_alone(place, decide):
-    _, registry = place
-    decide("good.v1")
-    registry.client().delete_registered_model("good")
-    with pytest.raises(RegistryError, match=r"good\.v1 is not in the registry .* decide by an override"):
-        decide("fair.v1")
-    record = decide("fair.v1", override=Override(approved_by="M. Curie", reason="good was deleted by mistake"))
-    assert record.summary["champion"] == "fair.v1"
-    assert (record.summary["decision"], record.summary["approved_by"]) == ("overridden", "M. Curie")
-    assert record.summary["previous_champion"] == "good.v1"
-    assert "good.v1 is in production and was deleted" in record.summary["against"][0]
-    assert champions(registry) == ["fair.v1"]
+def test_the_first_model_is_judged_against_chance_on_every_deciding_dataset():
+    scores = scores_of({"known_relationships": 0.0}).with_columns(pl.lit("recall").alias("metric"))
+    summary = scores.head(1).with_columns(
+        pl.lit("summary").alias("level"), pl.lit("candidate.v1").alias("model_key"), pl.lit(0.01).alias("p_value")
+    )
+    policy = POLICY.model_copy(update={"deciding_datasets": ("SIM", "U2OS")})
+    found = judge_first(summary, policy, "candidate.v1")
+    assert found.comparisons["is_passed"].to_list() == [True, False]
+    assert "known_relationships on U2OS: no score; there is no champion to compare with" in found.reasons[0]
+    assert judge_first(summary, POLICY, "candidate.v1").is_passed
+    weak = summary.with_columns(pl.lit(0.2).alias("p_value"))
+    assert "p = 0.2 against chance" in judge_first(weak, POLICY, "candidate.v1").reasons[0]
 
 
-def test_a_score_that_one_model_lacks_is_no_silence(place, decide):
-    """Only where neither model has anything to be judged on does a guard not ask."""
-    _, registry = place
-    registry.move_alias("champion", "blind.v1")
-    policy = POLICY.model_copy(update={"guarded": (Guard(benchmark_name="dose_response"),), "datasets": ("SIM",)})
-    assert decide("good.v1", policy=policy).summary["decision"] == "promoted"
-    policy = POLICY.model_copy(update={"guarded": (Guard(benchmark_name="dose_response"),), "datasets": ("OTHER",)})
-    assert "dose_response on OTHER" in decide("fair.v1", policy=policy).summary["against"][-1]
+def test_where_there_is_nothing_to_compare_with_nothing_passes():
+    found = refuse_all(POLICY, "it was deleted")
+    assert not found.is_passed
+    assert found.reasons == ["known_relationships on SIM: not compared, it was deleted"]
 
 
-def test_the_first_model_must_beat_chance(place, decide):
-    _, registry = place
-    record = decide("blind.v1")
-    assert (record.summary["decision"], record.summary["champion"]) == ("kept", None)
-    assert champions(registry) == []
-    assert decide("good.v1").summary["decision"] == "promoted"
-    assert champions(registry) == ["good.v1"]
+def test_all_datasets_decide_that_the_deciding_benchmark_has_scored():
+    policy = GatePolicy()
+    assert policy.deciding_datasets == "all"
+    assert policy.on(["U2OS", "HUVEC"]).deciding_on == ("HUVEC", "U2OS")
+    assert GatePolicy(deciding_datasets=("RPE",)).on(["U2OS", "HUVEC"]).deciding_on == ("RPE",)
 
 
-def test_a_kill_before_the_alias_moved_is_made_good_by_the_next_run(place, decide, monkeypatch):
-    _, registry = place
-    registry.move_alias("champion", "blind.v1")
-    with monkeypatch.context() as patched:
-        patched.setattr(Registry, "move_alias", lambda *_args: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            decide("good.v1")
-    assert champions(registry) == ["blind.v1"]
-    record = decide("good.v1")
-    assert record.generation == 1
-    assert champions(registry) == ["good.v1"]
-
-
-def test_scores_that_went_stale_do_not_count(place, decide):
-    _, registry = place
-    registry.move_alias("champion", "blind.v1")
-    record = decide("good.v1", protocols=lambda *_names: "of now")
-    assert record.summary["decision"] == "kept"
-    assert all("no scores that can be compared" in text for text in record.summary["against"])
-
-
-def test_the_candidate_is_the_model_with_that_alias(place, decide):
-    _, registry = place
-    with pytest.raises(RegistryError, match="no model has the alias 'candidate'"):
-        decide(None)
-    registry.move_alias("candidate", "good.v1")
-    assert decide(None).summary["candidate"] == "good.v1"
-
-
-def test_a_champion_that_nobody_decided_on_is_no_candidate(place, decide):
-    _, registry = place
-    registry.move_alias("champion", "good.v1")
-    with pytest.raises(BenchmarkError, match=r"good\.v1 has the alias 'champion' already"):
-        decide("good.v1")
+def test_a_gate_with_nothing_scored_is_never_passed():
+    with pytest.raises(BenchmarkError, match="has not scored any dataset yet"):
+        GatePolicy().on([])
+    with pytest.raises(BenchmarkError, match="has to be said first"):
+        _ = GatePolicy().deciding_on

@@ -6,9 +6,8 @@ import pytest
 
 from cellassets.errors import AlignmentError
 from cellassets.mapping.aggregate import aggregate_wells
-from cellassets.mapping.build import MapParameters, align_wells, build_map, plan_map
+from cellassets.mapping.build import MapParameters, align_wells
 from cellassets.mapping.controls import BatchDesign, batch_design
-from cellassets.mapping.dataset import Dataset
 from cellassets.mapping.places import gene_arms_of_wells, one_place_frac, well_places
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.mapping.steps import ChromosomeArm, WellPosition
@@ -156,25 +155,6 @@ def test_a_step_without_gene_arms_says_what_to_pass():
     parameters = MapParameters.model_validate({"steps": [{"kind": "chromosome_arm"}]})
     with pytest.raises(AlignmentError, match=r"pass gene_arms, .*annotations/gene_arms\.csv"):
         align_wells(wells, np.zeros(wells.height, dtype=bool), parameters)
-
-
-def test_a_map_reads_the_lakes_arms_only_where_a_step_asks(simulate):
-    simulated = simulate(n_batches=2)
-    dataset = Dataset(dataset_id="SIM", cell_types=("SIM",))
-    plain = MapParameters.model_validate({"steps": [{"kind": "centre_scale"}]})
-    arms = MapParameters.model_validate(
-        {"steps": [{"kind": "centre_scale"}, {"kind": "chromosome_arm", "min_genes": 5}]}
-    )
-    assert "gene_arms" not in plan_map(simulated.lake, dataset, model_key="m.v1", parameters=plain).inputs
-    with pytest.raises(AlignmentError, match=r"gene_arms\.csv: no such file; the step chromosome_arm reads it"):
-        plan_map(simulated.lake, dataset, model_key="m.v1", parameters=arms)
-    simulated.lake.annotations.mkdir(parents=True)
-    path = simulated.lake.annotations / "gene_arms.csv"
-    path.write_bytes(arm_table().write_csv().encode())
-    first = build_map(simulated.lake, dataset, model_key="m.v1", parameters=arms)
-    assert first.inputs["gene_arms"]["n_bytes"] == len(path.read_bytes())
-    path.write_bytes(arm_table(n_arms=3).write_csv().encode())
-    assert build_map(simulated.lake, dataset, model_key="m.v1", parameters=arms).generation == 2
 
 
 def test_replicates_in_one_place_are_counted():

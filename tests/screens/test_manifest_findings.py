@@ -155,9 +155,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("harm", "kind", "consequence", "n_dropped", "words"), BROKEN, ids=[case[0].__name__.strip("_") for case in BROKEN]
 )
-def test_a_problem_is_found_with_its_place_and_its_consequence(
-    zone, harm, kind, consequence, n_dropped, words, check
-):
+def test_a_problem_is_found_with_its_place_and_its_consequence(zone, harm, kind, consequence, n_dropped, words, check):
     folder = zone.land()
     harm(zone, folder)
     manifest = check()

@@ -7,6 +7,7 @@ import sys
 
 import polars as pl
 import pytest
+import torch
 import yaml
 
 from cellassets.errors import RecipeError, TrainingError
@@ -29,6 +30,15 @@ NETWORK = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """As in the processes that are killed: sums over other parts have other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def train(screen):
     """Writes a recipe and carries it out: `train("first", n_epochs=1)`."""
@@ -45,7 +55,9 @@ def keep(reports):
 
 
 def work_left(screen):
-    return [path for path in (screen.home / "work" / "training").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [
+        path for path in (screen.home / "work" / "training").rglob("*") if path.is_file() and path.suffix != ".lock"
+    ]
 
 
 def is_published(screen, name):

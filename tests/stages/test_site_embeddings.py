@@ -77,7 +77,9 @@ carry_out(stage_named("site_embeddings"), deployment, keys, progress=kill_at)
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_nothing_visible_and_goes_on(screen):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(screen.home)], check=False, capture_output=True, text=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(screen.home)], check=False, capture_output=True, text=True
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not is_published(screen)
     published = screen.make("site_embeddings", *KEYS)

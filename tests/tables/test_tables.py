@@ -1,4 +1,4 @@
-"""Tables follow their schemas when they are written and read, and SQL reads what is published, without writing."""
+"""Tables follow their schemas when they are written and read, and SQL reads files without writing."""
 
 import numpy as np
 import polars as pl
@@ -6,11 +6,8 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import ConfigError, SchemaError
-from cellassets.storage.artifact import Plan
-from cellassets.storage.lake import Lake
 from cellassets.tables import schemas
 from cellassets.tables.parquet import read_table, read_tables, vectors, with_vectors, write_table
-from cellassets.tables.published import query_lake
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.sql import query
 
@@ -64,17 +61,6 @@ def test_a_truncated_file_is_named(tmp_path):
 
 def test_reading_no_files_gives_an_empty_table():
     assert read_tables([], schemas.SITE_EMBEDDINGS).columns == schemas.SITE_EMBEDDINGS.names
-
-
-def test_sql_sees_published_tables_and_nothing_else(tmp_path):
-    lake = Lake(UPath(tmp_path))
-    place, plan = lake.site_embeddings("HUVEC-1", "m.v1"), Plan("site_embeddings", {"x": 1})
-    write_table(embeddings(), place.folder(plan.fingerprint) / "part-00000.parquet", schemas.SITE_EMBEDDINGS)
-    with pytest.raises(ConfigError, match="site_embeddings"):
-        query_lake(lake, "SELECT count(*) FROM site_embeddings")
-    place.publish(plan, ["part-00000.parquet"], {})
-    answer = query_lake(lake, "SELECT well_id, embedding[1] AS first FROM site_embeddings ORDER BY well_id")
-    assert answer.rows() == [("A01", 0.0), ("A02", 4.0), ("A03", 8.0)]
 
 
 @pytest.fixture

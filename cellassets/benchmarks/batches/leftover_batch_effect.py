@@ -33,10 +33,15 @@ class LeftoverBatchParameters(PermutationParameters):
     of a neighbourhood. `max_queries` limits the treated wells that are searched for a replicate in another batch.
     """
 
-    wells: Literal["held_out_controls", "treated_wells"] = "held_out_controls"
-    max_wells_per_plate: int = Field(default=64, ge=2)
-    n_neighbours: int = Field(default=10, ge=2)
-    max_queries: int = Field(default=5000, ge=10)
+    wells: Literal["held_out_controls", "treated_wells"] = Field(
+        default="held_out_controls",
+        description="The wells that are predicted; treated wells only if every perturbation is on every plate",
+    )
+    max_wells_per_plate: int = Field(default=64, ge=2, description="Wells of a plate, at most")
+    n_neighbours: int = Field(default=10, ge=2, description="Neighbours that batch mixing looks at")
+    max_queries: int = Field(
+        default=5000, ge=10, description="Treated wells that look for a replicate in another batch, at most"
+    )
 
 
 def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters) -> list[Score]:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
 from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
@@ -27,7 +28,9 @@ class TargetParameters(PermutationParameters):
     `candidates`: the map's genes that are targets of some compound (`targets`), or all its genes (`all_genes`).
     """
 
-    candidates: Literal["targets", "all_genes"] = "targets"
+    candidates: Literal["targets", "all_genes"] = Field(
+        default="targets", description="The genes that are ranked: targets of some compound, or all genes of the map"
+    )
 
 
 def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Score]:

@@ -28,7 +28,7 @@ class ProximityParameters(PermutationParameters):
     Arms with more than `min_genes` genes in the map are judged.
     """
 
-    min_genes: int = Field(default=5, ge=1)
+    min_genes: int = Field(default=5, ge=1, description="Arms with this number of genes or fewer are not scored")
 
 
 def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Row]:

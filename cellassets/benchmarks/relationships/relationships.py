@@ -54,9 +54,15 @@ class RelationshipParameters(PermutationParameters):
     have both genes in the map.
     """
 
-    tail_fracs: tuple[Annotated[float, Field(gt=0, lt=0.5)], ...] = Field(default=(0.05, 0.1), min_length=1)
-    leave_out_within: Literal["nothing", "chromosome", "arm"] = "nothing"
-    min_pairs: int = Field(default=5, ge=1)
+    tail_fracs: tuple[Annotated[float, Field(gt=0, lt=0.5)], ...] = Field(
+        default=(0.05, 0.1),
+        min_length=1,
+        description="Shares of all pairs that count as extreme, in each tail; the first one makes the headline",
+    )
+    leave_out_within: Literal["nothing", "chromosome", "arm"] = Field(
+        default="nothing", description="Pairs of genes on one chromosome, or on one arm, that are left out"
+    )
+    min_pairs: int = Field(default=5, ge=1, description="Annotated pairs with both genes in the map that are needed")
     n_permutations: int = Field(default=2000, ge=99)
 
 

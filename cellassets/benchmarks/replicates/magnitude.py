@@ -20,8 +20,12 @@ class MagnitudeParameters(PermutationParameters):
     more, some perturbations are drawn at random.
     """
 
-    max_controls_per_plate: int = Field(default=32, ge=3)
-    max_joint_wells: int = Field(default=800, ge=20)
+    max_controls_per_plate: int = Field(
+        default=32, ge=3, description="Controls of a plate that a perturbation is compared with, at most"
+    )
+    max_joint_wells: int = Field(
+        default=800, ge=20, description="Treated wells, and controls, in the null distribution of the summary, at most"
+    )
 
 
 def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -> list[Row]:

@@ -37,11 +37,17 @@ class HeldOutBatchParameters(PermutationParameters):
     linear probe is tested on at most `max_probe_wells` wells and permuted `n_probe_permutations` times.
     """
 
-    split_by: Literal["batch", "plate"] = "batch"
-    n_splits: int = Field(default=20, ge=1)
-    max_probe_wells: int = Field(default=20_000, ge=10)
+    split_by: Literal["batch", "plate"] = Field(
+        default="batch", description="What is held out: one batch, or one plate"
+    )
+    n_splits: int = Field(
+        default=20, ge=1, description="Held-out batches or plates, at most; they are drawn at random if there are more"
+    )
+    max_probe_wells: int = Field(
+        default=20_000, ge=10, description="Held-out wells that the linear probe classifies, at most"
+    )
     n_permutations: int = Field(default=499, ge=99)
-    n_probe_permutations: int = Field(default=99, ge=99)
+    n_probe_permutations: int = Field(default=99, ge=99, description="Permutations of the linear probe")
 
 
 def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchParameters) -> list[Score]:

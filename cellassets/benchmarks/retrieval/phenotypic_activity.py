@@ -39,9 +39,11 @@ class ActivityParameters(PermutationParameters):
     are drawn at random.
     """
 
-    is_across_plates: bool = False
-    max_controls: int = Field(default=512, ge=3)
-    max_joint_wells: int = Field(default=500, ge=20)
+    is_across_plates: bool = Field(default=False, description="Whether only wells on other plates count as replicates")
+    max_controls: int = Field(default=512, ge=3, description="Controls that are ranked with a perturbation, at most")
+    max_joint_wells: int = Field(
+        default=500, ge=20, description="Treated wells, and controls, in the null distribution of the summary, at most"
+    )
 
 
 def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> list[Row]:

@@ -36,9 +36,11 @@ class PhenotypicConsistencyParameters(PermutationParameters):
     have a label, some labels are drawn at random.
     """
 
-    label: Literal["gene", "set", "target"] = "gene"
-    max_members: int = Field(default=200, ge=2)
-    max_perturbations: int = Field(default=6000, ge=10)
+    label: Literal["gene", "set", "target"] = Field(default="gene", description="What perturbations have in common")
+    max_members: int = Field(default=200, ge=2, description="A label with more perturbations is left out")
+    max_perturbations: int = Field(
+        default=6000, ge=10, description="Labelled perturbations, at most; labels are drawn at random if there are more"
+    )
 
 
 def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyParameters) -> list[Row]:

@@ -30,8 +30,11 @@ class AnalogyParameters(PermutationParameters):
     `candidates`: all perturbations of the map except the two parts (`all`), or combinations only (`combinations`).
     """
 
-    candidates: Literal["all", "combinations"] = "all"
-    n_hits: int = Field(default=10, ge=1)
+    candidates: Literal["all", "combinations"] = Field(
+        default="all",
+        description="What a combination is ranked among: all perturbations except its parts, or combinations only",
+    )
+    n_hits: int = Field(default=10, ge=1, description="Rank up to which a combination counts as found")
 
 
 def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:

@@ -30,8 +30,13 @@ class GeneralisationParameters(PermutationParameters):
     `persistence` is the parameter p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
     """
 
-    n_neighbours: int = Field(default=5, ge=1)
-    persistence: float = Field(default=0.9, gt=0, lt=1)
+    n_neighbours: int = Field(default=5, ge=1, description="Neighbours that are compared")
+    persistence: float = Field(
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="p of the rank-biased overlap; 0.9 puts 86% of the weight on the first ten ranks",
+    )
 
 
 def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParameters) -> list[Row]:

@@ -1,0 +1,101 @@
+"""`cellassets model`: registered models and the production gate."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
+from cellassets.cli.output import show_json, show_rows
+
+if TYPE_CHECKING:
+    from cellassets.judging.production import Override
+    from cellassets.storage.deployment import Deployment
+    from cellassets.storage.lake import Published
+
+app = typer.Typer(no_args_is_help=True, help="Registered models.")
+SHOWN = ("key", "kind", "aliases", "fingerprint")
+NOBODY_WAITS = (
+    "No model waits to be judged: each one with current scores of the deciding benchmark is in production or was "
+    "judged before. Name a model to judge it again. `cellassets model list` shows the models, `cellassets status` what "
+    "waits."
+)
+
+
+@app.command("list")
+def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Lists registered models."""
+    from cellassets.registry import Registry
+
+    deployment = deployment_at(home)
+    entries = Registry(deployment.tracking_uri, deployment.model_root).list_models()
+    values = [entry.model_dump(mode="json") for entry in entries]
+    empty = (
+        "No model is registered yet. Add a recipe to the settings folder and let the daemon train it, or register one "
+        "in MLflow."
+    )
+    show_rows([{name: value[name] for name in SHOWN} for value in values], as_json=as_json, empty=empty)
+
+
+@app.command("judge")
+def judge_models(
+    candidate: Annotated[
+        str | None, typer.Argument(help="Model key, such as resnet_ce.v2; all that wait where it is left out.")
+    ] = None,
+    home: HomeOption = None,
+    configs: ConfigsOption = None,
+    override_reason: Annotated[
+        str | None, typer.Option(help="Put the candidate into production whatever the gate says, for this reason.")
+    ] = None,
+    approved_by: Annotated[str | None, typer.Option(help="Who decides to override the gate.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judges models by the production gate. The alias `champion` moves to one that passes.
+
+    Without CANDIDATE, judges the model with the alias `candidate`, or else every model that was not judged yet, the
+    oldest first.
+    """
+    from cellassets.judging.production import load_override
+    from cellassets.stages.catalogue import open_snapshot
+    from cellassets.stages.production_model import candidates
+
+    override = load_override(override_reason, approved_by)
+    if override is not None and candidate is None:
+        message = "an override is for one model: name the CANDIDATE"
+        raise typer.BadParameter(message)
+    deployment = deployment_at(home, configs)
+    chosen = candidates(open_snapshot(deployment)) if candidate is None else [candidate]
+    decisions = []
+    for key in chosen:
+        decision = _judge(deployment, key, override)
+        decisions.append(decision)
+        if not as_json:
+            _show(key, decision)
+    if as_json:
+        show_json(decisions)
+    elif not chosen:
+        typer.echo(NOBODY_WAITS)
+
+
+def _judge(deployment: "Deployment", key: str, override: "Override | None") -> dict[str, Any]:
+    """The decision about one model: its summary, and its comparisons as rows of GATE."""
+    from cellassets.stages.carry_out import carry_out
+    from cellassets.stages.production_model import PRODUCTION_MODEL
+
+    published = carry_out(PRODUCTION_MODEL, deployment, {}, options={"candidate": key, "override": override})
+    return {**published.record.summary, "comparisons": _comparisons(published)}
+
+
+def _comparisons(published: "Published") -> list[dict[str, Any]]:
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import GATE
+
+    return read_table(published.path("comparisons.parquet"), GATE).to_dicts()
+
+
+def _show(key: str, decision: dict[str, Any]) -> None:
+    if decision["candidate"] != key:
+        typer.echo(f"{key}: in production already; the last decision was about {decision['candidate']}")
+        return
+    typer.echo(f"{key}: {decision['decision']}; in production: {decision.get('champion') or 'no model'}")
+    for row in decision["comparisons"]:
+        typer.echo(f"  {'passed' if row['is_passed'] else 'failed'}  {row['role']:<8}  {row['verdict']}")

@@ -1,0 +1,61 @@
+"""`cellassets model` and `leaderboard`: what is listed, judged and overridden."""
+
+import json
+
+OVERRIDE = ("--approved-by", "M. Curie", "--override-reason", "the only model of six channels")
+
+
+def champions(run, home) -> list[str]:
+    return [
+        row["key"] for row in json.loads(run("model", "list", "--home", home, "--json")) if "champion" in row["aliases"]
+    ]
+
+
+def test_without_a_candidate_every_model_that_waits_is_judged_once(home, run):
+    (decision,) = json.loads(run("model", "judge", "--home", home, "--json"))
+    assert (decision["candidate"], decision["decision"]) == ("plain.v1", "kept")
+    assert decision["comparisons"][0]["benchmark_name"] == "known_relationships"
+    assert "No model waits to be judged" in run("model", "judge", "--home", home)
+    assert json.loads(run("model", "judge", "--home", home, "--json")) == []
+
+
+def test_a_model_that_passes_goes_into_production(home, run):
+    (home / "configs/gate.yaml").write_text("deciding_datasets: [HUVEC]\nguarded: []\nalpha: 0.99\n")
+    said = run("model", "judge", "plain.v1", "--home", home)
+    assert said.startswith("plain.v1: promoted; in production: plain.v1\n  passed  deciding")
+    assert champions(run, home) == ["plain.v1"]
+    assert "No model waits" in run("model", "judge", "--home", home)
+
+
+def test_an_override_puts_a_model_into_production_and_shows_as_one(home, run):
+    assert "plain.v1: kept; in production: no model" in run("model", "judge", "plain.v1", "--home", home)
+    assert champions(run, home) == []
+    assert "plain.v1: overridden; in production: plain.v1" in run(
+        "model", "judge", "plain.v1", "--home", home, *OVERRIDE
+    )
+    assert champions(run, home) == ["plain.v1"]
+
+
+def test_the_gate_acts_on_the_deployment_of_the_environment(home, run):
+    run("model", "judge", "plain.v1", *OVERRIDE, CELLASSETS_HOME=home)
+    assert champions(run, home) == ["plain.v1"]
+
+
+def test_a_model_that_is_not_registered_is_refused(settled, refused):
+    assert "model other.v1 is not in the registry" in refused("model", "judge", "other.v1", "--home", settled)
+
+
+def test_half_an_override_is_refused(settled, refused):
+    told = refused("model", "judge", "plain.v1", "--home", settled, "--override-reason", "it is needed now")
+    assert "approved_by: Field required" in told
+
+
+def test_the_leaderboard_is_shown_for_people_and_programs(settled, run):
+    assert "known relationships" in run("leaderboard", "show", "--home", settled)
+    rows = json.loads(run("leaderboard", "show", "--home", settled, "--json"))
+    assert {row["model_key"] for row in rows} == {"plain.v1"}
+
+
+def test_a_leaderboard_that_does_not_exist_says_what_to_do(refused, tmp_path):
+    (tmp_path / "home/lake").mkdir(parents=True)
+    assert "materialise this asset's partition first" in refused("leaderboard", "show", "--home", tmp_path / "home")
