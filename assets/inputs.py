@@ -7,6 +7,7 @@ would call the map of one cell type unsynced whenever an experiment of another o
 
 import dagster as dg
 
+from cellassets.stages.benchmark import benchmark_stages
 from resources.partitions import BENCHMARK, DATASET_MODEL, EXPERIMENT, MODEL, RECIPE
 
 SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
@@ -63,4 +64,12 @@ benchmark_settings = dg.AssetSpec(
     kinds={"yaml"},
     description="Parameters of a benchmark, and the annotations that it reads.",
 )
-INPUTS = [landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]
+judged_scores = dg.AssetSpec(
+    "judged_scores",
+    deps=[dg.AssetKey(stage.name.split("/")) for stage in benchmark_stages()],
+    group_name="reports",
+    owners=["team:machine-learning"],
+    kinds={"parquet"},
+    description="All published scores, and which of them are current: what the leaderboard is made from.",
+)
+INPUTS = [judged_scores, landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import check_of
+from assets.inputs import judged_scores
 from assets.materialise import materialised, publish
-from cellassets.stages.catalogue import stages
 from cellassets.stages.leaderboard import CODE_VERSION, LEADERBOARD
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
@@ -15,7 +15,7 @@ CHECK = "scores_are_as_they_would_be_taken_now"
 
 
 @dg.asset(
-    deps=[dg.AssetKey(name.split("/")) for name in stages() if name.startswith("benchmark/")],
+    deps=[judged_scores],
     group_name="reports",
     owners=["team:machine-learning"],
     kinds={"polars"},

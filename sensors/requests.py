@@ -80,17 +80,17 @@ class Tick:
 
         Args:
             asset: name of the asset.
-            versions: fingerprint of each partition.
+            versions: fingerprint of each partition; the key of an asset without partitions is empty.
             metadata: what people see beside it, by partition.
         """
         for key, version in versions.items():
-            name = f"{asset}/{key}"
+            name, partition = f"{asset}/{key}", key or None
             if self.memory.reported.get(name) != version[:SHORT]:
                 self.memory.reported[name] = version[:SHORT]
                 tags, shown = {VERSION_TAG: version}, dict(metadata.get(key, {}))
                 # the observation decides what is unsynced, the materialisation shows the partition as there
-                self.events.append(dg.AssetObservation(asset, partition=key, tags=tags, metadata=shown))
-                self.events.append(dg.AssetMaterialization(asset, partition=key, tags=tags, metadata=shown))
+                self.events.append(dg.AssetObservation(asset, partition=partition, tags=tags, metadata=shown))
+                self.events.append(dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=shown))
         for name in [name for name in self.memory.reported if name.startswith(f"{asset}/")]:
             if name.split("/", 1)[1] not in versions:
                 del self.memory.reported[name]

@@ -78,5 +78,7 @@ def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
         if state.status != "waiting"
     }
     tick.report("dataset_embeddings", versions, {})
+    board = state_of(snapshot, "leaderboard").plan_fingerprint
+    tick.report("judged_scores", {"": board} if board else {}, {})
     settings = {name: settings_fingerprint(snapshot, name) for name in BENCHMARKS}
     tick.report("benchmark_settings", {name: version for name, version in settings.items() if version}, {})
