@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
 
-from cellassets.errors import ConfigError, LayoutError, RegistryError
+from cellassets.errors import LayoutError, RegistryError
 from cellassets.incremental import Incremental
 from cellassets.reconcile.landing import Landing
 from cellassets.stages.snapshot import Snapshot, not_registered
@@ -213,14 +213,3 @@ def _stamp(path: UPath) -> tuple[Any, ...]:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     info = path.fs.info(path.path)
     return info.get("size"), *(str(info.get(name)) for name in OBJECT_TAGS)
-
-
-def policy_or_refusal(snapshot: Snapshot) -> str | None:
-    """Returns why `policy.yaml` cannot be read; None where it can."""
-    from cellassets.stages.settings import policy
-
-    try:
-        policy(snapshot)
-    except ConfigError as error:
-        return str(error)
-    return None
