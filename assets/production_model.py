@@ -69,7 +69,8 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
         last = deployment.open().lake.current("production_model")
         settle(Context(deployment.open()), last.record)  # a run may have been killed before the alias moved
         return last
-    for candidate in [*waiting] or [None]:
+    asked: list[str | None] = [*waiting] if waiting else [None]
+    for candidate in asked:
         options = {"candidate": candidate, "override": override}
         published = publish(context, PRODUCTION_MODEL, deployment, options=options)
         context.log.info("%s: %s", candidate, published.record.summary["decision"])

@@ -164,7 +164,8 @@ def fault(stage, stored, now):
     if changed and stored["inputs"] == now["inputs"]:
         return (
             f"numbers of {stage} changed ({', '.join(changed[:5])}): raise CODE_VERSION in "
-            f"cellassets/stages/{stage}.py, so that what is published is made again, and write the golden values with {WRITE}"
+            f"cellassets/stages/{stage}.py, so that what is published is made again, and write the golden "
+            f"values with {WRITE}"
         )
     return f"the simulated inputs of {stage} changed: write the golden values again with {WRITE}" if changed else None
 
