@@ -35,13 +35,6 @@ def dataset_problem(snapshot: Snapshot, dataset_id: str) -> str | None:
     return snapshot.value(_problem, dataset_id)
 
 
-def usable_datasets(snapshot: Snapshot) -> list["Dataset"]:
-    """Returns the datasets that can be used, in order of their names."""
-    return [
-        dataset_named(snapshot, name) for name in dataset_names(snapshot) if dataset_problem(snapshot, name) is None
-    ]
-
-
 def dataset_experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
     """Returns the experiments that the dataset's wells come from, sorted.
 

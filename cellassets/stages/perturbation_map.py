@@ -70,6 +70,8 @@ def _protocol_fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
 
 def _shared(snapshot: Snapshot, dataset_id: str) -> tuple[dict[str, Any], list[Publication]]:
     """The inputs that maps of all models share, and the publications behind them."""
+    from cellassets.mapping.build import needs_gene_arms
+
     experiments = dataset_experiments(snapshot, dataset_id)
     qualities = snapshot.need_all("plate_quality", [(name,) for name in experiments])
     manifests = snapshot.need_all("raw_plates", [(name,) for name in experiments])
@@ -82,7 +84,7 @@ def _shared(snapshot: Snapshot, dataset_id: str) -> tuple[dict[str, Any], list[P
         "parameters": settings_of(parameters),
         "code_version": CODE_VERSION,
     }
-    if any(step.kind == "chromosome_arm" for step in parameters.steps):
+    if needs_gene_arms(parameters):
         inputs["gene_arms"] = _gene_arms_fingerprint(snapshot.annotations())
     return inputs, [*qualities, *manifests]
 
