@@ -25,9 +25,9 @@ SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in 
     description="Asks for exactly the maps and scores that new experiments, models or settings made stale.",
 )
 def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
-    """Asks for stale (dataset, model) pairs; once things are quiet for the leaderboard, and after it for the reports.
+    """Asks for stale (dataset, model) pairs; once no run is active for the leaderboard, and after it for the reports.
 
-    A pair that failed for good holds up nothing: it was asked for, so it is not asked for again.
+    A pair that failed does not block the others: it was asked for already, so it is not asked for again.
     """
     from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
     from cellassets.reconcile.wanted import idle_datasets

@@ -51,8 +51,8 @@ class LiveSnapshot(Snapshot):
     def refresh(self) -> int:
         """Returns how many things changed since the last call, after reading them.
 
-        The landing zone is only looked at by `refresh_landing`. A registry that does not answer is no error here:
-        what needs the list of models says so, and plans go by what it said last.
+        Only `refresh_landing` reads the landing zone. A registry that does not answer does not raise an error here: the
+        error appears where the list of models is needed, and plans use the last known models.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets, or its database is not named.

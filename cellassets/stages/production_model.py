@@ -176,7 +176,7 @@ def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
 
 
 def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
-    """The candidate is in production already: nothing is decided, the alias is put right."""
+    """The candidate is in production already: nothing is decided, and the alias is set again."""
     published = snapshot.find("production_model")
     if published is None or published.summary(ProductionModelSummary).champion != chosen.key:
         message = f"{chosen.key} has the alias {CHAMPION!r} already, and no decision put it there: nothing to decide"

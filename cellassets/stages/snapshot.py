@@ -1,8 +1,8 @@
 """What plans look at: published records, settings, registered models, landed folders and annotations at one moment.
 
-A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` is the same thing kept up to date: it notes
-which plan read what, so that a change makes only the plans anew that depend on it. Whatever a plan reads has to come
-from one of these methods, or the change of it goes unnoticed.
+A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` has the same methods and is kept up to
+date: it notes which plan read what, so after a change only the plans that depend on it are made again. A plan must
+read everything through these methods; a change of anything else is not noticed.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence

@@ -201,7 +201,7 @@ class Lake:
         return Published(artifact, artifact.record())
 
     def find_done(self, plan: Plan) -> Record | None:
-        """Returns the current record where it is what the plan asks for; a catalogue that missed it is told.
+        """Returns the current record if it is what the plan asks for; adds it to the catalogue if it is missing there.
 
         Raises:
             CorruptArtifact: the current commit record cannot be read.
@@ -246,9 +246,9 @@ class Lake:
         return found
 
     def scan(self) -> Scan:
-        """Returns what the catalogue lacked, after mending it by a listing of the lake.
+        """Returns what was missing or wrong in the catalogue, after correcting it from a listing of the lake.
 
-        Runs may publish meanwhile: a row that changes during the scan is left to them.
+        Runs may publish at the same time: the scan does not change a row that a run has changed meanwhile.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
