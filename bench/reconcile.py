@@ -207,10 +207,8 @@ def postgres(url: str) -> Iterator[str]:
         return
     place = Path(__file__).parents[1] / "tests" / "storage" / "conftest.py"
     spec = importlib.util.spec_from_file_location("storage_conftest", place)
-    assert spec is not None
-    assert spec.loader is not None
-    fixtures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fixtures)
+    fixtures = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(fixtures)  # type: ignore[union-attr]
     with fixtures.private_postgres(fixtures.binaries()) as own:
         yield own
 

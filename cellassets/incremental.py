@@ -106,7 +106,7 @@ class Incremental:
             self._settle(node)
         if node.error is not None:
             raise node.error.with_traceback(None)
-        return node.value  # type: ignore[no-any-return]
+        return node.value
 
     def changed(self, cells: Iterable[Hashable]) -> None:
         """Notes that cells may have other values now."""

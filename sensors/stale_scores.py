@@ -27,7 +27,7 @@ SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in 
 def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
     """Asks for stale (dataset, model) pairs; once things are quiet for the leaderboard, and after it for the reports.
 
-    A pair that failed for good holds up nothing: it was asked for, so it is not asked for again.
+    A pair that failed for good blocks nothing: it was asked for before, so it is not asked for again.
     """
     from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
     from cellassets.reconcile.wanted import idle_datasets

@@ -10,12 +10,14 @@ make every guard weaker.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
+from cellassets.errors import BenchmarkError
 from cellassets.judging.comparison import Evidence, compare_models
 from cellassets.statistics.permutation import least_p_value
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
@@ -43,7 +45,8 @@ class Guard(Parameters):
 class GatePolicy(Parameters):
     """What a candidate must show.
 
-    `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets`. `guarded` are the
+    `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets` (`all`: every dataset
+    that the deciding benchmark has scored). `guarded` are the
     benchmarks that it must not be worse on, on all of `datasets` (None: the deciding datasets, and every dataset that
     the champion was judged on by that benchmark). `alpha` is the largest significant q-value of deciding comparisons
     (Benjamini and Hochberg), and p-value of guarded ones.
@@ -52,7 +55,9 @@ class GatePolicy(Parameters):
     deciding: str = Field(
         default="known_relationships", description="The benchmark on which the candidate must be better"
     )
-    deciding_datasets: tuple[str, ...] = Field(min_length=1, description="The datasets on which it must be better")
+    deciding_datasets: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default="all", description="The datasets on which it must be better; all: every dataset that has scores"
+    )
     guarded: tuple[Guard, ...] = Field(
         default=(), description="The benchmarks on which the candidate must not be worse"
     )
@@ -82,6 +87,34 @@ class GatePolicy(Parameters):
             message = f"{self.deciding} measures a defect (lower is better); it can be a guard and not decide"
             raise ValueError(message)
         return self
+
+    @property
+    def deciding_on(self) -> tuple[str, ...]:
+        """Names of the deciding datasets.
+
+        Raises:
+            BenchmarkError: they are not known by name yet (see `on`).
+        """
+        if self.deciding_datasets == "all":
+            message = "deciding_datasets is `all`: which these are has to be said first"
+            raise BenchmarkError(message)
+        return self.deciding_datasets
+
+    def on(self, scored: Collection[str]) -> "GatePolicy":
+        """Returns the policy with its deciding datasets by name.
+
+        Args:
+            scored: datasets that the deciding benchmark has scored.
+
+        Raises:
+            BenchmarkError: all of them decide and there is none.
+        """
+        if self.deciding_datasets != "all":
+            return self
+        if not scored:
+            message = f"{self.deciding} decides and has not scored any dataset yet; backfill it, or wait for its scores"
+            raise BenchmarkError(message)
+        return self.model_copy(update={"deciding_datasets": tuple(sorted(scored))})
 
 
 @dataclass(frozen=True)
@@ -122,7 +155,7 @@ def judge_candidate(
         champion_judged_on: benchmark and dataset of all scores of the champion, stale ones too; guards compare there.
         does_not_apply: benchmark and dataset where the benchmark applies to neither model; no guard compares there.
     """
-    deciding = [(policy.deciding, dataset) for dataset in policy.deciding_datasets]
+    deciding = [(policy.deciding, dataset) for dataset in policy.deciding_on]
     guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
     is_ours = pl.col("model_key").is_in([candidate, champion])
     scores, influences = evidence.scores.filter(is_ours), evidence.influences.filter(is_ours)
@@ -141,7 +174,7 @@ def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[P
         (guard.benchmark_name, dataset)
         for guard in policy.guarded
         for dataset in policy.datasets
-        or sorted({*policy.deciding_datasets, *(on for name, on in champion_judged_on if name == guard.benchmark_name)})
+        or sorted({*policy.deciding_on, *(on for name, on in champion_judged_on if name == guard.benchmark_name)})
     ]
 
 

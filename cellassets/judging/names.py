@@ -1,4 +1,4 @@
-"""Aliases that the production gate goes by."""
+"""Aliases that the production gate uses."""
 
 CHAMPION = "champion"  # the model in production
 CANDIDATE = "candidate"  # the model to judge next

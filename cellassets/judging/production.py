@@ -1,4 +1,4 @@
-"""Decisions of the production gate that are no comparison: the first champion, a champion that is gone, an override.
+"""Decisions of the production gate without a comparison: the first champion, a champion that is gone, an override.
 
 Comparisons are in `cellassets.judging.gate`; what is published, and the alias in MLflow, in
 `cellassets.stages.production_model`.
@@ -36,7 +36,7 @@ def load_override(reason: str | None, approved_by: str | None) -> Override | Non
 def judge_first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Decision:
     """Where nothing is in production yet the candidate must beat chance on the deciding benchmark."""
     rows = []
-    for dataset_id in policy.deciding_datasets:
+    for dataset_id in policy.deciding_on:
         headline = BENCHMARKS[policy.deciding].headline_metric
         found = scores.filter(
             (pl.col("benchmark_name") == policy.deciding)
@@ -64,6 +64,6 @@ def refuse_all(policy: GatePolicy, reason: str) -> Decision:
             "is_passed": False,
             "verdict": f"{policy.deciding} on {dataset_id}: not compared, {reason}",
         }
-        for dataset_id in policy.deciding_datasets
+        for dataset_id in policy.deciding_on
     ]
     return Decision.of(rows)

@@ -55,7 +55,7 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
 def _role(policy: GatePolicy, benchmark_name: str, dataset_id: str) -> str:
     """What the gate makes of a benchmark: deciding, guarded or nothing."""
     if benchmark_name == policy.deciding:
-        return "deciding" if dataset_id in policy.deciding_datasets else ""
+        return "deciding" if policy.deciding_datasets == "all" or dataset_id in policy.deciding_datasets else ""
     guarded = {guard.benchmark_name for guard in policy.guarded}
     is_asked = policy.datasets is None or dataset_id in policy.datasets
     return "guarded" if benchmark_name in guarded and is_asked else ""

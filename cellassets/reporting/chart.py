@@ -7,6 +7,8 @@ Nothing here reads a file or a network address: all data stand in the specificat
 
 import base64
 import json
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -42,13 +44,9 @@ class Chart:
         """Returns the static picture as an SVG document, with title and description."""
         import vl_convert
 
-        drawn = vl_convert.vegalite_to_svg(
-            dict(self.spec if self.static_spec is None else self.static_spec),
-            vl_version=VEGA_LITE,
-            config=chart_config(),
-            allowed_base_urls=[],
-        )
-        opening, body = drawn.split(">", 1)
+        spec = dict(self.spec if self.static_spec is None else self.static_spec)
+        drawn = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, config=chart_config(), allowed_base_urls=[])
+        opening, body = _with_own_ids(drawn, spec).split(">", 1)
         described = f"<title>{escape(self.title)}</title><desc>{escape(self.description)}</desc>"
         return f'{opening} role="img">{described}{body}'
 
@@ -56,6 +54,15 @@ class Chart:
         """Returns the specification as JSON that can stand inside a `script` element: no `<` is left in it."""
         spec = {"description": f"{self.title}: {self.description}", **self.spec}
         return json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _with_own_ids(drawn: str, spec: Mapping[str, Any]) -> str:
+    """The drawing with ids that depend on what is drawn: those of vl-convert count the drawings of the process."""
+    own = f"{zlib.crc32(json.dumps(spec, sort_keys=True).encode()):08x}"
+    for number, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', drawn))):
+        pattern = rf'(id="|url\(#|href="#){re.escape(name)}(?=["\)])'
+        drawn = re.sub(pattern, rf"\g<1>{own}-{number}", drawn)
+    return drawn
 
 
 def specification(chart: "alt.TopLevelMixin", **datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

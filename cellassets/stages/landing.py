@@ -1,4 +1,4 @@
-"""Holds a landing folder, which is no artefact and cannot be pinned, to what a plan was made for."""
+"""Refuses a landing folder that changed after a plan was made. A landing folder cannot be pinned like a publication."""
 
 from upath import UPath
 

@@ -87,12 +87,15 @@ def candidates(snapshot: Snapshot) -> list[str]:
     judged = {} if summary is None else summary.judged
     policy, champion = gate_policy(snapshot), find_champion(snapshot)
     kind = kind_of(policy.deciding)
+    if policy.deciding_datasets == "all" and not snapshot.keys(kind):
+        return []
+    policy = policy.on(snapshot.keys(kind))
     waiting = [
         entry
         for entry in snapshot.models()
         if judged.get(entry.key) != entry.fingerprint
         and (champion is None or entry.key != champion.key)
-        and all(is_current(snapshot, kind, dataset_id, entry.key) for dataset_id in policy.deciding_datasets)
+        and all(is_current(snapshot, kind, dataset_id, entry.key) for dataset_id in policy.deciding_on)
     ]
     return [entry.key for entry in sorted(waiting, key=lambda entry: (entry.created_at_ms, entry.key))]
 
@@ -143,6 +146,7 @@ def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, overr
     scores = [score for score in published_scores(snapshot) if score.keys[1] in judged]
     fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
     policy = gate_policy(snapshot)
+    policy = policy.on(snapshot.keys(kind_of(policy.deciding)))
     inputs = {
         "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
         "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
@@ -172,7 +176,7 @@ def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
 
 
 def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
-    """The candidate is in production already: nothing is decided, the alias is put right."""
+    """The candidate is in production already: nothing is decided, and the alias is corrected."""
     published = snapshot.find("production_model")
     if published is None or published.summary(ProductionModelSummary).champion != chosen.key:
         message = f"{chosen.key} has the alias {CHAMPION!r} already, and no decision put it there: nothing to decide"

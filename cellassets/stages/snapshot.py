@@ -1,8 +1,8 @@
 """What plans look at: published records, settings, registered models, landed folders and annotations at one moment.
 
 A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` is the same thing kept up to date: it notes
-which plan read what, so that a change makes only the plans anew that depend on it. Whatever a plan reads has to come
-from one of these methods, or the change of it goes unnoticed.
+which plan read what. After a change only the plans that depend on it are made again. A plan must read everything
+through these methods; a change of anything else goes unnoticed.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -62,11 +62,11 @@ class Snapshot:
         if key not in self._values:
             try:
                 self._values[key] = (function(self, *arguments), None)
-            except CellAssetsError as refusal:
-                self._values[key] = (None, refusal)
-        found, refused = self._values[key]
-        if refused is not None:
-            raise refused.with_traceback(None)
+            except CellAssetsError as error:
+                self._values[key] = (None, error)
+        found, refusal = self._values[key]
+        if refusal is not None:
+            raise refusal.with_traceback(None)
         return found
 
     def find(self, kind: str, *keys: str) -> Publication | None:

@@ -119,7 +119,7 @@ class Catalogue:
 
 
 def _upsert(connection: "Connection", rows: Sequence[Publication], numbers: Iterator[int]) -> None:
-    """Writes rows that are newer than what is known; one statement, as a statement per row takes a minute for 100,000."""
+    """Writes rows that are newer than what is known. A statement per row would take a minute for 100,000 rows."""
     from sqlalchemy import text
 
     values: dict[str, Any] = {}

@@ -196,8 +196,9 @@ class Deployment:
         """
         if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
             message = (
-                f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) exists. "
-                "Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing zone first"
+                f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) is "
+                "there. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
+                "zone first"
             )
             raise ConfigError(message)
         return self

@@ -31,7 +31,8 @@ class Records:
         """Returns the addresses that changed since the last call, after reading their rows."""
         state = self._catalogue.state()
         changed: set[Address] = set()
-        if state.identity != self._identity:  # another catalogue, or one that was made anew
+        is_behind = state.sequence < self._sequence  # it was restored from a backup
+        if is_behind or state.identity != self._identity:  # another catalogue, or one that was made again
             changed.update(self._found)
             self._found, self._children = {}, {}
             self._identity, self._sequence = state.identity, 0

@@ -13,7 +13,7 @@ from upath import UPath
 from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.scoring import scores_table
 from cellassets.configuration import load_yaml
-from cellassets.errors import ConfigError
+from cellassets.errors import BenchmarkError, ConfigError
 from cellassets.judging.comparison import Evidence
 from cellassets.judging.gate import GatePolicy, judge_candidate
 from cellassets.judging.production import judge_first, load_override, refuse_all
@@ -219,3 +219,17 @@ def test_where_there_is_nothing_to_compare_with_nothing_passes():
     found = refuse_all(POLICY, "it was deleted")
     assert not found.is_passed
     assert found.reasons == ["known_relationships on SIM: not compared, it was deleted"]
+
+
+def test_all_datasets_decide_that_the_deciding_benchmark_has_scored():
+    policy = GatePolicy()
+    assert policy.deciding_datasets == "all"
+    assert policy.on(["U2OS", "HUVEC"]).deciding_on == ("HUVEC", "U2OS")
+    assert GatePolicy(deciding_datasets=("RPE",)).on(["U2OS", "HUVEC"]).deciding_on == ("RPE",)
+
+
+def test_a_gate_with_nothing_scored_is_never_passed():
+    with pytest.raises(BenchmarkError, match="has not scored any dataset yet"):
+        GatePolicy().on([])
+    with pytest.raises(BenchmarkError, match="has to be said first"):
+        _ = GatePolicy().deciding_on

@@ -113,14 +113,14 @@ def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, 
     ]
     assert not [run for run in runs if "checkpoint" in run[0]]
     elsewhere = {run[0] for run in runs if run[1].startswith("HUVEC|")}
-    assert elsewhere == {"benchmark/cell_type_generalisation"}, "it alone looks at the model's maps of other data sets"
+    assert elsewhere == {"benchmark/cell_type_generalisation"}, "only it looks at the model's maps of other datasets"
     board = pl.read_parquet(Lake(UPath(home.lake)).leaderboard().path("leaderboard.parquet").read_bytes())
     assert not board.filter(pl.col("dataset_id") == "U2OS")["is_stale"].any()
 
 
 @pytest.fixture
 def state(home, configs, tmp_path):
-    """Lake, models and data sets of the home, and a copy of its settings to spoil."""
+    """Lake, models and datasets of the home, and a copy of its settings to spoil."""
     settings = UPath(shutil.copytree(configs, tmp_path / "configs"))
     models = active_models(Registry(home.tracking_uri, home.model_root).list_models(), load_policy(settings).models)
     lake = Lake(UPath(home.lake))

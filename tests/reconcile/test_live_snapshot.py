@@ -35,7 +35,7 @@ class Story:
 
     def __init__(self, world, seed: int) -> None:
         self.world = world
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311
         self.old_plans = []
         self.tells = [self.land, self.unland, self.settings, self.annotate, self.model, self.alias]
         self.tells += [self.publish_due] * 12 + [self.publish_late, self.delete, self.lose_catalogue]
@@ -121,7 +121,7 @@ def partitions():
 
 
 def says(snapshot) -> dict:
-    """Everything that sensors and people are told."""
+    """Everything that sensors and people are shown."""
     agendas = (embedding_agenda, map_agenda, recipe_agenda, leaderboard_agenda, report_agenda)
     told = {agenda.__name__: agenda(snapshot) for agenda in agendas}
     for function in (active_datasets, idle_datasets, dataset_names):

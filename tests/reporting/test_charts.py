@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
@@ -189,3 +190,11 @@ def test_importing_the_report_and_the_definitions_imports_no_chart_library():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "altair" not in answer.stdout
     assert "vl_convert" not in answer.stdout
+
+
+def test_drawing_a_chart_again_gives_the_same_picture():
+    """A page is compared by its checksum: an id that counts the drawings of the process would change it."""
+    for first, again in zip(all_charts("a"), all_charts("a"), strict=True):
+        assert first.svg() == again.svg()
+        named = set(re.findall(r'id="([^"]+)"', first.svg()))
+        assert set(re.findall(r"url\(#([^)]+)\)", first.svg())) <= named

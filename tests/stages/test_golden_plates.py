@@ -14,14 +14,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from upath import UPath
 
-from cellassets.images import pack
-from cellassets.quality import inspect
-from cellassets.quality.measures import QualityParameters
-from cellassets.screens import ingest
-from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
+from cellassets.stages import plate_quality, plate_store, raw_plates
+from cellassets.stages.carry_out import carry_out
+from cellassets.stages.catalogue import stage_named
+from cellassets.storage.deployment import Deployment
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import FINDINGS, IMAGES, QUALITY, SITES, WELLS
@@ -36,24 +33,24 @@ WELLS_USED = ("A01", "A02", "B01", "B02", "C03", "H12")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """What the three stages publish for the fixed landing zone, by stage."""
-    root = tmp_path_factory.mktemp("golden")
-    land(root / "landing" / EXPERIMENT)
-    lake, landing = Lake(UPath(root / "lake")), UPath(root / "landing")
-    policy = IngestPolicy(channel_names=CHANNELS)
-    raw = ingest.ingest_plates(lake, landing, EXPERIMENT, policy=policy)
-    store = pack.pack_experiment(lake, EXPERIMENT, landing=landing)
-    quality = inspect.inspect_experiment(lake, EXPERIMENT, parameters=QualityParameters())
-    place = {"raw_plates": lake.raw_plates, "plate_store": lake.plate_store, "plate_quality": lake.plate_quality}
+    home = tmp_path_factory.mktemp("golden")
+    land(home / "landing" / EXPERIMENT)
+    (home / "configs").mkdir()
+    (home / "configs/policy.yaml").write_text(json.dumps({"ingest": {"channel_names": CHANNELS}}))
+    deployment = Deployment.of({}, home=home, configs=home / "configs")
+    stages = {"raw_plates": raw_plates, "plate_store": plate_store, "plate_quality": plate_quality}
+    place = {name: carry_out(stage_named(name), deployment, {"experiment": EXPERIMENT}) for name in stages}
+    raw, store, quality = (place[name].record for name in stages)
 
     def table(stage, name, schema):
-        return read_table(place[stage](EXPERIMENT).path(f"{name}.parquet"), schema)
+        return read_table(place[stage].path(f"{name}.parquet"), schema)
 
     def summary(record):
         return {name: value for name, value in record.summary.items() if not name.startswith("landing")}
 
     return {
         "raw_plates": {
-            "code_version": ingest.CODE_VERSION,
+            "code_version": raw_plates.CODE_VERSION,
             "fingerprint": raw.fingerprint,
             "summary": summary(raw),
             "images": described(table("raw_plates", "images", IMAGES)),
@@ -61,7 +58,7 @@ def made(tmp_path_factory):
             "findings": described(table("raw_plates", "findings", FINDINGS)),
         },
         "plate_store": {
-            "code_version": pack.CODE_VERSION,
+            "code_version": plate_store.CODE_VERSION,
             "summary": {name: value for name, value in summary(store).items() if name != "n_bytes"},
             "sites": described(table("plate_store", "sites", SITES)),
             "files": sorted(entry.name for entry in store.files),
@@ -70,7 +67,7 @@ def made(tmp_path_factory):
             ],
         },
         "plate_quality": {
-            "code_version": inspect.CODE_VERSION,
+            "code_version": plate_quality.CODE_VERSION,
             "summary": summary(quality),
             "quality": described(table("plate_quality", "quality", QUALITY)),
             "files": sorted(entry.name for entry in quality.files),

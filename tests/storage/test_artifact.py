@@ -128,14 +128,16 @@ def test_committing_the_same_plan_twice_gives_the_first_record(place):
 
 def test_committing_another_plan_under_a_taken_number_is_refused(place):
     first = publish(place)
-    with pytest.raises(StaleArtifact, match="another run published plan-a .publication 1. while this one made plan-b"):
+    with pytest.raises(
+        StaleArtifact, match=r"another run published plan-a \(publication 1\) while this one made plan-b"
+    ):
         publish(place, b"other bytes", plan="plan-b", folder="folder-b")
     assert place.record() == first
     place.verify(first)
 
 
 def test_of_two_writers_at_once_one_wins_and_nothing_is_mixed(root):
-    """Both plans differ in half of the rounds: then one is told; otherwise both get the same record."""
+    """Both plans differ in half of the rounds: then one gets an error; otherwise both get the same record."""
     for number in range(N_ROUNDS):
         place = Artifact("scores", (str(number),), root / f"records/{number}", root / f"data/{number}")
         plans = ["plan-a", "plan-a" if number % 2 else "plan-b"]

@@ -98,7 +98,7 @@ def write(url, writer, barrier):
 
 
 def test_a_reader_beside_many_writers_sees_every_change(database_url):
-    """The writers open a new database at the same moment; the reader reads what follows its last number, all the time."""
+    """The writers open a new database at the same moment; the reader asks all the time for what it has not seen."""
     context = get_context("fork")
     barrier = context.Barrier(N_WRITERS + 1)
     writers = [context.Process(target=write, args=(database_url, number, barrier)) for number in range(N_WRITERS)]
@@ -168,6 +168,19 @@ def test_another_catalogue_at_the_same_place_is_noticed(catalogue, database_url)
     catalogue.note([record("E-2"), record("E-3"), record("E-4")])
     assert records.refresh() == {("plate_store", (f"E-{number}",)) for number in (1, 2, 3, 4)}
     assert records.keys("plate_store") == ("E-2", "E-3", "E-4")
+
+
+def test_a_catalogue_restored_from_a_backup_is_read_anew(catalogue, database_url):
+    catalogue.note([record("E-1"), record("E-2")])
+    records = Records(catalogue)
+    records.refresh()
+    engine = create_engine(database_url)
+    with engine.begin() as connection:  # what was there before E-2 was published
+        connection.exec_driver_sql("DELETE FROM publications WHERE keys = 'E-2'")
+        connection.exec_driver_sql("UPDATE catalogue SET sequence = 1")
+    engine.dispose()
+    assert ("plate_store", ("E-2",)) in records.refresh()
+    assert records.keys("plate_store") == ("E-1",)
 
 
 def drop(url) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cellassets.errors import (
     StaleArtifact,
 )
 from cellassets.storage import artifact as artifact_module
-from cellassets.storage.artifact import create_file, write_bytes
+from cellassets.storage.artifact import Artifact, create_file, write_bytes
 from cellassets.storage.catalogue import Catalogue
 from cellassets.storage.lake import Lake
 from cellassets.storage.paths import resolve_below
@@ -49,6 +50,13 @@ def make(lake, plan, content=b"content"):
         return draft.publish(["t.bin"], Summary())
 
 
+def begin(lake, plan, **options):
+    """A run that fails after its first file."""
+    with lake.draft(plan, **options) as draft:
+        create_file(draft.folder / "t.bin", b"half")
+        raise ZeroDivisionError
+
+
 def folders(lake, *parts) -> list[str]:
     place = Path(lake.root.path).joinpath("data", *parts)
     return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
@@ -67,18 +75,16 @@ def test_a_draft_is_published_and_seen_by_the_catalogue(lake):
 
 def test_a_failed_draft_leaves_no_folder(lake):
     plan = plan_of(lake, 1, "E-1")
-    with pytest.raises(ZeroDivisionError), lake.draft(plan) as draft:
-        write_bytes(draft.folder / "t.bin", bytes([1 // 1]))
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        begin(lake, plan)
     assert folders(lake, "plate_store", "E-1") == []
     assert lake.records().find("plate_store", "E-1") is None
 
 
 def test_a_failed_draft_leaves_no_object_on_an_object_store(tmp_path):
     lake = Lake(UPath(f"memory://{tmp_path.name}"), f"sqlite:///{tmp_path}/catalogue.db")
-    with pytest.raises(ZeroDivisionError), lake.draft(Plan("plate_store", ("E-1",), {})) as draft:
-        write_bytes(draft.folder / "t.bin", b"half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        begin(lake, Plan("plate_store", ("E-1",), {}))
     assert [path for path in lake.root.fs.find(lake.root.path) if "t.bin" in path] == []
 
 
@@ -88,10 +94,15 @@ def test_a_disk_that_is_full_when_the_record_is_written_publishes_nothing(lake, 
     def full(_descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="No space left"), lake.draft(plan) as draft:
-        write_bytes(draft.folder / "t.bin", b"content")
+    describe = artifact_module.describe_file
+
+    def describe_and_fill(*args):
         monkeypatch.setattr(artifact_module.os, "fsync", full)
-        draft.publish(["t.bin"], Summary())
+        return describe(*args)
+
+    monkeypatch.setattr("cellassets.storage.lake.describe_file", describe_and_fill)
+    with pytest.raises(OSError, match="No space left"):
+        make(lake, plan)
     monkeypatch.undo()
     assert lake.artifact("plate_store", "E-1").find_record() is None
     assert folders(lake, "plate_store", "E-1") == []
@@ -132,12 +143,41 @@ def test_the_loser_of_two_equal_plans_gets_the_record_and_its_folder_goes(lake):
 
 def test_a_shared_draft_finds_what_an_earlier_run_finished(lake):
     plan = plan_of(lake, 1, "E-1")
-    with pytest.raises(ZeroDivisionError), lake.draft(plan, is_shared=True) as draft:
-        create_file(draft.folder / "part-0.bin", b"part 0")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        begin(lake, plan, is_shared=True)
     with lake.draft(plan, is_shared=True) as draft:
-        assert (draft.folder / "part-0.bin").read_bytes() == b"part 0"
-        draft.publish(["part-0.bin"], Summary())
+        assert (draft.folder / "t.bin").read_bytes() == b"half"
+        draft.publish(["t.bin"], Summary())
+
+
+def killed(root, when):
+    """A process that is killed after its files, or after its commit record, and before the catalogue is told."""
+    lake = Lake(UPath(root))
+
+    def kill(*_args, **_named):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if when == "before the commit":
+        Artifact.commit = kill
+    else:
+        Catalogue.note = kill
+    make(lake, Plan("plate_store", ("E-1",), {"value": 1}))
+
+
+@pytest.mark.parametrize("when", ["before the commit", "after the commit"])
+def test_a_killed_run_has_published_all_or_nothing_and_its_retry_sets_things_right(lake, when):
+    lake.records()
+    process = get_context("fork").Process(target=killed, args=(lake.root.path, when))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    plan = plan_of(lake, 1, "E-1")
+    assert plan.replaces == 0  # the catalogue knows of nothing
+    done = lake.find_done(plan)
+    assert (done is None) == (when == "before the commit")
+    record = done or make(lake, plan)
+    lake.artifact("plate_store", "E-1").verify(record)
+    assert lake.records().need("plate_store", "E-1").generation == record.generation == 1
 
 
 def race(root, values, barrier, queue, is_shared):

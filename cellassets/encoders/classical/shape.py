@@ -1,7 +1,7 @@
 """Size and shape features of objects, for many objects at once.
 
 The values equal those of `cp_measure.core.measureobjectsizeshape.get_sizeshape`, which takes them from scikit-image,
-to rounding. Where an object lies and which way it points are no features and are left out: bounding boxes, centres,
+to rounding. The position and the direction of an object are left out: bounding boxes, centres,
 orientation, raw and central moments.
 """
 
