@@ -16,9 +16,9 @@ class Landing:
     """The landing zone at one moment.
 
     Attributes:
-        complete: experiments that can be taken in, by name.
+        complete: experiments that can be ingested, by name.
         waiting: why each other experiment is left alone for now.
-        ignored: why each entry is no experiment at all.
+        ignored: why each other entry is not an experiment.
         first_seen: when each folder was first seen with the content that it has: signature and time.
     """
 

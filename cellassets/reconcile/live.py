@@ -51,8 +51,8 @@ class LiveSnapshot(Snapshot):
     def refresh(self) -> int:
         """Returns how many things changed since the last call, after reading them.
 
-        The landing zone is only looked at by `refresh_landing`. A registry that does not answer is no error here:
-        what needs the list of models says so, and plans go by what it said last.
+        The landing zone is only looked at by `refresh_landing`. A registry that does not answer raises no error
+        here: what needs the list of models waits with that reason, and plans use the models that were listed last.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets, or its database is not named.

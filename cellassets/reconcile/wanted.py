@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     """Returns the models that are embedded and benchmarked on everything new, sorted by key.
 
-    Registered models of a kind that is no encoder here do not count.
+    Registered models of an unknown kind of encoder do not count.
     """
     return snapshot.value(_active_models)
 

@@ -6,9 +6,9 @@ An artefact has an address: the kind of thing that it is and its keys. On disk i
     data/<kind>/<key>/.../<data folder>/...   the published files, one folder for each publication
 
 A commit record lists every file with its size and CRC32C and is created in one atomic step that fails if the file is
-already there. The record with the highest number is the current one. A reader goes by the records alone, so it sees a
-publication as a whole or not at all. Two writers cannot both publish number 7: one wins and the other is told. Records
-are never changed, so whoever holds the number of a publication can read exactly that publication later.
+already there. The record with the highest number is the current one. A reader uses the records alone, so it sees a
+publication as a whole or not at all. Two writers cannot both publish number 7: one wins and the other gets an error.
+Records are never changed, so whoever holds the number of a publication can read exactly that publication later.
 
 This module knows nothing about tables, images or science.
 """

@@ -201,7 +201,7 @@ class Lake:
         return Published(artifact, artifact.record())
 
     def find_done(self, plan: Plan) -> Record | None:
-        """Returns the current record where it is what the plan asks for; a catalogue that missed it is told.
+        """Returns the current record where it is what the plan asks for, after adding it to a catalogue that missed it.
 
         Raises:
             CorruptArtifact: the current commit record cannot be read.
@@ -246,7 +246,7 @@ class Lake:
         return found
 
     def scan(self) -> Scan:
-        """Returns what the catalogue lacked, after mending it by a listing of the lake.
+        """Returns what the catalogue lacked, after correcting it by a listing of the lake.
 
         Runs may publish meanwhile: a row that changes during the scan is left to them.
 

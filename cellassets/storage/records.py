@@ -32,7 +32,7 @@ class Records:
         state = self._catalogue.state()
         changed: set[Address] = set()
         is_behind = state.sequence < self._sequence  # it was restored from a backup
-        if is_behind or state.identity != self._identity:  # another catalogue, or one that was made anew
+        if is_behind or state.identity != self._identity:  # another catalogue, or a new one in its place
             changed.update(self._found)
             self._found, self._children = {}, {}
             self._identity, self._sequence = state.identity, 0
