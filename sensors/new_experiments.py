@@ -1,4 +1,4 @@
-"""`new_experiments`: a complete folder in the landing zone."""
+"""`new_experiments`: requests runs for complete folders in the landing zone."""
 
 from datetime import UTC, datetime, timedelta
 

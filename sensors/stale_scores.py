@@ -1,4 +1,4 @@
-"""`stale_scores`: maps, scores, leaderboard and reports that are missing or made from other inputs."""
+"""`stale_scores`: requests maps, scores, leaderboard and reports that are missing or whose inputs have changed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellassets.reconcile.live import LiveSnapshot
 
 LAST = ("leaderboard", "model_report", "production_model")
-SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to ask for what follows
+SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to request the next stages
 
 
 @dg.sensor(
@@ -49,7 +49,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
 
 
 def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: bool) -> bool:
-    """True where leaderboard and reports may be made: things have been quiet, or it has waited for long enough."""
+    """Returns true if leaderboard and reports may be made: no other run was active for a while, or they waited long enough."""
     from cellassets.stages.settings import policy
 
     now, since = datetime.now(UTC), tick.memory.since
@@ -65,7 +65,7 @@ def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: boo
 
 
 def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
-    """Versions of what maps and benchmarks are made from."""
+    """Reports the versions of the inputs of maps and benchmarks."""
     from cellassets.benchmarks.registry import BENCHMARKS
     from cellassets.reconcile.wanted import wanted_maps
     from cellassets.stages.benchmark import settings_fingerprint

@@ -1,4 +1,4 @@
-"""Which experiments in the landing zone are complete, which are not yet, and what is ignored there."""
+"""The experiments in the landing zone: which are complete, which are not complete yet, and which entries are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
-"""All that is published, in memory: the catalogue's rows, kept up to date by reading what changed.
+"""The rows of the catalogue in memory, kept up to date by reading only the changes.
 
-Nothing here reads the lake.
+This module never reads the lake.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Records:
         return found
 
     def keys(self, kind: str, *parents: str) -> tuple[str, ...]:
-        """Returns the keys one level below a kind and the first of its keys, sorted."""
+        """Returns the keys one level below a kind and its leading keys, sorted."""
         return tuple(sorted(self._children.get((kind, parents), ())))
 
     def __iter__(self) -> Iterator[Publication]:
@@ -86,7 +86,7 @@ class Records:
 
 
 def parents_of(address: Address) -> Iterator[Address]:
-    """Yields the listings (kind and first keys) that an address appears in."""
+    """Yields the listings (kind and leading keys) that contain an address."""
     kind, keys = address
     for depth in range(len(keys)):
         yield kind, keys[:depth]
