@@ -1,8 +1,8 @@
 """What plans look at: published records, settings, registered models, landed folders and annotations at one moment.
 
 A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` is the same thing kept up to date: it notes
-which plan read what, so that after a change only the plans that depend on it are made again. Whatever a plan reads has to come
-from one of these methods, or the change of it goes unnoticed.
+which plan read what, so that after a change only the plans that depend on it are made again. Whatever a plan reads has
+to come from one of these methods, or the change of it goes unnoticed.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
