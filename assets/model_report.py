@@ -32,7 +32,7 @@ CHECK = "needs_no_network"
     check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from the network."),
 )
 def model_report(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
-    """Self-contained HTML: verdict, scores compared with null distributions and models, map, batch effect, images, provenance."""
+    """Self-contained HTML: verdict, scores against null distributions and other models, map, images, provenance."""
     return publish_all(context, MODEL_REPORT, deployment, check=check_page, metadata=_link)
 
 

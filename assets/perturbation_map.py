@@ -38,7 +38,7 @@ MAX_ONE_PLACE_FRAC = 0.5
         *check_of(
             PERTURBATION_MAP,
             POSITION_CHECK,
-            "Replicates are at several plate positions, or the step `well_position` removed the effect of the position.",
+            "Replicates are at several plate positions, or the step `well_position` removed the effect.",
         ),
     ],
 )
@@ -73,8 +73,8 @@ def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
         passed=summary.has_position_step or summary.one_place_frac < MAX_ONE_PLACE_FRAC,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"Replicates of {summary.one_place_frac:.0%} of perturbations are all at the same plate position. For these, "
-            "p-values of replicates count the effect of the position as biology: put well_position first in mapping.yaml."
+            f"Replicates of {summary.one_place_frac:.0%} of perturbations are all at one plate position. For these, "
+            "p-values of replicates count the position as biology: put well_position first in mapping.yaml."
         ),
         metadata={"one_place_frac": summary.one_place_frac},
     )

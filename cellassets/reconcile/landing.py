@@ -1,4 +1,4 @@
-"""The experiments in the landing zone: which are complete, which are not complete yet, and which entries are ignored."""
+"""The landing zone: which experiments are complete, which are not yet, and which entries are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

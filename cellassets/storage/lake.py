@@ -71,7 +71,7 @@ class Draft:
         """Returns the commit record of the files after making them visible.
 
         Args:
-            names: files below `folder`, which must exist already. A file given by name is read again for its checksum; a
+            names: files below `folder`, which must exist. A file given by name is read again for its checksum; a
                 `FileEntry` is used without reading the file.
             summary: values for people and sensors.
             fingerprint: what later stages depend on, if that differs from the plan's own fingerprint.
