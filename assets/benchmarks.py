@@ -67,7 +67,8 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
             return
         published = publish(context, stage, deployment)
         scores = read_scores(published)
-        check = check_headline(scores, published.record.summary.get("does_not_apply"))
+        does_not_apply = published.record.summary.get("does_not_apply")
+        check = check_headline(scores, benchmark.headline_metric, does_not_apply=does_not_apply)
         yield materialised(published, metadata=_pictures(published, scores), checks=[check])
 
     return score
@@ -88,16 +89,26 @@ def read_scores(published: "Published") -> "pl.DataFrame":
     return read_table(published.path("scores.parquet"), SCORES)
 
 
-def check_headline(scores: "pl.DataFrame", does_not_apply: str | None) -> dg.AssetCheckResult:
-    """Returns the check of a benchmark's summary rows; it passes where the benchmark does not apply."""
+def check_headline(scores: "pl.DataFrame", headline: str, *, does_not_apply: str | None) -> dg.AssetCheckResult:
+    """Returns the check of a benchmark's headline.
+
+    It passes where the benchmark does not apply, and fails where the benchmark applies and the headline is missing.
+
+    Args:
+        scores: SCORES rows of one benchmark.
+        headline: metric of the headline.
+        does_not_apply: why there are no scores; None where there should be some.
+    """
     summary = scores.filter(scores["level"] == "summary")
     is_thin = (summary["n_units"] < MIN_UNITS) | (summary["null_low"] >= summary["null_high"])
     thin = summary.filter(is_thin)["metric"].to_list()
+    is_scored = headline in summary["metric"].to_list()
+    description = None if is_scored else f"no row of {headline}"
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=not thin,
+        passed=does_not_apply is not None or (is_scored and headline not in thin),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"does not apply: {does_not_apply}" if does_not_apply else None,
+        description=f"does not apply: {does_not_apply}" if does_not_apply else description,
         metadata={"n_rows": scores.height, "thin": ", ".join(thin)},
     )
 

@@ -6,6 +6,7 @@ from assets.checks import check_of
 from assets.inputs import training_data
 from assets.materialise import materialised, publish
 from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION
+from cellassets.training.summary import CheckpointSummary
 from resources.partitions import RECIPE
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
@@ -27,18 +28,19 @@ CHECK = "beats_chance_on_held_out_experiments"
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
     published = publish(context, CHECKPOINT, deployment)
-    summary = published.record.summary
-    check = check_accuracy(summary.get("validation_accuracy"), summary.get("chance_accuracy"))
+    check = check_accuracy(CheckpointSummary.model_validate(published.record.summary))
     return materialised(published, checks=[check])
 
 
-def check_accuracy(accuracy: float | None, chance: float | None) -> dg.AssetCheckResult:
+def check_accuracy(summary: CheckpointSummary) -> dg.AssetCheckResult:
     """Returns the check of a held-out accuracy; it passes where nothing was trained."""
-    if accuracy is None or chance is None:
-        return dg.AssetCheckResult(check_name=CHECK, passed=True, description="nothing was trained")
+    accuracy, chance = summary.validation_accuracy, summary.chance_accuracy
+    if summary.n_train_sites is None:
+        passed, description = True, "nothing was trained"
+    elif accuracy is None or chance is None:
+        passed, description = False, "trained, and no accuracy on held-out experiments was recorded"
+    else:
+        passed, description = accuracy > chance, f"accuracy {accuracy:.3f}; {chance:.3f} expected by chance"
     return dg.AssetCheckResult(
-        check_name=CHECK,
-        passed=accuracy > chance,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"accuracy {accuracy:.3f}; {chance:.3f} expected by chance",
+        check_name=CHECK, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=description
     )

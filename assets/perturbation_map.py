@@ -58,10 +58,12 @@ def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)
+    description = None if batch else "not measured: fewer than two control wells were held out"
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=after <= before,
         severity=dg.AssetCheckSeverity.WARN,
+        description=description,
         metadata={"above_chance_before": before, "above_chance_after": after},
     )
 

@@ -40,8 +40,8 @@ def plate_quality(context: dg.AssetExecutionContext, deployment: DeploymentResou
 
 
 def check_flags(n_flagged: int, n_sites: int) -> dg.AssetCheckResult:
-    """Returns the check of the share of flagged sites."""
-    flagged_frac = n_flagged / max(n_sites, 1)
+    """Returns the check of the share of flagged sites; it fails where there are no sites."""
+    flagged_frac = n_flagged / n_sites if n_sites else 1.0
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=flagged_frac <= MAX_FLAGGED_FRAC,

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.checks import check_of
 from assets.materialise import materialised, publish
 from assets.raw_plates import raw_plates
+from cellassets.errors import ArtifactMissing, CellAssetsError
 from cellassets.stages.plate_store import CODE_VERSION, PLATE_STORE
 from resources.partitions import EXPERIMENT
 from resources.places import DeploymentResource
@@ -40,21 +41,46 @@ def plate_store(context: dg.AssetExecutionContext, deployment: DeploymentResourc
 
 
 def check_pixels(deployment: "Deployment", published: "Published") -> dg.AssetCheckResult:
-    """Returns the check of a sample of stored sites; it fails if one differs from its image files."""
+    """Returns the check of a sample of stored sites.
+
+    It fails where a site differs from its image files, or where store, manifest or image files cannot be read.
+    """
+    try:
+        n_compared, differing = _compare(deployment, published)
+    except (CellAssetsError, FileNotFoundError) as error:
+        return dg.AssetCheckResult(check_name=CHECK, passed=False, description=f"not compared: {error}")
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=not differing,
+        metadata={"n_compared": n_compared, "differing": ", ".join(differing)},
+    )
+
+
+def _compare(deployment: "Deployment", published: "Published") -> tuple[int, list[str]]:
+    """Number of compared sites, and those that differ from the images of the manifest that the store was made from."""
     from cellassets.images.comparison import differing_sites
     from cellassets.images.reader import ExperimentStore
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import IMAGES
 
     (experiment_id,) = published.record.keys
-    manifest = deployment.lake.current("raw_plates", experiment_id)
+    manifest = _manifest_of(deployment, published)
     store = ExperimentStore.open(published.folder, published.record.files, experiment_id)
     images = read_table(manifest.path("images.parquet"), IMAGES)
     differing = differing_sites(
         store, images, deployment.landing / experiment_id, n_sites=N_SAMPLED, seed=published.record.generation
     )
-    return dg.AssetCheckResult(
-        check_name=CHECK,
-        passed=not differing,
-        metadata={"n_compared": min(N_SAMPLED, store.n_sites), "differing": ", ".join(differing)},
-    )
+    return min(N_SAMPLED, store.n_sites), differing
+
+
+def _manifest_of(deployment: "Deployment", published: "Published") -> "Published":
+    """The manifest that a store was made from; a newer one may be published by now."""
+    from cellassets.storage.lake import Published
+
+    artifact = deployment.lake.artifact("raw_plates", *published.record.keys)
+    for generation in range(artifact.generation(), 0, -1):
+        record = artifact.record_of(generation)
+        if record.fingerprint == published.record.inputs["raw_plates"]:
+            return Published(artifact, record)
+    message = f"{artifact}: the manifest that the store was made from is gone; materialise plate_store again"
+    raise ArtifactMissing(message)

@@ -1,6 +1,6 @@
 """`production_model`: the gate decides whether a candidate replaces the model in production."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -8,6 +8,7 @@ from pydantic import Field
 from assets.checks import check_of
 from assets.leaderboard import leaderboard
 from assets.materialise import materialised, publish, refusals_as_failures
+from cellassets.errors import ArtifactMissing
 from cellassets.stages.production_model import CODE_VERSION, PRODUCTION_MODEL, candidates, settle
 from cellassets.stages.stage import Context
 from resources.places import DeploymentResource
@@ -53,9 +54,8 @@ def production_model(
 ) -> dg.MaterializeResult:
     """The alias `champion` in MLflow. It moves when a candidate passes the gate, or when a person gives a reason."""
     published = decide(context, config, deployment)
-    summary = published.record.summary
     shown = {"comparisons": _table(published)}
-    return materialised(published, metadata=shown, checks=[check_decision(summary)])
+    return materialised(published, metadata=shown, checks=[check_decision(published)])
 
 
 def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: DeploymentResource) -> "Published":
@@ -79,14 +79,41 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
     return published
 
 
-def check_decision(summary: dict[str, object]) -> dg.AssetCheckResult:
-    """Returns the check of a decision; it fails if a person has overridden the gate."""
+def check_decision(published: "Published") -> dg.AssetCheckResult:
+    """Returns the check of the model in production.
+
+    It fails as long as the model in production is one that a person put there, also after later decisions that kept it.
+    """
+    champion, decision = published.record.summary["champion"], _decision_for(published)
+    if champion is None:
+        passed, description = True, "no model is in production"
+    elif decision is None:
+        passed, description = False, f"no decision of the gate put {champion} into production"
+    else:
+        passed = bool(decision["is_gate_passed"])
+        description = f"{champion} was {decision['decision']} by {decision['approved_by']}"
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=summary["decision"] != "overridden",
+        passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"decision": str(summary["decision"]), "approved_by": str(summary["approved_by"])},
+        description=description,
+        metadata={"decision": str(published.record.summary["decision"]), "champion": str(champion)},
     )
+
+
+def _decision_for(published: "Published") -> dict[str, Any] | None:
+    """The decision that put the present model into production; None where a person moved the alias without one."""
+    champion = published.record.summary["champion"]
+    for generation in range(published.record.generation, 0, -1):
+        try:
+            summary = published.artifact.record_of(generation).summary
+        except ArtifactMissing:
+            return None
+        if summary["champion"] != champion:
+            return None
+        if summary["decision"] != "kept":
+            return summary
+    return None
 
 
 def _table(published: "Published") -> dg.MarkdownMetadataValue:
