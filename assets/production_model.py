@@ -84,7 +84,7 @@ def check_decision(published: "Published") -> dg.AssetCheckResult:
 
     It fails as long as the model in production is one that a person put there, also after later decisions that kept it.
     """
-    champion, decision = published.record.summary["champion"], _decision_for(published)
+    champion, decision = published.record.summary.get("champion"), _decision_for(published)
     if champion is None:
         passed, description = True, "no model is in production"
     elif decision is None:
@@ -103,13 +103,13 @@ def check_decision(published: "Published") -> dg.AssetCheckResult:
 
 def _decision_for(published: "Published") -> dict[str, Any] | None:
     """The decision that put the present model into production; None where a person moved the alias without one."""
-    champion = published.record.summary["champion"]
+    champion = published.record.summary.get("champion")
     for generation in range(published.record.generation, 0, -1):
         try:
             summary = published.artifact.record_of(generation).summary
         except ArtifactMissing:
             return None
-        if summary["champion"] != champion:
+        if summary.get("champion") != champion:
             return None
         if summary["decision"] != "kept":
             return summary

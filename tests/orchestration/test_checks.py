@@ -74,12 +74,9 @@ class Place:
     """A deployment whose landing zone is `zone`."""
 
     def __init__(self, home, policy):
-        self.home, self.deployment = home, Deployment.of({}, home=home, configs=home / "configs")
-        self.set({"ingest": policy.model_dump(mode="json")})
-
-    def set(self, policy):
-        (self.home / "configs").mkdir(exist_ok=True)
-        (self.home / "configs" / "policy.yaml").write_text(yaml.safe_dump(policy))
+        self.deployment = Deployment.of({}, home=home, configs=home / "configs")
+        (home / "configs").mkdir()
+        (home / "configs" / "policy.yaml").write_text(yaml.safe_dump({"ingest": policy.model_dump(mode="json")}))
 
     def make(self, name, *keys):
         stage = stage_named(name)
@@ -186,17 +183,20 @@ def flag_check(place):
     return plate_quality.check_flags(summary["n_flagged"], summary["n_sites"])
 
 
-def test_sites_like_the_rest_of_their_plate_pass(packed, place, policy):
+def test_sites_like_the_rest_of_their_plate_pass(packed, place):
     assert packed.is_dir()
-    place.set({"ingest": policy.model_dump(mode="json"), "quality": {"min_nuclei": 0, "max_robust_z": 1e6}})
     assert flag_check(place).passed
 
 
 @fails(f"plate_quality:{plate_quality.CHECK}")
-def test_an_experiment_without_nuclei_fails(packed, place, policy):
-    assert packed.is_dir()
-    place.set({"ingest": policy.model_dump(mode="json"), "quality": {"min_nuclei": 1000}})
-    return flag_check(place)
+def test_a_saturated_plate_fails(zone, place):
+    for path in zone.land().glob("Plate1/*_w2.png"):
+        path.write_bytes(imagecodecs.png_encode(np.full(zone.size, 255, np.uint8)))
+    place.make("raw_plates", "E-1")
+    place.make("plate_store", "E-1")
+    result = flag_check(place)
+    assert result.metadata["flagged_frac"].value >= 0.5
+    return result
 
 
 @fails(f"plate_quality:{plate_quality.CHECK}")

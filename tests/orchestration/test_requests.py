@@ -1,15 +1,17 @@
-"""From due work to runs: batches, the cap per tick, what is in flight, what a sensor remembers and reports."""
+"""What a tick asks Dagster for: runs of one or several partitions, never twice, and versions that are new."""
+
+import json
 
 import dagster as dg
 import pytest
 
-from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Work
+from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from resources.partitions import RANGE_END, RANGE_START
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
-from sensors.requests import MAX_REQUESTS_PER_TICK, Tick
+from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
 
-EXPERIMENTS = [f"E-{number:03d}" for number in range(60)]
+EXPERIMENTS = ["E-9", "E-1", "E-5", "E-3", "E-7"]  # Dagster keeps the order in which they were added
 
 
 @pytest.fixture
@@ -20,101 +22,285 @@ def instance():
         yield opened
 
 
-def begin(instance, cursor=None) -> Tick:
-    return Tick.begin(dg.build_sensor_context(instance=instance, cursor=cursor))
+@pytest.fixture
+def begin(instance):
+    """Begins a tick: `begin(cursor)`."""
+    contexts = []
+
+    def begin(cursor=None):
+        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        contexts.append(context.__enter__())
+        return Tick.begin(contexts[-1])
+
+    yield begin
+    for context in contexts:
+        context.__exit__(None, None, None)
 
 
-def embedding(experiment, model) -> Work:
-    return Work(("site_embeddings",), {"experiment": experiment, "model": model}, f"key of {experiment} {model}")
+def embed(experiment, model="a.v1", *, asset="site_embeddings"):
+    return Work((asset,), {"experiment": experiment, "model": model}, f"{asset} {experiment} {model}")
 
 
-def ends(request) -> tuple[str, str]:
-    key = request.partition_key
-    return (key, key) if key else (request.tags[RANGE_START], request.tags[RANGE_END])
+def plate(experiment, run_key=None):
+    return Work(("raw_plates", "plate_store"), {"experiment": experiment}, run_key or f"plates {experiment}")
 
 
-def test_partitions_that_follow_one_another_share_a_run_of_one_model(instance):
-    tick = begin(instance)
-    due = [embedding(name, model) for model in ("a.v1", "b.v1") for name in EXPERIMENTS if name != "E-010"]
-    assert tick.ask(due, axis="experiment") == 118
-    assert [ends(request) for request in tick.requests[:4]] == [
-        ("E-000|a.v1", "E-009|a.v1"),
-        ("E-011|a.v1", "E-030|a.v1"),
-        ("E-031|a.v1", "E-050|a.v1"),
-        ("E-051|a.v1", "E-059|a.v1"),
+def runs(tick):
+    """First and last partition of each requested run."""
+    return [
+        (request.partition_key, request.partition_key)
+        if request.partition_key
+        else (request.tags[RANGE_START], request.tags[RANGE_END])
+        for request in tick.requests
     ]
-    assert len(tick.requests) == 8
-    for request in tick.requests:
-        start, end = ends(request)
-        assert start.split("|")[1] == end.split("|")[1]
-        first, last = (EXPERIMENTS.index(key.split("|")[0]) for key in (start, end))
-        assert last - first < MAX_PARTITIONS_PER_RUN
 
 
-def test_a_tick_asks_for_a_bounded_number_of_runs_and_the_next_one_for_the_rest(instance):
-    due = [Work(("leaderboard",), {"experiment": name}, f"key of {name}") for name in EXPERIMENTS]
-    tick = begin(instance)
-    tick.ask(due)
-    assert len(tick.requests) == MAX_REQUESTS_PER_TICK
-    later = begin(instance, cursor=tick.answer().cursor)
-    later.ask(due)
-    assert not {r.run_key for r in later.requests} & {r.run_key for r in tick.requests}
-
-
-def test_what_was_asked_for_and_is_not_due_any_more_is_forgotten(instance):
-    tick = begin(instance)
-    due = [embedding("E-000", "a.v1"), embedding("E-001", "a.v1")]
-    tick.ask(due)
-    tick.forget_done(due[:1])
-    assert tick.memory.asked == {due[0].run_key}
-
-
-def test_a_run_over_a_range_covers_every_partition_in_it(instance):
-    tags = {RANGE_START: "E-003|a.v1", RANGE_END: "E-006|a.v1"}
-    job = dg.Definitions(
-        assets=[dg.asset(name="site_embeddings")(lambda: None)]
-    ).resolve_implicit_global_asset_job_def()
-    instance.create_run_for_job(
-        job, status=dg.DagsterRunStatus.STARTED, tags=tags, asset_selection=frozenset({dg.AssetKey("site_embeddings")})
+def start(instance, asset, *, status=dg.DagsterRunStatus.QUEUED, **tags):
+    """Adds a run of an asset; the names of tags have `_` for `/`."""
+    spelt = {"partition": "dagster/partition", "first": RANGE_START, "last": RANGE_END, "backfill": "dagster/backfill"}
+    run = dg.DagsterRun(
+        "job",
+        status=status,
+        asset_selection=frozenset({dg.AssetKey(asset.split("/"))}),
+        tags={spelt[name]: value for name, value in tags.items()},
     )
-    found = read_in_flight(instance)
-    assert [found.covers(embedding(name, "a.v1")) for name in EXPERIMENTS[2:8]] == [
-        False,
-        True,
-        True,
-        True,
-        True,
-        False,
+    instance.add_run(run)
+
+
+def test_a_batch_follows_the_order_of_the_axis(begin):
+    tick = begin()
+    assert tick.ask([embed(name) for name in sorted(EXPERIMENTS)], axis="experiment") == 5
+    assert runs(tick) == [("E-9|a.v1", "E-7|a.v1")]
+    (request,) = tick.requests
+    assert request.asset_selection == [dg.AssetKey("site_embeddings")]
+
+
+def test_a_batch_has_no_gaps(begin):
+    tick = begin()
+    tick.ask([embed(name) for name in ("E-1", "E-5", "E-7", "E-9")], axis="experiment")
+    assert runs(tick) == [("E-9|a.v1", "E-5|a.v1"), ("E-7|a.v1", "E-7|a.v1")]
+
+
+def test_a_batch_has_one_model_and_one_set_of_assets(begin):
+    tick = begin()
+    work = [
+        embed("E-9"),
+        embed("E-1", "b.v1"),
+        embed("E-5"),
+        embed("E-1"),
+        embed("E-3", asset="other"),
+        embed("E-9", "b.v1"),
     ]
-    assert not found.covers(embedding("E-004", "b.v1"))
+    assert tick.ask(work, axis="experiment") == 6
+    assert sorted(runs(tick)) == [("E-3|a.v1", "E-3|a.v1"), ("E-9|a.v1", "E-5|a.v1"), ("E-9|b.v1", "E-1|b.v1")]
+    by_start = {first: request.asset_selection for (first, _), request in zip(runs(tick), tick.requests, strict=True)}
+    assert by_start["E-3|a.v1"] == [dg.AssetKey("other")]
 
 
-@pytest.mark.parametrize("cursor", [None, "", "not JSON", "[]", '{"first_seen": {"E-1": 3}}', '{"asked": 5}'])
-def test_a_cursor_that_cannot_be_read_starts_afresh(cursor):
+def test_a_batch_holds_at_most_twenty_partitions(instance, begin):
+    names = [f"F-{number:03d}" for number in range(45)]
+    instance.add_dynamic_partitions("experiment", names)
+    tick = begin()
+    tick.ask([embed(name) for name in names], axis="experiment")
+    assert MAX_PARTITIONS_PER_RUN == 20
+    assert runs(tick) == [
+        ("F-000|a.v1", "F-019|a.v1"), ("F-020|a.v1", "F-039|a.v1"), ("F-040|a.v1", "F-044|a.v1"),
+    ]  # fmt: skip
+
+
+def test_partitions_that_dagster_does_not_know_yet_are_asked_for_singly(begin):
+    tick = begin()
+    tick.ask([embed("new-1"), embed("new-2")], axis="experiment")
+    assert sorted(runs(tick)) == [("new-1|a.v1", "new-1|a.v1"), ("new-2|a.v1", "new-2|a.v1")]
+
+
+def test_without_an_axis_every_partition_is_a_run_under_its_own_key(begin):
+    tick = begin()
+    tick.ask([plate("E-9"), plate("E-1")], job_name="score_maps")
+    assert runs(tick) == [("E-9", "E-9"), ("E-1", "E-1")]
+    assert [request.run_key for request in tick.requests] == ["plates E-9", "plates E-1"]
+    assert {request.job_name for request in tick.requests} == {"score_maps"}
+
+
+def test_equal_batches_have_equal_run_keys_and_others_do_not(begin):
+    keys = []
+    for names in (["E-9", "E-1"], ["E-1", "E-9"], ["E-9", "E-1", "E-5"]):
+        tick = begin()
+        tick.ask([embed(name) for name in names], axis="experiment")
+        keys.append(tick.requests[0].run_key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_tick_asks_for_at_most_25_runs_and_the_next_one_for_the_rest(begin):
+    work = [plate(f"F-{number}") for number in range(30)]
+    tick = begin()
+    assert tick.ask(work) == 30
+    assert len(tick.requests) == MAX_REQUESTS_PER_TICK == 25
+    tick.ask([plate("late")])
+    assert len(tick.requests) == 25, "several calls share the limit"
+    after = begin(tick.answer().cursor)
+    assert after.ask(work) == 5
+    assert runs(after) == [(f"F-{number}", f"F-{number}") for number in range(25, 30)]
+
+
+def test_what_was_asked_for_is_not_asked_for_again_until_its_run_key_changes(begin):
+    tick = begin()
+    tick.ask([plate("E-9")])
+    after = begin(tick.answer().cursor)
+    assert after.ask([plate("E-9")]) == 0
+    assert after.ask([plate("E-9", "plates E-9 with other images")]) == 1
+
+
+def test_what_was_asked_for_and_is_no_longer_due_is_forgotten(begin):
+    tick = begin()
+    tick.ask([plate("E-9"), plate("E-1")])
+    after = begin(tick.answer().cursor)
+    after.forget_done([plate("E-1"), plate("E-5")])
+    assert after.memory.asked == {"plates E-1"}
+    assert begin(after.answer().cursor).ask([plate("E-9")]) == 1
+
+
+def test_a_range_in_flight_covers_each_of_its_partitions(instance, begin):
+    start(instance, "site_embeddings", first="E-1|a.v1", last="E-3|a.v1")
+    tick = begin()
+    tick.ask([embed(name, model) for name in EXPERIMENTS for model in ("a.v1", "b.v1")], axis="experiment")
+    assert sorted(runs(tick)) == [("E-7|a.v1", "E-7|a.v1"), ("E-9|a.v1", "E-9|a.v1"), ("E-9|b.v1", "E-7|b.v1")]
+
+
+def test_a_range_of_models_covers_each_of_them(instance):
+    start(instance, "model_report", first="a.v1", last="b.v1")
+    assert read_in_flight(instance).partitions == {("model_report", "a.v1"), ("model_report", "b.v1")}
+
+
+def test_a_range_whose_ends_were_retired_covers_its_ends(instance):
+    start(instance, "site_embeddings", first="gone-1|a.v1", last="gone-3|a.v1")
+    assert read_in_flight(instance).partitions == {
+        ("site_embeddings", "gone-1|a.v1"),
+        ("site_embeddings", "gone-3|a.v1"),
+    }
+
+
+def test_a_run_covers_its_own_partition_and_assets_only(instance):
+    start(instance, "plate_store", partition="E-1")
+    found = read_in_flight(instance)
+    assert found.covers(plate("E-1"))
+    assert not found.covers(plate("E-9"))
+    assert not found.covers(embed("E-1"))
+    assert found.has_any_but(["leaderboard"])
+    assert not found.has_any_but(["plate_store"])
+
+
+@pytest.mark.parametrize(
+    "status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+)
+def test_a_finished_run_covers_nothing(instance, status):
+    start(instance, "raw_plates", status=status, partition="E-1")
+    assert not read_in_flight(instance).covers(plate("E-1"))
+
+
+def test_a_run_of_a_backfill_covers_all_partitions_of_its_asset(instance):
+    start(instance, "raw_plates", partition="E-1", backfill="abc")
+    assert read_in_flight(instance).covers(plate("E-9"))
+
+
+def test_an_asset_without_partitions_is_covered_by_its_run(instance):
+    start(instance, "leaderboard")
+    assert read_in_flight(instance).covers(Work(("leaderboard",), {}, "board"))
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "", "not JSON", "[]", "3", "null", '"text"', '{"asked": 3}', '{"first_seen": {"E-1": []}}',
+        '{"reported": [1]}', '{"since": 5}',
+    ],
+)  # fmt: skip
+def test_a_cursor_that_cannot_be_read_starts_again(cursor):
     assert Memory.read(cursor) == Memory()
 
 
-def test_memory_comes_back_from_its_cursor():
-    memory = Memory({"a"}, {"x/y": "12345678"}, {"E-1": ("signature", "time")}, {"quiet": "now"})
+def test_a_cursor_gives_back_what_was_remembered():
+    memory = Memory({"b", "a"}, {"asset/key": "0123"}, {"E-1": ("of files", "2026-01-01")}, {"quiet": "2026-01-02"})
     assert Memory.read(memory.text()) == memory
+    assert json.loads(Memory().text()) == {}
 
 
-def test_a_version_is_reported_once_and_again_after_a_change(instance):
-    tick = begin(instance)
-    tick.report("dataset_embeddings", {"HUVEC|a.v1": "1" * 32}, {})
-    assert {type(event) for event in tick.events} == {dg.AssetObservation, dg.AssetMaterialization}
-    again = begin(instance, cursor=tick.answer().cursor)
-    again.report("dataset_embeddings", {"HUVEC|a.v1": "1" * 32}, {})
-    assert again.events == []
-    again.report("dataset_embeddings", {"HUVEC|a.v1": "2" * 32}, {})
+def reported(tick):
+    return [(type(event).__name__, event.partition, event.tags["dagster/data_version"]) for event in tick.events]
+
+
+def test_a_version_is_reported_once(begin):
+    tick = begin()
+    tick.report("landed_experiment", {"E-1": "first version"}, {"E-1": {"kind": "new"}})
+    assert reported(tick) == [
+        ("AssetObservation", "E-1", "first version"),
+        ("AssetMaterialization", "E-1", "first version"),
+    ]
+    assert tick.events[0].metadata["kind"].value == "new"
+    after = begin(tick.answer().cursor)
+    after.report("landed_experiment", {"E-1": "first version", "E-9": "another"}, {})
+    assert {partition for _, partition, _ in reported(after)} == {"E-9"}
+    changed = begin(after.answer().cursor)
+    changed.report("landed_experiment", {"E-1": "other version", "E-9": "another"}, {})
+    assert {(partition, version) for _, partition, version in reported(changed)} == {("E-1", "other version")}
+
+
+def test_a_partition_that_came_back_is_reported_again(begin):
+    tick = begin()
+    tick.report("landed_experiment", {"E-1": "v"}, {})
+    tick.report("registered_model", {"a.v1": "v"}, {})
+    away = begin(tick.answer().cursor)
+    away.report("landed_experiment", {}, {})
+    assert away.memory.reported == {"registered_model/a.v1": "v"}, "other assets keep theirs"
+    again = begin(away.answer().cursor)
+    again.report("landed_experiment", {"E-1": "v"}, {})
     assert len(again.events) == 2
-    again.report("dataset_embeddings", {}, {})
-    assert again.memory.reported == {}
 
 
-def test_keys_that_are_gone_are_retired_and_bad_ones_left_out(instance):
-    tick = begin(instance)
-    tick.set_partitions("model", ["a.v1", "c.v1", "bad|key"], retired=["b.v1"])
-    added, removed = tick.partitions
-    assert list(added.partition_keys) == ["c.v1"]
-    assert list(removed.partition_keys) == ["b.v1"]
+def requested(tick):
+    return [(type(request).__name__, list(request.partition_keys)) for request in tick.partitions]
+
+
+def test_new_keys_are_added_and_retired_ones_deleted(begin):
+    tick = begin()
+    tick.set_partitions("model", ["a.v1", "c.v1"], retired=["b.v1", "never there"])
+    assert requested(tick) == [
+        ("AddDynamicPartitionsRequest", ["c.v1"]),
+        ("DeleteDynamicPartitionsRequest", ["b.v1"]),
+    ]
+
+
+def test_a_key_that_cannot_be_one_is_left_out(begin):
+    tick = begin()
+    tick.set_partitions("experiment", ["E-1", "two|parts", "../up", "E-10"])
+    assert requested(tick) == [("AddDynamicPartitionsRequest", ["E-10"])]
+
+
+def test_an_answer_without_requests_says_what_waits(begin):
+    tick = begin()
+    assert tick.answer().skip_reason.skip_message == "everything is there"
+    tick.waiting += [Waiting(f"map {number}", "no embeddings") for number in range(MAX_LISTED + 2)]
+    message = tick.answer().skip_reason.skip_message
+    assert message.startswith("waiting: map 0: no embeddings; map 1")
+    assert message.endswith("; and 2 more")
+    tick.ask([plate("E-9")])
+    assert tick.answer().skip_reason is None
+
+
+def test_the_pool_of_a_range_is_that_of_its_model(tmp_path):
+    from resources.run_coordinator import pool_tags
+
+    (tmp_path / "recipes").mkdir()
+    for name, kind in (("deep", "network"), ("plain", "classical")):
+        (tmp_path / "recipes" / f"{name}.yaml").write_text(f"kind: {kind}\n")
+    place = {"CELLASSETS_CONFIGS": str(tmp_path)}
+
+    def pool(asset, **tags):
+        run = dg.DagsterRun("job", asset_selection=frozenset({dg.AssetKey(asset)}), tags=tags)
+        return pool_tags(run, place).get("cellassets/pool")
+
+    ranges = {RANGE_START: "E-1|{}.v1", RANGE_END: "E-9|{}.v1"}
+    for name, expected in (("deep", "gpu"), ("plain", "cpu"), ("unknown", "gpu")):
+        assert pool("site_embeddings", **{tag: key.format(name) for tag, key in ranges.items()}) == expected
+    assert pool("checkpoint") == "gpu", "a run of no named partition may be of any recipe"
+    assert pool("perturbation_map", **{"dagster/partition": "HUVEC|deep.v1"}) is None
