@@ -103,7 +103,7 @@ def check_headline(scores: "pl.DataFrame", does_not_apply: str | None) -> dg.Ass
 
 
 def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
-    """Returns the summary and the published statistics as tables, and a plot of every unit's value and null distribution."""
+    """Returns summary and published statistics as tables, and a plot of the units and their null distributions."""
     from cellassets.reporting.unit_picture import data_uri, unit_chart
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import PUBLISHED
@@ -111,9 +111,7 @@ def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.Ma
     if scores.is_empty():
         return {}
     svg = unit_chart(scores)
-    plot = (
-        {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their null distributions]({data_uri(svg)})")}
-    )
+    plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their nulls]({data_uri(svg)})")}
     statistics = read_table(published.path("published.parquet"), PUBLISHED)
     beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
     return {"scores": _table(scores), **beside, **plot}

@@ -96,7 +96,7 @@ def _together(checks: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
 
 
 def describe(published: "Published", **more: Any) -> dict[str, Any]:
-    """Returns the metadata that the Dagster UI shows for a publication: the record's summary and the folder of the files."""
+    """Returns the metadata that Dagster's UI shows for a publication: the record's summary and the folder."""
     shown = {name: value for name, value in published.record.summary.items() if value is not None}
     place = dg.MetadataValue.path(str(published.folder))
     return {**shown, **more, "fingerprint": published.record.fingerprint, "place": place}

@@ -32,7 +32,7 @@ CHECK = "needs_no_network"
     check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from the network."),
 )
 def model_report(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
-    """Self-contained HTML: verdict, scores compared with null distributions and models, map, batch effect, images, provenance."""
+    """One self-contained HTML page: verdict, scores, map, batch effect, images and provenance of a model."""
     return publish_all(context, MODEL_REPORT, deployment, check=check_page, metadata=_link)
 
 

@@ -38,7 +38,7 @@ MAX_ONE_PLACE_FRAC = 0.5
         *check_of(
             PERTURBATION_MAP,
             POSITION_CHECK,
-            "Replicates are at several plate positions, or the step `well_position` removed the effect of the position.",
+            "Replicates are at several plate positions, or the step `well_position` removed the position effect.",
         ),
     ],
 )
@@ -54,7 +54,7 @@ def perturbation_map(context: dg.AssetExecutionContext, deployment: DeploymentRe
 
 
 def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
-    """Returns the check of BATCH_EFFECT rows: the batch effect above chance must not be larger after the last step."""
+    """Returns the check of BATCH_EFFECT rows: the last step must not raise the batch effect above chance."""
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)
@@ -73,8 +73,8 @@ def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
         passed=summary.has_position_step or summary.one_place_frac < MAX_ONE_PLACE_FRAC,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"Replicates of {summary.one_place_frac:.0%} of perturbations are all at the same plate position. For these, "
-            "p-values of replicates count the effect of the position as biology: put well_position first in mapping.yaml."
+            f"Replicates of {summary.one_place_frac:.0%} of perturbations are all at one plate position. For these, "
+            "p-values of replicates count the position effect as biology: put well_position first in mapping.yaml."
         ),
         metadata={"one_place_frac": summary.one_place_frac},
     )

@@ -31,7 +31,7 @@ class GateConfig(dg.Config):
     )
     override_reason: str | None = Field(
         default=None,
-        description="Puts the candidate into production even if the gate refuses it. Give the reason in at least ten characters.",
+        description="Puts the candidate into production even if the gate refuses it. Reason, at least ten characters.",
     )
     approved_by: str | None = Field(
         default=None, description="The person who overrides the gate; required with override_reason."

@@ -1,7 +1,7 @@
 """What the run of a stage requests: cores, memory and GPUs of its pod, and the Dagster pool that limits it.
 
-The numbers are in `Stage.pod` of each stage; this module translates them for Dagster. The tags are read by `k8s_job_executor`
-(step pods). `backoff_limit` stays 0: if Kubernetes restarts a pod by itself, its step stays in progress forever.
+The numbers are in `Stage.pod` of each stage; this module translates them for Dagster. The tags are read by
+`k8s_job_executor` (step pods). `backoff_limit` stays 0: if Kubernetes restarts a pod, its step never ends.
 """
 
 from typing import Any

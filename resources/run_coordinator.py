@@ -1,8 +1,8 @@
 """Tags every run that needs a GPU, whether a sensor, a backfill or a person started it.
 
-`dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active at once. A Dagster pool limits a whole
-asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
-for one.
+`dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active at once. A Dagster pool limits a
+whole asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not
+wait for one.
 """
 
 import os

@@ -51,7 +51,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
 
 
 def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
-    """Returns the partition keys of a run; for a range all keys from the first to the last, in the order of the axis."""
+    """Returns the partition keys of a run; for a range all keys from first to last, in the order of the axis."""
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")

@@ -10,7 +10,7 @@ INTERVAL_S = 3600
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Repairs the catalogue after a run was killed before it noted its publication, or after files were removed.",
+    description="Repairs the catalogue after a run was killed while publishing, or after files were removed.",
 )
 def lake_scan(deployment: DeploymentResource) -> dg.SkipReason:
     """Scans the lake; requests no runs."""

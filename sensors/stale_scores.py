@@ -49,7 +49,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
 
 
 def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: bool) -> bool:
-    """Returns true if leaderboard and reports may be made: no other run was active for a while, or they waited long enough."""
+    """Returns true if leaderboard and reports may be made: no other run is active, or they waited long enough."""
     from cellassets.stages.settings import policy
 
     now, since = datetime.now(UTC), tick.memory.since

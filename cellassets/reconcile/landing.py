@@ -1,4 +1,4 @@
-"""The experiments in the landing zone: which are complete, which are not complete yet, and which entries are ignored."""
+"""The experiments in the landing zone: which are complete, which are not yet, and which entries are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -179,7 +179,7 @@ class LiveSnapshot(Snapshot):
         return [*((MODELS, key) for key in changed), *([MODELS] if changed or problem is not None else [])]
 
     def _changed_files(self, cell: Hashable, folder: UPath, pattern: str) -> list[Hashable]:
-        """Returns the files below a folder that were added, removed or changed, and the folders whose listing changed."""
+        """Returns files below a folder that were added, removed or changed, and folders whose listing changed."""
         before = self._stamps.get(cell, {})
         now = _stamps(folder, pattern)
         self._stamps[cell] = now

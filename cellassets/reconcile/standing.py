@@ -1,6 +1,7 @@
 """The progress of a deployment: how many partitions are done, and what the others wait for.
 
-Sensors, UI, command line and demo all use it."""
+Sensors, UI, command line and demo all use it.
+"""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ REPORTS_TITLE = "model reports"
 
 @dataclass(frozen=True)
 class Standing:
-    """The progress of one kind of asset: how many partitions should exist, how many are current, and what the others wait for."""
+    """The progress of one kind of asset: number of partitions, number of current ones, and what the others wait for."""
 
     what: str
     n_done: int

@@ -150,7 +150,7 @@ def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
 
 @dataclass(frozen=True)
 class _MapFacts:
-    """The part of a map's summary that plans need. The summary is long, so it is read once per map, not per benchmark."""
+    """The part of a map's summary that plans need. It is long, so it is read once per map, not per benchmark."""
 
     dataset_fingerprint: str
     protocol_fingerprint: str

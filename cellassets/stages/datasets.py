@@ -162,7 +162,7 @@ def _wells_fingerprint(
     cell_types: tuple[str, ...] | None,
     perturbation_kinds: tuple[str, ...] | None,
 ) -> str:
-    """Returns the fingerprint of the selected wells of one experiment; the manifest's summary has it for usual selections."""
+    """Returns the fingerprint of the selected wells of one experiment, from the manifest's summary if it is there."""
     from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import WELLS

@@ -1,7 +1,7 @@
 """The stage `leaderboard`: all models side by side, ranked if they were judged on equal wells.
 
-Reads every published score; publishes `leaderboard.parquet` and `differences.parquet`. A score is stale if its partition
-is not current (`cellassets.stages.state`): it is shown, but not compared.
+Reads every published score; publishes `leaderboard.parquet` and `differences.parquet`. A score is stale if its
+partition is not current (`cellassets.stages.state`): it is shown, but not compared.
 """
 
 from collections.abc import Sequence

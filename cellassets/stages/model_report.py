@@ -1,4 +1,4 @@
-"""The stage `model_report`: one page about a model, for people who decide about it, in one file that needs no network."""
+"""The stage `model_report`: one page about a model, for people who decide, in one file that needs no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
 """The stage `plate_store`: packs the images of an experiment for fast reading.
 
-There is one sharded Zarr array per plate. Each shard is written as soon as it is packed. So after an interrupted run the
-next run continues at the first unfinished shard, on any machine.
+There is one sharded Zarr array per plate. Each shard is written as soon as it is packed. So after an interrupted run
+the next run continues at the first unfinished shard, on any machine.
 """
 
 from cellassets.images.summary import PlateStoreSummary

@@ -35,7 +35,7 @@ class DatasetPolicy(Parameters):
 
 
 class ReportPolicy(Parameters):
-    """When leaderboard and reports are made: when no other run is active, and at the latest after `max_wait_minutes`."""
+    """When leaderboard and reports are made: when no other run is active, or after `max_wait_minutes`."""
 
     max_wait_minutes: float = Field(default=30, gt=0, description="minutes that stale ones wait at most")
 

@@ -158,7 +158,7 @@ class Artifact:
         return self.folder(record) / name
 
     def commit(self, record: Record) -> Record:
-        """Returns the record after making it visible; if another writer has published the same before, returns that record.
+        """Returns the record after making it visible, or the record of another writer that published the same before.
 
         Args:
             record: lists files that are in its data folder already.

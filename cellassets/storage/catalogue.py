@@ -112,7 +112,7 @@ class Catalogue:
 
     @contextmanager
     def _connection(self) -> Iterator["Connection"]:
-        """Yields a transaction. Creates the tables if they do not exist: somebody may have deleted the database meanwhile."""
+        """Yields a transaction; creates the tables if somebody has deleted the database."""
         first = f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0)"  # noqa: S608
         with connected(self.url, "catalogue", (*TABLES, first)) as connection, connection.begin():
             yield connection

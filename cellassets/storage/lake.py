@@ -71,8 +71,8 @@ class Draft:
         """Returns the commit record of the files after making them visible.
 
         Args:
-            names: files below `folder`, which must exist already. A file given by name is read again for its checksum; a
-                `FileEntry` is used without reading the file.
+            names: files below `folder`, which must exist already. A file given by name is read again for its checksum;
+                a `FileEntry` is used without reading the file.
             summary: values for people and sensors.
             fingerprint: what later stages depend on, if that differs from the plan's own fingerprint.
 
@@ -253,9 +253,7 @@ class Lake:
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
         """
-        known = (
-            self.catalogue.generations()
-        )  # read before the listing: whatever it knows is then in the listing, unless it was deleted
+        known = self.catalogue.generations()  # before the listing, so that an address which is not listed was deleted
         found = self.addresses()
         behind = [address for address, generation in found.items() if known.get(address) != generation]
         records, unreadable = self._read(behind, found)
