@@ -31,6 +31,7 @@ check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/configuration_page.py --check
+	@$(BIN)/python scripts/package_graph.py --check
 
 bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
 	@for script in bench/*.py; do \

@@ -23,7 +23,7 @@ CHECK = "scores_are_as_they_would_be_taken_now"
     pool=step_pool(LEADERBOARD.pod),
     op_tags=op_tags(LEADERBOARD.pod),
     check_specs=check_of(
-        LEADERBOARD, CHECK, "No score is of other wells, annotations, settings, maps or code than those of now."
+        LEADERBOARD, CHECK, "Every score was computed with the present wells, annotations, settings, maps and code."
     ),
 )
 def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
@@ -39,7 +39,7 @@ def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResourc
 
 
 def check_stale(rows: Any) -> dg.AssetCheckResult:
-    """Returns the check of LEADERBOARD rows; it fails where one is stale."""
+    """Returns the check of LEADERBOARD rows; it fails if a row is stale."""
     stale = rows.filter("is_stale")
     shown = [f"{row['benchmark_name']}/{row['dataset_id']}/{row['model_key']}" for row in stale.to_dicts()]
     return dg.AssetCheckResult(

@@ -1,4 +1,4 @@
-"""`stale_scores`: maps, scores, leaderboard and reports that are missing or made from other inputs."""
+"""`stale_scores`: requests maps, scores, leaderboard and reports that are missing or whose inputs have changed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellassets.reconcile.live import LiveSnapshot
 
 LAST = ("leaderboard", "model_report", "production_model")
-SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to ask for what follows
+SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to request the next stages
 
 
 @dg.sensor(
@@ -25,9 +25,9 @@ SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in 
     description="Asks for exactly the maps and scores that new experiments, models or settings made stale.",
 )
 def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
-    """Asks for stale (dataset, model) pairs; once things are quiet for the leaderboard, and after it for the reports.
+    """Asks for stale (dataset, model) pairs; once no run is active for the leaderboard, and after it for the reports.
 
-    A pair that failed for good holds up nothing: it was asked for, so it is not asked for again.
+    A pair that failed does not block the others: it was asked for already, so it is not asked for again.
     """
     from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
     from cellassets.reconcile.wanted import idle_datasets
@@ -49,7 +49,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
 
 
 def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: bool) -> bool:
-    """True where leaderboard and reports may be made: things have been quiet, or it has waited for long enough."""
+    """Returns true if leaderboard and reports may be made: nothing else is active, or they waited long enough."""
     from cellassets.stages.settings import policy
 
     now, since = datetime.now(UTC), tick.memory.since
@@ -65,7 +65,7 @@ def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: boo
 
 
 def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
-    """Versions of what maps and benchmarks are made from."""
+    """Reports the versions of the inputs of maps and benchmarks."""
     from cellassets.benchmarks.registry import BENCHMARKS
     from cellassets.reconcile.wanted import wanted_maps
     from cellassets.stages.benchmark import settings_fingerprint

@@ -83,7 +83,7 @@ class LandingZone:
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--write-golden", action="store_true", help="Write golden values anew where a code version was raised."
+        "--write-golden", action="store_true", help="Write golden values again where a code version was raised."
     )
 
 

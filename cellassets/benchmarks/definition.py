@@ -209,7 +209,7 @@ def parameters_of(function: Callable[..., Sequence[Row]]) -> type[PermutationPar
     """Returns the annotation of a benchmark function's second argument.
 
     Raises:
-        ConfigError: it is no subclass of PermutationParameters, or one of its fields has no default.
+        ConfigError: it is not a subclass of PermutationParameters, or one of its fields has no default.
     """
     name = function.__name__
     try:

@@ -1,6 +1,6 @@
 """One benchmark on one map: everything that is published about it. Pure: a map goes in, tables and a summary come out.
 
-The records that the map comes from, and the files that the tables are written to, are the stage's business.
+The stage reads the records that the map comes from, and writes the tables to files.
 """
 
 import math

@@ -34,7 +34,7 @@ def read_source(path: UPath) -> Source:
     """Returns one annotation file.
 
     Raises:
-        AnnotationError: it is no table, has none of the known pairs of columns, an empty cell, or no usable row.
+        AnnotationError: it is not a table, has none of the known pairs of columns, an empty cell, or no usable row.
     """
     table = _gene_sets(path) if path.suffix == ".gmt" else _table(path)
     kind = next((kind for kind, columns in COLUMNS.items() if set(columns) <= set(table.columns)), None)

@@ -77,6 +77,9 @@ def load_dataset(path: UPath) -> Dataset:
     """
     dataset = load_yaml(path, Dataset, dataset_id=path.stem)
     if dataset.dataset_id != path.stem:
-        message = f"{path}: dataset_id: found {dataset.dataset_id!r}; it is called as its file: leave the key out"
+        message = (
+            f"{path}: dataset_id: found {dataset.dataset_id!r}, expected the name of the file, {path.stem!r}; leave "
+            "the key out"
+        )
         raise ConfigError(message)
     return dataset

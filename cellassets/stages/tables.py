@@ -1,4 +1,4 @@
-"""SQL over everything that is published: one view per kind of table, over the current publications."""
+"""SQL over all current publications, with one view per kind of table."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ VIEWS = {
 
 
 def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
-    """Returns the answer of one SELECT over the published tables of a local lake.
+    """Returns the result of one SELECT over the published tables of a local lake.
 
     Args:
         lake: a lake in a local folder.

@@ -17,7 +17,7 @@ def code_version(checkout: Path = CHECKOUT) -> str:
 
 
 def git_revision(checkout: Path) -> str | None:
-    """Returns the commit of HEAD, read from the files of a checkout; None if the folder is no checkout."""
+    """Returns the commit of HEAD, read from the files of a checkout; None if the folder is not a checkout."""
     try:
         head = (checkout / ".git" / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

@@ -35,7 +35,7 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
 
 
 def pairs_of_cliques(rng, n_genes=48, size=4):
-    """Whether each pair within a clique is a hit, where hits hang on the genes of the pair."""
+    """Whether each pair within a clique is a hit, where hits depend on the genes of the pair."""
     gene = rng.standard_normal(n_genes)
     pairs = np.array([pair for s in range(0, n_genes, size) for pair in combinations(range(s, s + size), 2)])
     return (gene[pairs].sum(axis=1) + rng.standard_normal(len(pairs)) > 1.0).astype(np.float64), pairs

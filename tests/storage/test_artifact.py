@@ -137,7 +137,7 @@ def test_committing_another_plan_under_a_taken_number_is_refused(place):
 
 
 def test_of_two_writers_at_once_one_wins_and_nothing_is_mixed(root):
-    """Both plans differ in half of the rounds: then one is told; otherwise both get the same record."""
+    """Both plans differ in half of the rounds: then one gets an error; otherwise both get the same record."""
     for number in range(N_ROUNDS):
         place = Artifact("scores", (str(number),), root / f"records/{number}", root / f"data/{number}")
         plans = ["plan-a", "plan-a" if number % 2 else "plan-b"]
