@@ -1,4 +1,4 @@
-"""Drafts become publications as a whole, pinned publications stay as they were, and a scan mends the catalogue."""
+"""Drafts become publications as a whole, pinned publications stay as they were, and a scan corrects the catalogue."""
 
 import errno
 import os
@@ -151,7 +151,7 @@ def test_a_shared_draft_finds_what_an_earlier_run_finished(lake):
 
 
 def killed(root, when):
-    """A process that is killed after its files, or after its commit record, and before the catalogue is told."""
+    """A process that is killed after its files, or after its commit record, and before the catalogue gets the row."""
     lake = Lake(UPath(root))
 
     def kill(*_args, **_named):
@@ -281,7 +281,7 @@ def test_a_path_below_is_resolved(tmp_path):
     assert resolve_below(UPath(tmp_path), "Plate1/B02_s1_w1.png") == UPath(tmp_path) / "Plate1" / "B02_s1_w1.png"
 
 
-# --- the catalogue, rebuilt and mended ---
+# --- the catalogue, rebuilt and corrected ---
 
 
 def test_addresses_are_read_from_the_records(lake):
