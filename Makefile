@@ -8,7 +8,7 @@ HOME_FOLDER ?= demo
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test check bench calibrate lock clean-demo
+.PHONY: demo ui test test-fast check bench calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -21,12 +21,17 @@ ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loo
 test: $(VENV)/.installed-dev  ## all tests
 	@$(BIN)/python -m pytest
 
+test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
+	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \
+		--ignore tests/registry --ignore tests/orchestration --ignore tests/stages --ignore tests/cli
+
 check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/configuration_page.py --check
+	@$(BIN)/python scripts/package_graph.py --check
 
 bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; results in bench/results
 	@for script in bench/*.py; do \

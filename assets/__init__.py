@@ -1,1 +1,1 @@
-"""Dagster assets and their checks: resolve the partition, call one library function, return metadata."""
+"""Dagster assets and their checks. Each asset finds its partition, calls one library function and returns metadata."""

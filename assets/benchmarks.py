@@ -47,14 +47,14 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
         owners=["team:computational-biology"],
         kinds={"scipy", "parquet"},
         code_version=benchmark.code_version,
-        output_required=False,  # a backfill over all partitions meets datasets that a model has no map of
+        output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
         description=f"{benchmark.title}. {benchmark.description}",
         pool=step_pool(stage.pod),
         op_tags=op_tags(stage.pod),
         check_specs=check_of(
             stage,
             CHECK,
-            f"The headline is taken over at least {MIN_UNITS} units and its null distribution has a spread.",
+            f"The headline is computed over at least {MIN_UNITS} units and its null distribution is not constant.",
         ),
     )
     def score(
@@ -74,7 +74,7 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
 
 
 def _no_map(key: dg.AssetKey, reason: str) -> dg.AssetCheckResult:
-    """The partition stays as it is, missing; the check says why."""
+    """Returns a failed check with the reason; the partition stays missing."""
     return dg.AssetCheckResult(
         asset_key=key, check_name=CHECK, passed=False, severity=dg.AssetCheckSeverity.WARN, description=reason
     )
@@ -103,7 +103,7 @@ def check_headline(scores: "pl.DataFrame", does_not_apply: str | None) -> dg.Ass
 
 
 def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
-    """The summary and the published statistics as tables, and every unit's value against its own null."""
+    """Returns the summary and the published statistics as tables, and a plot of every unit with its null distribution."""
     from cellassets.reporting.unit_picture import data_uri, unit_chart
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import PUBLISHED
@@ -111,7 +111,9 @@ def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.Ma
     if scores.is_empty():
         return {}
     svg = unit_chart(scores)
-    plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units against their nulls]({data_uri(svg)})")}
+    plot = (
+        {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their null distributions]({data_uri(svg)})")}
+    )
     statistics = read_table(published.path("published.parquet"), PUBLISHED)
     beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
     return {"scores": _table(scores), **beside, **plot}

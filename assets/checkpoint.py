@@ -1,4 +1,4 @@
-"""`checkpoint`: a recipe trained, and registered as a model version."""
+"""`checkpoint`: trains a recipe and registers the result as a model version."""
 
 import dagster as dg
 
@@ -25,7 +25,7 @@ CHECK = "beats_chance_on_held_out_experiments"
     check_specs=check_of(CHECKPOINT, CHECK, "Accuracy on experiments that were not trained on is above chance."),
 )
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
-    """An encoder trained by weak supervision (or a classical one set up) and registered in MLflow."""
+    """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
     published = publish(context, CHECKPOINT, deployment)
     summary = published.record.summary
     check = check_accuracy(summary.get("validation_accuracy"), summary.get("chance_accuracy"))
@@ -40,5 +40,5 @@ def check_accuracy(accuracy: float | None, chance: float | None) -> dg.AssetChec
         check_name=CHECK,
         passed=accuracy > chance,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{accuracy:.3f} against {chance:.3f} by chance",
+        description=f"accuracy {accuracy:.3f}; {chance:.3f} expected by chance",
     )

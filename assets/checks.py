@@ -1,4 +1,4 @@
-"""The check of an asset, partitioned as the asset is, so that a later good partition hides no bad one."""
+"""Checks of assets. A check has the partitions of its asset, so a good partition does not hide an earlier bad one."""
 
 import warnings
 
@@ -9,9 +9,9 @@ from resources.partitions import partitions_of
 
 
 def check_of(stage: Stage, name: str, description: str) -> list[dg.AssetCheckSpec]:
-    """Returns the specification of a check that the asset of a stage reports itself.
+    """Returns the specification of a check whose result the asset of a stage reports.
 
-    Dagster calls partitioned checks a preview; without them the newest evaluation stands for all partitions.
+    Partitioned checks are a preview feature of Dagster. Without them the newest result counts for all partitions.
     """
     asset = dg.AssetKey(stage.name.split("/"))
     with warnings.catch_warnings():

@@ -1,12 +1,13 @@
-"""What assets are made from that Dagster does not make: landed folders, registered models, sets of partitions.
+"""Inputs of assets that Dagster does not make: landed folders, registered models, sets of partitions.
 
-Sensors report the present version of each partition. An asset depends on the one partition that says exactly what it
-would be made from, so what Dagster's UI calls unsynced is what `reconcile` calls due. A dependency on 'all experiments'
-would call the map of one cell type unsynced whenever an experiment of another one is made.
+Sensors report the present version of each partition. An asset depends on exactly one partition, whose version covers
+all of its inputs. So a partition is unsynced in Dagster's UI when it is due in `reconcile`. With a dependency on 'all
+experiments' the map of one cell type would become unsynced whenever an experiment of another cell type is made.
 """
 
 import dagster as dg
 
+from cellassets.stages.benchmark import benchmark_stages
 from resources.partitions import BENCHMARK, DATASET_MODEL, EXPERIMENT, MODEL, RECIPE
 
 SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
@@ -38,7 +39,7 @@ registered_model = dg.AssetSpec(
     group_name="models",
     owners=["team:machine-learning"],
     kinds={"mlflow"},
-    description="A model version in MLflow, trained here or registered by anyone else.",
+    description="A model version in MLflow, trained here or registered by somebody else.",
 )
 dataset_embeddings = dg.AssetSpec(
     "dataset_embeddings",
@@ -51,8 +52,8 @@ dataset_embeddings = dg.AssetSpec(
     owners=["team:computational-biology"],
     kinds={"parquet"},
     description=(
-        "Embeddings and quality of exactly the experiments in a dataset, by one model, with the settings of the map. "
-        "Reported once all of them are there."
+        "Embeddings (by one model) and quality of exactly the experiments in a dataset, with the settings of the map. "
+        "Reported once all of them are published."
     ),
 )
 benchmark_settings = dg.AssetSpec(
@@ -63,4 +64,12 @@ benchmark_settings = dg.AssetSpec(
     kinds={"yaml"},
     description="Parameters of a benchmark, and the annotations that it reads.",
 )
-INPUTS = [landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]
+judged_scores = dg.AssetSpec(
+    "judged_scores",
+    deps=[dg.AssetKey(stage.name.split("/")) for stage in benchmark_stages()],
+    group_name="reports",
+    owners=["team:machine-learning"],
+    kinds={"parquet"},
+    description="All published scores, and which of them are current: the inputs of the leaderboard.",
+)
+INPUTS = [judged_scores, landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import check_of
+from assets.inputs import judged_scores
 from assets.materialise import materialised, publish
-from cellassets.stages.catalogue import stages
 from cellassets.stages.leaderboard import CODE_VERSION, LEADERBOARD
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
@@ -15,7 +15,7 @@ CHECK = "scores_are_as_they_would_be_taken_now"
 
 
 @dg.asset(
-    deps=[dg.AssetKey(name.split("/")) for name in stages() if name.startswith("benchmark/")],
+    deps=[judged_scores],
     group_name="reports",
     owners=["team:machine-learning"],
     kinds={"polars"},
@@ -23,7 +23,7 @@ CHECK = "scores_are_as_they_would_be_taken_now"
     pool=step_pool(LEADERBOARD.pod),
     op_tags=op_tags(LEADERBOARD.pod),
     check_specs=check_of(
-        LEADERBOARD, CHECK, "No score is of other wells, annotations, settings, maps or code than those of now."
+        LEADERBOARD, CHECK, "Every score was computed with the present wells, annotations, settings, maps and code."
     ),
 )
 def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
@@ -39,7 +39,7 @@ def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResourc
 
 
 def check_stale(rows: Any) -> dg.AssetCheckResult:
-    """Returns the check of LEADERBOARD rows; it fails where one is stale."""
+    """Returns the check of LEADERBOARD rows; it fails if a row is stale."""
     stale = rows.filter("is_stale")
     shown = [f"{row['benchmark_name']}/{row['dataset_id']}/{row['model_key']}" for row in stale.to_dicts()]
     return dg.AssetCheckResult(

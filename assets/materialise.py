@@ -1,4 +1,4 @@
-"""From a stage to Dagster's events: metadata for people, the data version, refusals as failures."""
+"""Runs stages and returns Dagster's events: metadata for people, the data version, and failures for refused inputs."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +28,10 @@ def publish(
     *,
     options: Mapping[str, Any] | None = None,
 ) -> "Published":
-    """Returns what is published at the run's partition, after making it where that is needed.
+    """Returns what is published at the run's partition, after making it if needed.
 
     Raises:
-        Failure: the library refuses; the same data would be refused again, so it is not retried.
+        Failure: the library refused the inputs. The run is not retried, since the same inputs would be refused again.
     """
     from cellassets.stages.carry_out import carry_out
 
@@ -53,14 +53,14 @@ def publish_all(
     """Returns the materialisation of all partitions of a run; a refused one does not stop the others.
 
     Args:
-        context: of the run; it may have several partitions.
+        context: context of the run, which may have several partitions.
         stage: what to make.
         deployment: where everything is.
-        check: of one partition; the run's check passes if all of them pass.
-        metadata: of one partition.
+        check: returns the check of one partition; the run's check passes if all of them pass.
+        metadata: returns the metadata of one partition.
 
     Raises:
-        Failure: some partitions were refused; names each with its reason.
+        Failure: some partitions were refused; the message names each of them with its reason.
     """
     from cellassets.stages.carry_out import carry_out
 
@@ -83,7 +83,7 @@ def publish_all(
 
 
 def _together(checks: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
-    """One check result for all partitions of a run."""
+    """Returns one check result for all partitions of a run."""
     first = next(iter(checks.values()))
     failed = {key: result for key, result in checks.items() if not result.passed}
     return dg.AssetCheckResult(
@@ -96,7 +96,7 @@ def _together(checks: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
 
 
 def describe(published: "Published", **more: Any) -> dict[str, Any]:
-    """Returns what the Dagster UI shows beside a materialisation: the record's summary and where the files are."""
+    """Returns what the Dagster UI shows for a publication: the record's summary and the folder of the files."""
     shown = {name: value for name, value in published.record.summary.items() if value is not None}
     place = dg.MetadataValue.path(str(published.folder))
     return {**shown, **more, "fingerprint": published.record.fingerprint, "place": place}
@@ -118,7 +118,7 @@ def materialised(
 
 @contextmanager
 def refusals_as_failures() -> Iterator[None]:
-    """Turns a refusal by the library into a failure that is not retried."""
+    """Turns an error of the library into a Dagster failure that is not retried."""
     try:
         yield
     except CellAssetsError as error:

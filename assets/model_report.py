@@ -1,4 +1,4 @@
-"""`model_report`: one page on a model for people who decide."""
+"""`model_report`: one page about a model, for people who decide about it."""
 
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,10 @@ CHECK = "needs_no_network"
     code_version=CODE_VERSION,
     pool=step_pool(MODEL_REPORT.pod),
     op_tags=op_tags(MODEL_REPORT.pod),
-    check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from elsewhere."),
+    check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from the network."),
 )
 def model_report(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
-    """Self-contained HTML: verdict, scores against null and other models, the map, batch effect, images, provenance."""
+    """Self-contained HTML: verdict, scores against null distributions and other models, map, images, provenance."""
     return publish_all(context, MODEL_REPORT, deployment, check=check_page, metadata=_link)
 
 
@@ -48,6 +48,6 @@ def check_page(published: "Published") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=not outside,
-        description=f"{len(outside)} links to elsewhere" if outside else "nothing is loaded from elsewhere",
+        description=f"{len(outside)} links to other places" if outside else "the page loads nothing from the network",
         metadata={"found": ", ".join(outside)},
     )

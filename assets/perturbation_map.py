@@ -38,7 +38,7 @@ MAX_ONE_PLACE_FRAC = 0.5
         *check_of(
             PERTURBATION_MAP,
             POSITION_CHECK,
-            "Replicates are in several places, or the step `well_position` removed what places do.",
+            "Replicates are at several plate positions, or the step `well_position` removed the effect.",
         ),
     ],
 )
@@ -54,7 +54,7 @@ def perturbation_map(context: dg.AssetExecutionContext, deployment: DeploymentRe
 
 
 def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
-    """Returns the check of BATCH_EFFECT rows: the batch effect above chance after the last step against the first."""
+    """Returns the check of BATCH_EFFECT rows: the batch effect above chance must not be larger after the last step."""
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)
@@ -67,14 +67,14 @@ def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
 
 
 def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
-    """Returns the check of where replicates are on their plates."""
+    """Returns the check of the plate positions of replicates."""
     return dg.AssetCheckResult(
         check_name=POSITION_CHECK,
         passed=summary.has_position_step or summary.one_place_frac < MAX_ONE_PLACE_FRAC,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"Replicates of {summary.one_place_frac:.0%} of perturbations are at one plate position. Where they are, "
-            "p-values of replicates count what positions do as biology: put well_position first in mapping.yaml."
+            f"Replicates of {summary.one_place_frac:.0%} of perturbations are all at one plate position. For these, "
+            "p-values of replicates count the position as biology: put well_position first in mapping.yaml."
         ),
         metadata={"one_place_frac": summary.one_place_frac},
     )

@@ -32,7 +32,7 @@ MAX_FLAGGED_FRAC = 0.2
     check_specs=check_of(PLATE_QUALITY, CHECK, f"At most {MAX_FLAGGED_FRAC:.0%} of sites are flagged."),
 )
 def plate_quality(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
-    """Quality of every site, flagged against its own plate's distribution, with plate heat maps and contact sheets."""
+    """Quality of every site, with flags by the distribution of its plate, plate heat maps and contact sheets."""
     published = publish(context, PLATE_QUALITY, deployment)
     summary = published.record.summary
     check = check_flags(summary["n_flagged"], summary["n_sites"])

@@ -40,7 +40,7 @@ def plate_store(context: dg.AssetExecutionContext, deployment: DeploymentResourc
 
 
 def check_pixels(deployment: "Deployment", published: "Published") -> dg.AssetCheckResult:
-    """Returns the check of a sample of stored sites; it fails where one differs from its image files."""
+    """Returns the check of a sample of stored sites; it fails if one differs from its image files."""
     from cellassets.images.comparison import differing_sites
     from cellassets.images.reader import ExperimentStore
     from cellassets.tables.parquet import read_table

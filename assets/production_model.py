@@ -1,4 +1,4 @@
-"""`production_model`: the gate between a candidate and production."""
+"""`production_model`: the gate decides whether a candidate replaces the model in production."""
 
 from typing import TYPE_CHECKING
 
@@ -20,20 +20,22 @@ CHECK = "no_guard_is_overridden"
 
 
 class GateConfig(dg.Config):
-    """What is judged, and whether a person overrides the gate. With nothing set the models that wait are judged."""
+    """Which model is judged, and whether a person overrides the gate. By default all waiting models are judged."""
 
     candidate: str | None = Field(
         default=None,
         description=(
-            "Model key, such as resnet_ce.v1. Empty: the model with the alias `candidate`, or else every model that "
-            "has scores and was not judged yet, the oldest first."
+            "Model key, such as resnet_ce.v1. Empty: the model with the alias `candidate`; without one, every model "
+            "that has scores and was not judged yet, the oldest first."
         ),
     )
     override_reason: str | None = Field(
         default=None,
-        description="Puts the candidate into production whatever the gate says. Say why, in at least ten characters.",
+        description="Puts the candidate into production even if the gate refuses it. At least ten characters.",
     )
-    approved_by: str | None = Field(default=None, description="Who overrides; needed with override_reason.")
+    approved_by: str | None = Field(
+        default=None, description="The person who overrides the gate; required with override_reason."
+    )
 
 
 @dg.asset(
@@ -49,7 +51,7 @@ class GateConfig(dg.Config):
 def production_model(
     context: dg.AssetExecutionContext, config: GateConfig, deployment: DeploymentResource
 ) -> dg.MaterializeResult:
-    """The alias `champion` in MLflow, moved only by a passed gate, or by a person who says why."""
+    """The alias `champion` in MLflow. It moves when a candidate passes the gate, or when a person gives a reason."""
     published = decide(context, config, deployment)
     summary = published.record.summary
     shown = {"comparisons": _table(published)}
@@ -57,7 +59,7 @@ def production_model(
 
 
 def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: DeploymentResource) -> "Published":
-    """Returns the last decision, after judging what the configuration asks for, one model after the other."""
+    """Returns the last decision, after judging one by one the models that the configuration asks for."""
     from cellassets.judging.production import load_override
     from cellassets.stages.catalogue import open_snapshot
 
@@ -65,11 +67,12 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
         override = load_override(config.override_reason, config.approved_by)
         waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
     if not waiting and deployment.open().lake.artifact("production_model").generation():
-        context.log.info("no model waits to be judged; the last decision stands")
+        context.log.info("no model waits to be judged; the last decision remains")
         last = deployment.open().lake.current("production_model")
         settle(Context(deployment.open()), last.record)  # a run may have been killed before the alias moved
         return last
-    for candidate in [*waiting] or [None]:
+    asked: list[str | None] = [*waiting] if waiting else [None]
+    for candidate in asked:
         options = {"candidate": candidate, "override": override}
         published = publish(context, PRODUCTION_MODEL, deployment, options=options)
         context.log.info("%s: %s", candidate, published.record.summary["decision"])
@@ -77,7 +80,7 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
 
 
 def check_decision(summary: dict[str, object]) -> dg.AssetCheckResult:
-    """Returns the check of a decision; it fails where a person has overridden the gate."""
+    """Returns the check of a decision; it fails if a person has overridden the gate."""
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=summary["decision"] != "overridden",

@@ -1,4 +1,4 @@
-"""`raw_plates`: an experiment that landed, checked image by image. The images stay where they are."""
+"""`raw_plates`: checks every image of a landed experiment. The images stay in the landing zone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ MAX_ROWS_SHOWN = 50
     pool=step_pool(RAW_PLATES.pod),
     op_tags=op_tags(RAW_PLATES.pod),
     check_specs=check_of(
-        RAW_PLATES, CHECK, "Every image that the metadata names is there once, whole and of the right size."
+        RAW_PLATES, CHECK, "Every image in the metadata exists exactly once, is complete and has the right size."
     ),
 )
 def raw_plates(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
@@ -47,7 +47,7 @@ def raw_plates(context: dg.AssetExecutionContext, deployment: DeploymentResource
 
 
 def check_findings(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
-    """Returns the check of a FINDINGS table; it fails where images are lost or the experiment is refused."""
+    """Returns the check of a FINDINGS table; it fails if images are lost or the experiment is refused."""
     from cellassets.screens.ingest import HARMFUL
 
     harmful = findings.filter(findings["consequence"].is_in(HARMFUL))
@@ -60,6 +60,6 @@ def check_findings(findings: Any, *, is_refused: bool) -> dg.AssetCheckResult:
         check_name=CHECK,
         passed=harmful.is_empty(),
         severity=dg.AssetCheckSeverity.ERROR if is_refused else dg.AssetCheckSeverity.WARN,
-        description="refused as a whole" if is_refused else f"{harmful.height} findings that cost images",
+        description="refused as a whole" if is_refused else f"{harmful.height} findings that exclude images",
         metadata={"findings": dg.MetadataValue.md("\n".join(lines)), **{str(k): v for k, v in counts.items()}},
     )

@@ -1,4 +1,4 @@
-"""`site_embeddings`: every site of an experiment through one model's hidden layer."""
+"""`site_embeddings`: the hidden layer of one model for every site of an experiment."""
 
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,8 @@ MAX_REPEATED_FRAC = 0.05
     check_specs=check_of(
         SITE_EMBEDDINGS,
         CHECK,
-        f"At most {MAX_REPEATED_FRAC:.0%} of sites have a vector that another site of the experiment has too; an "
-        "encoder that has collapsed gives many sites the same one.",
+        f"At most {MAX_REPEATED_FRAC:.0%} of sites share their vector with another site of the experiment. A collapsed "
+        "encoder gives many sites the same vector.",
     ),
 )
 def site_embeddings(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:

@@ -28,12 +28,11 @@ from upath import UPath
 from cellassets.encoders.classical.objects import Objects
 from cellassets.encoders.classical.reference import reference_measures
 from cellassets.encoders.classical.site import _grown, _over_objects, measure_objects, measure_site
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.quality.nuclei import segment_nuclei, usual_diameter
-from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.training.recipe import ClassicalParameters, FeatureFamily
@@ -49,10 +48,10 @@ def demo_sites(n_sites: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_screen(demo_design(), root / "landing", experiment_ids=[EXPERIMENT])
-        lake = Lake(UPath(root / "lake"))
-        ingest_plates(lake, UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
-        pack_experiment(lake, EXPERIMENT, landing=UPath(root / "landing"))
-        store = ExperimentStore.open(lake, EXPERIMENT)
+        manifest = check_experiment(UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
+        packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"))
+        packed = pack_plates(manifest.images, manifest.wells, packing)
+        store = ExperimentStore.open(packing.target, packed.files, EXPERIMENT)
         return store.read(np.linspace(0, store.n_sites - 1, n_sites).astype(int))
 
 

@@ -1,4 +1,4 @@
-"""Loading the Dagster definitions compared with importing dagster alone: wall time of fresh interpreters, measured in turns.
+"""Loading the Dagster definitions compared with importing dagster alone: wall time of fresh interpreters, in turns.
 
 Goal: at most 1.5 times. Prints JSON and keeps it in bench/results/definitions.json.
 """

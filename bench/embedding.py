@@ -19,14 +19,12 @@ import numpy as np
 import torch
 from upath import UPath
 
+from cellassets.encoders.embed import embed_store
 from cellassets.encoders.network import NetworkEncoder
-from cellassets.encoders.run import embed_experiment
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.registry import Registry
-from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.training.backbone import build_network
@@ -40,20 +38,12 @@ EXPERIMENT, MODEL = "HUVEC-1", "resnet18"
 N_ROUNDS = 3
 
 
-def open_store(lake: Lake) -> ExperimentStore:
-    """Returns the reader of the experiment's published store."""
-    artifact = lake.plate_store(EXPERIMENT)
-    record = artifact.record()
-    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, EXPERIMENT)
-
-
-def prepare(root: Path) -> tuple[Lake, Registry]:
-    """Returns a lake with an experiment at the image size of RxRx1, and a registry with an untrained ResNet-18."""
+def prepare(root: Path) -> tuple[ExperimentStore, Path]:
+    """Returns a store with images of RxRx1's size, and the model folder of a ResNet-18 with random weights."""
     write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
-    lake = Lake(UPath(root / "lake"))
-    ingest_plates(lake, UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
-    pack_experiment(lake, EXPERIMENT, landing=UPath(root / "landing"))
-    registry = Registry(f"sqlite:///{root / 'mlflow.db'}", (root / "models").as_uri())
+    manifest = check_experiment(UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
+    packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"))
+    packed = pack_plates(manifest.images, manifest.wells, packing)
     spec = NetworkSpec(
         n_channels=6,
         channel_names=IngestPolicy().channel_names,
@@ -66,8 +56,7 @@ def prepare(root: Path) -> tuple[Lake, Registry]:
     )
     network = build_network(spec.backbone, n_channels=6, embedding_dim=128, trained_px=128, seed=0)
     folder = save_model_folder(root / "model", network, spec)
-    registry.register(folder, name=MODEL, run_id=None, tags={"kind": "network"})
-    return lake, registry
+    return ExperimentStore.open(packing.target, packed.files, EXPERIMENT), folder
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -91,10 +80,9 @@ def fresh_forward_s() -> float:
 def main() -> None:
     """Measures in alternating rounds, prints and keeps the medians."""
     with tempfile.TemporaryDirectory() as folder:
-        lake, registry = prepare(Path(folder))
-        store = open_store(lake)
+        store, model_folder = prepare(Path(folder))
         as_it_was = fresh_forward_s()
-        encoder = NetworkEncoder(registry.fetch(f"{MODEL}.v1", Path(folder) / "fetched"))
+        encoder = NetworkEncoder(model_folder)
         with_kept_memory = fresh_forward_s()
         rows = np.arange(encoder.batch_size) % store.n_sites
         mean, std = channel_statistics(store.sites, encoder.normalisation)
@@ -107,8 +95,9 @@ def main() -> None:
                 encoder._forward(prepared, precision).cpu()  # noqa: SLF001
 
         def pipeline() -> None:
-            shutil.rmtree(lake.root / "site_embeddings", ignore_errors=True)
-            embed_experiment(lake, registry, EXPERIMENT, model_key=f"{MODEL}.v1")
+            parts = UPath(folder) / "parts"
+            shutil.rmtree(parts.path, ignore_errors=True)
+            embed_store(store, NetworkEncoder(model_folder), parts, model_key=f"{MODEL}.v1")
 
         times: dict[str, list[float]] = {"bare": [], "pipeline": []}
         other = "fp32" if encoder.precision == "bf16" else "bf16"

@@ -106,7 +106,7 @@ def tick(snapshot: LiveSnapshot, sensor: str) -> dict[str, Any]:
         "folders_listed": reads["folders"] - before["folders"],
         "rows_read": snapshot.records.n_rows_read - n_rows,
         "n_computed": snapshot.graph.n_computed - n_nodes,
-        "n_runs": sum(len(agenda.work) for agenda in agendas),
+        "n_due": sum(len(agenda.work) for agenda in agendas),
         "n_waiting": sum(len(agenda.waiting) for agenda in agendas),
         "n_missing": sum(agenda.n_total - agenda.n_current for agenda in agendas),
     }
@@ -216,7 +216,7 @@ def postgres(url: str) -> Iterator[str]:
 def table(result: dict[str, Any]) -> str:
     """Returns the ticks as a table for people, with the goals."""
     lines = [
-        f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'runs':>6}"
+        f"{'catalogue':10}{'tick':12}{'sensor':17}{'s':>8}{'goal':>6}{'files':>7}{'rows':>8}{'nodes':>9}{'due':>6}"
     ]
     for catalogue in ("sqlite", "postgres"):
         for kind, limit in LIMIT_S.items():
@@ -225,7 +225,7 @@ def table(result: dict[str, Any]) -> str:
                 lines.append(
                     f"{catalogue:10}{kind:12}{sensor:17}{one['seconds']:8.2f}{limit:6.0f}"
                     f"{one['files_opened'] + one['folders_listed']:7}{one['rows_read']:8}{one['n_computed']:9}"
-                    f"{one['n_runs']:6}{mark}"
+                    f"{one['n_due']:6}{mark}"
                 )
         lines.append(f"{catalogue:10}peak memory {result[catalogue]['peak_mib']:.0f} MiB, goal 1024")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Speed of the image store compared with PNG files, with the same two threads, in one run.
 
-Two ratios of speed are measured. Packing (`pack_experiment`: read, check, decode, statistics, compress, write, fsync)
+Two ratios of speed are measured. Packing (`pack_plates`: read, check, decode, statistics, compress, write, fsync)
 is compared with a loop that only reads and decodes the same PNG files; the goal is at least 0.8. Reading all sites from
 the store is compared with reading and decoding the PNG files; the goal is at least 4. Rounds alternate, and medians are
 compared. Prints JSON and writes it to bench/results/store.json.
@@ -19,11 +19,10 @@ import imagecodecs
 import numpy as np
 from upath import UPath
 
-from cellassets.images.pack import pack_experiment
+from cellassets.images.pack import Packed, Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.screens.ingest import ingest_plates
+from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
-from cellassets.storage.lake import Lake
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 
@@ -32,13 +31,6 @@ EXPERIMENT = "HUVEC-1"
 N_THREADS = 2
 N_ROUNDS = 7
 BLOCK_SITES = 16
-
-
-def open_store(lake: Lake) -> ExperimentStore:
-    """Returns the reader of the experiment's published store."""
-    artifact = lake.plate_store(EXPERIMENT)
-    record = artifact.record()
-    return ExperimentStore.open(artifact.folder(record.fingerprint), record.files, EXPERIMENT)
 
 
 def decode_all(paths: list[Path]) -> None:
@@ -62,26 +54,30 @@ def seconds(work: Callable[[], object]) -> float:
 
 def measure(root: Path, image_size: int) -> dict[str, float]:
     """Returns both ratios on one simulated experiment."""
-    landing, lake = root / f"landing-{image_size}", Lake(UPath(root / f"lake-{image_size}"))
+    landing, folder = root / f"landing-{image_size}", UPath(root / f"packed-{image_size}")
     write_screen(demo_design(image_size=image_size), landing, experiment_ids=[EXPERIMENT], n_threads=N_THREADS)
-    ingest_plates(lake, UPath(landing), EXPERIMENT, policy=IngestPolicy())
+    manifest = check_experiment(UPath(landing), EXPERIMENT, policy=IngestPolicy())
+    packing = Packing(UPath(landing / EXPERIMENT), folder)
     paths = sorted((landing / EXPERIMENT).rglob("*.png"))
     times: dict[str, list[float]] = {"decode": [], "pack": [], "read": []}
+    packed: list[Packed] = []
 
     def pack() -> None:
-        pack_experiment(lake, EXPERIMENT, landing=UPath(landing))
+        packed.append(pack_plates(manifest.images, manifest.wells, packing))
+
+    def read() -> None:
+        read_all(ExperimentStore.open(folder, packed[-1].files, EXPERIMENT))
 
     for n_round in range(N_ROUNDS + 1):
-        shutil.rmtree(lake.root / "plate_store", ignore_errors=True)
-        taken = {"decode": seconds(lambda: decode_all(paths)), "pack": seconds(pack)}
-        taken["read"] = seconds(lambda: read_all(open_store(lake)))
+        shutil.rmtree(folder.path, ignore_errors=True)
+        taken = {"decode": seconds(lambda: decode_all(paths)), "pack": seconds(pack), "read": seconds(read)}
         if n_round:  # the first round fills the file cache and is not counted
             for name, value in taken.items():
                 times[name].append(value)
-    store = open_store(lake)
+    store = ExperimentStore.open(folder, packed[-1].files, EXPERIMENT)
     median = {name: statistics.median(values) for name, values in times.items()}
     png_bytes = sum(path.stat().st_size for path in paths)
-    stored = lake.plate_store(EXPERIMENT).record().summary["n_bytes"]
+    stored = packed[-1].summary.n_bytes
     return {
         "image_size": image_size,
         "n_sites": store.n_sites,

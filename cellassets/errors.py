@@ -18,7 +18,7 @@
     ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
     ├── AnnotationError (ValueError)        an annotation table is not a table of known relationships
     └── BenchmarkError (ValueError)         a benchmark cannot be computed on this map
-        └── NotApplicable                   the dataset lacks what the benchmark measures
+        └── NotApplicable                   on this dataset: it lacks what the benchmark measures
 
 Each class is also the built-in error that a caller without cellassets in mind would catch. Messages say which
 experiment, plate, well or file, what was found, what was expected and what to do.
@@ -108,7 +108,7 @@ class BenchmarkError(CellAssetsError, ValueError):
 
 
 class NotApplicable(BenchmarkError):
-    """A dataset lacks what a benchmark measures: no compounds, no combinations, no annotations of its kind.
+    """A dataset lacks what a benchmark measures: compounds, combinations, or annotations of the kind that it needs.
 
-    This is not a failure: the benchmark is published without scores and with this reason.
+    This does not count as a failure: the benchmark is published without scores and with this reason.
     """

@@ -1,1 +1,1 @@
-"""Dagster resources, partition axes and run settings: what assets and sensors stand on."""
+"""Dagster resources, partition axes and run settings, which assets and sensors use."""

@@ -1,4 +1,4 @@
-"""The resources of this deployment, from the environment. What the variables mean: `cellassets.storage.deployment`."""
+"""The resources of this deployment, from environment variables (see `cellassets.storage.deployment`)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The partition axes. Keys are added by the sensors alone, each checked first: Dagster itself accepts any string."""
+"""The partition axes. Only sensors add keys, and they check each key first, since Dagster accepts any string."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,12 +28,12 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def partitions_of(axes: Sequence[str]) -> dg.PartitionsDefinition | None:
-    """Returns the partitions of a stage with these axes, None for none."""
+    """Returns the partitions of a stage with these axes; None if it has no axes."""
     return _BY_AXES[tuple(axes)]
 
 
 def partition_key(keys: Mapping[str, str]) -> str | None:
-    """Returns the partition key of one or two axes' keys, None for none."""
+    """Returns the partition key for the keys of one or two axes; None without keys."""
     if not keys:
         return None
     if len(keys) == 1:

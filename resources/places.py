@@ -1,4 +1,4 @@
-"""Where everything is, as a Dagster resource that hands back the library's object."""
+"""The places of a deployment, as a Dagster resource that returns the library's `Deployment`."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ class DeploymentResource(dg.ConfigurableResource):
         return cls(**asdict(deployment))
 
     def open(self) -> "Deployment":
-        """Returns the deployment; nothing is contacted before it is used."""
+        """Returns the deployment; connections are opened only when it is used."""
         from cellassets.storage.deployment import Deployment
 
         return Deployment(**{name: getattr(self, name) for name in type(self).model_fields})

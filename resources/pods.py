@@ -1,14 +1,14 @@
-"""What the run of a stage asks for: cores, memory and GPUs of its pod, and the pool that it waits in.
+"""What the run of a stage requests: cores, memory and GPUs of its pod, and the Dagster pool that limits it.
 
-The table is `Stage.pod` of each stage; here it is put into Dagster's words. The tags are read by `k8s_job_executor`
-(step pods). `backoff_limit` stays 0: a pod that Kubernetes restarts by itself leaves its step in progress for ever.
+The numbers are in `Stage.pod` of each stage; this module translates them. The tags are read by `k8s_job_executor`
+(step pods). `backoff_limit` stays 0: if Kubernetes restarts a pod by itself, its step stays in progress forever.
 """
 
 from typing import Any
 
 from cellassets.stages.stage import Pod
 
-GPU_POOL = "gpu"  # limited by the run tag below, since not every partition of an asset needs a GPU
+GPU_POOL = "gpu"  # limited by the run tag below, because only some partitions of an asset need a GPU
 POOL_TAG = "cellassets/pool"
 
 

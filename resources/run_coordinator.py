@@ -1,8 +1,8 @@
-"""Says of every run whether it needs a GPU, whoever asked for it: sensor, backfill, a click in the UI.
+"""Tags every run that needs a GPU, whether a sensor, a backfill or a person started it.
 
-`dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` there are at once. A pool of Dagster's own
-belongs to an asset; but of `checkpoint` and `site_embeddings` only some partitions need a GPU, and classical features must not
-wait for one.
+`dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active. A Dagster pool limits a whole
+asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
+for one.
 """
 
 import os
@@ -31,19 +31,21 @@ class PooledRunCoordinator(QueuedRunCoordinator):
 
 
 def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the tags that put a run into the GPU pool; none where it has such a tag already or needs no GPU.
+    """Returns the tags that put a run into the GPU pool or the CPU pool; empty if the run has such a tag already.
 
     Args:
-        run: with its asset selection and partition.
-        environment: names the folder of recipes, which say what kind of encoder they make. An unknown one counts as a
-            network, which waits for a GPU.
+        run: the run, with its asset selection and partition.
+        environment: variables that name the folder of recipes. A recipe names its kind of encoder; an unknown kind
+            counts as a network, which waits for a GPU.
     """
     assets = {key.to_user_string() for key in run.asset_selection or ()} & set(GPU_ASSETS)
     if POOL_TAG in run.tags or not assets:
         return {}
     partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
     kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment) for name in assets for partition in partitions or [None]
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment)
+        for name in assets
+        for partition in partitions or [None]
     }
     from cellassets.encoders.kinds import needs_gpu
 
@@ -51,7 +53,7 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
 
 
 def _kind(asset: str, keys: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Kind of encoder that a partition is about, from the recipe that makes its model."""
+    """Returns the kind of encoder of a partition, from the recipe of its model."""
     from cellassets.configuration import load_yaml
     from cellassets.errors import CellAssetsError
     from cellassets.storage.deployment import Deployment

@@ -1,15 +1,12 @@
-"""Draws docs/images/package_graph.svg: the packages of cellassets and which imports which.
+"""Draws the packages of cellassets and their imports: docs/images/package_graph.svg.
 
-    .venv/bin/python scripts/package_graph.py            # writes the picture
-    .venv/bin/python scripts/package_graph.py --check    # exit status 1 if the picture is not up to date
+    .venv/bin/python scripts/package_graph.py            writes the picture
+    .venv/bin/python scripts/package_graph.py --check    fails if it is out of date
 
-The rows are the layers of the import contract in pyproject.toml. The imports are read from the source by grimp, which
-import-linter installs. An arrow goes from a package down to one that it imports. Arrows that follow from others are
-left out: if A imports B and B imports C, the arrow from A to C is not drawn. Modules with little content of their own
-that nearly all packages import are in the last rows, without arrows.
+Packages stand in the order of the layers in pyproject.toml, the highest first. A line is an import; it goes down. An
+import that is also reached through another package is not drawn.
 """
 
-import argparse
 import sys
 import tomllib
 from pathlib import Path
@@ -19,102 +16,92 @@ import grimp
 REPOSITORY = Path(__file__).parents[1]
 PICTURE = REPOSITORY / "docs" / "images" / "package_graph.svg"
 CONTRACT = "Layers inside the library"
-WITHOUT_ARROWS = {"configuration", "incremental", "fingerprint", "progress", "errors"}
-FACES = {"science": "#dcebf7", "stages": "#fbe3c8", "outside": "#e6e6e6"}
-STAGES = {"stages", "reconcile", "cli", "definitions"}
-BASE = {"storage", "registry", "tables"} | WITHOUT_ARROWS
-WIDTH, ROW, BOX_HEIGHT, GAP = 760, 62, 30, 70
-Box = tuple[float, float, float]  # centre x, top y, width
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 120, 26, 26, 46, 24
+PER_ROW = 4
+STYLE = (
+    "text { font: 12px sans-serif; fill: #1f2933 } rect { fill: #eef4fb; stroke: #0072b2 } "
+    "path { fill: none; stroke: #8a94a0; stroke-width: 0.8; opacity: 0.65 }"
+)
 
 
 def layers() -> list[list[str]]:
-    """Returns the packages of every layer, from top to bottom."""
+    """Returns the packages of each layer, the highest layer first."""
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    contract = next(one for one in settings["tool"]["importlinter"]["contracts"] if one["name"] == CONTRACT)
-    return [[name.strip() for name in layer.split("|")] for layer in contract["layers"]]
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    found = next(contract["layers"] for contract in contracts if contract["name"] == CONTRACT)
+    return [[name.strip() for name in layer.split("|")] for layer in found]
 
 
-def imports(packages: set[str]) -> set[tuple[str, str]]:
-    """Returns importer and imported package of every import between two packages of the library."""
-    graph = grimp.build_graph("cellassets", cache_dir=None)
+def imports(names: list[str]) -> list[tuple[str, str]]:
+    """Returns importer and imported, without those that follow from others, sorted."""
+    graph = grimp.build_graph("cellassets")
     found = set()
-    for module in graph.modules:
-        for target in graph.find_modules_directly_imported_by(module):
-            pair = tuple(name.split(".")[1] if "." in name else "" for name in (module, target))
-            if pair[0] != pair[1] and set(pair) <= packages:
-                found.add(pair)
-    return found
+    for importer in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(importer):
+            ends = tuple(module.split(".")[1] for module in (importer, imported) if "." in module)
+            if len(ends) == 2 and ends[0] != ends[1] and set(ends) <= set(names):
+                found.add((ends[0], ends[1]))
+    return sorted(edge for edge in found if not _is_implied(edge, found))
 
 
-def needed(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Returns the arrows that do not follow from others."""
-    below: dict[str, set[str]] = {}
-    for start, end in arrows:
-        below.setdefault(start, set()).add(end)
-
-    def reached(start: str) -> set[str]:
-        return {name for end in below.get(start, ()) for name in (end, *reached(end))}
-
-    return {(a, b) for a, b in arrows if not any(b in reached(other) for other in below[a] - {b})}
-
-
-def places(rows: list[list[str]]) -> dict[str, Box]:
-    """Returns where each package is drawn; rows of one package alternate from left to right so that arrows are seen."""
-    shifts = (0, -190, 190, -80, 80)
-    found: dict[str, Box] = {}
-    for number, row in enumerate(rows):
-        widths = [9.0 * len(name) + 24 for name in row]
-        left = (WIDTH - sum(widths) - GAP * (len(row) - 1)) / 2 + (shifts[number % 5] if len(row) == 1 else 0)
-        for name, width in zip(row, widths, strict=True):
-            found[name] = (left + width / 2, 20 + number * ROW, width)
-            left += width + GAP
-    return found
+def _is_implied(edge: tuple[str, str], edges: set[tuple[str, str]]) -> bool:
+    """True where the imported package is reached through another package too."""
+    start, end = edge
+    seen: set[str] = set()
+    pending = [imported for importer, imported in edges if importer == start and imported != end]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += [imported for importer, imported in edges if importer == name]
+    return end in seen
 
 
-def _arrow(start: Box, end: Box) -> str:
-    (x1, y1, _), (x2, y2, _) = start, end
-    top, bottom = y1 + BOX_HEIGHT, y2 - 5
-    bend = (bottom - top) * 0.5
-    return (
-        f'<path d="M{x1:.0f},{top} C{x1:.0f},{top + bend:.0f} {x2:.0f},{bottom - bend:.0f} {x2:.0f},{bottom}" '
-        'fill="none" stroke="#7a8794" stroke-width="1.3" marker-end="url(#head)"/>'
-    )
-
-
-def _box(name: str, box: Box) -> str:
-    x, y, width = box
-    face = FACES["stages" if name in STAGES else "outside" if name in BASE else "science"]
-    return (
-        f'<rect x="{x - width / 2:.0f}" y="{y}" width="{width:.0f}" height="{BOX_HEIGHT}" rx="6" fill="{face}" '
-        f'stroke="#5b6773"/><text x="{x:.0f}" y="{y + 20}" text-anchor="middle">{name}</text>'
-    )
+def rows_of(ordered: list[list[str]]) -> list[list[str]]:
+    """Returns the packages of each row of the picture: neighbouring layers share a row."""
+    names = [name for layer in ordered for name in layer if name != "definitions"]  # it only joins Dagster's parts
+    return [names[start : start + PER_ROW] for start in range(0, len(names), PER_ROW)]
 
 
 def picture() -> str:
-    """Returns the SVG."""
-    rows = layers()
-    boxes = places(rows)
-    drawn = needed(imports(set(boxes) - WITHOUT_ARROWS))
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {20 + len(rows) * ROW}" '
-        'font-family="Helvetica, Arial, sans-serif" font-size="15" fill="#1d2730">',
-        "<title>Packages of cellassets and their imports</title>",
-        '<defs><marker id="head" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0 L10,5 L0,10 z" fill="#7a8794"/></marker></defs>',
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-        *(_arrow(boxes[start], boxes[end]) for start, end in sorted(drawn)),
-        *(_box(name, box) for name, box in boxes.items()),
-        "</svg>\n",
-    ])  # fmt: skip
+    """Returns the picture as SVG."""
+    rows = rows_of(layers())
+    places = {
+        name: (MARGIN + column * (BOX_WIDTH + GAP_X) + (row % 2) * GAP_X, MARGIN + row * (BOX_HEIGHT + GAP_Y))
+        for row, names in enumerate(rows)
+        for column, name in enumerate(names)
+    }
+    width = 2 * MARGIN + PER_ROW * (BOX_WIDTH + GAP_X)
+    height = 2 * MARGIN + len(rows) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    lines = [_line(places[importer], places[imported]) for importer, imported in imports(list(places))]
+    boxes = [
+        f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4"/>'
+        f'<text x="{x + BOX_WIDTH / 2:g}" y="{y + 17}" text-anchor="middle">{name}</text>'
+        for name, (x, y) in places.items()
+    ]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">'
+        f"<title>Packages of cellassets and their imports</title><style>{STYLE}</style>"
+        f'<rect x="0" y="0" width="{width}" height="{height}" style="fill:#fff;stroke:none"/>'
+    )
+    return "\n".join([head, *lines, *boxes, "</svg>"]) + "\n"
+
+
+def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
+    x1, y1 = start[0] + BOX_WIDTH / 2, start[1] + BOX_HEIGHT
+    x2, y2 = end[0] + BOX_WIDTH / 2, end[1]
+    if start[1] == end[1]:  # the same row: below the boxes from one to the other
+        return f'<path d="M{x1:g},{y1:g} C{x1:g},{y1 + 22:g} {x2:g},{y1 + 22:g} {x2:g},{y1:g}"/>'
+    middle = (y1 + y2) / 2
+    return f'<path d="M{x1:g},{y1:g} C{x1:g},{middle:g} {x2:g},{middle:g} {x2:g},{y2:g}"/>'
 
 
 def main() -> None:
-    """Writes the picture, or checks that it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if it is out of date")
-    if not parser.parse_args().check:
-        PICTURE.write_text(picture())
-    elif not PICTURE.exists() or PICTURE.read_text() != picture():
+    """Writes the picture, or compares it."""
+    found = picture()
+    if "--check" not in sys.argv:
+        PICTURE.write_text(found)
+    elif not PICTURE.is_file() or PICTURE.read_text() != found:
         sys.exit(f"{PICTURE.relative_to(REPOSITORY)} is out of date: run scripts/package_graph.py and commit it")
 
 

@@ -1,4 +1,4 @@
-"""What is queued or running, whoever asked for it."""
+"""Partitions and assets whose runs are queued or running, from sensors, backfills and people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
 
 
 def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
-    """Partition keys of a run; of a range all keys from the first to the last, in the order of the axis."""
+    """Returns the partition keys of a run; for a range all keys from the first to the last."""
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")

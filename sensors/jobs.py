@@ -7,11 +7,11 @@ from cellassets.reconcile.work import map_chain
 score_maps = dg.define_asset_job(
     "score_maps",
     dg.AssetSelection.assets(*(dg.AssetKey(name.split("/")) for name in map_chain())),
-    description="A dataset aligned, aggregated and benchmarked by one model.",
+    description="Aligns, aggregates and benchmarks a dataset with one model.",
 )
 rank_models = dg.define_asset_job(
-    "rank_models", dg.AssetSelection.assets("leaderboard"), description="All models compared."
+    "rank_models", dg.AssetSelection.assets("leaderboard"), description="Compares all models."
 )
 write_reports = dg.define_asset_job(
-    "write_reports", dg.AssetSelection.assets("model_report"), description="Pages of some models."
+    "write_reports", dg.AssetSelection.assets("model_report"), description="Writes the report pages of some models."
 )

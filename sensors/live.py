@@ -17,7 +17,7 @@ _opening = Lock()
 
 @contextmanager
 def live_snapshot(resource: DeploymentResource) -> Iterator["LiveSnapshot"]:
-    """Yields the refreshed snapshot of a deployment; one sensor at a time has it."""
+    """Yields the refreshed snapshot of a deployment; only one sensor at a time can use it."""
     from cellassets.reconcile.live import LiveSnapshot
     from cellassets.stages.catalogue import stages
 

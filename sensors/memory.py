@@ -1,6 +1,6 @@
-"""What a sensor remembers from tick to tick, in its cursor. All of it may be lost: it is then asked and reported again.
+"""What a sensor remembers from tick to tick, in its cursor. If it is lost, work is requested and reported again.
 
-A person who wants failed work to be asked for again resets the sensor's cursor in the UI, or launches the partition.
+To request failed work again, reset the sensor's cursor in the UI, or launch the partition there.
 """
 
 import json
@@ -12,7 +12,7 @@ class Memory:
     """Content of a cursor.
 
     Attributes:
-        asked: run keys of partitions that were asked for and are still due, for example since their run failed.
+        asked: run keys of partitions that were asked for and are still due, for example because their run failed.
         reported: the version of each external partition that was reported last, shortened.
         first_seen: when each unmarked landing folder was first seen with its present content: signature and time.
         since: times of events, by name.
@@ -25,7 +25,7 @@ class Memory:
 
     @classmethod
     def read(cls, cursor: str | None) -> "Memory":
-        """Returns what a cursor holds; nothing for one that this version cannot read."""
+        """Returns the content of a cursor; empty if this version cannot read it."""
         try:
             values = json.loads(cursor or "{}")
             return cls(

@@ -1,4 +1,4 @@
-"""`new_experiments`: a complete folder in the landing zone."""
+"""`new_experiments`: requests runs for complete folders in the landing zone."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ from sensors.requests import INTERVAL_S, Tick
     description="Adds experiments that landed and datasets of new cell types; asks for checking and storing them.",
 )
 def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
-    """Asks for manifest, store and quality of each complete experiment whose present content is not stored."""
+    """Asks for manifest, store and quality of each complete experiment that is new or has changed."""
     from cellassets.reconcile.standing import held, plate_agenda
     from cellassets.stages.datasets import dataset_names
     from cellassets.stages.settings import policy

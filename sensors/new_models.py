@@ -1,4 +1,4 @@
-"""`new_models`: a model version in the registry, trained here or registered by anyone else."""
+"""`new_models`: requests embeddings by model versions in the registry, trained here or registered by somebody else."""
 
 import dagster as dg
 

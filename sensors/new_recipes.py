@@ -1,4 +1,4 @@
-"""`new_recipes`: a recipe file that is new or changed."""
+"""`new_recipes`: requests training for recipe files that are new or changed."""
 
 import dagster as dg
 
@@ -15,7 +15,7 @@ from sensors.requests import INTERVAL_S, Tick
     description="Adds recipes and asks for training them once the experiments that they name are stored.",
 )
 def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
-    """Asks for a checkpoint of each recipe that is not trained as it is written now."""
+    """Asks for a checkpoint of each recipe that was not trained yet, or has changed since."""
     from cellassets.reconcile.standing import recipe_agenda
     from cellassets.reconcile.wanted import recipes
     from cellassets.stages.state import state_of

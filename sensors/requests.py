@@ -1,4 +1,4 @@
-"""From due work to what Dagster is asked for: partitions to add or retire, runs, and versions of external assets."""
+"""Turns due work into requests to Dagster: partitions to add or remove, runs, and versions of external assets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ SHORT = 8
 
 @dataclass
 class Tick:
-    """One evaluation of a sensor: what it remembers, what is under way, and what it will answer."""
+    """One evaluation of a sensor: what it remembers, which runs are queued or running, and what it will return."""
 
     context: dg.SensorEvaluationContext
     memory: Memory
@@ -40,12 +40,12 @@ class Tick:
         return cls(context, Memory.read(context.cursor), read_in_flight(context.instance))
 
     def ask(self, work: Sequence["Work"], *, job_name: str | None = None, axis: str | None = None) -> int:
-        """Returns how many partitions are newly asked for; what is under way or was asked for before is not.
+        """Returns how many partitions are new: not queued or running, and not asked for before.
 
         Args:
             work: everything that is due.
-            job_name: which of a sensor's jobs does it, where it has several.
-            axis: partitions that follow one another on this axis are put together to runs of several.
+            job_name: the job to run, if the sensor has several.
+            axis: consecutive partitions on this axis share a run.
         """
         new = [item for item in work if item.run_key not in self.memory.asked and not self.in_flight.covers(item)]
         groups = [[item] for item in new] if axis is None else _runs_of(new, self._order(axis), axis)
@@ -56,11 +56,11 @@ class Tick:
         return len(new)
 
     def forget_done(self, due: Iterable["Work"]) -> None:
-        """Forgets what was asked for and is not due any more. Call it once, with all that is due."""
+        """Forgets work that was asked for and is no longer due. Call it once per tick, with everything that is due."""
         self.memory.asked &= {item.run_key for item in due}
 
     def set_partitions(self, axis: str, wanted: Iterable[str], *, retired: Iterable[str] = ()) -> None:
-        """Adds the keys of an axis that are new and retires those that are gone; a key that cannot be one is logged."""
+        """Adds new keys to an axis and removes keys that no longer exist; an invalid key is logged and left out."""
         known = set(self.context.instance.get_dynamic_partitions(axis))
         new = []
         for key in sorted(set(wanted) - known):
@@ -76,27 +76,27 @@ class Tick:
             self.partitions.append(AXES[axis].build_delete_request(gone))
 
     def report(self, asset: str, versions: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Reports the versions of an external asset's partitions that are new, and forgets those that are gone.
+        """Reports new versions of an external asset's partitions, and forgets partitions that no longer exist.
 
         Args:
             asset: name of the asset.
-            versions: fingerprint of each partition.
-            metadata: what people see beside it, by partition.
+            versions: fingerprint of each partition; the key of an asset without partitions is empty.
+            metadata: metadata to show in the UI, by partition.
         """
         for key, version in versions.items():
-            name = f"{asset}/{key}"
+            name, partition = f"{asset}/{key}", key or None
             if self.memory.reported.get(name) != version[:SHORT]:
                 self.memory.reported[name] = version[:SHORT]
                 tags, shown = {VERSION_TAG: version}, dict(metadata.get(key, {}))
-                # the observation decides what is unsynced, the materialisation shows the partition as there
-                self.events.append(dg.AssetObservation(asset, partition=key, tags=tags, metadata=shown))
-                self.events.append(dg.AssetMaterialization(asset, partition=key, tags=tags, metadata=shown))
+                # the observation decides what is unsynced, the materialisation marks the partition as materialised
+                self.events.append(dg.AssetObservation(asset, partition=partition, tags=tags, metadata=shown))
+                self.events.append(dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=shown))
         for name in [name for name in self.memory.reported if name.startswith(f"{asset}/")]:
             if name.split("/", 1)[1] not in versions:
                 del self.memory.reported[name]
 
     def answer(self) -> dg.SensorResult:
-        """Returns the tick's answer; one that asks for nothing says what it waits for."""
+        """Returns the result of the tick; without run requests it says what the sensor waits for."""
         listed = "; ".join(f"{item.what}: {item.reason}" for item in self.waiting[:MAX_LISTED])
         more = f"; and {len(self.waiting) - MAX_LISTED} more" if len(self.waiting) > MAX_LISTED else ""
         told = f"waiting: {listed}{more}" if self.waiting else "everything is there"
@@ -115,7 +115,7 @@ class Tick:
 
 
 def _runs_of(work: Sequence["Work"], order: Mapping[str, int], axis: str) -> list[list["Work"]]:
-    """Work put together where it differs in one axis alone and follows one another there."""
+    """Returns groups of work that differ only in one axis and are consecutive on it."""
     from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
 
     def place(item: "Work") -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""`stale_scores`: maps, scores, leaderboard and reports that are missing or made from other inputs."""
+"""`stale_scores`: requests maps, scores, leaderboard and reports that are missing or whose inputs have changed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellassets.reconcile.live import LiveSnapshot
 
 LAST = ("leaderboard", "model_report", "production_model")
-SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to ask for what follows
+SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in which to request the next stages
 
 
 @dg.sensor(
@@ -25,9 +25,9 @@ SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in 
     description="Asks for exactly the maps and scores that new experiments, models or settings made stale.",
 )
 def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
-    """Asks for stale (dataset, model) pairs; once things are quiet for the leaderboard, and after it for the reports.
+    """Asks for stale (dataset, model) pairs; once no run is active for the leaderboard, and after it for the reports.
 
-    A pair that failed for good blocks nothing: it was asked for before, so it is not asked for again.
+    A pair that failed does not block the others: it was asked for already, so it is not asked for again.
     """
     from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
     from cellassets.reconcile.wanted import idle_datasets
@@ -36,7 +36,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
         maps, board, reports = map_agenda(snapshot), leaderboard_agenda(snapshot), report_agenda(snapshot)
-        tick.waiting += maps.waiting
+        tick.waiting += [*maps.waiting, *board.waiting, *reports.waiting]
         tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
         _report_inputs(tick, snapshot)
         is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=bool(maps.work))
@@ -49,7 +49,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
 
 
 def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: bool) -> bool:
-    """True where leaderboard and reports may be made: things have been quiet, or it has waited for long enough."""
+    """Returns true if leaderboard and reports may be made: nothing else is active, or they waited long enough."""
     from cellassets.stages.settings import policy
 
     now, since = datetime.now(UTC), tick.memory.since
@@ -65,7 +65,7 @@ def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: boo
 
 
 def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
-    """Versions of what maps and benchmarks are made from."""
+    """Reports the versions of the inputs of maps and benchmarks."""
     from cellassets.benchmarks.registry import BENCHMARKS
     from cellassets.reconcile.wanted import wanted_maps
     from cellassets.stages.benchmark import settings_fingerprint
@@ -78,5 +78,7 @@ def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
         if state.status != "waiting"
     }
     tick.report("dataset_embeddings", versions, {})
+    board = state_of(snapshot, "leaderboard").plan_fingerprint
+    tick.report("judged_scores", {"": board} if board else {}, {})
     settings = {name: settings_fingerprint(snapshot, name) for name in BENCHMARKS}
     tick.report("benchmark_settings", {name: version for name, version in settings.items() if version}, {})

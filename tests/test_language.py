@@ -10,11 +10,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 FOLDERS = ("assets", "bench", "cellassets", "configs", "docs", "resources", "scripts", "sensors", "tests")
 SUFFIXES = (".md", ".py", ".yaml", ".j2")
-UNIT = r"(?:batch|plate|well|site|model|dataset|experiment|gene|guide|channel|class|unit|pair|perturbation|process|tick)"
+UNIT = (
+    r"(?:batch|plate|well|site|model|dataset|experiment|gene|guide|channel|class|unit|pair|perturbation|process|tick)"
+)
 THING = (
     r"(?:row|folder|file|asset|page|sentence|dataset|partition|vector|matrix|bar|line|table|value|score|number|record|"
     r"map|median|mean|array|chunk|class|artefact|source|question|run|pod|claim|field)"
 )
+COUNTED = "longer|such|more|less|fewer|better|need|other"
 REFUSED = {
     r"\bdata sets?\b": "dataset",
     r"\b(?:told|tells?|telling) (?:\w+ ){0,3}(?:apart|from)\b": "distinguished from, compared with",
@@ -37,7 +40,7 @@ REFUSED = {
     r"\bholds? up (?:nothing|itself|only)\b": "blocks",
     r"\bpass(?:es)? by\b": "are read",
     r"\bof no account\b": "does not matter",
-    r"(?<![Tt]here )\b(?:is|are|was) no (?!longer\b|such\b|more\b|less\b|fewer\b|better\b|need\b|other\b)[a-z]+": "is not a",
+    rf"(?<![Tt]here )\b(?:is|are|was) no (?!(?:{COUNTED})\b)[a-z]+": "is not a",
     r"\bgiven away\b|\btaken in\b|\bput right\b|\btaken out of\b": "use the plain verb",
     r"\bone by one\b.{0,20}\bby itself\b": "each on its own",
     r"\bin the place of\b": "instead of",

@@ -1,6 +1,6 @@
 """One benchmark on one map: everything that is published about it. Pure: a map goes in, tables and a summary come out.
 
-`cellassets.stages.benchmark` reads the records that the map comes from and writes the tables to files.
+The stage reads the records that the map comes from, and writes the tables to files.
 """
 
 import math
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from cellassets.benchmarks.definition import Benchmark, Influence, PublishedValue, Row, Score
 from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.knowledge.annotations import Annotations
@@ -28,33 +28,6 @@ class ScoreLabels:
     dataset_fingerprint: str
     protocol_fingerprint: str
     model_key: str
-
-
-class ScoreSummary(BaseModel):
-    """What people see first: the headline and its null distribution, or the reason why there is none.
-
-    Fields that do not apply are unset; `model_dump(exclude_unset=True)` is the record's summary. `significant_frac` is
-    the share of units with a q-value of at most 0.05; it is unset where units are pairs. `n_pairs` and the others are
-    the number of rows of each annotation source by name. `published_missing` is the reason why the benchmark's
-    published statistic could not be computed on this map.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    metric: str | None = None
-    value: float | None = None
-    null_mean: float | None = None
-    p_value: float | None = None
-    interval_low: float | None = None
-    interval_high: float | None = None
-    n_units: int | None = None
-    significant_frac: float | None = None
-    does_not_apply: str | None = None
-    published_missing: str | None = None
-    n_pairs: dict[str, int] = {}
-    n_sets: dict[str, int] = {}
-    n_targets: dict[str, int] = {}
-    n_gene_arms: dict[str, int] = {}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from cellassets.benchmarks.judged import JudgedMap
 
 
 def plate_strata(judged: JudgedMap, units: Sequence[str]) -> Int[np.ndarray, "unit"]:
-    """Returns the plate with the largest number of wells of each unit; the first one if there are several.
+    """Returns for each unit the plate with the largest number of its wells; of several such plates the first.
 
     Units of one library plate get one stratum; units that are on all plates get another. A well that the quality filter
     removes changes at most the stratum of its own unit. (Strata of units with exactly the same plates would leave that

@@ -17,6 +17,7 @@ from cellassets.cli import (
     experiment,
     lake,
     leaderboard,
+    maps,
     model,
     recipe,
     screen,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, lake):
     app.add_typer(_noun.app, name=_noun.__name__.rpartition(".")[2])
+app.add_typer(maps.app, name="map")
 app.command("status")(status.show_status)
 app.command("sql", epilog=sql.EPILOG)(sql.run_sql)
 
@@ -47,7 +49,7 @@ def _show_version(is_asked: bool) -> bool:
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Registered models.")
 SHOWN = ("key", "kind", "aliases", "fingerprint")
 NOBODY_WAITS = (
-    "No model waits to be judged: each one with current scores of the deciding benchmark is in production or was judged "
-    "before. Name a model to judge it again. `cellassets model list` shows the models, `cellassets status` what waits."
+    "No model waits to be judged: each one with current scores of the deciding benchmark is in production or was "
+    "judged before. Name a model to judge it again. `cellassets model list` shows the models, `cellassets status` what "
+    "waits."
 )
 
 

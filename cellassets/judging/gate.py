@@ -56,7 +56,7 @@ class GatePolicy(Parameters):
         default="known_relationships", description="The benchmark on which the candidate must be better"
     )
     deciding_datasets: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        default="all", description="The datasets on which it must be better; all: every dataset that has scores"
+        default="all", description="The datasets on which it must be better; `all` that the benchmark has scored"
     )
     guarded: tuple[Guard, ...] = Field(
         default=(), description="The benchmarks on which the candidate must not be worse"

@@ -1,4 +1,4 @@
-"""Aliases that the production gate uses."""
+"""Aliases of models that the production gate reads."""
 
 CHAMPION = "champion"  # the model in production
 CANDIDATE = "candidate"  # the model to judge next

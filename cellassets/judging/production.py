@@ -1,4 +1,4 @@
-"""Decisions of the production gate without a comparison: the first champion, a champion that is gone, an override.
+"""Decisions of the production gate without a comparison: the first champion, a deleted champion, an override.
 
 Comparisons are in `cellassets.judging.gate`; what is published, and the alias in MLflow, in
 `cellassets.stages.production_model`.

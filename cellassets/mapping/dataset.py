@@ -78,7 +78,8 @@ def load_dataset(path: UPath) -> Dataset:
     dataset = load_yaml(path, Dataset, dataset_id=path.stem)
     if dataset.dataset_id != path.stem:
         message = (
-            f"{path}: dataset_id: found {dataset.dataset_id!r}; a dataset has the name of its file: leave the key out"
+            f"{path}: dataset_id: found {dataset.dataset_id!r}, expected the name of the file, {path.stem!r}; leave "
+            "the key out"
         )
         raise ConfigError(message)
     return dataset

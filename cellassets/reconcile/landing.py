@@ -1,4 +1,4 @@
-"""Which experiments in the landing zone are complete, which are not yet, and what is ignored there."""
+"""The landing zone: which experiments are complete, which are not yet, and which entries are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ class Landing:
     """The landing zone at one moment.
 
     Attributes:
-        complete: complete experiments, by name.
-        waiting: why each other experiment is left alone for now.
-        ignored: why each other entry is not an experiment.
-        first_seen: when each folder was first seen with the content that it has: signature and time.
+        complete: experiments that can be checked and stored, by name.
+        waiting: for each experiment that is not complete yet, the reason.
+        ignored: for each entry that is not an experiment, the reason.
+        first_seen: for each folder the signature of its present content, and the time when this was first seen.
     """
 
     complete: Mapping[str, "LandedExperiment"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
 
-from cellassets.errors import ConfigError, LayoutError, RegistryError
+from cellassets.errors import LayoutError, RegistryError
 from cellassets.incremental import Incremental
 from cellassets.reconcile.landing import Landing
 from cellassets.stages.snapshot import Snapshot, not_registered
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MODELS, ANNOTATIONS, CONFIGS = ("models",), ("annotations",), ("configs",)
-GROWTH = 1.25  # nodes that nothing needs any more are forgotten when the graph has grown by this factor ...
+GROWTH = 1.25  # unused nodes are removed when the graph has grown by this factor ...
 MIN_GROWTH = 10_000  # ... and this number of nodes
-OBJECT_TAGS = ("etag", "generation", "mtime", "updated", "created")  # what object stores call a version
+OBJECT_TAGS = ("etag", "generation", "mtime", "updated", "created")  # fields in which object stores report a version
 
 
 class LiveSnapshot(Snapshot):
-    """A deployment at the time of the last `refresh`, which has to be called before the first read.
+    """A deployment at the time of the last `refresh`. Call `refresh` before the first read.
 
-    Hold `lock` from the refresh to the last read.
+    Hold `lock` from the refresh until the last read.
     """
 
     def __init__(self, deployment: Deployment, stages: Mapping[str, "Stage"]) -> None:
@@ -49,10 +49,10 @@ class LiveSnapshot(Snapshot):
         self._n_nodes = 0  # after the last collection
 
     def refresh(self) -> int:
-        """Returns how many things changed since the last call, after reading them.
+        """Returns the number of changes since the last call, after reading them.
 
-        The landing zone is only looked at by `refresh_landing`. If the registry does not answer, this call does not
-        fail: work that needs the list of models reports it, and plans use the models that were listed last.
+        Only `refresh_landing` reads the landing zone. A registry that does not answer does not raise an error here: the
+        error appears where the list of models is needed, and plans use the last known models.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets, or its database is not named.
@@ -70,7 +70,7 @@ class LiveSnapshot(Snapshot):
         return n_changed
 
     def refresh_landing(self, first_seen: Mapping[str, tuple[str, str]], now: datetime, quiet: timedelta) -> None:
-        """Looks at the landing zone.
+        """Reads the landing zone.
 
         Args:
             first_seen: when each folder was first seen with its present content, as the previous call left it in
@@ -95,12 +95,12 @@ class LiveSnapshot(Snapshot):
         return self.records.find(kind, *keys)
 
     def keys(self, kind: str, *parents: str) -> tuple[str, ...]:
-        """Returns the published keys one level below a kind and the first of its keys, sorted."""
+        """Returns the published keys one level below a kind and its leading keys, sorted."""
         self.graph.read(("keys", kind, parents))
         return self.records.keys(kind, *parents)
 
     def config(self, *names: str) -> UPath:
-        """Returns the path of a settings file, there or not."""
+        """Returns the path of a settings file, which may not exist."""
         self.graph.read((CONFIGS, "/".join(names)))
         return super().config(*names)
 
@@ -179,7 +179,7 @@ class LiveSnapshot(Snapshot):
         return [*((MODELS, key) for key in changed), *([MODELS] if changed or problem is not None else [])]
 
     def _changed_files(self, cell: Hashable, folder: UPath, pattern: str) -> list[Hashable]:
-        """Files below a folder that came, went or changed, and the folders whose listing changed."""
+        """Returns the changed files below a folder, and the folders whose listing changed."""
         before = self._stamps.get(cell, {})
         now = _stamps(folder, pattern)
         self._stamps[cell] = now
@@ -193,7 +193,7 @@ def _folder_of(name: str) -> str:
 
 
 def _stamps(folder: UPath, pattern: str) -> dict[str, Any]:
-    """What changes with the content of each file below a folder, by its name."""
+    """Returns for each file below a folder values that change with its content, by file name."""
     if not folder.is_dir():
         return {}
     if not is_local(folder):
@@ -202,7 +202,7 @@ def _stamps(folder: UPath, pattern: str) -> dict[str, Any]:
     for path in folder.glob(pattern):
         try:
             stamps[path.path[len(folder.path) :].lstrip("/")] = _stamp(path)
-        except FileNotFoundError:  # removed between listing and looking
+        except FileNotFoundError:  # removed after the listing
             continue
     return stamps
 
@@ -213,14 +213,3 @@ def _stamp(path: UPath) -> tuple[Any, ...]:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     info = path.fs.info(path.path)
     return info.get("size"), *(str(info.get(name)) for name in OBJECT_TAGS)
-
-
-def policy_or_refusal(snapshot: Snapshot) -> str | None:
-    """Returns why `policy.yaml` cannot be read; None where it can."""
-    from cellassets.stages.settings import policy
-
-    try:
-        policy(snapshot)
-    except ConfigError as error:
-        return str(error)
-    return None

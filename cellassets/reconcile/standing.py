@@ -1,4 +1,7 @@
-"""How much of what should exist does, and what waits for what: one answer for sensors, UI, command line and demo."""
+"""The progress of a deployment: how many partitions are done, and what the others wait for.
+
+Sensors, UI, command line and demo all use it.
+"""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +30,7 @@ REPORTS_TITLE = "model reports"
 
 @dataclass(frozen=True)
 class Standing:
-    """One kind of asset: how many partitions should exist, how many are as they should be, and what waits for what."""
+    """The progress of one kind of asset: how many partitions should exist, how many are current, and what waits."""
 
     what: str
     n_done: int
@@ -36,15 +39,15 @@ class Standing:
 
     @property
     def is_done(self) -> bool:
-        """True where nothing is missing or out of date."""
+        """True if nothing is missing or out of date."""
         return self.n_done == self.n_total
 
 
 def standing(snapshot: LiveSnapshot) -> list[Standing]:
-    """Returns how every kind of asset stands, in the order of the flow.
+    """Returns the progress of every kind of asset, in the order of the flow.
 
     Args:
-        snapshot: refreshed, the landing zone too.
+        snapshot: a snapshot after `refresh` and `refresh_landing`.
     """
     reports = report_agenda(snapshot)
     board = leaderboard_agenda(snapshot)
@@ -60,7 +63,7 @@ def standing(snapshot: LiveSnapshot) -> list[Standing]:
 
 
 def plate_agenda(snapshot: LiveSnapshot) -> Agenda:
-    """Returns the experiments to take in; those that are not complete, and what is ignored, wait."""
+    """Returns the experiments to check and store. Incomplete experiments and ignored entries are listed as waiting."""
     landing = snapshot.landing
     agenda = chain_agenda(snapshot, PLATES, [(name,) for name in landing.complete])
     left = [*landing.waiting.items(), *((name, f"ignored: {reason}") for name, reason in landing.ignored.items())]
@@ -69,7 +72,7 @@ def plate_agenda(snapshot: LiveSnapshot) -> Agenda:
 
 
 def recipe_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the recipes to carry out."""
+    """Returns the recipes to train."""
     return chain_agenda(snapshot, ("checkpoint",), [(name,) for name in recipes(snapshot)])
 
 
@@ -79,7 +82,7 @@ def leaderboard_agenda(snapshot: Snapshot) -> Agenda:
 
 
 def report_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the reports to ask for: of active models."""
+    """Returns the reports to request, of active models."""
     return agenda_or_reason(
         "model reports",
         lambda: chain_agenda(snapshot, ("model_report",), [(entry.key,) for entry in active_models(snapshot)]),
@@ -87,15 +90,16 @@ def report_agenda(snapshot: Snapshot) -> Agenda:
 
 
 def held(snapshot: Snapshot) -> list[Waiting]:
-    """Returns the datasets that wait, with the number of embedding tables that wait with them, and why.
+    """Returns the datasets that wait, with the number of embedding tables that wait with them, and the reason.
 
-    Empty where that cannot be said; `embedding_agenda` has the reason then.
+    Empty if that is not known; then `embedding_agenda` gives the reason.
     """
     try:
         n_held, reasons = len(held_embeddings(snapshot)), idle_datasets(snapshot)
     except CellAssetsError:
         return []
-    tables = f" ({n_held} embedding tables wait with it)" if n_held and len(reasons) == 1 else ""
+    counted = "1 embedding table waits" if n_held == 1 else f"{n_held} embedding tables wait"
+    tables = f" ({counted} with it)" if n_held and len(reasons) == 1 else ""
     return [Waiting(f"dataset {name}{tables}", reason) for name, reason in reasons.items()]
 
 

@@ -1,6 +1,6 @@
-"""Which partitions should exist. This is policy: `policy.yaml` names the active models and datasets.
+"""Which partitions should exist. `policy.yaml` decides this: it names the active models and datasets.
 
-Every function answers with keys in the order of the stage's axes.
+All functions return keys in the order of the stage's axes.
 """
 
 from typing import TYPE_CHECKING
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     """Returns the models that are embedded and benchmarked on everything new, sorted by key.
 
-    Registered models of a kind that is not an encoder here do not count.
+    Registered models of an unknown kind of encoder are left out.
     """
     return snapshot.value(_active_models)
 
 
 def active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
-    """Returns the datasets that policy names and those that have a map already, of those that can be used."""
+    """Returns the usable datasets that policy names or that have a map already."""
     return snapshot.value(_active_datasets)
 
 
 def idle_datasets(snapshot: Snapshot) -> dict[str, str]:
-    """Returns why each other dataset waits: it is not active, or it cannot be used."""
+    """Returns the reason for each other dataset: it is not active, or it cannot be used."""
     return snapshot.value(_idle_datasets)
 
 
@@ -45,7 +45,7 @@ def wanted_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 
 
 def held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
-    """Returns experiment and model of the embedding tables that wait only because no active dataset has them."""
+    """Returns experiment and model of the embedding tables that wait only because no active dataset needs them."""
     return snapshot.value(_held_embeddings)
 
 
@@ -90,7 +90,7 @@ def _idle_datasets(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _embedded(snapshot: Snapshot, datasets: tuple[str, ...]) -> tuple[str, ...]:
-    """Experiments of some datasets, sorted."""
+    """Returns the experiments of some datasets, sorted."""
     found: set[str] = set()
     for dataset_id in datasets:
         try:

@@ -1,7 +1,7 @@
-"""What to ask for: due partitions, and what waits for what.
+"""What to request: due partitions, and what the other ones wait for.
 
-Nothing is remembered here. Asked again for the same state, or by two daemons at once, the answer is the same, and so
-are the run keys under which each piece of work is asked for once.
+This module keeps no state. The same state of the deployment always gives the same answer and the same run keys, also
+for two daemons at once. Dagster starts only one run for each run key.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ class Work:
     Attributes:
         assets: names of the assets to materialise there, in one run.
         keys: its keys by axis.
-        run_key: equal for equal plans on top of the same publications, so asking again asks for nothing twice.
+        run_key: equal for equal plans that replace the same publications, so the same work is not requested twice.
     """
 
     assets: tuple[str, ...]
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Something that cannot be asked for yet, and why."""
+    """Something that cannot be requested yet, and the reason."""
 
     what: str
     reason: str
@@ -45,9 +45,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Agenda:
-    """What to ask for and what waits. `n_total` partitions should exist, `n_current` of them are current.
+    """What to request and what waits. `n_total` partitions should exist, `n_current` of them are current.
 
-    Agendas are kept from tick to tick: do not change their lists.
+    Agendas are reused in later ticks: do not change their lists.
     """
 
     work: list[Work]
@@ -63,13 +63,13 @@ def map_chain() -> tuple[str, ...]:
 
 
 def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[tuple[str, ...]]) -> Agenda:
-    """Returns what to ask for of assets that follow one another and share their partitions, one run per partition.
+    """Returns the work for a chain of assets that share their partitions, one run per partition.
 
-    A run contains what is due and what waits only for something in the same run. Where a source has changed it contains
-    everything: what was found there decides what follows.
+    A run contains the assets that are due and those that wait only for something in the same run. If a source has
+    changed, the run contains the whole chain, because the result of the source decides what the others need.
 
     Args:
-        snapshot: what is there.
+        snapshot: what is published.
         chain: names of the assets, in the order of the flow.
         partitions: keys of the partitions that should exist.
     """
@@ -91,26 +91,26 @@ def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[
 
 
 def map_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the maps and scores to ask for."""
+    """Returns the maps and scores to request."""
     return agenda_or_reason("maps", lambda: snapshot.value(_map_agenda))
 
 
 def embedding_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the embeddings to ask for. Those that policy holds back count as missing."""
+    """Returns the embeddings to request. Those that policy does not select count as missing."""
     return agenda_or_reason("embeddings", lambda: snapshot.value(_embedding_agenda))
 
 
 def agenda_or_reason(what: str, agenda: Callable[[], Agenda]) -> Agenda:
-    """Returns an agenda; one that waits where it cannot be made, such as with a `policy.yaml` that is wrong.
+    """Returns an agenda. If that fails, for example because `policy.yaml` is wrong, the agenda waits with the reason.
 
     Args:
-        what: what waits then, for people.
+        what: name of what waits in this case, for people.
         agenda: returns the agenda, or raises.
     """
     try:
         return agenda()
     except CellAssetsError as error:
-        return Agenda([], [Waiting(what, str(error))], 0, 1)  # not done, whatever should exist
+        return Agenda([], [Waiting(what, str(error))], 0, 1)  # counts as not done
 
 
 def _map_agenda(snapshot: Snapshot) -> Agenda:
@@ -126,7 +126,7 @@ def _embedding_agenda(snapshot: Snapshot) -> Agenda:
 
 
 def _asked(states: dict[str, State], keys: tuple[str, ...]) -> list[str]:
-    """Assets of a chain that are due, or wait only for others of the chain that are asked for."""
+    """Returns the assets of a chain that are due, or wait only for requested assets of the same chain."""
     asked: list[str] = []
     for name, state in states.items():
         waits_in_run = bool(state.blockers) and set(state.blockers) <= {(a, keys) for a in asked}
@@ -136,7 +136,7 @@ def _asked(states: dict[str, State], keys: tuple[str, ...]) -> list[str]:
 
 
 def _waiting(states: dict[str, State], asked: Sequence[str], keys: tuple[str, ...]) -> list[Waiting]:
-    """Assets of a chain that wait for something outside of it; what waits for these is not listed again."""
+    """Returns the assets of a chain that wait for something outside the chain."""
     own = {(name, keys) for name in states}
     return [
         Waiting(describe_address(name, keys), state.reason)
@@ -146,6 +146,6 @@ def _waiting(states: dict[str, State], asked: Sequence[str], keys: tuple[str, ..
 
 
 def _run_key(steps: Iterable[tuple[str, tuple[str, ...], State]]) -> str:
-    """The generation of what is published is part of it: an input that changes and changes back is asked for again."""
+    """Returns the run key. It contains the generation, so an input that changes and changes back is requested again."""
     parts = [(name, *keys, state.plan_fingerprint, state.generation) for name, keys, state in steps]
     return fingerprint({"steps": sorted(parts)})

@@ -39,7 +39,7 @@ class LandedExperiment(Parameters):
 
 
 class IgnoredEntry(Parameters):
-    """An entry of the landing zone that is not an experiment, with the reason in words for people."""
+    """An entry of the landing zone that is ignored, and the reason for people."""
 
     name: str
     reason: str

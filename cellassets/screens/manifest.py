@@ -173,7 +173,8 @@ class _Check:
             elif len(same) > 1:
                 names = ", ".join(image.path for image in same)
                 message = (
-                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); keep one of them"
+                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); keep one of them "
+                    "and remove the others"
                 )
                 self.add("duplicate_image", message, "site_dropped", at=same[0])
 

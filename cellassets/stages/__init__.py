@@ -1,5 +1,5 @@
 """Stages: one file per asset, named like the asset. A stage says what would be made (`plan`) and makes it (`make`).
 
-`stage` says what a stage is, `catalogue` lists all of them in the order of the flow, `snapshot` is what a plan may look
-at, `state` says whether a partition is current, due or waiting, and `carry_out` makes one.
+`stage` defines stages, `catalogue` lists them in the order of the flow, `snapshot` gives plans access to a deployment,
+`state` says whether a partition is current, due or waiting, and `carry_out` makes a partition.
 """

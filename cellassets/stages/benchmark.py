@@ -1,17 +1,15 @@
 """The stages `benchmark/<name>`: one benchmark on one map.
 
-Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. Where a benchmark does not apply to a dataset
-the tables are empty, and the record says why. What is computed is in `cellassets.benchmarks`.
+Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. If a benchmark does not apply to a dataset,
+the tables are empty and the record gives the reason. The computation is in `cellassets.benchmarks`.
 """
 
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
-from cellassets.configuration import Parameters
+from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.errors import CellAssetsError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
@@ -30,43 +28,15 @@ if TYPE_CHECKING:
 KIND = "benchmark"
 
 
-class BenchmarkSummary(Parameters):
+class BenchmarkSummary(ScoreSummary):
     """Summary of the scores of one benchmark on one map.
 
     Attributes:
-        protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of one
-            protocol are compared.
-        does_not_apply: why there are no scores; None where there are.
-        metric: name of the headline.
-        value: its value.
-        null_mean: mean of its null distribution.
-        p_value: its permutation p-value.
-        interval_low: lower end of its 95% interval.
-        interval_high: upper end of its 95% interval.
-        n_units: units that it is taken over.
-        significant_frac: share of units whose q-value is at most 0.05.
-        published_missing: why there is no published statistic beside it.
-        n_pairs: annotated pairs by source.
-        n_sets: members of annotated sets by source.
-        n_targets: targets of compounds by source.
-        n_gene_arms: genes with a chromosome arm by source.
+        protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of the
+            same protocol are compared.
     """
 
     protocol_fingerprint: str
-    does_not_apply: str | None = None
-    metric: str | None = None
-    value: float | None = None
-    null_mean: float | None = None
-    p_value: float | None = None
-    interval_low: float | None = None
-    interval_high: float | None = None
-    n_units: int | None = None
-    significant_frac: float | None = None
-    published_missing: str | None = None
-    n_pairs: dict[str, int] = Field(default_factory=dict)
-    n_sets: dict[str, int] = Field(default_factory=dict)
-    n_targets: dict[str, int] = Field(default_factory=dict)
-    n_gene_arms: dict[str, int] = Field(default_factory=dict)
 
 
 def kind_of(benchmark_name: str) -> str:
@@ -80,12 +50,12 @@ def name_of(kind: str) -> str:
 
 
 def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the scores would be made from now.
+    """Returns the plan of the scores from the present inputs.
 
     Raises:
         NotReady: there is no map of this dataset by this model.
         BenchmarkError: there is no such benchmark.
-        AnnotationError: the dataset names an annotation source that is not there.
+        AnnotationError: the dataset names an annotation source that does not exist.
     """
     dataset_id, model_key = keys["dataset"], keys["model"]
     chosen, dataset = find_benchmark(benchmark_name), dataset_named(snapshot, dataset_id)
@@ -148,7 +118,7 @@ def make(context: Context, plan: Plan) -> Record:
 
 
 def _judged(context: Context, plan: Plan) -> "JudgedMap":
-    """What the benchmark looks at, from the pinned maps and the annotations that the plan names."""
+    """Returns the input of the benchmark, from the pinned maps and the annotations that the plan names."""
     from cellassets.benchmarks.judged import judged_map
     from cellassets.knowledge.annotations import read_annotations
     from cellassets.mapping.build import MapParameters
@@ -172,7 +142,7 @@ def _judged(context: Context, plan: Plan) -> "JudgedMap":
 
 
 def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
-    """The model's maps of other cell types. A map that shares a cell type would be compared with itself."""
+    """Returns the model's maps of other cell types. A map that shares a cell type would be compared with itself."""
     (_, model_key), own_types = own.keys, _facts(snapshot, own).cell_types
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     return [pin for pin in found if pin is not None and not own_types & _facts(snapshot, pin).cell_types]
@@ -180,7 +150,7 @@ def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
 
 @dataclass(frozen=True)
 class _MapFacts:
-    """What plans need of a map's summary, which is long: it is read once per map and not once per benchmark."""
+    """The part of a map's summary that plans need. It is read once per map, not once per benchmark."""
 
     dataset_fingerprint: str
     protocol_fingerprint: str
@@ -203,7 +173,7 @@ def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, 
 def settings_fingerprint(snapshot: Snapshot, benchmark_name: str) -> str | None:
     """Returns the fingerprint of a benchmark's parameters and of all annotations that it may read.
 
-    None where these cannot be read: its scores wait, with the reason.
+    None if these cannot be read; then the scores wait, with the reason.
     """
     chosen = find_benchmark(benchmark_name)
     try:

@@ -1,4 +1,4 @@
-"""Makes one partition of a stage: what a Dagster run, a test or a notebook calls."""
+"""Makes one partition of a stage. Dagster runs, tests and notebooks call this function."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +18,14 @@ def carry_out(
     progress: Progress = no_progress,
     options: Mapping[str, Any] | None = None,
 ) -> Published:
-    """Returns what is published at some keys, after making it where it is not what the plan asks for.
+    """Returns what is published at some keys, after making it if it differs from what the plan asks for.
 
     Args:
         stage: what to make.
         deployment: where everything is.
         keys: the partition, by axis.
-        progress: told how far the work is.
-        options: what a person asks for beside the keys, for the stages that know such options.
+        progress: receives the progress of the work.
+        options: further arguments of the stage's plan, for stages that have options.
 
     Raises:
         CellAssetsError: an input is missing or refused.

@@ -37,7 +37,7 @@ def stages() -> dict[str, Stage]:
 
 
 def open_snapshot(deployment: Deployment) -> Snapshot:
-    """Returns what plans look at in a deployment now."""
+    """Returns a snapshot of a deployment, from which plans are made."""
     return Snapshot(deployment, stages())
 
 
@@ -45,7 +45,7 @@ def stage_named(name: str) -> Stage:
     """Returns a stage.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no stage with this name.
     """
     if name not in stages():
         message = f"no stage {name!r}; there are {', '.join(stages())}"

@@ -1,4 +1,4 @@
-"""The stage `checkpoint`: a recipe carried out (trained, or set up) and registered as a model version.
+"""The stage `checkpoint`: trains a recipe, or sets up a classical encoder, and registers it as a model version.
 
 Every step checks whether it was done before. A killed training continues after its last complete epoch in the same
 MLflow run, and a model that was registered but not published is not registered again.
@@ -33,7 +33,7 @@ RUN_NAME = "run.json"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the checkpoint of a recipe would be made from now.
+    """Returns the plan of a recipe's checkpoint from the present inputs.
 
     Raises:
         ConfigError: the recipe file is missing or wrong.
@@ -58,7 +58,7 @@ def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the checkpoint, after training and registering what does not exist yet.
 
     The MLflow run ends as FINISHED, as FAILED after an error, or as KILLED if the process is interrupted or terminated.
-    Of two runs on one machine the second waits, and finds the work of the first.
+    If two runs start on one machine, the second waits for the first and uses its result.
 
     Raises:
         RecipeError: the experiments do not fit the recipe.
@@ -120,7 +120,7 @@ def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame 
 
 
 def _run_id(context: Context, plan: Plan, folder: Path) -> str:
-    """The MLflow run of this work: the one that a killed process began, or a new one."""
+    """Returns the id of the MLflow run: the run that a killed process started, or a new one."""
     from cellassets.training.provenance import code_version
 
     registry, note, chosen = context.registry, folder / RUN_NAME, plan.settings["recipe"]
@@ -153,7 +153,7 @@ def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
 
 
 def _data_fingerprint(plan: Plan) -> str:
-    """Fingerprint of the data that a checkpoint is made from, without the recipe."""
+    """Returns the fingerprint of the data that a checkpoint is made from, without the recipe."""
     return fingerprint({"experiments": plan.inputs["experiments"]})
 
 

@@ -1,7 +1,7 @@
-"""Datasets as a snapshot shows them: one per cell type that landed, and the curated ones in `configs/datasets/`.
+"""The datasets of a snapshot: one per cell type that landed, and the curated ones in `configs/datasets/`.
 
-What a dataset is stands in `cellassets.mapping.dataset`; here is which there are and which experiments and wells are in
-them now.
+`cellassets.mapping.dataset` defines datasets. This module lists them, with the experiments and wells that they contain
+now.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def dataset_names(snapshot: Snapshot) -> tuple[str, ...]:
-    """Returns the names of all datasets, those that cannot be used included, sorted."""
+    """Returns the names of all datasets, including those that cannot be used, sorted."""
     return tuple(sorted({*cell_types(snapshot), *snapshot.config_names("datasets")}))
 
 
@@ -24,22 +24,15 @@ def dataset_named(snapshot: Snapshot, dataset_id: str) -> "Dataset":
     """Returns a dataset that can be used.
 
     Raises:
-        DatasetError: no cell type that landed and no YAML file has this name; or it names what is not there.
+        DatasetError: no cell type that landed and no YAML file has this name.
         ConfigError: its YAML file is wrong.
     """
     return snapshot.value(_dataset, dataset_id)
 
 
 def dataset_problem(snapshot: Snapshot, dataset_id: str) -> str | None:
-    """Returns why a dataset cannot be used; None where it can."""
+    """Returns why a dataset cannot be used; None if it can be used."""
     return snapshot.value(_problem, dataset_id)
-
-
-def usable_datasets(snapshot: Snapshot) -> list["Dataset"]:
-    """Returns the datasets that can be used, in order of their names."""
-    return [
-        dataset_named(snapshot, name) for name in dataset_names(snapshot) if dataset_problem(snapshot, name) is None
-    ]
 
 
 def dataset_experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
@@ -52,10 +45,10 @@ def dataset_experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
 
 
 def dataset_fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
-    """Returns the fingerprint of the wells in the dataset, whatever their order, and of its quality limits.
+    """Returns the fingerprint of the wells in the dataset, independent of their order, and of its quality limits.
 
     Raises:
-        DatasetError: as `dataset_experiments`, or a frozen dataset holds other wells than it was frozen with.
+        DatasetError: like `dataset_experiments`, or the wells of a frozen dataset have changed.
     """
     return snapshot.value(_fingerprint, dataset_id)
 
@@ -71,10 +64,10 @@ def cell_types_of(snapshot: Snapshot, experiment_id: str) -> tuple[str, ...]:
 
 
 def frozen_dataset(snapshot: Snapshot, dataset_id: str) -> "Dataset":
-    """Returns the dataset as it is now, with its experiments listed and its wells' fingerprint to hold them to.
+    """Returns the present dataset with a list of its experiments and the fingerprint of its wells.
 
     Raises:
-        DatasetError: as `dataset_fingerprint`.
+        DatasetError: like `dataset_fingerprint`.
     """
     now = {
         "experiment_ids": dataset_experiments(snapshot, dataset_id),
@@ -162,7 +155,7 @@ def _wells_fingerprint(
     cell_types: tuple[str, ...] | None,
     perturbation_kinds: tuple[str, ...] | None,
 ) -> str:
-    """Fingerprint of the wells of one experiment that a selection keeps; its manifest's summary has the usual ones."""
+    """Returns the fingerprint of the selected wells of one experiment; usual selections are in the manifest's summary."""
     from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import WELLS
@@ -179,7 +172,7 @@ def _wells_fingerprint(
 
 
 def _check_annotations(snapshot: Snapshot, dataset_id: str) -> None:
-    """Refuses a dataset that names an annotation source that is not there."""
+    """Raises an error if the dataset names an annotation source that does not exist."""
     from cellassets.knowledge.annotations import annotation_files
 
     annotation_files(snapshot.annotations(), dataset_named(snapshot, dataset_id).annotation_sources)

@@ -1,4 +1,4 @@
-"""Refuses a landing folder that changed after a plan was made. A landing folder cannot be pinned like a publication."""
+"""Checks that a landing folder has not changed since a plan was made: it is not an artefact, so it cannot be pinned."""
 
 from upath import UPath
 
@@ -6,13 +6,13 @@ from cellassets.errors import LayoutError, StaleArtifact
 
 
 def require_unchanged(landing: UPath, experiment_id: str, signature: str, *, since: str) -> None:
-    """Raises an error unless the folder of an experiment still has a signature.
+    """Raises an error if the folder of an experiment does not have the expected signature.
 
     Args:
         landing: the landing zone.
         experiment_id: name of the folder.
         signature: the signature that it should have.
-        since: when it had that, for the message.
+        since: when it had this signature, for the message.
 
     Raises:
         LayoutError: the folder is gone.

@@ -1,7 +1,7 @@
-"""The stage `leaderboard`: all models side by side, ranked where they were judged on equal wells.
+"""The stage `leaderboard`: all models side by side, ranked if they were judged on equal wells.
 
-Reads every published score; publishes `leaderboard.parquet` and `differences.parquet`. A score counts as stale where
-its partition is not current (`cellassets.stages.state`): it is shown, and compared with none.
+Reads all published scores; publishes `leaderboard.parquet` and `differences.parquet`. A score is stale if its partition
+is not current (`cellassets.stages.state`): it is shown, but not compared.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class LeaderboardSummary(Parameters):
     Attributes:
         n_models: models with a score.
         n_datasets: datasets with a score.
-        n_stale: scores that would be taken from other inputs now.
+        n_stale: scores whose inputs have changed.
         n_comparisons: pairs of models that were compared.
         n_differences: pairs with a q-value of at most 0.05.
     """
@@ -42,7 +42,7 @@ class LeaderboardSummary(Parameters):
 
 
 def published_scores(snapshot: Snapshot, *, dataset_id: str | None = None) -> list[Publication]:
-    """Returns the published scores of all registered benchmarks, of one dataset or of all, in order of their names."""
+    """Returns the published scores of all registered benchmarks, for one dataset or all, in order of their names."""
     found = []
     for name in sorted(BENCHMARKS):
         for dataset in snapshot.keys(kind_of(name)):
@@ -58,7 +58,7 @@ def label_of(score: Publication) -> str:
 
 
 def plan(snapshot: Snapshot, _keys: Keys) -> Plan:
-    """Returns what the leaderboard would be made from now.
+    """Returns the plan of the leaderboard from the present scores.
 
     Raises:
         NotReady: nothing is scored yet.

@@ -1,4 +1,4 @@
-"""The stage `model_report`: one page about a model for people who decide, in one file that needs no network."""
+"""The stage `model_report`: one page about a model, for people who decide, in one file that needs no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
+    from cellassets.judging.gate import GatePolicy
     from cellassets.registry import ModelEntry
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
@@ -41,15 +42,15 @@ class ModelReportSummary(Parameters):
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the report would be made from now.
+    """Returns the plan of the report from the present inputs.
 
     Raises:
         NotReady: there is no leaderboard yet.
         RegistryError: there is no such model.
     """
     model_key = keys["model"]
-    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), gate_policy(snapshot)
-    # the maps of a dataset that was removed stay published; a report that waited for them would wait for ever
+    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), _policy(snapshot)
+    # the maps of a dataset that was removed stay published; a report that waited for them would wait forever
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
@@ -75,8 +76,15 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
 
 
+def _policy(snapshot: Snapshot) -> "GatePolicy":
+    """Returns the gate's policy, which names deciding and guarded benchmarks; the defaults without a `gate.yaml`."""
+    from cellassets.judging.gate import GatePolicy
+
+    return gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
+
+
 def _scores_of(snapshot: Snapshot, model_key: str) -> list[Publication]:
-    """The model's published scores, in the order of `published_scores`."""
+    """Returns the model's published scores, in the order of `published_scores`."""
     found = [
         snapshot.find(stage.name, dataset_id, model_key)
         for stage in benchmark_stages()
@@ -160,7 +168,7 @@ def _dataset_page(
 def _examples(
     context: Context, plan: Plan, wells: "pl.DataFrame", scores: "Mapping[str, pl.DataFrame]", aggregate_by: Any
 ) -> "tuple[Example, ...]":
-    """Images of the strongest perturbations."""
+    """Returns images of the strongest perturbations."""
     from cellassets.benchmarks.registry import find_benchmark
     from cellassets.mapping.aggregate import unit_labels
     from cellassets.reporting.examples import find_examples, unit_scores
@@ -173,7 +181,7 @@ def _examples(
 
 
 def _read_sites(context: Context, plan: Plan, wells: Sequence[Mapping[str, Any]]) -> "list[SiteImage]":
-    """Of wells of one experiment: the first site that is not flagged, or else the first."""
+    """Returns one image per well of one experiment: the first site that is not flagged, or the first site of all."""
     import numpy as np
     import polars as pl
 

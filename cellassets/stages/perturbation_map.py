@@ -1,4 +1,4 @@
-"""The stage `perturbation_map`: wells of a dataset, aligned over batches and aggregated, one row per perturbation.
+"""The stage `perturbation_map`: aligns the wells of a dataset over batches and aggregates them per perturbation.
 
 Publishes `map.parquet`, `wells.parquet` (aligned), `wells_raw.parquet` (after the quality filter, before alignment) and
 `batch_effect.parquet`.
@@ -28,7 +28,7 @@ GENE_ARMS = "gene_arms"  # name of the annotation source
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the map would be made from now.
+    """Returns the plan of the map from the present inputs.
 
     Raises:
         NotReady: embeddings by this model or the quality of one of the dataset's experiments are not published.
@@ -54,7 +54,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 
 
 def map_protocol_fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
-    """Returns the fingerprint of everything that a map is made from except the model: maps with equal ones compare.
+    """Returns the fingerprint of all inputs of a map except the model. Maps with equal ones can be compared.
 
     Raises:
         NotReady: the quality of one of the dataset's experiments is not published.
@@ -70,6 +70,8 @@ def _protocol_fingerprint(snapshot: Snapshot, dataset_id: str) -> str:
 
 def _shared(snapshot: Snapshot, dataset_id: str) -> tuple[dict[str, Any], list[Publication]]:
     """The inputs that maps of all models share, and the publications behind them."""
+    from cellassets.mapping.build import needs_gene_arms
+
     experiments = dataset_experiments(snapshot, dataset_id)
     qualities = snapshot.need_all("plate_quality", [(name,) for name in experiments])
     manifests = snapshot.need_all("raw_plates", [(name,) for name in experiments])
@@ -82,7 +84,7 @@ def _shared(snapshot: Snapshot, dataset_id: str) -> tuple[dict[str, Any], list[P
         "parameters": settings_of(parameters),
         "code_version": CODE_VERSION,
     }
-    if any(step.kind == "chromosome_arm" for step in parameters.steps):
+    if needs_gene_arms(parameters):
         inputs["gene_arms"] = _gene_arms_fingerprint(snapshot.annotations())
     return inputs, [*qualities, *manifests]
 
@@ -126,7 +128,7 @@ def make(context: Context, plan: Plan) -> Record:
 
 
 def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:
-    """The pinned tables of one experiment at a time."""
+    """Yields the pinned tables, one experiment at a time."""
     from cellassets.mapping.build import ExperimentInput
     from cellassets.screens.well_selection import selected_wells
     from cellassets.tables.parquet import read_table, read_tables

@@ -1,4 +1,4 @@
-"""The stage `plate_quality`: every stored site measured, flagged by the distribution of its plate, and shown."""
+"""The stage `plate_quality`: measures every stored site, flags outliers of each plate, and draws pictures."""
 
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.stages.snapshot import Snapshot
@@ -11,7 +11,7 @@ CODE_VERSION = "1"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the quality table would be made from now: the store.
+    """Returns the plan of the quality table from the present store.
 
     Raises:
         NotReady: the experiment is not stored.
@@ -29,7 +29,7 @@ def make(context: Context, plan: Plan) -> Record:
 
     Raises:
         CorruptArtifact: a shard of the store is damaged.
-        ConfigError: the images have no such nucleus channel.
+        ConfigError: the images do not have the nucleus channel of the parameters.
     """
     from cellassets.quality.inspect import inspect_store
     from cellassets.tables.parquet import write_table

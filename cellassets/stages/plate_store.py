@@ -1,7 +1,7 @@
-"""The stage `plate_store`: the images of an experiment, packed again for fast reading.
+"""The stage `plate_store`: packs the images of an experiment for fast reading.
 
-One sharded Zarr array per plate. Every shard is written when it is packed, so a run that was cut off continues at the
-first unfinished shard, on any machine.
+There is one sharded Zarr array per plate. Each shard is written when it is packed. So after an interrupted run the
+next run continues at the first unfinished shard, on any machine.
 """
 
 from cellassets.images.summary import PlateStoreSummary
@@ -16,7 +16,7 @@ CODE_VERSION = "1"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the store would be made from now: the manifest.
+    """Returns the plan of the store from the present manifest.
 
     Raises:
         NotReady: the experiment has no manifest.
@@ -35,7 +35,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         LayoutError: the experiment is no longer in the landing zone.
         StaleArtifact: the landing folder changed since the manifest was made.
-        ImageError: an image is not the file that the manifest describes.
+        ImageError: an image differs from the file that the manifest describes.
     """
     from cellassets.images.pack import Packing, pack_plates
     from cellassets.tables.parquet import read_table

@@ -1,8 +1,8 @@
 """The stage `production_model`: the gate's decision about a candidate, and the alias `champion` that follows from it.
 
-Publishes `comparisons.parquet` and writes the decision into an MLflow run; only then the alias moves. A run that was
-cut off between the two finds the decision and moves the alias when it runs again. The published record counts: an alias
-that was moved by hand is put back by the next decision.
+Publishes `comparisons.parquet` and writes the decision into an MLflow run, and then moves the alias. If a run is killed
+between the two, the next run finds the decision and moves the alias. The published record is authoritative: if a person
+moves the alias by hand, the next decision moves it back.
 """
 
 from dataclasses import dataclass
@@ -32,15 +32,15 @@ class ProductionModelSummary(Parameters):
     """Summary of a decision.
 
     Attributes:
-        champion: the model in production after the decision; None where there is none.
+        champion: the model in production after the decision; None if there is none.
         candidate: the model that was judged.
         previous_champion: the model in production before.
         decision: promoted (the gate was passed), overridden (a person decided) or kept (nothing changed).
-        is_gate_passed: true where the candidate passed.
+        is_gate_passed: true if the candidate passed.
         approved_by: `the gate`, or the person.
         override_reason: the person's reason.
-        against: what stands against the candidate, one sentence per comparison.
-        n_comparisons: comparisons that were asked for.
+        against: reasons against the candidate, one sentence per comparison.
+        n_comparisons: number of comparisons.
         mlflow_run_id: run that holds the decision.
         judged: models that were judged so far, each with its fingerprint.
     """
@@ -60,18 +60,18 @@ class ProductionModelSummary(Parameters):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in production. `fingerprint` is None where it was deleted from the registry."""
+    """The model in production. `fingerprint` is None if it was deleted from the registry."""
 
     key: str
     fingerprint: str | None
 
 
 def candidates(snapshot: Snapshot) -> list[str]:
-    """Returns the models to judge where nobody names one, in the order of their age.
+    """Returns the models to judge if nobody names one, the oldest first.
 
-    The model with the alias `candidate` where there is one; otherwise every model that has current scores of the
-    deciding benchmark on all deciding datasets, that is not in production, and that was not judged with these files
-    before. A model whose scores are missing or out of date is not judged yet, so that it can pass once they are there.
+    This is the model with the alias `candidate`, if there is one. Otherwise it is every model that has current scores
+    of the deciding benchmark on all deciding datasets, that is not in production, and that was not judged with these
+    files before. A model whose scores are missing or out of date is judged later, when the scores are current.
 
     Raises:
         RegistryError: several models have the alias.
@@ -101,7 +101,7 @@ def candidates(snapshot: Snapshot) -> list[str]:
 
 
 def find_champion(snapshot: Snapshot) -> Champion | None:
-    """Returns the model in production: the last decision's, or before there is one the model that has the alias.
+    """Returns the model in production: that of the last decision; before the first decision, the model with the alias.
 
     Raises:
         RegistryError: several models have the alias and no decision is recorded.
@@ -120,17 +120,17 @@ def find_champion(snapshot: Snapshot) -> Champion | None:
 
 
 def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, override: "Override | None" = None) -> Plan:
-    """Returns what a decision would be made from now.
+    """Returns the plan of a decision from the present scores and models.
 
     Args:
         snapshot: published scores and registered models.
-        candidate: model to judge; the first of `candidates` where it is None.
-        override: puts the candidate into production whatever the comparisons say.
+        candidate: model to judge; None for the first of `candidates`.
+        override: puts the candidate into production, independent of the comparisons.
 
     Raises:
         RegistryError: the candidate, or without an override the champion, is not in the registry; or there is no model
             to judge.
-        BenchmarkError: the candidate is the champion by no decision of this gate.
+        BenchmarkError: the candidate is the champion already, but not by a decision of this gate.
     """
     chosen = _chosen(snapshot, candidate)
     champion = find_champion(snapshot)
@@ -176,7 +176,7 @@ def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
 
 
 def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
-    """The candidate is in production already: nothing is decided, and the alias is corrected."""
+    """The candidate is in production already: nothing is decided, and the alias is set again."""
     published = snapshot.find("production_model")
     if published is None or published.summary(ProductionModelSummary).champion != chosen.key:
         message = f"{chosen.key} has the alias {CHAMPION!r} already, and no decision put it there: nothing to decide"
@@ -262,7 +262,7 @@ def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, A
 
 
 def _applies_to(scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
-    """Benchmark and dataset of a model's scores, stale ones too, without those that do not apply."""
+    """Returns benchmark and dataset of a model's scores, including stale ones, without those that do not apply."""
     return {
         (name_of(score.kind), score.keys[0])
         for score in scores
@@ -271,7 +271,7 @@ def _applies_to(scores: list[Publication], model_key: str) -> set[tuple[str, str
 
 
 def _silent(plan: Plan, model_key: str) -> set[tuple[str, str]]:
-    """Benchmark and dataset where the model has nothing to be judged on."""
+    """Returns benchmark and dataset of the model's scores that do not apply."""
     return {
         (name_of(score.kind), score.keys[0])
         for score in plan.pins

@@ -1,7 +1,7 @@
-"""The stage `raw_plates`: the manifest of an experiment that landed, published or refused as a whole.
+"""The stage `raw_plates`: the manifest of a landed experiment, which is accepted or refused as a whole.
 
-The images stay in the landing zone. The fingerprint depends on what was found, not on when: a folder that is copied
-again with the same content gives the same fingerprint, and nothing downstream becomes stale.
+The images stay in the landing zone. The fingerprint depends on the content and not on the time: if the same folder is
+copied again, the fingerprint stays the same, and later stages stay current.
 """
 
 from cellassets.fingerprint import fingerprint
@@ -17,7 +17,7 @@ CODE_VERSION = "1"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the manifest would be made from: the landing folder as it is now, by the ingest policy.
+    """Returns the plan of the manifest from the present landing folder and the ingest policy.
 
     Raises:
         LayoutError: the landing zone has no such experiment, or it is not complete yet.
@@ -33,7 +33,7 @@ def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the manifest, after checking every image.
 
     Raises:
-        LayoutError: the folder or its metadata is not in a known layout.
+        LayoutError: the layout of the folder or its metadata is unknown.
         PlateRefused: policy refuses the experiment; the error's `findings` list the reasons.
         StaleArtifact: the folder changed while it was checked.
     """

@@ -1,4 +1,4 @@
-"""What scientists and operators set in the configuration folder, read through a snapshot."""
+"""The settings of scientists and operators in the configuration folder, read through a snapshot."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,7 @@ class LandingPolicy(Parameters):
 
 
 class ModelPolicy(Parameters):
-    """Which models are active: embedded and benchmarked on everything new."""
+    """Which models are active: active models are embedded and benchmarked on all new data."""
 
     newest: int = Field(default=20, ge=0, description="how many of the newest registered versions")
     aliases: tuple[str, ...] = Field(default=("champion", "candidate"), description="versions with these aliases")
@@ -29,15 +29,15 @@ class ModelPolicy(Parameters):
 
 
 class DatasetPolicy(Parameters):
-    """Which datasets every active model is judged on without being asked; the others wait for a backfill."""
+    """Which datasets are active: every active model is judged on them automatically. The others wait for a backfill."""
 
     active: Literal["all"] | tuple[str, ...] = Field(default="all", description="all, or a list of dataset names")
 
 
 class ReportPolicy(Parameters):
-    """When leaderboard and reports are made: once nothing else is under way, or at the latest after some time."""
+    """When leaderboard and reports are made: when no other run is active, or after `max_wait_minutes`."""
 
-    max_wait_minutes: float = Field(default=30, gt=0, description="minutes that stale ones wait for a quiet moment")
+    max_wait_minutes: float = Field(default=30, gt=0, description="minutes that stale ones wait at most")
 
 
 class Policy(Parameters):
@@ -60,17 +60,17 @@ def policy(snapshot: Snapshot) -> Policy:
 
 
 def map_parameters(snapshot: Snapshot) -> "MapParameters":
-    """Returns how maps are aligned and aggregated, from `mapping.yaml`."""
+    """Returns the parameters of alignment and aggregation, from `mapping.yaml`."""
     return snapshot.value(_map_parameters)
 
 
 def benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters:
-    """Returns a benchmark's parameters from `benchmarks/<name>.yaml`; its defaults where there is no such file."""
+    """Returns a benchmark's parameters from `benchmarks/<name>.yaml`; the defaults without such a file."""
     return snapshot.value(_benchmark_parameters, benchmark_name)
 
 
 def gate_policy(snapshot: Snapshot) -> "GatePolicy":
-    """Returns what a candidate must show before it goes into production, from `gate.yaml`."""
+    """Returns the conditions that a candidate must fulfil before it goes into production, from `gate.yaml`."""
     return snapshot.value(_gate_policy)
 
 

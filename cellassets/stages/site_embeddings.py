@@ -1,7 +1,7 @@
-"""The stage `site_embeddings`: every stored site of an experiment through one encoder, in parts.
+"""The stage `site_embeddings`: embeds every stored site of an experiment with one encoder, in parts.
 
-Flagged sites are embedded too: which sites count is the map's decision. A part becomes visible as a whole, and a run
-that was cut off finds its finished parts again.
+Flagged sites are embedded too: the map decides which sites to use. Each part is written in one atomic step. So after an
+interrupted run the next run keeps the finished parts.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ CODE_VERSION = "1"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
-    """Returns what the embeddings of one experiment by one model would be made from now.
+    """Returns the plan of the embeddings of one experiment by one model from the present inputs.
 
     Raises:
         NotReady: the experiment is not stored.
@@ -38,11 +38,11 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 
 
 def make(context: Context, plan: Plan) -> Record:
-    """Returns the record of the embeddings, after making the parts that are not there.
+    """Returns the record of the embeddings, after making the missing parts.
 
     Raises:
-        RegistryError: the files of the model are not those of an encoder.
-        EncoderError: the model was made for other channels, or a vector is not finite; names the site.
+        RegistryError: the files of the model do not contain an encoder.
+        EncoderError: the model was made for other channels, or a vector is not finite; the message names the site.
         CorruptArtifact: a shard of the store or a file of the model is damaged.
         StaleArtifact: the model was registered again with other files.
     """

@@ -1,8 +1,8 @@
-"""What plans look at: published records, settings, registered models, landed folders and annotations at one moment.
+"""Inputs of plans: published records, settings, registered models, landed folders and annotations at one moment.
 
-A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` is the same thing kept up to date: it notes
-which plan read what. After a change only the plans that depend on it are made again. A plan must read everything
-through these methods; a change of anything else goes unnoticed.
+A `Snapshot` reads each thing once. `cellassets.reconcile.live.LiveSnapshot` has the same methods and is kept up to
+date: it notes which plan read what, so after a change only the plans that depend on it are made again. A plan must
+read everything through these methods; a change of anything else is not noticed.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Snapshot:
     Args:
         deployment: where everything is.
         stages: all stages by name.
-        records: what is published; read from the catalogue where it is not given.
+        records: what is published; by default it is read from the catalogue.
     """
 
     def __init__(self, deployment: Deployment, stages: Mapping[str, "Stage"], records: Records | None = None) -> None:
@@ -56,7 +56,7 @@ class Snapshot:
         """Returns `function(self, *arguments)`, computed once for equal arguments.
 
         Raises:
-            CellAssetsError: the function refuses; asked again, it refuses again.
+            CellAssetsError: the function raised it; later calls with equal arguments raise it again.
         """
         key = (function, *arguments)
         if key not in self._values:
@@ -74,7 +74,7 @@ class Snapshot:
         return self.records.find(kind, *keys)
 
     def keys(self, kind: str, *parents: str) -> tuple[str, ...]:
-        """Returns the published keys one level below a kind and the first of its keys, sorted."""
+        """Returns the published keys one level below a kind and its leading keys, sorted."""
         return self.records.keys(kind, *parents)
 
     def need(self, kind: str, *keys: str) -> Publication:
@@ -89,7 +89,7 @@ class Snapshot:
         """Returns the current publications at several addresses of one kind.
 
         Raises:
-            NotReady: some are not published; names the first few.
+            NotReady: some are not published; the message names the first few.
         """
         found = [self.find(kind, *keys) for keys in addresses]
         missing = [keys for keys, publication in zip(addresses, found, strict=True) if publication is None]
@@ -114,11 +114,11 @@ class Snapshot:
         return Plan(kind, keys, inputs, pins, settings or {}, 0 if published is None else published.generation)
 
     def config(self, *names: str) -> UPath:
-        """Returns the path of a settings file, there or not."""
+        """Returns the path of a settings file, which may not exist."""
         return self.deployment.configs.joinpath(*names)
 
     def config_names(self, folder: str) -> tuple[str, ...]:
-        """Returns the stems of the YAML files in a folder of settings, sorted; empty where there is no such folder."""
+        """Returns the stems of the YAML files in a folder of settings, sorted; empty without such a folder."""
         path = self.deployment.configs / folder
         return tuple(sorted(child.stem for child in path.glob("*.yaml"))) if path.is_dir() else ()
 

@@ -1,4 +1,4 @@
-"""What a stage is. The stages themselves are in the files named like their assets, and listed in `catalogue`."""
+"""Defines stages. Each stage is in the file named like its asset; `catalogue` lists all of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Keys = Mapping[str, str]  # axis to key
 
 @dataclass(frozen=True)
 class Pod:
-    """What the run of a stage needs.
+    """Resources that the run of a stage needs.
 
     Attributes:
         n_cores: processor cores.
         memory_gib: memory in GiB.
         n_gpus: GPUs.
-        pool: runs that share a pool wait for one another; None for a stage that waits for nobody.
+        pool: runs that share a pool wait for each other; None for a stage that does not wait.
     """
 
     n_cores: int
@@ -36,11 +36,11 @@ class Pod:
 
 @dataclass(frozen=True)
 class Context:
-    """What `make` works with beside its plan.
+    """What `make` needs in addition to its plan.
 
     Attributes:
-        deployment: where everything is.
-        progress: told how far the work is.
+        deployment: all places of the deployment.
+        progress: receives the progress of the work.
     """
 
     deployment: Deployment
@@ -67,17 +67,17 @@ class Stage:
         name: name of the asset, and kind of its artefacts.
         axes: names of the partition axes, in the order of an artefact's keys.
         summary: model of its records' summaries.
-        plan: what would be made at some keys from what a snapshot shows. Cheap: it reads no table and no image.
-            Raises `NotReady` where an input is not published.
-        make: makes and publishes it. Reads only the publications that the plan pins.
-        pod: what a run needs.
+        plan: returns the plan for some keys from a snapshot. It is cheap: it does not read tables or images. It raises
+            `NotReady` if an input is not published.
+        make: carries out a plan and publishes the result. It reads only the publications that the plan pins.
+        pod: resources that a run needs.
         settings: files in the configuration folder that the plan reads, for people.
-        is_source: true where the input is not an artefact (the landing zone); what depends on it takes what is
-            published.
-        waits_for_inputs: true where it is only made once all its inputs are current. The leaderboard shows stale scores
-            as stale and waits for nothing.
-        settle: what has to be true outside the lake once a record is published. Every run does it again, so a run that
-            was cut off before it leaves nothing half done.
+        is_source: true if the input is not an artefact (the landing zone). Later stages use what is published, even if
+            the input has changed.
+        waits_for_inputs: true if all inputs must be current before it is made. The leaderboard does not wait: it shows
+            stale scores as stale.
+        settle: updates something outside the lake after a record is published. Every run repeats it, so an interrupted
+            run is completed by the next one.
     """
 
     name: str
@@ -96,10 +96,10 @@ class Stage:
         return tuple(keys[axis] for axis in self.axes)
 
     def by_axis(self, keys: tuple[str, ...]) -> dict[str, str]:
-        """Returns keys in the order of the axes by axis."""
+        """Returns the keys by axis, from keys in the order of the axes."""
         return dict(zip(self.axes, keys, strict=True))
 
 
 def settings_of(parameters: Parameters) -> dict[str, Any]:
-    """Returns parameters as a plan's inputs hold them."""
+    """Returns parameters in the form in which a plan's inputs contain them."""
     return parameters.model_dump(mode="json")

@@ -1,8 +1,8 @@
-"""Whether a partition is current, due or waiting: the one rule that sensors, reports, gate and command line go by.
+"""Whether a partition is current, due or waiting. Sensors, reports, gate and command line all use this rule.
 
-A partition is *current* if what is published there is what its plan asks for and every input is current too. It is
-*due* if all inputs are current and something else, or nothing, is published. It *waits* if an input is missing or not
-current, or if it cannot be planned (a wrong settings file, for example); the reason says for what.
+A partition is *current* if the published artefact is what its plan asks for and every input is current too. It is *due*
+if all inputs are current and nothing, or something different, is published. It *waits* if an input is missing or not
+current, or if it cannot be planned (for example because of a wrong settings file); the reason says what it waits for.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ Status = Literal["current", "due", "waiting"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How one partition stands.
+    """The state of one partition.
 
     Attributes:
         status: current, due or waiting.
-        plan_fingerprint: fingerprint of what would be made now, empty where that is not known.
-        generation: number of what is published there, 0 for nothing.
+        plan_fingerprint: fingerprint of what would be made now, empty if that is not known.
+        generation: number of the current publication, 0 if nothing is published.
         reason: what it waits for, empty otherwise.
         blockers: addresses of the inputs that it waits for.
     """
@@ -40,12 +40,12 @@ class State:
 
 
 def state_of(snapshot: Snapshot, kind: str, *keys: str) -> State:
-    """Returns how the partition of a stage stands."""
+    """Returns the state of a partition of a stage."""
     return snapshot.value(_state, kind, *keys)
 
 
 def is_current(snapshot: Snapshot, kind: str, *keys: str) -> bool:
-    """Returns true where the partition of a stage is what it would be if it were made now."""
+    """Returns true if a partition of a stage is current."""
     return state_of(snapshot, kind, *keys).status == "current"
 
 

@@ -1,4 +1,4 @@
-"""Opens what a plan pins: image stores."""
+"""Opens the image stores that a plan pins."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""SQL over everything that is published: one view per kind of table."""
+"""SQL over all current publications, with one view per kind of table."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,11 @@ VIEWS = {
 
 
 def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
-    """Returns the answer of one SELECT over the published tables of a local lake. Views are the values of `VIEWS`.
+    """Returns the result of one SELECT over the published tables of a local lake.
+
+    Args:
+        lake: a lake in a local folder.
+        statement: one SELECT over the views in `VIEWS`; a view without a published table does not exist.
 
     Raises:
         ConfigError: the lake is not local, or the statement is not one valid SELECT over these views.
@@ -41,7 +45,7 @@ def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
 
 
 def published_tables(lake: Lake) -> "dict[str, list[UPath]]":
-    """Returns the Parquet files of each view, by the commit records alone."""
+    """Returns the Parquet files of each view, as the commit records list them."""
     views: dict[str, list[UPath]] = {}
     for publication in lake.records():
         published = lake.open(publication)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process or thread of this machine works in a folder, then keeps others out.
+    """Waits until no other process or thread of this machine works in a folder, and then locks the folder.
 
-    The lock is a file beside the folder. It ends with the process that holds it, also when that is killed.
+    The lock is a file next to the folder. The system releases it when the process ends, even if it is killed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:

@@ -1,1 +1,1 @@
-"""Where artefacts are kept, how they are published, and what is known of them."""
+"""Where artefacts are stored, how they are published, and the catalogue that lists them."""

@@ -1,14 +1,15 @@
-"""Artefacts: sets of files that are published as a whole or not at all.
+"""Artefacts: sets of files that are published completely or not at all.
 
-An artefact has an address: the kind of thing that it is and its keys. On disk it has two folders:
+An artefact has an address, which consists of its kind and its keys. On disk it has two folders:
 
     records/<kind>/<key>/.../000001.json      commit records, one file for each publication
     data/<kind>/<key>/.../<data folder>/...   the published files, one folder for each publication
 
 A commit record lists every file with its size and CRC32C and is created in one atomic step that fails if the file is
-already there. The record with the highest number is the current one. A reader uses only the records, so it sees a
-publication as a whole or not at all. Two writers cannot both publish number 7: one wins, and the other gets an error. Records
-are never changed, so whoever holds the number of a publication can read exactly that publication later.
+already there. The record with the highest number is the current one. Readers use only the records, so they see a
+publication completely or not at all. Two writers cannot both publish number 7: one succeeds and the other gets an
+error. Records are never changed, so a reader that knows the number of a publication can read exactly this publication
+later.
 
 This module knows nothing about tables, images or science.
 """
@@ -49,10 +50,10 @@ class Record(Parameters):
         keys: keys of the artefact, in the order of its kind's axes.
         plan_fingerprint: fingerprint of the plan that it was made by. Equal plans are not made twice.
         fingerprint: what the plans of later stages depend on. It equals `plan_fingerprint`, except where a stage
-            fingerprints what it found (`raw_plates`: a folder that is copied again makes nothing stale).
+            fingerprints its result (`raw_plates`: copying the same folder again makes nothing stale).
         generation: number of this publication at this address, from 1.
         folder: name of the data folder.
-        inputs: what the plan's fingerprint was taken from.
+        inputs: values that the plan's fingerprint was computed from.
         files: the published files, sorted by name.
         summary: values for people and for cheap decisions; each stage has a model of its own for them.
     """
@@ -70,7 +71,7 @@ class Record(Parameters):
 
 @dataclass(frozen=True)
 class Artifact:
-    """One address where something is, or will be, published.
+    """One address at which something is, or will be, published.
 
     Attributes:
         kind: kind of artefact.
@@ -85,7 +86,7 @@ class Artifact:
     data: UPath
 
     def __str__(self) -> str:
-        """The address as people read it, such as `plate_store of HUVEC-1`."""
+        """Returns the address for people, such as `plate_store of HUVEC-1`."""
         return describe_address(self.kind, self.keys)
 
     def generation(self) -> int:
@@ -157,7 +158,7 @@ class Artifact:
         return self.folder(record) / name
 
     def commit(self, record: Record) -> Record:
-        """Returns the record after making it visible, or the equal one that another writer published before.
+        """Returns the record after making it visible; if another writer published the same before, that record.
 
         Args:
             record: lists files that are in its data folder already.
@@ -204,7 +205,7 @@ def generation_of(name: str) -> int:
 
 
 def describe_address(kind: str, keys: Sequence[str]) -> str:
-    """Returns an address as people read it, such as `plate_store of HUVEC-1`."""
+    """Returns an address for people, such as `plate_store of HUVEC-1`."""
     return f"{kind} of {'|'.join(keys)}" if keys else kind
 
 
@@ -218,13 +219,13 @@ def describe_file(path: UPath, name: str) -> FileEntry:
                 checksum.update(block)
                 n_bytes += len(block)
     except FileNotFoundError as error:
-        message = f"{path}: listed as part of an artefact and not there"
+        message = f"{path}: the file is listed as part of an artefact and does not exist"
         raise CorruptArtifact(message) from error
     return FileEntry(name=name, n_bytes=n_bytes, crc32c=int.from_bytes(checksum.digest(), "big"))
 
 
 def is_local(path: UPath) -> bool:
-    """True for a path on this machine's file system."""
+    """Returns true for a path on the local file system."""
     return path.protocol in ("", "file", "local")
 
 
@@ -259,7 +260,7 @@ def create_file(path: UPath, content: bytes) -> None:
     """Creates `path` with `content` in one atomic step.
 
     Raises:
-        FileExistsError: the file is already there; it is left as it is.
+        FileExistsError: the file exists already; it is not changed.
     """
     if not is_local(path):
         path.fs.pipe_file(path.path, content, mode="create")  # a precondition of the request on object stores

@@ -1,7 +1,7 @@
 """The catalogue: the current publication of every artefact, in one SQL table, with a number for each change.
 
-Sensors read the rows that changed since they looked last instead of the lake. Commit records stay the truth: the
-catalogue can be rebuilt from them at any time (`Lake.scan`). SQLite beside a local lake, Postgres in production.
+Sensors read the rows that changed since their last look, instead of the lake. The commit records are authoritative: the
+catalogue can be rebuilt from them at any time (`Lake.scan`). It is SQLite for a local lake, and Postgres in production.
 
 Changes take their numbers from a counter row in the same transaction. The row stays locked until the transaction ends,
 so numbers become visible in their order and a reader that has seen number 12 has seen number 11.
@@ -62,13 +62,13 @@ class Catalogue:
     url: str
 
     def state(self) -> State:
-        """Returns where the catalogue stands."""
+        """Returns the present state of the catalogue."""
         with self._connection() as connection:
             row = connection.exec_driver_sql("SELECT identity, sequence, is_scanned FROM catalogue").one()
         return State(str(row[0]), int(row[1]), bool(row[2]))
 
     def since(self, sequence: int) -> list[Publication]:
-        """Returns what changed after a number, in the order of the changes; generation 0 stands for 'removed'."""
+        """Returns what changed after a number, in the order of the changes; generation 0 means 'removed'."""
         from sqlalchemy import text
 
         query = text(f"SELECT {COLUMNS} FROM publications WHERE sequence > :after ORDER BY sequence")  # noqa: S608
@@ -82,12 +82,12 @@ class Catalogue:
             return {(str(row[0]), _split(row[1])): int(row[2]) for row in rows}
 
     def note(self, records: Sequence[Record], *, deleted: Mapping[Address, int] | None = None) -> None:
-        """Notes publications. One that is known already, or older than what is known, changes nothing.
+        """Adds publications. A publication that is known already, or older than the known one, changes nothing.
 
         Args:
             records: commit records that are visible in the lake.
-            deleted: addresses whose newest known publication was deleted, with its generation. A row that has another
-                generation by now is left alone.
+            deleted: addresses whose newest known publication was deleted, with its generation. A row that now has
+                another generation is not changed.
         """
         from sqlalchemy import text
 
@@ -112,7 +112,7 @@ class Catalogue:
 
     @contextmanager
     def _connection(self) -> Iterator["Connection"]:
-        """A transaction in a database that has the tables: somebody may have deleted it since the last call."""
+        """Yields a transaction. Creates the tables if somebody deleted the database meanwhile."""
         first = f"INSERT INTO catalogue VALUES (1, '{uuid.uuid4().hex}', 0, 0)"  # noqa: S608
         with connected(self.url, "catalogue", (*TABLES, first)) as connection, connection.begin():
             yield connection

@@ -1,7 +1,7 @@
-"""Connections to a database, SQLite or Postgres, whose tables are created when they are not there.
+"""Connections to a database, SQLite or Postgres, whose tables are created when they do not exist.
 
-Every call opens a connection and closes it again. So a forked process shares none with its parent, and a SQLite file
-that was deleted by hand is noticed by the next call.
+Every call opens a connection and closes it again. So a forked process shares no connection with its parent, and
+the next call notices if a SQLite file was deleted by hand.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def connected(url: str, table: str, statements: Sequence[str]) -> Iterator["Conn
     Args:
         url: SQLAlchemy URL of a SQLite file or a Postgres database.
         table: the table that is created last.
-        statements: what creates and fills all tables, run where `table` is not there.
+        statements: SQL that creates and fills all tables; it runs if `table` does not exist.
 
     Raises:
         ConfigError: the URL is wrong, or the driver of the database is not installed.

@@ -1,4 +1,4 @@
-"""Where everything is: one place that the command line and Dagster both read.
+"""All places of a deployment. The command line and Dagster both read this module.
 
 A local deployment is one folder, the home. Production sets each place on its own:
 
@@ -9,15 +9,15 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
 | `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
-| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | as `<home>/deployment.yaml` says, or `configs` (below) |
+| `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | from `<home>/deployment.yaml` (see below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
 
 A home can name its own settings folder: `configs: FOLDER` in `<home>/deployment.yaml`, absolute or relative to the
-home. So a later command on the same home takes the same settings. The file counts only for the lake inside the home.
+home. So a later command on the same home uses the same settings. The file is read only for the lake inside the home.
 Without it, the settings are in `configs` beside the packages.
 
-Nothing here reads the environment by itself: the caller passes it.
+This module never reads environment variables by itself: the caller passes them.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ CONFIGS_BESIDE = Path(__file__).parents[2] / "configs"
 
 
 class HomeSettings(Parameters):
-    """What a home says about itself in its `deployment.yaml`.
+    """Settings of a home, in its `deployment.yaml`.
 
     Attributes:
         configs: folder of settings, absolute or relative to the home.
@@ -88,9 +88,9 @@ class Home:
         return self.root / "deployment.yaml"
 
     def remember_configs(self, configs: Path) -> None:
-        """Writes that this home is run with a settings folder.
+        """Writes the settings folder of this home into its `deployment.yaml`.
 
-        A folder inside the home is written relative to it, any other one absolute. So the home can be moved.
+        The path is relative if the folder is inside the home, so that the home can be moved. Otherwise it is absolute.
         """
         folder = configs.absolute()
         place = folder.relative_to(self.root) if folder.is_relative_to(self.root) else folder
@@ -98,7 +98,7 @@ class Home:
         write_bytes(UPath(self.settings_file), text.encode())
 
     def find_configs(self) -> Path | None:
-        """Returns the settings folder that this home names, None where it names none.
+        """Returns the settings folder that this home names; None if it does not name one.
 
         Raises:
             ConfigError: the file is wrong, or the folder does not exist.
@@ -134,8 +134,8 @@ class Deployment:
         """Returns the deployment that the environment names.
 
         Args:
-            environment: the variables in this module's table; those that are missing or empty take their defaults.
-            home: a local deployment to take instead. All other variables are then ignored.
+            environment: the variables in this module's table; those that are missing or empty get their defaults.
+            home: a local deployment to use instead. All other variables are then ignored.
             configs: folder of settings, instead of `CELLASSETS_CONFIGS`.
 
         Raises:
@@ -183,16 +183,16 @@ class Deployment:
         return UPath(self.configs_root)
 
     def work_folder(self, *names: str) -> Path:
-        """Returns a local folder that outlives a killed run, after creating it if needed."""
+        """Returns a local folder that remains after a killed run; creates it if needed."""
         folder = Path(self.work_root).joinpath(*names)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def require(self) -> "Deployment":
-        """Returns the deployment itself where there is one.
+        """Returns the deployment itself, after checking that it exists.
 
         Raises:
-            ConfigError: neither a lake nor a landing zone is there; nothing was created.
+            ConfigError: neither the lake nor the landing zone exists; nothing was created.
         """
         if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
             message = (

@@ -2,10 +2,10 @@
 
     <root>/records/<kind>/<key>/.../000001.json   commit records (see `artifact`)
     <root>/data/<kind>/<key>/.../<folder>/...     the published files
-    <root>/annotations/...                        known biology that maps are judged against, added by people
+    <root>/annotations/...                        known biology that maps are compared with, added by people
     <root>/catalogue.db                           the catalogue of a local lake, unless another one is named
 
-This is the only place that knows these names. `docs/data-layout.md` shows them to people.
+Only this module knows these names. `docs/data-layout.md` describes them.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Published:
 
     @property
     def folder(self) -> UPath:
-        """Where its files are."""
+        """The folder of its files."""
         return self.artifact.folder(self.record)
 
     @property
@@ -58,7 +58,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Draft:
-    """Files that are being made for a plan; nobody sees them before `publish`."""
+    """Files that are being made for a plan. They become visible with `publish`."""
 
     lake: "Lake"
     artifact: Artifact
@@ -71,10 +71,10 @@ class Draft:
         """Returns the commit record of the files after making them visible.
 
         Args:
-            names: files below `folder`, all of them there already. A name is read once more for its checksum; an entry
-                stands for itself.
-            summary: what people and sensors see of it.
-            fingerprint: what later stages depend on, where that is not the plan's own fingerprint.
+            names: files below `folder`, which must exist. A file given by name is read again for its checksum; a
+                `FileEntry` is used without reading the file.
+            summary: values for people and sensors.
+            fingerprint: what later stages depend on, if that differs from the plan's own fingerprint.
 
         Raises:
             StaleArtifact: another run published something else meanwhile.
@@ -141,20 +141,20 @@ class Lake:
 
     @property
     def annotations(self) -> UPath:
-        """Folder of the known biology that maps are judged against, one file per source."""
+        """Folder of the known biology that maps are compared with, one file per source."""
         return self.root / "annotations"
 
     def artifact(self, kind: str, *keys: str) -> Artifact:
         """Returns the artefact at an address, published or not.
 
         Raises:
-            PartitionKeyError: a key has characters that no partition key has.
+            PartitionKeyError: a key has characters that are not allowed in partition keys.
         """
         parts = [*kind.split("/"), *(check_partition_key(key, f"{kind} key") for key in keys)]
         return Artifact(kind, tuple(keys), self.root.joinpath(RECORDS, *parts), self.root.joinpath(DATA, *parts))
 
     def records(self) -> Records:
-        """Returns all that is published now; the first call at a new catalogue scans the lake into it.
+        """Returns everything that is published now. The first call with a new catalogue scans the lake.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
@@ -174,7 +174,7 @@ class Lake:
             self.scan()
 
     def open(self, publication: Publication) -> Published:
-        """Returns a publication with its files, also when a newer one is published at its address by now.
+        """Returns a publication with its files, even if a newer one has been published at its address.
 
         Raises:
             ArtifactMissing: its commit record is gone.
@@ -185,8 +185,8 @@ class Lake:
         if record.fingerprint != publication.fingerprint:
             message = (
                 f"{artifact}: publication {record.generation} is {record.fingerprint}, expected "
-                f"{publication.fingerprint}: its commit record was deleted meanwhile and made again; materialise what "
-                "reads it again"
+                f"{publication.fingerprint}: its commit record was deleted and made again meanwhile; materialise the "
+                "asset that reads it again"
             )
             raise StaleArtifact(message)
         return Published(artifact, record)
@@ -201,7 +201,7 @@ class Lake:
         return Published(artifact, artifact.record())
 
     def find_done(self, plan: Plan) -> Record | None:
-        """Returns the current record where it is what the plan asks for, after noting it in a catalogue that missed it.
+        """Returns the current record if it is what the plan asks for; adds it to the catalogue if it is missing there.
 
         Raises:
             CorruptArtifact: the current commit record cannot be read.
@@ -213,13 +213,13 @@ class Lake:
 
     @contextmanager
     def draft(self, plan: Plan, *, is_shared: bool = False) -> Iterator[Draft]:
-        """Yields a folder to make a plan's files in.
+        """Yields a draft with a folder for the plan's files.
 
         Args:
-            plan: what is made.
-            is_shared: every run of this plan gets the same folder and finds what an earlier one finished. Otherwise a
-                run has a folder of its own, which is removed if nothing is published from it. Files in a shared
-                folder are created and never replaced, since another run may be publishing them.
+            plan: the plan of the artefact.
+            is_shared: true if all runs of this plan use the same folder, so that a run finds the finished files of an
+                earlier one. Files in a shared folder are never replaced, since another run may be publishing them.
+                Otherwise each run has its own folder, which is removed if nothing is published from it.
         """
         artifact = self.artifact(plan.kind, *plan.keys)
         name = plan.fingerprint if is_shared else f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
@@ -246,14 +246,16 @@ class Lake:
         return found
 
     def scan(self) -> Scan:
-        """Returns what the catalogue lacked, after correcting it from a listing of the lake.
+        """Returns what was missing or wrong in the catalogue, after correcting it from a listing of the lake.
 
-        Runs may publish meanwhile: a row that changes during the scan is left to them.
+        Runs may publish at the same time: the scan does not change a row that a run has changed meanwhile.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
         """
-        known = self.catalogue.generations()  # before the listing, which then has whatever is known and not deleted
+        known = (
+            self.catalogue.generations()
+        )  # read before the listing: whatever it knows is then in the listing, unless it was deleted
         found = self.addresses()
         behind = [address for address, generation in found.items() if known.get(address) != generation]
         records, unreadable = self._read(behind, found)
@@ -263,7 +265,7 @@ class Lake:
         return Scan(len(found), len(records), len(wrong.keys() - found.keys()), tuple(unreadable))
 
     def _read(self, addresses: Sequence[Address], generations: Mapping[Address, int]) -> tuple[list[Record], list[str]]:
-        """The commit records at some addresses, and why others cannot be read."""
+        """Returns the commit records at some addresses, and messages about those that cannot be read."""
         records, unreadable = [], []
         for kind, keys in addresses:
             try:
@@ -284,7 +286,7 @@ class Lake:
 
 
 def _is_published(artifact: Artifact, generation: int, folder: UPath) -> bool:
-    """True where a publication has its files in a folder, or where that cannot be found out."""
+    """Returns true if the files of a publication are in a folder, or if that cannot be determined."""
     try:
         return artifact.record_of(generation).folder == folder.name
     except ArtifactMissing:

@@ -1,4 +1,4 @@
-"""Paths that come from metadata never leave the folder that they belong to."""
+"""Resolves paths from metadata and refuses those that leave their folder."""
 
 from upath import UPath
 
@@ -6,10 +6,10 @@ from cellassets.errors import PartitionKeyError
 
 
 def resolve_below(root: UPath, relative: str) -> UPath:
-    """Returns `root / relative` where that stays below `root`.
+    """Returns `root / relative`, which is always below `root`.
 
     Raises:
-        PartitionKeyError: `relative` is absolute or climbs out, as a path from a metadata table might.
+        PartitionKeyError: `relative` is absolute or leaves `root`.
     """
     parts = relative.replace("\\", "/").split("/")
     if relative.startswith("/") or ".." in parts or "://" in relative or "\x00" in relative:

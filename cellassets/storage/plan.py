@@ -1,7 +1,7 @@
-"""Plans: what an artefact would be made from, before it is made.
+"""Plans: the inputs of an artefact, determined before it is made.
 
-A plan pins the publications that it reads. Whoever carries it out reads exactly these, also when somebody publishes a
-newer input meanwhile, so that an artefact is always made from what its fingerprint says.
+A plan pins the publications that it reads. A run reads exactly these, even if somebody publishes a newer input
+meanwhile. So an artefact is always made from the inputs that its fingerprint describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ SummaryT = TypeVar("SummaryT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the catalogue knows of one publication; the list of its files is in its commit record.
+    """What the catalogue stores about one publication. The list of its files is in its commit record.
 
     Attributes:
         kind: kind of artefact.
@@ -56,12 +56,12 @@ class Publication:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an artefact would be made from if it were made now.
+    """The inputs of an artefact if it were made now.
 
     Attributes:
         kind: kind of artefact.
         keys: its keys.
-        inputs: JSON-like values that the fingerprint is taken from: fingerprints of the pinned publications,
+        inputs: JSON-like values that the fingerprint is computed from: fingerprints of the pinned publications,
             parameters, code version.
         pins: the publications that are read.
         settings: the same parameters as objects, by name.
@@ -97,7 +97,7 @@ class Plan:
         return [publication for publication in self.pins if publication.kind == kind]
 
     def __str__(self) -> str:
-        """The address as people read it."""
+        """Returns the address for people."""
         return describe_address(self.kind, self.keys)
 
     @cached_property
@@ -106,7 +106,7 @@ class Plan:
 
 
 def publication_of(record: Record, summary_json: str) -> Publication:
-    """Returns what the catalogue keeps of a commit record."""
+    """Returns what the catalogue stores of a commit record."""
     return Publication(
         kind=record.kind,
         keys=record.keys,

@@ -1,6 +1,6 @@
-"""All that is published, in memory: the catalogue's rows, kept up to date by reading what changed.
+"""The rows of the catalogue in memory, kept up to date by reading only the changes.
 
-Nothing here reads the lake.
+This module never reads the lake.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Records:
         state = self._catalogue.state()
         changed: set[Address] = set()
         is_behind = state.sequence < self._sequence  # it was restored from a backup
-        if is_behind or state.identity != self._identity:  # another catalogue, or one that was made again
+        if is_behind or state.identity != self._identity:  # another catalogue, or one that was created again
             changed.update(self._found)
             self._found, self._children = {}, {}
             self._identity, self._sequence = state.identity, 0
@@ -63,7 +63,7 @@ class Records:
         return found
 
     def keys(self, kind: str, *parents: str) -> tuple[str, ...]:
-        """Returns the keys one level below a kind and the first of its keys, sorted."""
+        """Returns the keys one level below a kind and its leading keys, sorted."""
         return tuple(sorted(self._children.get((kind, parents), ())))
 
     def __iter__(self) -> Iterator[Publication]:
@@ -86,7 +86,7 @@ class Records:
 
 
 def parents_of(address: Address) -> Iterator[Address]:
-    """Yields the listings (kind and first keys) that an address appears in."""
+    """Yields the listings (kind and leading keys) that contain an address."""
     kind, keys = address
     for depth in range(len(keys)):
         yield kind, keys[:depth]

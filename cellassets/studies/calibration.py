@@ -58,7 +58,7 @@ def run_study(
         n_null: seeds of every null scenario.
         n_power: seeds of every planted scenario.
         n_workers: processes.
-        progress: receives the progress after every simulated screen.
+        progress: called at the end of every simulated screen.
     """
     tasks = list(_tasks(names, n_null, n_power))
     rows: list[dict[str, object]] = []

@@ -45,7 +45,7 @@ def write_screen(
         experiment_ids: experiments to write; None for all of the design. An experiment's content does not depend on
             the other experiments.
         n_threads: threads that render and encode; the images do not depend on it.
-        progress: receives the progress after every well.
+        progress: called at the end of every well.
 
     Raises:
         ConfigError: an experiment is not in the design.

@@ -34,7 +34,7 @@ def train_network(
         recipe: how to train.
         data: sites to train on and held-out sites.
         folder: work folder. It keeps a checkpoint after every epoch, from which a later call continues.
-        on_epoch: receives every finished epoch: its index, counted from 0, and its metrics.
+        on_epoch: called at the end of every epoch with its index, counted from 0, and its metrics.
         progress: receives the number of batches trained, at least every few seconds and after every epoch.
 
     Raises:

@@ -12,7 +12,8 @@ from cellassets.benchmarks.definition import PermutationParameters, PublishedVal
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.published import beside_genes
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.benchmarks.scoring import ScoreLabels, ScoreSummary, score_judged
+from cellassets.benchmarks.scoring import ScoreLabels, score_judged
+from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES

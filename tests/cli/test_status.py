@@ -1,4 +1,4 @@
-"""`cellassets status`: how much of what should exist does, and what waits for what."""
+"""`cellassets status`: how many partitions are done, and what the others wait for."""
 
 import json
 import shutil

@@ -54,8 +54,8 @@ GOLDEN = {
     "Median_Cells_RadialDistribution_RadialCV_3of4_C2": (0.09920291644861168, 0.07988800554319271),
 }
 RAISE = (
-    "the classical features have changed: raise CODE_VERSION in cellassets/stages/site_embeddings.py, so that stored embeddings "
-    "are made again, and store the new numbers here"
+    "the classical features have changed: raise CODE_VERSION in cellassets/stages/site_embeddings.py, so that stored "
+    "embeddings are made again, and store the new numbers here"
 )
 
 

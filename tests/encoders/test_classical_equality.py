@@ -8,7 +8,6 @@ from cellassets.encoders.classical import granularity, shape, texture
 from cellassets.encoders.classical.objects import Objects
 from cellassets.encoders.classical.reference import REFERENCES, reference_measures
 from cellassets.encoders.classical.site import _grown, measure_objects
-from cellassets.images.reader import ExperimentStore
 from cellassets.quality.nuclei import segment_nuclei, usual_diameter
 from cellassets.training.recipe import ClassicalParameters
 
@@ -63,8 +62,7 @@ def odd_shapes():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_simulated_sites_have_the_features_of_cp_measure(embedding_lake, family):
-    store = ExperimentStore.open(embedding_lake, "HUVEC-1")
+def test_simulated_sites_have_the_features_of_cp_measure(store, family):
     for images in store.read([0, 7]):
         nuclei = segment_nuclei(images[0], usual_diameter(images[0]))
         assert nuclei.max() > 1

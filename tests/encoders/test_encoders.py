@@ -18,7 +18,7 @@ PARAMETERS = ClassicalParameters(n_channels=2, nucleus_diameter_px=14.0)
 
 
 @pytest.fixture
-def encoder(models, tmp_path) -> NetworkEncoder:
+def encoder(models) -> NetworkEncoder:
     return NetworkEncoder(models["random.v1"])
 
 
@@ -29,7 +29,7 @@ def batch(n_sites=6, seed=0):
     return images, pixels.mean(axis=2).astype(np.float32), pixels.std(axis=2).astype(np.float32)
 
 
-def test_both_kinds_are_encoders(models, tmp_path):
+def test_both_kinds_are_encoders(models):
     for key in ("random.v1", "classical.v1"):
         encoder = load_encoder(models[key])
         assert isinstance(encoder, Encoder)
@@ -58,7 +58,7 @@ def test_bf16_is_refused_where_the_vectors_disagree(encoder, monkeypatch):
     assert encoder.precision == "fp32"
 
 
-def test_a_machine_without_units_for_bf16_stays_with_fp32(models, tmp_path, monkeypatch):
+def test_a_machine_without_units_for_bf16_stays_with_fp32(models, monkeypatch):
     for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -184,7 +184,7 @@ def made(lake: Lake, name: str, dataset_id: str, model_key: str) -> Published:
 
 
 def publish_experiment(lake: Lake, experiment_id: str, wells: pl.DataFrame, model_key: str) -> None:
-    """Publishes an experiment with two sites per well; one site of the first well is flagged, and both sites of the second."""
+    """Publishes an experiment with two sites per well; of the first well one site is flagged, of the second both."""
     keys = ["experiment_id", "plate_id", "well_id"]
     sites = wells.select(keys).join(pl.DataFrame({"site_index": [1, 2]}), how="cross", maintain_order="left")
     number = np.arange(sites.height)
@@ -296,7 +296,7 @@ def scores(lake: Lake, known: Known) -> Tables:
 def scores_of_other_map(
     lake: Lake, known: Known, map_name: str, benchmark_name: str, settings: dict[str, Any]
 ) -> pl.DataFrame:
-    """Returns SCORES of one of the other maps; none where the benchmark refuses it (it may ask for one row per gene)."""
+    """Returns SCORES of one of the other maps; none where the benchmark refuses it (it may need one row per gene)."""
     wells, units, _ = other_map(lake, map_name)
     others = {
         "SIM2": read_table(lake.current("perturbation_map", "SIM2", "good.v1").path("map.parquet"), PERTURBATION_MAP)

@@ -1,6 +1,6 @@
 """Manifest, store, quality and classical features of a simulated screen are what they were, to the last bit.
 
-Values are stored in data/; `write_golden.py` says how and when to write them again, `driver.py` makes them.
+Values are stored in data/; `write_golden.py` says how and when to write them again, `driver.py` what they are made of.
 """
 
 SET = "screen"

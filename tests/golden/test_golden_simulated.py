@@ -1,6 +1,6 @@
 """Maps, scores, leaderboard, gate decisions and report numbers of simulated wells are what they were, to the last bit.
 
-Values are stored in data/; `write_golden.py` says how and when to write them again, `driver.py` makes them.
+Values are stored in data/; `write_golden.py` says how and when to write them again, `driver.py` what they are made of.
 """
 
 from cellassets.benchmarks.registry import BENCHMARKS

@@ -61,7 +61,7 @@ def write_set(name: str, folder: Path) -> None:
 
 
 def encode(table: Any) -> str:
-    """Returns a polars table as JSON text, one line per row; a column with the same value in every row is written once, above them."""
+    """Returns a polars table as JSON text, one line per row; a column with one value in all rows is written once."""
     cells = {name: [as_text(value) for value in table[name].to_list()] for name in table.columns}
     constant = {name: values[0] for name, values in cells.items() if table.height > 1 and len(set(values)) == 1}
     varying = [name for name in table.columns if name not in constant]

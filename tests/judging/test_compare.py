@@ -121,7 +121,7 @@ def test_scores_of_a_benchmark_that_is_gone_are_left_out():
 
 
 def test_a_summary_with_the_metric_of_the_units_is_no_unit():
-    """Analogies' headline has the name of its units' metric."""
+    """The headline of analogies has the same name as the metric of its units."""
     chosen = BENCHMARKS["analogies"]
     assert chosen.headline_metric == chosen.unit_metric
     tables = []

@@ -13,7 +13,7 @@ NETWORK = {
     "validation_experiments": ["HUVEC-2"],
     "backbone": {"family": "resnet", "stem_width": 8, "widths": [8, 16], "depths": [1, 1]},
     "embedding_dim": 16,
-    "uses_flagged_sites": True,  # two wells per perturbation: none may be missing
+    "uses_flagged_sites": True,  # there are only two wells per perturbation: none may be missing
     "augmentation": {"crop_px": 48},
     "n_epochs": 2,
     "batch_size": 16,

@@ -1,25 +1,28 @@
 """The whole line under Dagster's real daemon, from landing to scores, and exactly what a new experiment makes stale."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 import yaml
-from upath import UPath
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.reconcile.models import active_models, dataset_state
-from cellassets.reconcile.policy import load_policy
-from cellassets.reconcile.scores import stale_scores, wanted_protocols
-from cellassets.registry import Registry
-from cellassets.storage.deployment import Home
+from cellassets.reconcile.live import LiveSnapshot
+from cellassets.reconcile.work import map_agenda
+from cellassets.stages.catalogue import stages
+from cellassets.stages.state import is_current, state_of
+from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
+from resources.places import DeploymentResource
+from sensors.stale_scores import stale_scores
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -54,24 +57,46 @@ def asked(instance, *, after: float = 0.0) -> list[tuple[str, str]]:
     return sorted(
         (
             "+".join(sorted(key.to_user_string() for key in record.dagster_run.asset_selection)),
-            record.dagster_run.tags.get("dagster/partition", ""),
+            partitions(record.dagster_run.tags),
         )
         for record in records
         if record.create_timestamp.timestamp() > after
     )
 
 
+def partitions(tags: dict[str, str]) -> str:
+    """The partition of a run, or the first and the last of several."""
+    ends = [tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end")]
+    return tags.get("dagster/partition", " to ".join(filter(None, ends)))
+
+
 SCORED = "+".join(sorted([*(f"benchmark/{name}" for name in BENCHMARKS), "perturbation_map"]))
+MODELS = ("classical.v1", "tiny_network.v1")
 TAKEN_IN = "plate_quality+plate_store+raw_plates"
 
 
+def lake_of(home: Home) -> Lake:
+    return Deployment.of({}, home=home.root).lake
+
+
+def leaderboard_of(home: Home) -> pl.DataFrame:
+    return pl.read_parquet(lake_of(home).current("leaderboard").path("leaderboard.parquet").read_bytes())
+
+
+def snapshot_of(home: Home, configs: Path) -> LiveSnapshot:
+    """What is there and how it stands, as a sensor sees it that has just started."""
+    snapshot = LiveSnapshot(Deployment.of({}, home=home.root, configs=configs), stages())
+    snapshot.refresh()
+    snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10))
+    return snapshot
+
+
 def test_scores_of_every_model_on_every_cell_type_come_out(home):
-    lake = Lake(UPath(home.lake))
-    board = pl.read_parquet(lake.leaderboard().path("leaderboard.parquet").read_bytes())
+    board = leaderboard_of(home)
     assert set(board["dataset_id"]) == {"HUVEC", "U2OS"}
     assert set(board["model_key"]) == {"classical.v1", "tiny_network.v1"}
     assert not board["is_stale"].any()
-    assert lake.model_report("tiny_network.v1").path("report.html").exists()
+    assert lake_of(home).current("model_report", "tiny_network.v1").path("report.html").exists()
 
 
 def test_the_second_cell_type_came_by_one_backfill(instance):
@@ -113,36 +138,85 @@ def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, 
     ]
     assert not [run for run in runs if "checkpoint" in run[0]]
     elsewhere = {run[0] for run in runs if run[1].startswith("HUVEC|")}
-    assert elsewhere == {"benchmark/cell_type_generalisation"}, "only it looks at the model's maps of other datasets"
-    board = pl.read_parquet(Lake(UPath(home.lake)).leaderboard().path("leaderboard.parquet").read_bytes())
+    assert elsewhere == {"benchmark/cell_type_generalisation"}, "it alone looks at the model's maps of other datasets"
+    board = leaderboard_of(home)
     assert not board.filter(pl.col("dataset_id") == "U2OS")["is_stale"].any()
 
 
-@pytest.fixture
-def state(home, configs, tmp_path):
-    """Lake, models and datasets of the home, and a copy of its settings to spoil."""
-    settings = UPath(shutil.copytree(configs, tmp_path / "configs"))
-    models = active_models(Registry(home.tracking_uri, home.model_root).list_models(), load_policy(settings).models)
-    lake = Lake(UPath(home.lake))
-    return {"lake": lake, "models": models, "datasets": dataset_state(lake, settings).datasets, "configs": settings}
+ASSETS = "{ assetNodes { assetKey { path } isMaterializable isPartitioned staleStatus } }"
+PARTITIONS = """query p($keys: [AssetKeyInput!]) {
+  assetNodes(assetKeys: $keys) { assetKey { path } partitionKeys staleStatusByPartition }
+}"""
 
 
-def test_one_wrong_settings_file_holds_up_its_own_benchmark(state):
-    assert stale_scores(**state).work == []
-    folder = state["configs"] / "benchmarks"
-    folder.mkdir(exist_ok=True)
-    (folder / "dose_response.yaml").write_text("n_permutation: 999\n")
-    found = stale_scores(**state)
+def ask_dagster(home: Home, query: str, **variables) -> list[dict]:
+    """The asset nodes that the UI's own API answers with."""
+    environment = {**os.environ, "DAGSTER_HOME": str(home.dagster_home), "CELLASSETS_HOME": str(home.root)}
+    program = str(Path(sys.executable).with_name("dagster-graphql"))
+    command = [program, "-w", "workspace.yaml", "-t", query, "-v", json.dumps(variables)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=False)
+    line = next((line for line in answer.stdout.splitlines() if line.startswith('{"data"')), "")
+    assert line, answer.stdout + answer.stderr
+    return json.loads(line)["data"]["assetNodes"]
+
+
+def unsynced(home: Home) -> set[tuple[str, str]]:
+    """The materialised partitions that Dagster's UI calls unsynced."""
+    assets = [node for node in ask_dagster(home, ASSETS) if node["isMaterializable"]]
+    whole = {("/".join(a["assetKey"]["path"]), "") for a in assets if a["staleStatus"] == "STALE"}
+    keys = [{"path": asset["assetKey"]["path"]} for asset in assets if asset["isPartitioned"]]
+    return whole | {
+        ("/".join(asset["assetKey"]["path"]), key)
+        for asset in ask_dagster(home, PARTITIONS, keys=keys)
+        for key, status in zip(asset["partitionKeys"], asset["staleStatusByPartition"], strict=True)
+        if status == "STALE"
+    }
+
+
+def due(snapshot: LiveSnapshot) -> set[tuple[str, str]]:
+    """The published partitions that reconcile calls due."""
+    found = set()
+    for publication in snapshot.records:
+        if state_of(snapshot, publication.kind, *publication.keys).status == "due":
+            found.add((publication.kind, "|".join(publication.keys)))
+    return found
+
+
+def test_what_dagster_calls_unsynced_is_what_reconcile_calls_due(home, instance, configs, tmp_path):
+    """After a clean run nothing is; after a change of a setting exactly the same partitions are, in both."""
+    assert unsynced(home) == due(snapshot_of(home, configs)) == set()
+    changed = Path(shutil.copytree(configs, tmp_path / "configs"))
+    (changed / "mapping.yaml").write_text("n_judged_wells: 300\n")
+    deployment = DeploymentResource.of(Deployment.of({}, home=home.root, configs=changed))
+    cursor = next(
+        state.instigator_data.cursor for state in instance.all_instigator_state() if state.name == "stale_scores"
+    )
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"deployment": deployment})
+    for event in stale_scores(context).asset_events:
+        instance.report_runless_asset_event(event)
+    maps = {("perturbation_map", f"{dataset}|{model}") for dataset in ("HUVEC", "U2OS") for model in MODELS}
+    assert unsynced(home) == due(snapshot_of(home, changed)) == maps | {("leaderboard", "")}
+
+
+def test_one_wrong_settings_file_holds_up_its_own_benchmark(home, configs, tmp_path):
+    changed = Path(shutil.copytree(configs, tmp_path / "configs"))
+    assert map_agenda(snapshot_of(home, changed)).work == []
+    (changed / "benchmarks").mkdir(exist_ok=True)
+    (changed / "benchmarks" / "dose_response.yaml").write_text("n_permutation: 999\n")
+    snapshot = snapshot_of(home, changed)
+    found = map_agenda(snapshot)
     assert found.work == []
     assert len(found.waiting) == 4
-    assert all(item.what.startswith("dose_response on ") and "n_permutation" in item.reason for item in found.waiting)
-    protocols = wanted_protocols(state["lake"], state["datasets"], state["configs"])
-    assert protocols("dose_response", "HUVEC", "classical.v1") is None
-    assert protocols("perturbation_consistency", "HUVEC", "classical.v1") is not None
-    (state["configs"] / "mapping.yaml").write_text("stepz: []\n")
-    found = stale_scores(**state)
+    assert all(item.what.startswith("benchmark/dose_response of ") for item in found.waiting)
+    assert all("n_permutation" in item.reason for item in found.waiting)
+    assert not is_current(snapshot, "benchmark/dose_response", "HUVEC", "classical.v1")
+    assert is_current(snapshot, "benchmark/perturbation_consistency", "HUVEC", "classical.v1")
+    (changed / "mapping.yaml").write_text("stepz: []\n")
+    found = map_agenda(snapshot_of(home, changed))
     assert found.work == []
-    assert sorted({item.what.split(" by ")[0] for item in found.waiting}) == ["map of HUVEC", "map of U2OS"]
+    assert {item.what for item in found.waiting} >= {
+        f"perturbation_map of {dataset}|{model}" for dataset in ("HUVEC", "U2OS") for model in MODELS
+    }
 
 
 def test_a_benchmark_is_backfilled_over_the_maps_that_lack_it(home, instance):
@@ -153,8 +227,12 @@ def test_a_benchmark_is_backfilled_over_the_maps_that_lack_it(home, instance):
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
     assert "everything is there already" in backfill()
-    for model_key in ("classical.v1", "tiny_network.v1"):
-        (Path(home.lake) / f"scores/perturbation_magnitude/U2OS/{model_key}/record.json").unlink()
+    lake = lake_of(home)
+    for model_key in MODELS:
+        scores = lake.artifact("benchmark/perturbation_magnitude", "U2OS", model_key)
+        for generation in range(1, scores.generation() + 1):
+            Path(scores.record_path(generation).path).unlink()
+    assert lake.scan().n_forgotten == 2
     assert "of 2 partitions of benchmark/perturbation_magnitude is queued" in backfill()
     asked_for = [queued.asset_selection for queued in instance.get_backfills()]
     assert asked_for.count([dg.AssetKey(["benchmark", "perturbation_magnitude"])]) == 1

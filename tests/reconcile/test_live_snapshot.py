@@ -121,7 +121,7 @@ def partitions():
 
 
 def says(snapshot) -> dict:
-    """Everything that sensors and people are shown."""
+    """Everything that sensors and people see."""
     agendas = (embedding_agenda, map_agenda, recipe_agenda, leaderboard_agenda, report_agenda)
     told = {agenda.__name__: agenda(snapshot) for agenda in agendas}
     for function in (active_datasets, idle_datasets, dataset_names):

@@ -122,7 +122,9 @@ def found(scored, screened, save_network, tmp_path_factory):
     """Inputs and numbers by stage."""
     copy = scored.copy(tmp_path_factory.mktemp("golden") / "home")
     screen = screened.copy(tmp_path_factory.mktemp("golden_screen") / "home")
-    wells = read_table(copy.lake.current("perturbation_map", "SIM", "good.v1").path("wells_raw.parquet"), WELL_EMBEDDINGS)
+    wells = read_table(
+        copy.lake.current("perturbation_map", "SIM", "good.v1").path("wells_raw.parquet"), WELL_EMBEDDINGS
+    )
     records = [one for one in copy.lake.records() if one.kind.startswith("benchmark/")]
     scores = sorted((one.kind, one.keys, one.summary(stages()[one.kind].summary).value) for one in records)
     sites = open_store(screen.lake, screen.lake.records().need("plate_store", "HUVEC-1")).sites
@@ -154,14 +156,16 @@ def fault(stage, stored, now):
     changed = [
         name
         for name in sorted(stored["numbers"].keys() | now["numbers"].keys())
-        if now["numbers"].get(name, "none") != pytest.approx(stored["numbers"].get(name, "none"), rel=tolerance, abs=1e-9)
+        if now["numbers"].get(name, "none")
+        != pytest.approx(stored["numbers"].get(name, "none"), rel=tolerance, abs=1e-9)
     ]
     if stored["code_version"] != now["code_version"]:
         return f"the code version of {stage} was raised: write the golden values again with {WRITE}"
     if changed and stored["inputs"] == now["inputs"]:
         return (
-            f"numbers of {stage} changed ({', '.join(changed[:5])}): raise CODE_VERSION in cellassets/stages/{stage}.py, "
-            f"so that what is published is made again, and write the golden values with {WRITE}"
+            f"numbers of {stage} changed ({', '.join(changed[:5])}): raise CODE_VERSION in "
+            f"cellassets/stages/{stage}.py, so that what is published is made again, and write the golden "
+            f"values with {WRITE}"
         )
     return f"the simulated inputs of {stage} changed: write the golden values again with {WRITE}" if changed else None
 

@@ -151,7 +151,7 @@ def arms(n_arms):
 def test_a_map_reads_chromosome_arms_only_where_a_step_asks(simulated):
     assert "gene_arms" not in simulated.plan(NAME, *KEYS).inputs
     simulated.set("mapping.yaml", {"steps": ARMS})
-    with pytest.raises(AlignmentError, match="no annotation source gene_arms .* the step chromosome_arm reads it"):
+    with pytest.raises(AlignmentError, match=r"no annotation source gene_arms .* the step chromosome_arm reads it"):
         simulated.plan(NAME, *KEYS)
     simulated.annotate("gene_arms", arms(2))
     first = simulated.make(NAME, *KEYS).record
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_nothing_visible(simulated, monkeypatch):
 def test_progress_counts_experiments_and_steps(simulated):
     told = []
     stage = stage_named(NAME)
-    context = Context(simulated.deployment, lambda done, total, what, note="": told.append((done, total, what)))
+    context = Context(simulated.deployment, lambda done, total, what, **_: told.append((done, total, what)))
     stage.make(context, simulated.plan(NAME, *KEYS))
     assert (3, 3, "wells of experiments read") in told
     assert told[-1] == (3, 3, "aligned: tvn")

@@ -126,7 +126,7 @@ def test_a_damaged_shard_is_packed_again_once_its_record_is_deleted(landed):
     content = bytearray(path.read_bytes())
     content[5] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(CorruptArtifact, match="delete .*000001.json and materialise the asset again"):
+    with pytest.raises(CorruptArtifact, match=r"delete .*000001.json and materialise the asset again"):
         published.artifact.verify(published.record)
     published.artifact.record_path(1).unlink()
     again = landed.make("plate_store", "E-1")

@@ -183,7 +183,7 @@ def test_one_click_judges_the_models_that_were_not_judged_in_order_of_their_age(
     assert [decide().summary["candidate"] for _ in range(2)] == ["fair.v1", "blind.v1"]
     assert waiting(scored) == []
     assert set(scored.lake.current(KIND).record.summary["judged"]) == {"good.v1", "fair.v1", "blind.v1"}
-    with pytest.raises(RegistryError, match="no model waits to be judged.*give one the alias 'candidate'"):
+    with pytest.raises(RegistryError, match=r"no model waits to be judged.*give one the alias 'candidate'"):
         decide()
 
 
@@ -211,7 +211,7 @@ def test_a_model_with_other_files_is_judged_again(scored, decide):
     assert waiting(scored) == ["fair.v1"]
 
 
-def test_a_model_without_current_scores_waits_and_is_not_refused_for_it(scored, decide):
+def test_a_model_without_current_scores_waits_and_is_not_refused_for_it(scored):
     scored.register("new")
     assert "new.v1" not in waiting(scored)
     scored.add(simulate_wells(scored.design)[0], "new.v1")

@@ -151,7 +151,7 @@ def test_a_shared_draft_finds_what_an_earlier_run_finished(lake):
 
 
 def killed(root, when):
-    """A process that is killed after its files, or after its commit record, and before the catalogue gets the row."""
+    """A process that is killed after its files, or after its commit record, and before it notes it in the catalogue."""
     lake = Lake(UPath(root))
 
     def kill(*_args, **_named):

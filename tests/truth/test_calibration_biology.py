@@ -54,7 +54,7 @@ LEVEL = 0.01 / len(NULLS)
 
 
 def most(n_seeds):
-    """Maximum number, of this number of uniform p-values, that may be at most 0.05."""
+    """How many of `n_seeds` uniform p-values may be at most 0.05."""
     return binom.ppf(1 - LEVEL, n_seeds, 0.05)
 
 

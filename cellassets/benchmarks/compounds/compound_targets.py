@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
 from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
@@ -17,7 +18,6 @@ from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
-from pydantic import Field
 
 N_DIGITS = 12
 

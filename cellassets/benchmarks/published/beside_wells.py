@@ -67,7 +67,7 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     Where there are more guides than `max_perturbations`, the guides of a random part of the genes are used.
 
     Raises:
-        NotApplicable: the label is not a gene; copairs has one label per profile, and sets and targets overlap.
+        NotApplicable: the label is not a gene; copairs has one label per profile, sets and targets overlap.
         BenchmarkError: no gene has two guides.
     """
     if parameters.label != "gene":

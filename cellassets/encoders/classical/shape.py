@@ -1,8 +1,8 @@
 """Size and shape features of objects, for many objects at once.
 
 The values equal those of `cp_measure.core.measureobjectsizeshape.get_sizeshape`, which takes them from scikit-image,
-to rounding. The position and the direction of an object are left out: bounding boxes, centres,
-orientation, raw and central moments.
+to rounding. Position and direction of an object are not used as features, so bounding boxes, centres,
+orientation, raw and central moments are left out.
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,43 @@
+"""Summary of the scores of one benchmark on one map. Light to import."""
+
+from pydantic import Field
+
+from cellassets.configuration import Parameters
+
+
+class ScoreSummary(Parameters):
+    """What people see first: the headline and its null distribution, or the reason why there is none.
+
+    Fields that do not apply are unset.
+
+    Attributes:
+        metric: name of the headline.
+        value: its value.
+        null_mean: mean of its null distribution.
+        p_value: its permutation p-value.
+        interval_low: lower end of its 95% interval.
+        interval_high: upper end of its 95% interval.
+        n_units: units that it is taken over.
+        significant_frac: share of units with a q-value of at most 0.05; unset where units are pairs.
+        does_not_apply: why there are no scores.
+        published_missing: why the benchmark's published statistic could not be computed on this map.
+        n_pairs: annotated pairs by source.
+        n_sets: members of annotated sets by source.
+        n_targets: targets of compounds by source.
+        n_gene_arms: genes with a chromosome arm by source.
+    """
+
+    metric: str | None = None
+    value: float | None = None
+    null_mean: float | None = None
+    p_value: float | None = None
+    interval_low: float | None = None
+    interval_high: float | None = None
+    n_units: int | None = None
+    significant_frac: float | None = None
+    does_not_apply: str | None = None
+    published_missing: str | None = None
+    n_pairs: dict[str, int] = Field(default_factory=dict)
+    n_sets: dict[str, int] = Field(default_factory=dict)
+    n_targets: dict[str, int] = Field(default_factory=dict)
+    n_gene_arms: dict[str, int] = Field(default_factory=dict)
