@@ -103,7 +103,7 @@ def check_headline(scores: "pl.DataFrame", does_not_apply: str | None) -> dg.Ass
 
 
 def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
-    """Returns the summary and the published statistics as tables, and a plot of every unit with its null distribution."""
+    """Returns the summary and the published statistics as tables, and a plot of every unit's null distribution."""
     from cellassets.reporting.unit_picture import data_uri, unit_chart
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import PUBLISHED

@@ -155,7 +155,7 @@ def _wells_fingerprint(
     cell_types: tuple[str, ...] | None,
     perturbation_kinds: tuple[str, ...] | None,
 ) -> str:
-    """Returns the fingerprint of the selected wells of one experiment; usual selections are in the manifest's summary."""
+    """Returns the fingerprint of the selected wells of one experiment; the manifest has the usual ones."""
     from cellassets.screens.well_selection import find_fingerprint, wells_fingerprint_of
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import WELLS
