@@ -122,9 +122,7 @@ def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.Ma
     if scores.is_empty():
         return {}
     svg = unit_chart(scores)
-    plot = (
-        {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their null distributions]({data_uri(svg)})")}
-    )
+    plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their nulls]({data_uri(svg)})")}
     statistics = read_table(published.path("published.parquet"), PUBLISHED)
     beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
     return {"scores": _table(scores), **beside, **plot}

@@ -54,7 +54,7 @@ def perturbation_map(context: dg.AssetExecutionContext, deployment: DeploymentRe
 
 
 def check_batch_effect(steps: "pl.DataFrame") -> dg.AssetCheckResult:
-    """Returns the check of BATCH_EFFECT rows: the batch effect above chance must not be larger after the last step."""
+    """Returns the check of BATCH_EFFECT rows: the last step must not raise the batch effect above chance."""
     excess = (steps["value"] - steps["chance"]).to_list()
     batch = [value for value, metric in zip(excess, steps["metric"], strict=True) if metric.startswith("batch")]
     before, after = (batch[0], batch[-1]) if batch else (0.0, 0.0)

@@ -31,7 +31,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
 
 
 def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the tags that put a run into the GPU pool or the CPU pool; empty if the run has such a tag already.
+    """Returns the tag of the GPU or CPU pool; empty if the run has one already or makes none of `GPU_ASSETS`.
 
     Args:
         run: the run, with its asset selection and partition.

@@ -253,9 +253,7 @@ class Lake:
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
         """
-        known = (
-            self.catalogue.generations()
-        )  # read before the listing: whatever it knows is then in the listing, unless it was deleted
+        known = self.catalogue.generations()  # before the listing, so that an address which is not listed was deleted
         found = self.addresses()
         behind = [address for address, generation in found.items() if known.get(address) != generation]
         records, unreadable = self._read(behind, found)

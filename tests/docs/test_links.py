@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("configs/*.md")])
+PAGES = sorted(
+    path for pattern in ("*.md", "docs/*.md", "docs/*/*.md", "configs/*.md") for path in REPOSITORY.glob(pattern)
+)
 
 
 def without_code(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The page is one file, whole, escaped, and honest about what is not there; the gate's policy orders it."""
+"""The page is one file, complete and escaped, and says what is missing; the gate's policy orders it."""
 
 import base64
 import hashlib

@@ -99,7 +99,7 @@ def test_a_flipped_byte_is_found(place):
 def test_a_lost_file_is_found(place):
     record = publish(place)
     (place.folder(record) / "t.bin").unlink()
-    with pytest.raises(CorruptArtifact, match=r"t\.bin: listed"):
+    with pytest.raises(CorruptArtifact, match=r"t\.bin: the file is listed"):
         place.verify(record)
 
 

@@ -246,7 +246,7 @@ def test_a_pinned_publication_that_was_deleted_and_made_again_is_refused(lake):
         lake.open(pinned)
     lake.scan()
     make(lake, plan_of(lake, 2, "E-1"))
-    with pytest.raises(StaleArtifact, match="deleted meanwhile"):
+    with pytest.raises(StaleArtifact, match="deleted and made again meanwhile"):
         lake.open(pinned)
 
 
