@@ -14,7 +14,7 @@ class Sheet:
     """Random formulas over cells, as a spreadsheet has them: what a node reads depends on the values that it sees."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)  # noqa: S311
+        self.rng = random.Random(seed)
         self.cells = {number: self.rng.randrange(5) for number in range(N_CELLS)}
         self.inputs = {
             number: [self.rng.randrange(N_CELLS + number) - N_CELLS for _ in range(4)] for number in range(N_NODES)

@@ -7,6 +7,7 @@ import pytest
 
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from resources.partitions import RANGE_END, RANGE_START
+from resources.run_coordinator import pool_tags
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
 from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
@@ -55,7 +56,7 @@ def runs(tick):
     ]
 
 
-def start(instance, asset, *, status=dg.DagsterRunStatus.QUEUED, **tags):
+def start(instance, asset, *, status=dg.DagsterRunStatus.STARTED, **tags):
     """Adds a run of an asset; the names of tags have `_` for `/`."""
     spelt = {"partition": "dagster/partition", "first": RANGE_START, "last": RANGE_END, "backfill": "dagster/backfill"}
     run = dg.DagsterRun(
@@ -288,8 +289,6 @@ def test_an_answer_without_requests_says_what_waits(begin):
 
 
 def test_the_pool_of_a_range_is_that_of_its_model(tmp_path):
-    from resources.run_coordinator import pool_tags
-
     (tmp_path / "recipes").mkdir()
     for name, kind in (("deep", "network"), ("plain", "classical")):
         (tmp_path / "recipes" / f"{name}.yaml").write_text(f"kind: {kind}\n")

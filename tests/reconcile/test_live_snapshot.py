@@ -35,7 +35,7 @@ class Story:
 
     def __init__(self, world, seed: int) -> None:
         self.world = world
-        self.rng = random.Random(seed)  # noqa: S311
+        self.rng = random.Random(seed)
         self.old_plans = []
         self.tells = [self.land, self.unland, self.settings, self.annotate, self.model, self.alias]
         self.tells += [self.publish_due] * 12 + [self.publish_late, self.delete, self.lose_catalogue]
