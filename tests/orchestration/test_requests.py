@@ -212,8 +212,8 @@ def test_an_asset_without_partitions_is_covered_by_its_run(instance):
 @pytest.mark.parametrize(
     "cursor",
     [
-        "", "not JSON", "[]", "3", "null", '"text"', '{"asked": 3}', '{"first_seen": {"E-1": []}}',
-        '{"reported": [1]}', '{"since": 5}',
+        None, "", "not JSON", "[]", "3", "null", '"text"', '{"asked": 3}', '{"first_seen": {"E-1": []}}',
+        '{"first_seen": {"E-1": 3}}', '{"reported": [1]}', '{"since": 5}',
     ],
 )  # fmt: skip
 def test_a_cursor_that_cannot_be_read_starts_again(cursor):
