@@ -74,11 +74,6 @@ def scan_landing(landing: UPath) -> LandingZone:
     return zone
 
 
-def find_experiments(landing: UPath) -> list[LandedExperiment]:
-    """Returns the experiments in a landing zone, sorted; `scan_landing` also returns what is ignored."""
-    return scan_landing(landing).experiments
-
-
 def signature_of(landing: UPath, experiment_id: str) -> str:
     """Returns the present signature of one experiment's folder.
 

@@ -25,6 +25,12 @@ T = TypeVar("T")
 MAX_NAMED = 5
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Returns the first names, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
 class NotReady(ArtifactMissing):
     """Inputs of a plan are not published yet.
 
@@ -94,9 +100,8 @@ class Snapshot:
         found = [self.find(kind, *keys) for keys in addresses]
         missing = [keys for keys, publication in zip(addresses, found, strict=True) if publication is None]
         if missing:
-            named = ", ".join("|".join(keys) for keys in missing[:MAX_NAMED])
-            more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
-            message = f"waits for {describe_address(kind, ())} of {named}{more}: not published yet"
+            named = first_few(["|".join(keys) for keys in missing])
+            message = f"waits for {describe_address(kind, ())} of {named}: not published yet"
             raise NotReady(message, [(kind, keys) for keys in missing])
         return [publication for publication in found if publication is not None]
 

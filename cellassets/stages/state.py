@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cellassets.errors import CellAssetsError
-from cellassets.stages.snapshot import MAX_NAMED, NotReady, Snapshot
+from cellassets.stages.snapshot import NotReady, Snapshot, first_few
 from cellassets.storage.artifact import describe_address
 from cellassets.storage.records import Address
 
@@ -61,7 +61,8 @@ def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
         return State("waiting", "", generation, str(error))
     blockers = _not_current(snapshot, stage, plan)
     if blockers:
-        return State("waiting", plan.fingerprint, generation, _names(blockers), blockers)
+        named = first_few([describe_address(kind, keys) for kind, keys in blockers])
+        return State("waiting", plan.fingerprint, generation, f"waits for {named}: out of date", blockers)
     is_made = published is not None and published.plan_fingerprint == plan.fingerprint
     return State("current" if is_made else "due", plan.fingerprint, generation)
 
@@ -74,9 +75,3 @@ def _not_current(snapshot: Snapshot, stage: "Stage", plan: "Plan") -> tuple[Addr
         for pin in plan.pins
         if not snapshot.stages[pin.kind].is_source and not is_current(snapshot, pin.kind, *pin.keys)
     )
-
-
-def _names(blockers: tuple[Address, ...]) -> str:
-    named = ", ".join(describe_address(kind, keys) for kind, keys in blockers[:MAX_NAMED])
-    more = f" and {len(blockers) - MAX_NAMED} more" if len(blockers) > MAX_NAMED else ""
-    return f"waits for {named}{more}: out of date"

@@ -7,19 +7,19 @@ from upath import UPath
 
 from cellassets.errors import LayoutError, PartitionKeyError
 from cellassets.screens import landing, landing_files
-from cellassets.screens.landing import find_experiments, scan_landing, signature_of
+from cellassets.screens.landing import scan_landing, signature_of
 from cellassets.screens.layout import image_path
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 
 
 def test_a_landing_zone_that_is_not_there_yet_is_empty(tmp_path):
-    assert find_experiments(UPath(tmp_path / "nothing")) == []
+    assert scan_landing(UPath(tmp_path / "nothing")).experiments == []
 
 
 def test_experiments_are_listed_with_their_completeness(zone):
     zone.land("E-2", is_complete=False)
     zone.land("E-1")
-    found = find_experiments(UPath(zone.root))
+    found = scan_landing(UPath(zone.root)).experiments
     assert [(e.experiment_id, e.is_marked_complete) for e in found] == [("E-1", True), ("E-2", False)]
 
 
@@ -31,7 +31,7 @@ def test_a_folder_whose_name_cannot_be_a_partition_key_is_ignored_with_a_reason(
     zone.land("E-1")
     for name in ("my plates (copy)", "a..b", "-E", ".hidden"):
         (zone.root / name).mkdir()
-    assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-1"]
+    assert [e.experiment_id for e in scan_landing(UPath(zone.root)).experiments] == ["E-1"]
     assert list(reasons(zone)) == ["-E", "a..b", "my plates (copy)"]
     assert "rename the folder" in reasons(zone)["my plates (copy)"]
 
@@ -48,7 +48,7 @@ def test_a_folder_without_metadata_and_marker_is_ignored_until_one_of_them_is_th
     assert "no metadata.csv and no _COMPLETE" in reasons(zone)["E-1"]
     for path in (zone.root / "E-1/metadata.csv", zone.root / "E-1/_COMPLETE", zone.root / "metadata.csv"):
         path.touch()
-        assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-1"]
+        assert [e.experiment_id for e in scan_landing(UPath(zone.root)).experiments] == ["E-1"]
         path.unlink()
 
 
@@ -72,7 +72,9 @@ def test_an_experiment_may_be_a_link_to_a_folder_elsewhere(zone, tmp_path):
     elsewhere = type(zone)(tmp_path / "instrument").land("E-1")
     zone.root.mkdir()
     (zone.root / "E-1").symlink_to(elsewhere)
-    assert [(e.experiment_id, e.is_marked_complete) for e in find_experiments(UPath(zone.root))] == [("E-1", True)]
+    assert [(e.experiment_id, e.is_marked_complete) for e in scan_landing(UPath(zone.root)).experiments] == [
+        ("E-1", True)
+    ]
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "it vanished"), PermissionError(13, "permission denied")])
@@ -84,7 +86,7 @@ def test_a_folder_that_cannot_be_read_is_ignored_and_the_others_are_found(zone, 
         raise error
 
     monkeypatch.setattr(landing, "stamp_folder", refuse)
-    assert [e.experiment_id for e in find_experiments(UPath(zone.root))] == ["E-2"]
+    assert [e.experiment_id for e in scan_landing(UPath(zone.root)).experiments] == ["E-2"]
     assert error.strerror in reasons(zone)["E-1"]
 
 
@@ -101,10 +103,10 @@ def test_a_bucket_is_scanned_like_a_disk_and_never_from_a_cache():
     (bucket / "E-1/metadata.csv").write_bytes(b"a")
     (bucket / "bad name/metadata.csv").write_bytes(b"a")
     (bucket / "notes.txt").write_bytes(b"a")
-    assert [e.experiment_id for e in find_experiments(bucket)] == ["E-1"]
+    assert [e.experiment_id for e in scan_landing(bucket).experiments] == ["E-1"]
     assert [entry.name for entry in scan_landing(bucket).ignored] == ["bad name", "notes.txt"]
     (bucket / "E-2/_COMPLETE").write_bytes(b"")
-    assert [e.experiment_id for e in find_experiments(bucket)] == ["E-1", "E-2"]
+    assert [e.experiment_id for e in scan_landing(bucket).experiments] == ["E-1", "E-2"]
 
 
 def test_an_unmarked_folder_changes_its_signature_with_every_file(zone):
