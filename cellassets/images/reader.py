@@ -19,7 +19,7 @@ from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.images.pipeline import in_order
-from cellassets.images.spec import CRC_BYTES, PlateSpec, as_positions, checksum_of, decode_site
+from cellassets.images.spec import CRC_BYTES, HOW_TO_REPAIR, PlateSpec, as_positions, checksum_of, decode_site
 from cellassets.storage.artifact import FileEntry, is_local
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
@@ -173,13 +173,13 @@ class ExperimentStore:
             return known
         path, end = self._folder / name, self._shard_bytes.get(name)
         if end is None:
-            message = f"{path}: not among the files of this store; pack the experiment again"
+            message = f"{path}: not among the files of this store; {HOW_TO_REPAIR}"
             raise ArtifactMissing(message)
         span = np.array([[end - plate.index_bytes, plate.index_bytes]])
         (content,) = _read_ranges(path, span)
         table, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
         if len(content) != plate.index_bytes or checksum_of(table) != checksum:
-            message = f"{path}: damaged index at byte {end - plate.index_bytes}; delete its record.json and pack again"
+            message = f"{path}: damaged index at byte {end - plate.index_bytes}; {HOW_TO_REPAIR}"
             raise CorruptArtifact(message)
         positions = as_positions(np.frombuffer(table, dtype="<u8").reshape(plate.shard_sites, 2))
         self._indices[name] = positions
@@ -189,7 +189,9 @@ class ExperimentStore:
         expected = [(plate.plate_id, row) for plate in self._plates for row in range(plate.n_sites)]
         shapes = {(plate.site_shape, plate.dtype) for plate in self._plates}
         if self.sites.select("plate_id", "row_index").rows() != expected or len(shapes) != 1:
-            message = f"{self._folder}: sites.parquet and store.json disagree, or plates differ in shape; pack again"
+            message = (
+                f"{self._folder}: sites.parquet and store.json disagree, or plates differ in shape; {HOW_TO_REPAIR}"
+            )
             raise CorruptArtifact(message)
 
 
@@ -202,5 +204,5 @@ def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list
         ends = positions.sum(axis=1).tolist()
         return list(path.fs.cat_ranges([path.path] * len(ends), positions[:, 0].tolist(), ends, on_error="raise"))
     except FileNotFoundError as error:
-        message = f"{path}: listed in the commit record but missing; delete its record.json and pack again"
+        message = f"{path}: listed in the commit record but missing; {HOW_TO_REPAIR}"
         raise ArtifactMissing(message) from error

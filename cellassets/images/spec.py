@@ -20,6 +20,7 @@ from cellassets.errors import CorruptArtifact
 
 MISSING = np.uint64(0xFFFFFFFFFFFFFFFF)
 CRC_BYTES = 4
+HOW_TO_REPAIR = "run `cellassets artifact verify`, which names the commit record to delete"
 
 
 class StoreSpec(Parameters):
@@ -80,13 +81,15 @@ def decode_site(content: bytes, out: Shaped[np.ndarray, "channel y x"], *, sourc
     """
     frame, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
     if checksum_of(frame) != checksum:
-        message = f"{source}: damaged chunk of {len(content)} bytes; delete record.json and pack again"
+        message = f"{source}: damaged chunk of {len(content)} bytes; {HOW_TO_REPAIR}"
         raise CorruptArtifact(message)
     flat: Any = out.reshape(-1).view(np.uint8)
     try:
         imagecodecs.blosc_decode(frame, numthreads=1, out=flat)
     except (imagecodecs.BloscError, ValueError, RuntimeError) as error:
-        message = f"{source}: chunk of {len(content)} bytes is not a site of shape {out.shape} ({error}); pack again"
+        message = (
+            f"{source}: chunk of {len(content)} bytes is not a site of shape {out.shape} ({error}); {HOW_TO_REPAIR}"
+        )
         raise CorruptArtifact(message) from error
 
 

@@ -187,13 +187,17 @@ class Artifact:
         Raises:
             CorruptArtifact: names the first file whose size or checksum differs from the record.
         """
+        repair = f"delete {self.record_path(record.generation)} and materialise the asset again"
         for entry in record.files:
-            found = describe_file(self.folder(record) / entry.name, entry.name)
+            try:
+                found = describe_file(self.folder(record) / entry.name, entry.name)
+            except CorruptArtifact as error:
+                message = f"{error}; {repair}"
+                raise CorruptArtifact(message) from error
             if found != entry:
                 message = (
                     f"{self.folder(record) / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
-                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; delete {self.record_path(record.generation)} "
-                    "and materialise the asset again"
+                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; {repair}"
                 )
                 raise CorruptArtifact(message)
 

@@ -137,8 +137,12 @@ def test_a_damaged_shard_is_packed_again_once_its_record_is_deleted(landed):
 def test_a_shard_that_is_gone_is_named(landed):
     published = landed.make("plate_store", "E-1")
     published.path("Plate1.zarr/c/0/0/0/0").unlink()
-    with pytest.raises(ArtifactMissing, match="listed in the commit record but missing"):
+    with pytest.raises(
+        ArtifactMissing, match=r"listed in the commit record but missing; run `cellassets artifact verify`"
+    ):
         store_of(landed).read([0])
+    with pytest.raises(CorruptArtifact, match=r"does not exist; delete .*000001.json and materialise the asset again"):
+        published.artifact.verify(published.record)
 
 
 KILLED = """
