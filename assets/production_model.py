@@ -63,13 +63,14 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
     from cellassets.judging.production import load_override
     from cellassets.stages.catalogue import open_snapshot
 
+    places = deployment.open()
     with refusals_as_failures():
         override = load_override(config.override_reason, config.approved_by)
-        waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(deployment.open()))
-    if not waiting and deployment.open().lake.artifact("production_model").generation():
+        waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(places))
+    if not waiting and places.lake.artifact("production_model").generation():
         context.log.info("no model waits to be judged; the last decision remains")
-        last = deployment.open().lake.current("production_model")
-        settle(Context(deployment.open()), last.record)  # a run may have been killed before the alias moved
+        last = places.lake.current("production_model")
+        settle(Context(places), last.record)  # a run may have been killed before the alias moved
         return last
     asked: list[str | None] = [*waiting] if waiting else [None]
     for candidate in asked:
