@@ -8,6 +8,14 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from cellassets.training.termination import EXIT_STATUS, termination_as_exit
 
 
+@pytest.fixture(autouse=True)
+def default_handler():
+    """Another test may have run Dagster in this process, which sets a handler of its own and leaves it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_sigterm_ends_the_block_with_its_status_and_the_default_returns():
     with pytest.raises(SystemExit) as ended, termination_as_exit():
         signal.raise_signal(signal.SIGTERM)
@@ -17,14 +25,11 @@ def test_sigterm_ends_the_block_with_its_status_and_the_default_returns():
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN], ids=["ours", "somebody else's"])
 def test_an_exit_of_lightning_gets_a_status(handler):
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        with pytest.raises(SystemExit) as ended, termination_as_exit():
-            raise SIGTERMException
-        assert ended.value.code == EXIT_STATUS
-        assert signal.getsignal(signal.SIGTERM) is handler, "the handler stays"
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, handler)
+    with pytest.raises(SystemExit) as ended, termination_as_exit():
+        raise SIGTERMException
+    assert ended.value.code == EXIT_STATUS
+    assert signal.getsignal(signal.SIGTERM) is handler, "the handler stays"
 
 
 def test_another_status_stays():
