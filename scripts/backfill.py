@@ -20,11 +20,11 @@ import dagster as dg
 
 from cellassets.benchmarks.registry import find_benchmark
 from cellassets.errors import CellAssetsError
-from cellassets.reconcile.wanted import active_models
 from cellassets.reconcile.work import Waiting
 from cellassets.stages.benchmark import kind_of
 from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.datasets import dataset_experiments, dataset_names
+from cellassets.stages.models import active_models
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.state import state_of
 from cellassets.storage.artifact import describe_address

@@ -17,8 +17,8 @@ from sensors.requests import INTERVAL_S, Tick
 def new_models(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
     """Asks for each missing (experiment, active model) pair of the active datasets."""
     from cellassets.reconcile.standing import held
-    from cellassets.reconcile.wanted import active_models
     from cellassets.reconcile.work import embedding_agenda
+    from cellassets.stages.models import active_models
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:

@@ -6,11 +6,13 @@ The stage reads the records that the map comes from, and writes the tables to fi
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
 from cellassets.benchmarks.definition import Benchmark, Influence, PublishedValue, Row, Score
 from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.parts import WHOLE, Part, named
 from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError, NotApplicable
@@ -22,12 +24,37 @@ from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
 
 @dataclass(frozen=True)
 class ScoreLabels:
-    """The columns that all rows of one run share, beside the benchmark's name."""
+    """What all rows of one run share, beside the benchmark's name.
+
+    Attributes:
+        dataset_id: the dataset.
+        dataset_fingerprint: fingerprint of its wells.
+        protocol_fingerprint: fingerprint of everything that the scores depend on except the model.
+        model_key: the model.
+        part: the part of the dataset, and what the model has seen of it.
+        seen_perturbations: perturbations, genes and compounds that were classes of the training; None if not known.
+    """
 
     dataset_id: str
     dataset_fingerprint: str
     protocol_fingerprint: str
     model_key: str
+    part: Part
+    seen_perturbations: frozenset[str] | None = None
+
+    def columns(self, judged: JudgedMap) -> dict[str, Any]:
+        """Returns the columns that all rows share."""
+        return {
+            "dataset_id": self.dataset_id,
+            "dataset_fingerprint": self.dataset_fingerprint,
+            "protocol_fingerprint": self.protocol_fingerprint,
+            "model_key": self.model_key,
+            "part_id": self.part.part_id,
+            "exposure": self.part.exposure,
+            "experiments": named(self.part.experiments),
+            "n_experiments": len(self.part.experiments),
+            "unseen_perturbations_frac": unseen_frac(judged, self.seen_perturbations),
+        }
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,7 @@ def score_judged(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters
         BenchmarkError: the benchmark cannot be computed on this map, or returned rows that cannot be published.
     """
     sources = _n_rows(judged.annotations)
-    shared = {"benchmark_name": benchmark.name, **asdict(labels)}
+    shared = {"benchmark_name": benchmark.name, **labels.columns(judged)}
     try:
         rows = benchmark.rows(judged, parameters)
         scores = checked_scores(benchmark.name, [row for row in rows if isinstance(row, Score)])
@@ -72,7 +99,65 @@ def score_judged(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters
     )
 
 
-def scores_table(rows: Sequence[Row], *, is_higher_better: bool, **labels: str) -> pl.DataFrame:
+@dataclass(frozen=True)
+class ScoredParts:
+    """What is published about all parts of a dataset: the tables of `Scored`, and one summary per part."""
+
+    scores: pl.DataFrame
+    influences: pl.DataFrame
+    published: pl.DataFrame
+    summaries: tuple[ScoreSummary, ...]
+
+
+def score_parts(
+    benchmark: Benchmark, parts: Sequence[tuple[JudgedMap, ScoreLabels]], parameters: Parameters
+) -> ScoredParts:
+    """Returns everything that is published about one benchmark on the parts of one map.
+
+    A benchmark that cannot be computed on some experiments of a dataset, because they are too few, does not apply to
+    that part, and its summary says why.
+
+    Args:
+        benchmark: computes the rows.
+        parts: the map of each part, and the labels of its rows.
+        parameters: of the benchmark.
+
+    Raises:
+        BenchmarkError: the benchmark cannot be computed on the whole map.
+    """
+    found = [_score_part(benchmark, judged, parameters, labels) for judged, labels in parts]
+    return ScoredParts(
+        pl.concat([one.scores for one in found]),
+        pl.concat([one.influences for one in found]),
+        pl.concat([one.published for one in found]),
+        tuple(one.summary for one in found),
+    )
+
+
+def _score_part(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters, labels: ScoreLabels) -> Scored:
+    try:
+        return score_judged(benchmark, judged, parameters, labels)
+    except BenchmarkError as error:
+        if labels.part.part_id == WHOLE:
+            raise
+        reason = f"too little in {named(labels.part.experiments)}: {error}"
+        summary = ScoreSummary(does_not_apply=reason, is_too_small=True)
+        return Scored(SCORES.empty(), INFLUENCES.empty(), PUBLISHED.empty(), summary)
+
+
+def unseen_frac(judged: JudgedMap, seen: frozenset[str] | None) -> float | None:
+    """Returns the share of a map's perturbations that were no classes of the training; None if that is not known.
+
+    A perturbation was seen if its own name, its gene or its compound was.
+    """
+    names = judged.wells.filter(judged.is_treatment).select("perturbation_id", "gene_symbol", "compound_id").unique()
+    if seen is None or names.is_empty():
+        return None
+    is_seen = pl.any_horizontal(pl.all().is_in(list(seen)).fill_null(value=False))
+    return 1 - float(names.select(is_seen.mean()).item())
+
+
+def scores_table(rows: Sequence[Row], *, is_higher_better: bool, **labels: Any) -> pl.DataFrame:
     """Returns the SCORES rows among the rows of a benchmark.
 
     Args:
@@ -84,7 +169,7 @@ def scores_table(rows: Sequence[Row], *, is_higher_better: bool, **labels: str) 
     return _labelled(scores, SCORES, {**labels, "is_higher_better": is_higher_better})
 
 
-def influences_table(rows: Sequence[Row], **labels: str) -> pl.DataFrame:
+def influences_table(rows: Sequence[Row], **labels: Any) -> pl.DataFrame:
     """Returns the INFLUENCES rows among the rows of a benchmark.
 
     Args:
@@ -120,7 +205,7 @@ def checked_scores(benchmark_name: str, scores: list[Score]) -> list[Score]:
 
 
 def _labelled(
-    rows: Sequence[Score | Influence | PublishedValue], schema: TableSchema, labels: Mapping[str, str | bool]
+    rows: Sequence[Score | Influence | PublishedValue], schema: TableSchema, labels: Mapping[str, Any]
 ) -> pl.DataFrame:
     if not rows:
         return schema.empty()

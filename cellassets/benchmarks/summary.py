@@ -20,6 +20,7 @@ class ScoreSummary(Parameters):
         n_units: units that it is taken over.
         significant_frac: share of units with a q-value of at most 0.05; unset where units are pairs.
         does_not_apply: why there are no scores.
+        is_too_small: true if there are none because this part of the dataset has too few wells.
         published_missing: why the benchmark's published statistic could not be computed on this map.
         n_pairs: annotated pairs by source.
         n_sets: members of annotated sets by source.
@@ -36,6 +37,7 @@ class ScoreSummary(Parameters):
     n_units: int | None = None
     significant_frac: float | None = None
     does_not_apply: str | None = None
+    is_too_small: bool = False
     published_missing: str | None = None
     n_pairs: dict[str, int] = Field(default_factory=dict)
     n_sets: dict[str, int] = Field(default_factory=dict)

@@ -7,11 +7,13 @@ import numpy as np
 import polars as pl
 
 from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.judging.leaderboard import IS_UNSEEN
 from cellassets.screens.layout import PAIR_SEPARATOR
 from cellassets.statistics.permutation import Mean, benjamini_hochberg, mean_over_nodes
 from cellassets.tables.schemas import DIFFERENCES
 
 AXES = ["benchmark_name", "dataset_id", "dataset_fingerprint", "protocol_fingerprint"]
+PART = ["part_id", "experiments", "n_experiments"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Evidence:
 
 
 def compare_models(scores: pl.DataFrame, influences: pl.DataFrame) -> pl.DataFrame:
-    """Returns one DIFFERENCES row for every two models that a benchmark scored by one protocol.
+    """Returns one DIFFERENCES row for every benchmark, dataset and two models: on all wells that neither has seen.
 
-    One protocol means: on the same wells, with the same annotations, settings and code.
+    Both were scored by one protocol: on the same wells, with the same annotations, settings and code. Two models
+    without wells that both have not seen are not compared.
 
     The difference is the mean, over the perturbations (or pairs) that both models have, of the difference of the
     benchmark's unit metric. Its standard error is that of paired differences which may share genes, plus what the
@@ -36,25 +39,28 @@ def compare_models(scores: pl.DataFrame, influences: pl.DataFrame) -> pl.DataFra
         scores: SCORES rows of any number of benchmarks, datasets and models.
         influences: INFLUENCES rows of the same runs. Without them the intervals are too narrow.
     """
-    rows = []
-    for axes, group in scores.group_by(AXES, maintain_order=True):
-        labels = dict(zip(AXES, axes, strict=True))
+    rows: dict[tuple[str, ...], dict[str, object]] = {}
+    largest_first = scores.filter(IS_UNSEEN).sort("n_experiments", descending=True, maintain_order=True)
+    for axes, group in largest_first.group_by(AXES + PART, maintain_order=True):
+        labels = dict(zip(AXES + PART, axes, strict=True))
         chosen = BENCHMARKS.get(str(labels["benchmark_name"]))
         if chosen is None:  # a benchmark that was removed since
             continue
         is_unit = (pl.col("metric") == chosen.unit_metric) & (pl.col("level") == "perturbation")
         units = group.filter(is_unit)
         shared = influences.filter(
-            pl.col("metric") == chosen.unit_metric, *(pl.col(axis) == value for axis, value in labels.items())
+            pl.col("metric") == chosen.unit_metric, *(pl.col(axis) == labels[axis] for axis in AXES)
         )
         for first, second in combinations(sorted(units["model_key"].unique().to_list()), 2):
-            difference = paired_difference(Evidence(units, shared), first, second)
+            pair = chosen.name, str(labels["dataset_id"]), first, second
+            # the largest part that neither has seen holds all the other parts
+            difference = None if pair in rows else paired_difference(Evidence(units, shared), first, second)
             if difference is not None:
                 keys = {"metric": chosen.headline_metric, "model_key_a": first, "model_key_b": second}
-                rows.append({**labels, **keys, **_columns(difference)})
+                rows[pair] = {**labels, **keys, **_columns(difference)}
     if not rows:
         return DIFFERENCES.empty()
-    table = pl.DataFrame(rows)
+    table = pl.DataFrame(list(rows.values()))
     q_values = benjamini_hochberg(table["p_value"].to_numpy())
     return DIFFERENCES.conform(table.with_columns(pl.Series("q_value", q_values)), source="differences").sort(
         *AXES, "model_key_a", "model_key_b"

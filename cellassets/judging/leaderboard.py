@@ -1,6 +1,6 @@
-"""The leaderboard: all models side by side, ranked where they were judged on equal wells; as tables for people.
+"""The leaderboard: all models side by side, ranked on wells that they have not seen; as tables for people.
 
-Tables in, tables out. Which scores there are, and which are stale, is the business of `cellassets.stages.leaderboard`.
+Tables in, tables out. Which scores there are, and which are stale, is decided in `cellassets.stages.leaderboard`.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.tables.schemas import LEADERBOARD
 
@@ -15,14 +16,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
+COLUMNS = ("score", "95% interval", "by chance", "p", "on training wells")
+IS_UNSEEN = pl.col("exposure").is_in(list(UNSEEN))
 
 
 def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.DataFrame:
-    """Returns a LEADERBOARD row for every benchmark, dataset and model, best first; stale ones among themselves.
+    """Returns a LEADERBOARD row for every benchmark, dataset, part and model, best first.
+
+    Models are ranked on wells that they have not seen; other rows have no rank. Stale rows are ranked among themselves.
 
     Args:
         scores: SCORES rows.
-        newest: benchmark/dataset/model to the protocol of its score where that is current, None where it is stale.
+        newest: benchmark/dataset/model/part to the protocol of its score where that is current, None where it is stale.
     """
     headlines = pl.DataFrame(
         {"benchmark_name": list(BENCHMARKS), "metric": [b.headline_metric for b in BENCHMARKS.values()]}
@@ -32,56 +37,113 @@ def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.Da
     wanted = pl.DataFrame(
         {"name": list(newest), "newest": list(newest.values())}, schema={"name": pl.String, "newest": pl.String}
     )
-    name = pl.concat_str("benchmark_name", "dataset_id", "model_key", separator="/")
+    name = pl.concat_str("benchmark_name", "dataset_id", "model_key", "part_id", separator="/")
     is_stale = (pl.col("protocol_fingerprint") != pl.col("newest")).fill_null(value=True)
     dated = rows.with_columns(name.alias("name")).join(wanted, on="name", how="left")
     ranked = dated.with_columns(is_stale.alias("is_stale")).with_columns(
-        signed.rank("min").over([*AXES, "is_stale"]).cast(pl.Int32).alias("rank")
+        pl.when(IS_UNSEEN).then(signed.rank("min").over([*AXES, "is_stale", IS_UNSEEN])).cast(pl.Int32).alias("rank")
     )
-    return LEADERBOARD.conform(ranked, source="leaderboard").sort(
-        "benchmark_name", "dataset_id", "is_stale", "protocol_fingerprint", "rank", "model_key"
+    main = ranked.join(main_parts(ranked), on="dataset_id", how="left", maintain_order="left")
+    is_main = (pl.col("part_id") == pl.col("main_part_id")).fill_null(value=False)
+    return LEADERBOARD.conform(main.with_columns(is_main.alias("is_main_part")), source="leaderboard").sort(
+        "benchmark_name", "dataset_id", "is_stale", "protocol_fingerprint", "rank", "model_key", nulls_last=True
     )
+
+
+def main_parts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the part of each dataset that models are ranked on: dataset_id and main_part_id.
+
+    It is the part that most models have not seen; of several the one with the most experiments. A dataset that every
+    model has seen in full has none.
+
+    Args:
+        rows: rows with the columns of LEADERBOARD, without the rank.
+    """
+    by_part = rows.filter(IS_UNSEEN, ~pl.col("is_stale")).group_by("dataset_id", "part_id")
+    counted = by_part.agg(pl.col("model_key").n_unique().alias("n_models"), pl.col("n_experiments").max())
+    best = counted.sort("n_models", "n_experiments", "part_id", descending=[True, True, False])
+    return best.group_by("dataset_id", maintain_order=True).agg(pl.col("part_id").first().alias("main_part_id"))
+
+
+def shown_parts(leaderboard: pl.DataFrame, model_key: str) -> dict[str, str]:
+    """Returns the part of each dataset that a model's scores are shown for.
+
+    It is the part that models are ranked on; of a model that has seen it, or was not scored on it, the first of what it
+    has: unseen before seen, and more experiments before fewer.
+
+    Args:
+        leaderboard: LEADERBOARD rows.
+        model_key: the model.
+    """
+    own = leaderboard.filter(pl.col("model_key") == model_key).sort(
+        ~(pl.col("is_main_part") & IS_UNSEEN), ~IS_UNSEEN, -pl.col("n_experiments"), "part_id"
+    )
+    first = own.group_by("dataset_id", maintain_order=True).agg(pl.col("part_id").first())
+    return dict(first.iter_rows())
 
 
 def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
-    """Returns LEADERBOARD rows as a table for a terminal."""
+    """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and beside them those on seen ones."""
     from rich.table import Table
 
     table = Table(title="Leaderboard", title_justify="left")
     table.add_column("model", overflow="fold")
-    for name in ("score", "95% interval", "by chance", "p"):
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     before = ("", "")
     for row in _rows(leaderboard):
         axes = row["dataset_id"], row["benchmark_name"]
         if axes[0] != before[0]:
             table.add_section()
-            table.add_row(f"[bold]{axes[0]}[/bold]")
+            table.add_row(f"[bold]{axes[0]}[/bold]: {where(row)}")
         if axes != before:
             table.add_section()
             table.add_row(axes[1].replace("_", " "))
         before = axes
         rank, model, *numbers = _cells(row)
-        table.add_row(f"  {rank}  {model}", *numbers, style="dim" if row["is_stale"] else "")
+        is_dim = row["is_stale"] or row["rank"] is None
+        table.add_row(f"  {rank}  {model}", *numbers, style="dim" if is_dim else "")
     return table
 
 
 def leaderboard_markdown(leaderboard: pl.DataFrame) -> str:
     """Returns LEADERBOARD rows as a Markdown table, as the Dagster UI shows it."""
     lines = [
-        "| dataset | benchmark | rank | model | score | 95% interval | by chance | p |",
-        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+        f"| dataset | judged on | benchmark | rank | model | {' | '.join(COLUMNS)} |",
+        f"| --- | --- | --- | ---: | --- |{' ---: |' * len(COLUMNS)}",
     ]
-    rows = [f"| {' | '.join((row['dataset_id'], row['benchmark_name'], *_cells(row)))} |" for row in _rows(leaderboard)]
+    rows = [
+        f"| {' | '.join((row['dataset_id'], where(row), row['benchmark_name'], *_cells(row)))} |"
+        for row in _rows(leaderboard)
+    ]
     return "\n".join([*lines, *rows])
 
 
+def where(row: Mapping[str, Any]) -> str:
+    """Returns what a model has seen of the wells of a row, and which experiments they are from."""
+    return f"{TITLES[row['exposure']]} ({row['experiments']})"
+
+
 def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
-    return leaderboard.sort("dataset_id", "benchmark_name", "is_stale", "rank", "model_key").to_dicts()
+    """One row per model, benchmark and dataset: its score on the main part, with its score on what it has seen.
+
+    A model without a score on the main part is shown with what it has, without a rank.
+    """
+    keys = ["dataset_id", "benchmark_name", "model_key", "is_stale"]
+    training = leaderboard.filter(pl.col("exposure") == "training").select(*keys, pl.col("value").alias("seen_value"))
+    order = ["dataset_id", "benchmark_name", "is_stale", "rank", "model_key"]
+    is_shown = pl.col("is_main_part") & IS_UNSEEN
+    first = leaderboard.sort((~is_shown), "n_experiments", descending=[False, True], maintain_order=True)
+    chosen = first.unique(keys, keep="first", maintain_order=True)
+    beside = chosen.with_columns(pl.when(is_shown).then("rank").alias("rank")).join(
+        training.unique(keys), on=keys, how="left", nulls_equal=True
+    )
+    return beside.sort(order, nulls_last=True).to_dicts()
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     interval = "" if row["interval_low"] is None else f"{row['interval_low']:z.2f} to {row['interval_high']:z.2f}"
-    model = row["model_key"] + (" (stale)" if row["is_stale"] else "")
-    numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}"
-    return str(row["rank"]), model, *numbers
+    note = " (stale)" if row["is_stale"] else "" if row["rank"] else f" ({TITLES[row['exposure']]})"
+    seen = "" if row["seen_value"] is None else f"{row['seen_value']:z.3f}"
+    numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}", seen
+    return str(row["rank"] or "-"), row["model_key"] + note, *numbers

@@ -12,6 +12,9 @@ from pydantic import StringConstraints
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters, validate
 from cellassets.judging.gate import Decision, GatePolicy
+from cellassets.judging.leaderboard import IS_UNSEEN, where
+
+NOTHING_UNSEEN = "no score on wells that it has not seen"
 
 
 class Override(Parameters):
@@ -34,7 +37,7 @@ def load_override(reason: str | None, approved_by: str | None) -> Override | Non
 
 
 def judge_first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Decision:
-    """Where nothing is in production yet the candidate must beat chance on the deciding benchmark."""
+    """Where nothing is in production yet the candidate must beat chance on wells that it has not seen."""
     rows = []
     for dataset_id in policy.deciding_on:
         headline = BENCHMARKS[policy.deciding].headline_metric
@@ -44,10 +47,15 @@ def judge_first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Dec
             & (pl.col("level") == "summary")
             & (pl.col("metric") == headline)
             & (pl.col("model_key") == candidate)
-        )
+            & IS_UNSEEN
+        ).sort("n_experiments", descending=True)
         p_value = found["p_value"][0] if found.height else None
         is_passed = p_value is not None and p_value <= policy.alpha
-        told = "no score" if p_value is None else f"p = {p_value:.2g} against chance"
+        told = (
+            NOTHING_UNSEEN
+            if p_value is None
+            else f"p = {p_value:.2g} against chance ({where(found.row(0, named=True))})"
+        )
         verdict = f"{policy.deciding} on {dataset_id}: {told}; there is no champion to compare with"
         row = {"role": "deciding", "benchmark_name": policy.deciding, "dataset_id": dataset_id, "p_value": p_value}
         rows.append({**row, "is_passed": is_passed, "verdict": verdict})

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from cellassets.benchmarks.parts import UNSEEN
+from cellassets.judging.leaderboard import where
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
+
+WARNINGS = {
+    "training": "it was trained on all of these wells, and a score on them says little about other wells",
+    "validation": "its training was watched on these wells",
+    "unknown": "nobody has declared what it was trained on (`cellassets model declare`)",
+}
 
 
 def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
@@ -15,7 +23,8 @@ def versus(differences: pl.DataFrame, model_key: str) -> pl.DataFrame:
 
     Adds `other` (model_key of the other model); difference and interval are this model's score minus the other's.
     """
-    columns = ["benchmark_name", "metric", "dataset_id", "protocol_fingerprint", "p_value", "q_value", "n_pairs"]
+    keys = ["benchmark_name", "metric", "dataset_id", "protocol_fingerprint", "experiments"]
+    columns = [*keys, "p_value", "q_value", "n_pairs"]
     ahead = differences.filter(pl.col("model_key_a") == model_key).select(
         *columns, pl.col("model_key_b").alias("other"), "difference", "interval_low", "interval_high"
     )
@@ -49,18 +58,18 @@ def verdict(
     """Returns one sentence on a model, one dataset and one benchmark.
 
     Args:
-        headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `is_stale`.
+        headline: the LEADERBOARD row of the model, with the `title` of the benchmark.
         comparisons: rows of `versus` for this benchmark and dataset.
         is_higher_better: direction of a better score.
         alpha: largest p-value and q-value at which a difference counts.
     """
     value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
-    where = f"{str(headline['title']).lower()} on {headline['dataset_id']}"
+    what = f"{str(headline['title']).lower()} on {headline['dataset_id']}, {where(headline)}"
     if headline["is_stale"]:
-        return f"{headline['model_key']} scored {value:.2f} in {where}; that score is stale, and is compared with none."
+        return f"{headline['model_key']} scored {value:.2f} in {what}; that score is stale, and is compared with none."
     beats = "clearly more than" if p_value <= alpha else "not distinguishable from"
     start = (
-        f"{headline['model_key']} scores {value:.2f} in {where}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
+        f"{headline['model_key']} scores {value:.2f} in {what}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )
     by_standing: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
     for row in comparisons:
@@ -77,8 +86,10 @@ def verdict(
         )
         if by_standing[how]
     ]
+    if headline["exposure"] not in UNSEEN:
+        return f"{start}. It is compared with no model: {WARNINGS[str(headline['exposure'])]}."
     if not phrases:
-        return f"{start}; no other model was judged on the same wells."
+        return f"{start}; no other model was judged on wells that both have not seen."
     return f"{start}; it is {_listed(phrases)}."
 
 

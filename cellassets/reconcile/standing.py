@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import CellAssetsError
 from cellassets.reconcile.live import LiveSnapshot
-from cellassets.reconcile.wanted import active_models, held_embeddings, idle_datasets, recipes
+from cellassets.reconcile.wanted import held_embeddings, idle_datasets, recipes
 from cellassets.reconcile.work import (
     PLATES,
     Agenda,
@@ -18,6 +18,7 @@ from cellassets.reconcile.work import (
     embedding_agenda,
     map_agenda,
 )
+from cellassets.stages.models import active_models
 from cellassets.stages.snapshot import Snapshot
 
 PLATES_TITLE = "plates checked and stored"

@@ -3,25 +3,12 @@
 All functions return keys in the order of the stage's axes.
 """
 
-from typing import TYPE_CHECKING
-
-from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.errors import CellAssetsError
 from cellassets.stages.datasets import dataset_experiments, dataset_names, dataset_problem
+from cellassets.stages.models import active_models
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.state import state_of
-
-if TYPE_CHECKING:
-    from cellassets.registry import ModelEntry
-
-
-def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
-    """Returns the models that are embedded and benchmarked on everything new, sorted by key.
-
-    Registered models of an unknown kind of encoder are left out.
-    """
-    return snapshot.value(_active_models)
 
 
 def active_datasets(snapshot: Snapshot) -> tuple[str, ...]:
@@ -55,18 +42,6 @@ def wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     These are the maps of active datasets, and of any other usable dataset that was embedded by a backfill.
     """
     return snapshot.value(_wanted_maps)
-
-
-def _active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
-    wanted = policy(snapshot).models
-    entries = [entry for entry in snapshot.models() if entry.kind in ENCODER_KINDS]
-    by_age = sorted(entries, key=lambda entry: (entry.created_at_ms, entry.key), reverse=True)
-    newest = {entry.key for entry in by_age[: wanted.newest]}
-    return tuple(
-        entry
-        for entry in entries
-        if entry.key in newest or entry.kind in wanted.kinds or set(entry.aliases) & set(wanted.aliases)
-    )
 
 
 def _active_datasets(snapshot: Snapshot) -> tuple[str, ...]:

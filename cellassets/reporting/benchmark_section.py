@@ -4,8 +4,10 @@ from typing import Any
 
 import polars as pl
 
+from cellassets.benchmarks.parts import TITLES
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
+from cellassets.judging.leaderboard import where
 from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.reporting.chart import Chart
 from cellassets.reporting.contents import DatasetPage, ReportPage
@@ -27,8 +29,10 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
     described = BENCHMARKS[row["benchmark_name"]]
     alpha = page.policy.alpha
     on_same_wells = [pl.col(name) == row[name] for name in PROTOCOL]
-    peers = page.leaderboard.filter(*on_same_wells, pl.col("is_stale") == row["is_stale"]).sort("rank", "model_key")
-    compared = versus(page.differences.filter(*on_same_wells), row["model_key"]).to_dicts()
+    peers = page.leaderboard.filter(*on_same_wells, pl.col("is_stale") == row["is_stale"]).sort(
+        "rank", "model_key", nulls_last=True
+    )
+    compared = versus(_differences(page, row), row["model_key"]).to_dicts()
     for other in compared:
         other["standing"] = standing_of(
             other["difference"], other["q_value"], is_higher_better=described.is_higher_better, alpha=alpha
@@ -47,9 +51,17 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
         "others": [] if scores is None else _other_summaries(scores, row["metric"]),
         "published": [] if published is None else published.to_dicts(),
         "compared": compared,
-        "n_models": peers.height,
+        "n_models": peers["rank"].count(),
+        "where": where(row),
         "verdict": verdict(told, compared, is_higher_better=described.is_higher_better, alpha=alpha),
     }
+
+
+def _differences(page: ReportPage, row: dict[str, Any]) -> pl.DataFrame:
+    """The comparisons of a benchmark on a dataset, each on all wells that the two models have not seen."""
+    if row["is_stale"]:
+        return page.differences.clear()
+    return page.differences.filter(*(pl.col(name) == row[name] for name in ("benchmark_name", "dataset_id")))
 
 
 def _role(policy: GatePolicy, benchmark_name: str, dataset_id: str) -> str:
@@ -65,7 +77,7 @@ def _models(row: dict[str, Any], peers: list[dict[str, Any]], compared: list[dic
     by_model = {other["other"]: other for other in compared}
     estimates = [
         Estimate(
-            peer["model_key"],
+            peer["model_key"] if peer["rank"] else f"{peer['model_key']}, {TITLES[peer['exposure']]}",
             peer["value"],
             peer["interval_low"],
             peer["interval_high"],

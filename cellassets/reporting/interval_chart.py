@@ -18,7 +18,7 @@ PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 class Estimate:
     """One row of the chart: a model's score with its 95% interval and the p-value against its null distribution.
 
-    `compared` says how the model compares with the highlighted one; empty where the two were not compared.
+    `rank` is None for a model that has seen the wells. `compared` says how the model compares with the highlighted one; empty where the two were not compared.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Estimate:
     low: float | None
     high: float | None
     p_value: float
-    rank: int
+    rank: int | None
     is_highlighted: bool = False
     compared: str = ""
 
@@ -125,7 +125,7 @@ def _tooltip(estimates: Sequence[Estimate], axis: str) -> "list[alt.Tooltip]":
         alt.Tooltip("interval:N", title="95% interval"),
         alt.Tooltip("null:N", title="null mean (95%)"),
         alt.Tooltip("p:Q", title="p", format=".2g"),
-        alt.Tooltip("rank:Q", title="rank"),
+        alt.Tooltip("rank:N", title="rank"),
         *compared,
     ]
 
@@ -140,7 +140,7 @@ def _row(estimate: Estimate, band: NullBand) -> dict[str, Any]:
         "interval": f"{estimate.low:.3f} to {estimate.high:.3f}" if has_interval else "not given",
         "null": f"{band.mean:.3f} ({band.low:.3f} to {band.high:.3f})",
         "p": rounded(estimate.p_value),
-        "rank": estimate.rank,
+        "rank": estimate.rank or "not ranked",
         "compared": estimate.compared,
         "own": estimate.is_highlighted,
     }

@@ -8,13 +8,16 @@ from typing import Any
 
 import polars as pl
 
+from cellassets.benchmarks.parts import WHOLE
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
+from cellassets.judging.leaderboard import shown_parts, where
 from cellassets.reporting.benchmark_section import benchmark_section
 from cellassets.reporting.clustered_map import clustered_map, genes_of
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
 from cellassets.reporting.heat_map import heat_map
+from cellassets.reporting.parts_table import parts_table
 from cellassets.reporting.steps_chart import steps_chart
 
 N_STRONGEST = 12
@@ -35,9 +38,10 @@ def in_order(names: Iterable[str], policy: GatePolicy) -> list[str]:
 
 def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
     """Returns everything that the page shows of one dataset."""
-    own = page.leaderboard.filter(
+    every = page.leaderboard.filter(
         (pl.col("model_key") == page.model.key) & (pl.col("dataset_id") == dataset.dataset_id)
     )
+    own = every.filter(pl.col("part_id") == shown_parts(every, page.model.key).get(dataset.dataset_id, WHOLE))
     rows = {row["benchmark_name"]: row for row in own.iter_rows(named=True) if row["benchmark_name"] in BENCHMARKS}
     benchmarks = [benchmark_section(page, dataset, rows[name]) for name in in_order(rows, page.policy)]
     return {
@@ -46,6 +50,8 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "n_perturbations": dataset.map_table.filter(pl.col("control_kind").is_null()).height,
         "n_batches": dataset.wells["batch_id"].n_unique(),
         "benchmarks": benchmarks,
+        "parts": parts_table(every, in_order(rows, page.policy)),
+        "where": where(own.row(0, named=True)) if own.height else "",
         "missing": sorted(set(BENCHMARKS) - set(rows) - set(dataset.does_not_apply)),
         "does_not_apply": dict(sorted(dataset.does_not_apply.items())),
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",

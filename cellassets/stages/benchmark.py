@@ -4,16 +4,20 @@ Publishes `scores.parquet`, `influences.parquet` and `published.parquet`. If a b
 the tables are empty and the record gives the reason. The computation is in `cellassets.benchmarks`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from cellassets.benchmarks.parts import WHOLE, Exposure, Part
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.benchmarks.summary import ScoreSummary
+from cellassets.configuration import Parameters
 from cellassets.errors import CellAssetsError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_named
+from cellassets.stages.models import parts_for, seen_of
 from cellassets.stages.settings import benchmark_parameters
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -24,19 +28,50 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from cellassets.benchmarks.judged import JudgedMap
+    from cellassets.benchmarks.scoring import ScoreLabels
+    from cellassets.knowledge.annotations import Annotations
 
 KIND = "benchmark"
+TABLES_VERSION = "2"  # raise it when published tables get other columns; all scores are then computed again
+
+
+class ScoredPart(Parameters):
+    """The scores of one part of a dataset.
+
+    Attributes:
+        part_id: `all`, or a fingerprint of the part's experiments.
+        exposure: what the model has seen of these experiments.
+        n_experiments: number of experiments.
+        protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of the
+            same protocol are compared.
+        does_not_apply: why there are no scores of this part.
+        is_too_small: true if the part has too few wells for the benchmark.
+    """
+
+    part_id: str
+    exposure: Exposure
+    n_experiments: int
+    protocol_fingerprint: str
+    does_not_apply: str | None = None
+    is_too_small: bool = False
 
 
 class BenchmarkSummary(ScoreSummary):
-    """Summary of the scores of one benchmark on one map.
+    """Summary of the scores of one benchmark on one map. Its numbers are those of the first part.
 
     Attributes:
-        protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of the
-            same protocol are compared.
+        parts: the parts of the dataset, unseen ones first. Empty in records of earlier versions, whose scores do not
+            say what the model has seen; they are not used any more.
+        protocol_fingerprint: the protocol, in records of earlier versions.
     """
 
-    protocol_fingerprint: str
+    parts: tuple[ScoredPart, ...] = ()
+    protocol_fingerprint: str | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """True if the benchmark has nothing to measure in this dataset, independent of the size of its parts."""
+        return all(part.does_not_apply is not None and not part.is_too_small for part in self.parts)
 
 
 def kind_of(benchmark_name: str) -> str:
@@ -72,79 +107,160 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
         "annotations": snapshot.value(_annotations, chosen.uses, dataset.annotation_sources),
         "other_maps": {pin.keys[0]: _facts(snapshot, pin).protocol_fingerprint for pin in others},
     }
+    parts = parts_for(snapshot, model_key, facts.experiments)
+    beside = {part.part_id: _beside(snapshot, part, others) for part in parts}
     inputs = {
         **protocol,
-        "protocol_fingerprint": fingerprint(protocol),
+        "tables_version": TABLES_VERSION,
+        "parts": {
+            part.part_id: {
+                "exposure": part.exposure,
+                "protocol_fingerprint": _protocol_fingerprint(protocol, part, beside[part.part_id]),
+            }
+            for part in parts
+        },
+        "seen_perturbations": _seen_perturbations(snapshot, model_key),
         "model_key": model_key,
         "perturbation_map": own.fingerprint,
         "made_from_maps": {pin.keys[0]: pin.fingerprint for pin in others},
     }
-    settings = {"benchmark": chosen, "parameters": parameters, "annotation_sources": dataset.annotation_sources}
+    settings = {
+        "benchmark": chosen,
+        "parameters": parameters,
+        "annotation_sources": dataset.annotation_sources,
+        "parts": parts,
+        "beside": beside,
+        "perturbations": seen_of(snapshot, model_key).perturbations,
+    }
     return snapshot.plan(
         kind_of(benchmark_name), (dataset_id, model_key), inputs, pins=[own, *others], settings=settings
     )
 
 
+def _beside(snapshot: Snapshot, part: Part, others: Sequence[Publication]) -> dict[str, tuple[str, ...]]:
+    """The experiments of other maps that a part is compared with, where they are not all experiments of the map."""
+    experiments = {pin.keys[0]: _facts(snapshot, pin).experiments for pin in others}
+    kept = {name: tuple(one for one in found if one not in part.left_out) for name, found in experiments.items()}
+    return {name: found for name, found in kept.items() if found != experiments[name]}
+
+
+def _protocol_fingerprint(protocol: Mapping[str, Any], part: Part, beside: Mapping[str, Sequence[str]]) -> str:
+    """The protocol of a part; that of a whole dataset is the same for models that have seen nothing."""
+    if part.part_id == WHOLE and not beside:
+        return fingerprint(protocol)
+    return fingerprint({**protocol, "part_id": part.part_id, "beside": beside})
+
+
+def _seen_perturbations(snapshot: Snapshot, model_key: str) -> str | None:
+    return snapshot.value(_perturbations_fingerprint, model_key)
+
+
+def _perturbations_fingerprint(snapshot: Snapshot, model_key: str) -> str | None:
+    found = seen_of(snapshot, model_key).perturbations
+    return None if found is None else fingerprint({"perturbations": sorted(found)})
+
+
 def make(context: Context, plan: Plan) -> Record:
-    """Returns the record of the scores.
+    """Returns the record of the scores of all parts.
 
     Raises:
         BenchmarkError: the benchmark cannot be computed on this map.
         AnnotationError: an annotation source cannot be read.
         StaleArtifact: an annotation source changed since the plan was made.
     """
-    from cellassets.benchmarks.scoring import ScoreLabels, score_judged
+    from cellassets.benchmarks.scoring import score_parts
     from cellassets.tables.parquet import write_table
     from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
 
-    labels = ScoreLabels(
-        dataset_id=plan.keys[0],
-        dataset_fingerprint=plan.inputs["dataset_fingerprint"],
-        protocol_fingerprint=plan.inputs["protocol_fingerprint"],
-        model_key=plan.keys[1],
-    )
-    scored = score_judged(plan.settings["benchmark"], _judged(context, plan), plan.settings["parameters"], labels)
+    scored = score_parts(plan.settings["benchmark"], _parts(context, plan), plan.settings["parameters"])
     tables = {
         "scores.parquet": (scored.scores, SCORES),
         "influences.parquet": (scored.influences, INFLUENCES),
         "published.parquet": (scored.published, PUBLISHED),
     }
-    found = scored.summary.model_dump(exclude_unset=True)
-    summary = BenchmarkSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], **found)
     with context.lake.draft(plan) as draft:
         for name, (table, schema) in tables.items():
             write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), summary)
+        return draft.publish(list(tables), _summary(plan, scored.summaries))
 
 
-def _judged(context: Context, plan: Plan) -> "JudgedMap":
-    """Returns the input of the benchmark, from the pinned maps and the annotations that the plan names."""
-    from cellassets.benchmarks.judged import judged_map
+def _summary(plan: Plan, summaries: "Sequence[ScoreSummary]") -> BenchmarkSummary:
+    parts = tuple(
+        ScoredPart(
+            part_id=part.part_id,
+            exposure=part.exposure,
+            n_experiments=len(part.experiments),
+            protocol_fingerprint=plan.inputs["parts"][part.part_id]["protocol_fingerprint"],
+            does_not_apply=found.does_not_apply,
+            is_too_small=found.is_too_small,
+        )
+        for part, found in zip(plan.settings["parts"], summaries, strict=True)
+    )
+    return BenchmarkSummary(parts=parts, **summaries[0].model_dump(exclude_unset=True))
+
+
+def _parts(context: Context, plan: Plan) -> "list[tuple[JudgedMap, ScoreLabels]]":
+    """Returns the input of the benchmark for every part, with the columns that its rows share."""
+    from cellassets.benchmarks.judged import restricted, restricted_map
+    from cellassets.benchmarks.scoring import ScoreLabels
+
+    judged, others, beside = *_judged(context, plan), plan.settings["beside"]
+    found = []
+    for part in plan.settings["parts"]:
+        maps = {
+            name: restricted_map(other, beside[part.part_id][name]) if name in beside[part.part_id] else other.map_table
+            for name, other in others.items()
+        }
+        labels = ScoreLabels(
+            dataset_id=plan.keys[0],
+            dataset_fingerprint=plan.inputs["dataset_fingerprint"],
+            protocol_fingerprint=plan.inputs["parts"][part.part_id]["protocol_fingerprint"],
+            model_key=plan.keys[1],
+            part=part,
+            seen_perturbations=plan.settings["perturbations"],
+        )
+        found.append((restricted(judged, part.experiments, other_maps=maps), labels))
+    return found
+
+
+def _judged(context: Context, plan: Plan) -> "tuple[JudgedMap, dict[str, JudgedMap]]":
+    """Returns the pinned map with the annotations that the plan names, and the model's other maps."""
     from cellassets.knowledge.annotations import read_annotations
-    from cellassets.mapping.build import MapParameters
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
 
-    own, *others = [context.lake.open(pin) for pin in plan.pinned("perturbation_map")]
+    own, *others = plan.pinned("perturbation_map")
     uses, sources = plan.settings["benchmark"].uses, plan.settings["annotation_sources"]
     folder = context.lake.annotations
     annotations = read_annotations(folder, uses, sources)
     if _fingerprints(folder, uses, sources) != plan.inputs["annotations"]:
         message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
         raise StaleArtifact(message)
+    return _opened(context, own, annotations), {pin.keys[0]: _opened(context, pin, None) for pin in others}
+
+
+def _opened(context: Context, pin: Publication, annotations: "Annotations | None") -> "JudgedMap":
+    from cellassets.benchmarks.judged import judged_map
+    from cellassets.mapping.build import MapParameters
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
+
+    opened = context.lake.open(pin)
     return judged_map(
-        read_table(own.path("wells.parquet"), WELL_EMBEDDINGS),
-        read_table(own.path("map.parquet"), PERTURBATION_MAP),
-        parameters=MapParameters.model_validate(own.record.inputs["parameters"]),
+        read_table(opened.path("wells.parquet"), WELL_EMBEDDINGS),
+        read_table(opened.path("map.parquet"), PERTURBATION_MAP),
+        parameters=MapParameters.model_validate(opened.record.inputs["parameters"]),
         annotations=annotations,
-        other_maps={map_.record.keys[0]: read_table(map_.path("map.parquet"), PERTURBATION_MAP) for map_ in others},
     )
 
 
 def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
-    """Returns the model's maps of other cell types. A map that shares a cell type would be compared with itself."""
-    (_, model_key), own_types = own.keys, _facts(snapshot, own).cell_types
-    found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
+    """Returns the model's maps of other cell types whose datasets come later by name.
+
+    A map that shares a cell type would be compared with itself. Two maps are compared once, not once for each: their
+    agreement is one fact.
+    """
+    (dataset_id, model_key), own_types = own.keys, _facts(snapshot, own).cell_types
+    later = [name for name in snapshot.keys("perturbation_map") if name > dataset_id]
+    found = [snapshot.find("perturbation_map", name, model_key) for name in later]
     return [pin for pin in found if pin is not None and not own_types & _facts(snapshot, pin).cell_types]
 
 
@@ -155,6 +271,7 @@ class _MapFacts:
     dataset_fingerprint: str
     protocol_fingerprint: str
     cell_types: frozenset[str]
+    experiments: tuple[str, ...]
 
 
 def _facts(snapshot: Snapshot, map_: Publication) -> _MapFacts:
@@ -163,7 +280,9 @@ def _facts(snapshot: Snapshot, map_: Publication) -> _MapFacts:
 
 def _read_facts(snapshot: Snapshot, dataset_id: str, model_key: str) -> _MapFacts:
     summary = snapshot.need("perturbation_map", dataset_id, model_key).summary(PerturbationMapSummary)
-    return _MapFacts(summary.dataset_fingerprint, summary.protocol_fingerprint, frozenset(summary.cell_types))
+    return _MapFacts(
+        summary.dataset_fingerprint, summary.protocol_fingerprint, frozenset(summary.cell_types), summary.experiments
+    )
 
 
 def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:

@@ -136,6 +136,7 @@ def _run_id(context: Context, plan: Plan, folder: Path) -> str:
 
 
 def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
+    from cellassets.registry.lineage import TrainedOn, declaration
     from cellassets.training.provenance import code_version
     from cellassets.training.recipe import NetworkRecipe, recipe_fingerprint
 
@@ -149,6 +150,12 @@ def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
     if isinstance(chosen, NetworkRecipe):
         tags["embedding_dim"] = str(chosen.embedding_dim)
         tags["validation_accuracy"] = f"{outcome.metrics['validation_accuracy']:.4f}"
+        trained_on = TrainedOn(
+            experiments=chosen.train_experiments,
+            validation_experiments=chosen.validation_experiments,
+            perturbations=outcome.perturbations,
+        )
+        tags |= declaration(trained_on)
     return tags
 
 

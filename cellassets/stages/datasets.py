@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cellassets.errors import CellAssetsError, ConfigError, DatasetError
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
 from cellassets.screens.summary import RawPlatesSummary
+from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 def dataset_names(snapshot: Snapshot) -> tuple[str, ...]:
     """Returns the names of all datasets, including those that cannot be used, sorted."""
     return tuple(sorted({*cell_types(snapshot), *snapshot.config_names("datasets")}))
+
+
+def declared_datasets(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the datasets that policy names as active, sorted: the declared family of comparisons.
+
+    A dataset that only a backfill scored is not among them.
+    """
+    return snapshot.value(_declared)
 
 
 def dataset_named(snapshot: Snapshot, dataset_id: str) -> "Dataset":
@@ -74,6 +83,11 @@ def frozen_dataset(snapshot: Snapshot, dataset_id: str) -> "Dataset":
         "frozen_fingerprint": dataset_fingerprint(snapshot, dataset_id),
     }
     return dataset_named(snapshot, dataset_id).model_copy(update=now)
+
+
+def _declared(snapshot: Snapshot) -> tuple[str, ...]:
+    wanted = policy(snapshot).datasets.active
+    return tuple(name for name in dataset_names(snapshot) if wanted == "all" or name in wanted)
 
 
 def _cell_types(snapshot: Snapshot) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 class LeaderboardSummary(Parameters):
@@ -42,14 +42,17 @@ class LeaderboardSummary(Parameters):
 
 
 def published_scores(snapshot: Snapshot, *, dataset_id: str | None = None) -> list[Publication]:
-    """Returns the published scores of all registered benchmarks, for one dataset or all, in order of their names."""
-    found = []
+    """Returns the published scores of all registered benchmarks, for one dataset or all, in order of their names.
+
+    Scores of earlier versions are left out: they do not say what the model has seen of the wells.
+    """
+    found: list[Publication] = []
     for name in sorted(BENCHMARKS):
         for dataset in snapshot.keys(kind_of(name)):
             if dataset_id in (None, dataset):
                 keys = [(dataset, model) for model in snapshot.keys(kind_of(name), dataset)]
                 found += snapshot.need_all(kind_of(name), keys)
-    return found
+    return [score for score in found if '"parts"' in score.summary_json]
 
 
 def label_of(score: Publication) -> str:
@@ -91,8 +94,9 @@ def make(context: Context, plan: Plan) -> Record:
 
     current = {label for label, value in plan.inputs["is_current"].items() if value}
     newest = {
-        label_of(pin): pin.summary(BenchmarkSummary).protocol_fingerprint if label_of(pin) in current else None
+        f"{label_of(pin)}/{part.part_id}": part.protocol_fingerprint if label_of(pin) in current else None
         for pin in plan.pins
+        for part in pin.summary(BenchmarkSummary).parts
     }
     rows = rank_models(read_scores(context.lake, plan.pins), newest)
     fresh = [pin for pin in plan.pins if label_of(pin) in current]

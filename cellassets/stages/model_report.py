@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cellassets.benchmarks.parts import WHOLE
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
-from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, name_of
+from cellassets.registry.lineage import TAG
+from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, name_of
 from cellassets.stages.datasets import dataset_names
+from cellassets.stages.models import seen_of
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 N_EXAMPLES = 4
 STRONGEST_BY = "perturbation_magnitude"
 SITE = ["plate_id", "well_id", "site_index"]
@@ -71,6 +74,8 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "policy": settings_of(policy),
         "code_version": CODE_VERSION,
     }
+    seen = seen_of(snapshot, model_key)
+    inputs["seen"] = seen.lines()
     settings = {"model": entry, "policy": policy}
     pins = [leaderboard, *maps, *scores, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
@@ -105,6 +110,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         StaleArtifact: an annotation source changed since the plan was made.
     """
+    from cellassets.judging.leaderboard import shown_parts
     from cellassets.reporting.contents import ModelFacts, ReportPage
     from cellassets.reporting.page import render
     from cellassets.tables.parquet import read_table
@@ -112,12 +118,17 @@ def make(context: Context, plan: Plan) -> Record:
 
     board, entry = context.lake.open(plan.pin("leaderboard")), plan.settings["model"]
     known_pairs = _known_pairs(context, plan)
+    rows = read_table(board.path("leaderboard.parquet"), LEADERBOARD)
+    shown = shown_parts(rows, entry.key)
     page = ReportPage(
         model=ModelFacts(entry.key, entry.kind, tuple(entry.aliases)),
         policy=plan.settings["policy"],
-        leaderboard=read_table(board.path("leaderboard.parquet"), LEADERBOARD),
+        leaderboard=rows,
         differences=read_table(board.path("differences.parquet"), DIFFERENCES),
-        datasets=tuple(_dataset_page(context, plan, pin, known_pairs) for pin in plan.pinned("perturbation_map")),
+        datasets=tuple(
+            _dataset_page(context, plan, pin, known_pairs, shown.get(pin.keys[0], WHOLE))
+            for pin in plan.pinned("perturbation_map")
+        ),
         provenance=tuple(_provenance(context, plan, entry)),
         strongest_by=STRONGEST_BY,
     )
@@ -140,8 +151,11 @@ def _known_pairs(context: Context, plan: Plan) -> "dict[str, pl.DataFrame]":
 
 
 def _dataset_page(
-    context: Context, plan: Plan, pinned: Publication, known_pairs: "Mapping[str, pl.DataFrame]"
+    context: Context, plan: Plan, pinned: Publication, known_pairs: "Mapping[str, pl.DataFrame]", part_id: str
 ) -> "DatasetPage":
+    """Returns what the page shows of one dataset; the scores are those of one part."""
+    import polars as pl
+
     from cellassets.reporting.contents import DatasetPage
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, PUBLISHED, SCORES, WELL_EMBEDDINGS
@@ -149,20 +163,34 @@ def _dataset_page(
     map_ = context.lake.open(pinned)
     wells = read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS)
     own = {name_of(pin.kind): pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys}
-    reasons = {name: pin.summary(BenchmarkSummary).does_not_apply for name, pin in own.items()}
-    opened = {name: context.lake.open(pin) for name, pin in own.items()}
-    scores = {name: read_table(found.path("scores.parquet"), SCORES) for name, found in opened.items()}
+    parts = {name: _part_of(pin, part_id) for name, pin in own.items()}
+    opened = {name: context.lake.open(own[name]) for name, part in parts.items() if part is not None}
+    scores = {
+        name: read_table(found.path("scores.parquet"), SCORES).filter(pl.col("part_id") == part_id)
+        for name, found in opened.items()
+    }
+    published = {
+        name: read_table(found.path("published.parquet"), PUBLISHED).filter(
+            pl.col("protocol_fingerprint") == parts[name].protocol_fingerprint  # type: ignore[union-attr]
+        )
+        for name, found in opened.items()
+    }
     return DatasetPage(
         dataset_id=pinned.keys[0],
         map_table=read_table(map_.path("map.parquet"), PERTURBATION_MAP),
         wells=wells,
         batch_effect=read_table(map_.path("batch_effect.parquet"), BATCH_EFFECT),
         scores=scores,
-        published={name: read_table(found.path("published.parquet"), PUBLISHED) for name, found in opened.items()},
-        does_not_apply={name: reason for name, reason in reasons.items() if reason},
+        published=published,
+        does_not_apply={name: part.does_not_apply for name, part in parts.items() if part and part.does_not_apply},
         known_pairs=known_pairs,
         examples=_examples(context, plan, wells, scores, map_.record.inputs["parameters"]["aggregate_by"]),
     )
+
+
+def _part_of(score: Publication, part_id: str) -> ScoredPart | None:
+    """Returns a part of a score; None where the score does not have it, as scores of earlier versions."""
+    return next((part for part in score.summary(BenchmarkSummary).parts if part.part_id == part_id), None)
 
 
 def _examples(
@@ -208,10 +236,12 @@ def _read_sites(context: Context, plan: Plan, wells: Sequence[Mapping[str, Any]]
 
 
 def _provenance(context: Context, plan: Plan, entry: "ModelEntry") -> list[tuple[str, str]]:
+    hidden = {"fingerprint", TAG}
     rows = [
+        *plan.inputs["seen"].items(),
         ("model fingerprint", entry.fingerprint),
         ("MLflow run", entry.run_id or "none"),
-        *((name.replace("_", " "), value) for name, value in sorted(entry.tags.items()) if name != "fingerprint"),
+        *((name.replace("_", " "), value) for name, value in sorted(entry.tags.items()) if name not in hidden),
     ]
     for pin in plan.pinned("perturbation_map"):
         dataset_id, record = pin.keys[0], context.lake.open(pin).record

@@ -12,6 +12,7 @@ from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError, RegistryError
 from cellassets.judging.names import CANDIDATE, CHAMPION
 from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.leaderboard import label_of, published_scores, read_influences, read_scores
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
@@ -21,7 +22,7 @@ from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
-    from cellassets.judging.gate import Decision
+    from cellassets.judging.gate import Decision, GatePolicy
     from cellassets.judging.production import Override
     from cellassets.registry import ModelEntry
 
@@ -86,10 +87,10 @@ def candidates(snapshot: Snapshot) -> list[str]:
     summary = None if published is None else published.summary(ProductionModelSummary)
     judged = {} if summary is None else summary.judged
     policy, champion = gate_policy(snapshot), find_champion(snapshot)
-    kind = kind_of(policy.deciding)
-    if policy.deciding_datasets == "all" and not snapshot.keys(kind):
+    kind, scored = kind_of(policy.deciding), _scored_datasets(snapshot, policy)
+    if policy.deciding_datasets == "all" and not scored:
         return []
-    policy = policy.on(snapshot.keys(kind))
+    policy = policy.on(scored)
     waiting = [
         entry
         for entry in snapshot.models()
@@ -146,12 +147,12 @@ def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, overr
     scores = [score for score in published_scores(snapshot) if score.keys[1] in judged]
     fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
     policy = gate_policy(snapshot)
-    policy = policy.on(snapshot.keys(kind_of(policy.deciding)))
+    policy = policy.on(_scored_datasets(snapshot, policy))
     inputs = {
         "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
         "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
         "scores": {label_of(score): score.fingerprint for score in fresh},
-        "judged_on": {key: sorted(map(list, _applies_to(scores, key))) for key in sorted(judged)},
+        "judged_on": {key: sorted(map(list, _applies_to(snapshot, scores, key))) for key in sorted(judged)},
         "policy": settings_of(policy),
         "override": None if override is None else settings_of(override),
         "code_version": CODE_VERSION,
@@ -261,12 +262,22 @@ def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, A
     return run_id
 
 
-def _applies_to(scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
-    """Returns benchmark and dataset of a model's scores, including stale ones, without those that do not apply."""
+def _scored_datasets(snapshot: Snapshot, policy: "GatePolicy") -> list[str]:
+    """Returns the active datasets that the deciding benchmark has scored."""
+    declared = set(declared_datasets(snapshot))
+    return [name for name in snapshot.keys(kind_of(policy.deciding)) if name in declared]
+
+
+def _applies_to(snapshot: Snapshot, scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
+    """Returns benchmark and dataset of a model's scores, including stale ones, without those that do not apply.
+
+    Datasets that policy does not name as active are left out: somebody scored them for another purpose.
+    """
+    declared = set(declared_datasets(snapshot))
     return {
         (name_of(score.kind), score.keys[0])
         for score in scores
-        if score.keys[1] == model_key and score.summary(BenchmarkSummary).does_not_apply is None
+        if score.keys[1] == model_key and score.keys[0] in declared and not score.summary(BenchmarkSummary).is_silent
     }
 
 
@@ -275,7 +286,7 @@ def _silent(plan: Plan, model_key: str) -> set[tuple[str, str]]:
     return {
         (name_of(score.kind), score.keys[0])
         for score in plan.pins
-        if score.keys[1] == model_key and score.summary(BenchmarkSummary).does_not_apply is not None
+        if score.keys[1] == model_key and score.summary(BenchmarkSummary).is_silent
     }
 
 

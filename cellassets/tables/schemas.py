@@ -17,6 +17,22 @@ DATASET = Column("dataset_id", pl.String(), "dataset: named set of wells on whic
 PROTOCOL = Column(
     "protocol_fingerprint", pl.String(), "all that the score depends on but the model; only equal ones are compared"
 )
+PART_COLUMNS = (
+    Column("part_id", pl.String(), "part of the dataset: `all`, or a fingerprint of its experiments"),
+    Column(
+        "exposure",
+        pl.String(),
+        "what the model has seen of them: training, validation, unknown, unseen_experiments or unseen_cell_type",
+    ),
+    Column("experiments", pl.String(), "experiments of the part, the first few where there are many"),
+    Column("n_experiments", pl.Int32(), "number of experiments of the part"),
+    Column(
+        "unseen_perturbations_frac",
+        pl.Float64(),
+        "share of the perturbations that were no classes of the model's training; null if that is not known",
+        is_nullable=True,
+    ),
+)
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its length depends on the model or the map")
 
 PERTURBATION_COLUMNS = (
@@ -146,6 +162,7 @@ SCORES = TableSchema(
         Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
         PROTOCOL,
         MODEL,
+        *PART_COLUMNS,
         Column("metric", pl.String(), "what was measured"),
         Column("level", pl.String(), "summary, or perturbation (the units that the summary is the mean of)"),
         Column("perturbation_id", pl.String(), "perturbation, gene pair or batch; null in a summary", is_nullable=True),
@@ -206,7 +223,18 @@ LEADERBOARD = TableSchema(
         Column("dataset_fingerprint", pl.String(), "wells that the score was taken on"),
         PROTOCOL,
         MODEL,
-        Column("rank", pl.Int32(), "1 is best among models on the same wells"),
+        *PART_COLUMNS,
+        Column(
+            "is_main_part",
+            pl.Boolean(),
+            "true for the part that models are ranked on: the one that most models have not seen",
+        ),
+        Column(
+            "rank",
+            pl.Int32(),
+            "1 is best among models that have not seen these wells; null for the others",
+            is_nullable=True,
+        ),
         Column("value", pl.Float64(), "the score"),
         Column("null_mean", pl.Float64(), "mean of its null distribution"),
         Column("null_low", pl.Float64(), "2.5th percentile of its null distribution"),
@@ -232,8 +260,10 @@ DIFFERENCES = TableSchema(
         Column("benchmark_name", pl.String(), "benchmark"),
         Column("metric", pl.String(), "its headline metric"),
         DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that both were judged on"),
+        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
         PROTOCOL,
+        *PART_COLUMNS[:1],
+        *PART_COLUMNS[2:4],
         Column("model_key_a", pl.String(), "first model"),
         Column("model_key_b", pl.String(), "second model"),
         Column("difference", pl.Float64(), "score of a minus score of b, on the same perturbations"),

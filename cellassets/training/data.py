@@ -17,6 +17,7 @@ from cellassets.training.recipe import NetworkRecipe, recipe_experiments
 from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
 
 MEMORY_BYTES = 4 << 30
+PERTURBATION_NAMES = ("perturbation_id", "gene_symbol", "compound_id")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class TrainingData:
     def site_px(self) -> tuple[int, int]:
         """Height and width of every site, in pixels."""
         return self.stores[0].height, self.stores[0].width
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """Names of the classes, of their genes and of their compounds, sorted."""
+        is_class = pl.col("perturbation_id").is_in(self.split.class_names)
+        rows = pl.concat(store.wells.filter(is_class).select(PERTURBATION_NAMES) for store in self.stores)
+        return tuple(sorted({name for column in rows for name in column.drop_nulls().to_list()}))
 
 
 def open_training_data(

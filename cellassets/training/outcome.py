@@ -20,11 +20,13 @@ class Outcome:
         folder: a model folder, ready to be registered.
         metrics: metrics of the last epoch; empty if nothing is trained.
         counts: numbers of classes, sites and weights (names as in `CheckpointSummary`); empty if nothing is trained.
+        perturbations: names of the classes, of their genes and of their compounds; empty if nothing is trained.
     """
 
     folder: Path
     metrics: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    perturbations: tuple[str, ...] = ()
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:

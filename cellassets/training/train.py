@@ -66,7 +66,8 @@ def train_network(
     model_folder = save_model_folder(folder / "model", module.network, spec)
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
-    return Outcome(model_folder, module.metrics, {**data.split.summary, "n_weights": n_weights})
+    counts = {**data.split.summary, "n_weights": n_weights}
+    return Outcome(model_folder, module.metrics, counts, perturbations=data.perturbations)
 
 
 def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:

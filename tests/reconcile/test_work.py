@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from cellassets.reconcile.standing import held, plate_agenda, recipe_agenda, report_agenda, standing
-from cellassets.reconcile.wanted import active_models
 from cellassets.reconcile.work import PLATES, Agenda, embedding_agenda, map_agenda, map_chain
 from cellassets.stages.benchmark import benchmark_stages
+from cellassets.stages.models import active_models
 from cellassets.stages.state import state_of
 
 BENCHMARKS = tuple(stage.name for stage in benchmark_stages())

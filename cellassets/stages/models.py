@@ -1,0 +1,77 @@
+"""The registered models of a snapshot: which are active, what each has seen, and the parts that it is scored on."""
+
+from typing import TYPE_CHECKING
+
+from cellassets.benchmarks.parts import Part, exposures_of, parts_of
+from cellassets.encoders.kinds import ENCODER_KINDS
+from cellassets.registry.lineage import Seen, TrainedOn, declared, seen_by
+from cellassets.stages.datasets import cell_types_of
+from cellassets.stages.settings import policy
+from cellassets.stages.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from cellassets.registry import ModelEntry
+
+
+def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
+    """Returns the models that are embedded and benchmarked on everything new, sorted by key.
+
+    Registered models of an unknown kind of encoder are left out.
+    """
+    return snapshot.value(_active_models)
+
+
+def seen_of(snapshot: Snapshot, model_key: str) -> Seen:
+    """Returns what a model and the models that it was fine-tuned from have seen.
+
+    Nothing is known about a model that is not registered.
+    """
+    return snapshot.value(_seen, model_key)
+
+
+def parts_for(snapshot: Snapshot, model_key: str, experiments: tuple[str, ...]) -> tuple[Part, ...]:
+    """Returns the parts of some landed experiments that a model is scored on, unseen ones first.
+
+    Args:
+        snapshot: the registered models and the manifests.
+        model_key: the model.
+        experiments: those of a dataset.
+    """
+    return snapshot.value(_parts, model_key, experiments)
+
+
+def _active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
+    wanted = policy(snapshot).models
+    entries = [entry for entry in snapshot.models() if entry.kind in ENCODER_KINDS]
+    by_age = sorted(entries, key=lambda entry: (entry.created_at_ms, entry.key), reverse=True)
+    newest = {entry.key for entry in by_age[: wanted.newest]}
+    return tuple(
+        entry
+        for entry in entries
+        if entry.key in newest or entry.kind in wanted.kinds or set(entry.aliases) & set(wanted.aliases)
+    )
+
+
+def _declarations(snapshot: Snapshot) -> dict[str, TrainedOn | None]:
+    return {entry.key: declared(entry) for entry in snapshot.models()}
+
+
+def _seen(snapshot: Snapshot, model_key: str) -> Seen:
+    return seen_by(model_key, snapshot.value(_declarations))
+
+
+def _seen_sets(snapshot: Snapshot) -> frozenset[frozenset[str]]:
+    """The experiments that each active model has seen, without models of which that is not known."""
+    found = (seen_of(snapshot, entry.key) for entry in active_models(snapshot))
+    return frozenset(seen.experiments for seen in found if seen.is_known)
+
+
+def _parts(snapshot: Snapshot, model_key: str, experiments: tuple[str, ...]) -> tuple[Part, ...]:
+    seen = seen_of(snapshot, model_key)
+    exposures = exposures_of(experiments, snapshot.value(_cell_types), seen)
+    return parts_of(exposures, {*snapshot.value(_seen_sets), seen.experiments})
+
+
+def _cell_types(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """The cell types of every landed experiment."""
+    return {name: cell_types_of(snapshot, name) for name in snapshot.keys("raw_plates")}
