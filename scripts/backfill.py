@@ -1,6 +1,7 @@
 """Starts one Dagster backfill of everything that is missing, as a person would do in the UI.
 
-    .venv/bin/python scripts/backfill.py U2OS                       # embeds a dataset with the active models
+    .venv/bin/python scripts/backfill.py U2OS                       # embeds a dataset with the active models, or
+                                                                    # maps it if its experiments are embedded already
     .venv/bin/python scripts/backfill.py --benchmark known_relationships         # scores every published map
     .venv/bin/python scripts/backfill.py --benchmark known_relationships U2OS    # scores the maps of one dataset
 
@@ -72,6 +73,13 @@ def missing_embeddings(snapshot: Snapshot, dataset_id: str) -> Missing:
                 where = describe_address(missing.asset, (experiment_id, entry.key))
                 missing.left_out.append(Waiting(where, state.reason))
     return missing
+
+
+def missing_maps(snapshot: Snapshot, dataset_id: str) -> Missing:
+    """Returns the maps of a dataset by the active models that are missing or out of date; their inputs are there."""
+    keys = [{"dataset": dataset_id, "model": entry.key} for entry in active_models(snapshot)]
+    asset = "perturbation_map"
+    return Missing(asset, [one for one in keys if state_of(snapshot, asset, *one.values()).status == "due"])
 
 
 def missing_scores(snapshot: Snapshot, benchmark_name: str, dataset_id: str | None) -> Missing:
@@ -180,6 +188,8 @@ def main() -> None:
             sys.exit("no active model is registered")
         else:
             missing = missing_embeddings(snapshot, chosen.dataset_id)
+            if not (missing.partitions or missing.left_out):
+                missing = missing_maps(snapshot, chosen.dataset_id)
     except CellAssetsError as error:
         sys.exit(str(error))
     queue(missing)

@@ -144,6 +144,12 @@ def simulate(tmp_path, empty_home):
 
 
 @pytest.fixture(scope="session")
+def simulated_deployment_at():
+    """Returns the class of deployments of simulated wells: `simulated_deployment_at(home, design, models=...)`."""
+    return SimulatedDeployment
+
+
+@pytest.fixture(scope="session")
 def publish_newer():
     """Publishes the files of an artefact again by another plan, some of them changed."""
     return simulated_deployment.publish_newer

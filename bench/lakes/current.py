@@ -19,7 +19,7 @@ from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import KIND_SELECTIONS, selection_key
-from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages
+from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages
 from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.leaderboard import LeaderboardSummary
 from cellassets.stages.model_report import ModelReportSummary
@@ -165,8 +165,20 @@ def _write(deployment: Deployment, record: Record) -> None:
 def summary_of(plan: Plan) -> BaseModel:
     """Returns a summary with the fields that later plans read."""
     if plan.kind.startswith("benchmark/"):
-        return BenchmarkSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], value=0.5, n_units=100)
+        return BenchmarkSummary(parts=_scored_parts(plan), value=0.5, n_units=100)
     return SUMMARIES[plan.kind](plan)
+
+
+def _scored_parts(plan: Plan) -> tuple[ScoredPart, ...]:
+    return tuple(
+        ScoredPart(
+            part_id=part.part_id,
+            exposure=part.exposure,
+            n_experiments=len(part.experiments),
+            protocol_fingerprint=plan.inputs["parts"][part.part_id]["protocol_fingerprint"],
+        )
+        for part in plan.settings["parts"]
+    )
 
 
 def _raw_plates(plan: Plan) -> RawPlatesSummary:

@@ -1,4 +1,4 @@
-"""The parts of a dataset that a model is scored on separately: wells that it was trained on, and wells that it never saw.
+"""The parts of a dataset that a model is scored on separately: wells that it was trained on, and wells it never saw.
 
 A part is a set of experiments. Two models can be compared on the wells that neither has seen, so a model is also scored
 on its unseen experiments without those that another model has seen. What a model has seen comes from
@@ -47,6 +47,15 @@ class Part:
     experiments: tuple[str, ...]
     left_out: frozenset[str] = frozenset()
 
+    def columns(self) -> dict[str, str | int]:
+        """Returns the columns that the rows of its scores share."""
+        return {
+            "part_id": self.part_id,
+            "exposure": self.exposure,
+            "experiments": named(self.experiments),
+            "n_experiments": len(self.experiments),
+        }
+
 
 def exposures_of(
     experiments: Iterable[str], cell_types: Mapping[str, Iterable[str]], seen: Seen
@@ -75,18 +84,19 @@ def exposures_of(
     return {name: exposure(name) for name in experiments}
 
 
-def parts_of(exposures: Mapping[str, Exposure], seen_sets: Iterable[frozenset[str]]) -> tuple[Part, ...]:
+def parts_of(exposures: Mapping[str, Exposure], models: Iterable[Seen]) -> tuple[Part, ...]:
     """Returns the parts that a model is scored on, what it has not seen first, larger parts first.
 
     Args:
         exposures: what the model has seen of each experiment of the dataset.
-        seen_sets: for it and each model that it is compared with, all experiments that the model has seen.
+        models: what it and each model that it is compared with have seen.
     """
-    sets = set(seen_sets)
+    sets = {(seen.experiments, seen.training) for seen in models}
     unseen = frozenset(name for name, exposure in exposures.items() if exposure in UNSEEN)
     by_exposure = [frozenset(name for name, found in exposures.items() if found == kind) for kind in EXPOSURES]
-    wanted = {unseen, *by_exposure, *(unseen - seen for seen in sets), *(unseen & seen for seen in sets)}
-    parts = [_part(experiments, exposures, sets) for experiments in wanted if experiments]
+    by_others = [part for seen, training in sets for part in (unseen - seen, unseen & training)]
+    seen_sets = {seen for seen, _ in sets}
+    parts = [_part(part, exposures, seen_sets) for part in {unseen, *by_exposure, *by_others} if part]
     return tuple(
         sorted(parts, key=lambda part: (part.exposure not in UNSEEN, -len(part.experiments), part.experiments))
     )

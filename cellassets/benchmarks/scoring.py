@@ -49,10 +49,7 @@ class ScoreLabels:
             "dataset_fingerprint": self.dataset_fingerprint,
             "protocol_fingerprint": self.protocol_fingerprint,
             "model_key": self.model_key,
-            "part_id": self.part.part_id,
-            "exposure": self.part.exposure,
-            "experiments": named(self.part.experiments),
-            "n_experiments": len(self.part.experiments),
+            **self.part.columns(),
             "unseen_perturbations_frac": unseen_frac(judged, self.seen_perturbations),
         }
 
@@ -166,7 +163,8 @@ def scores_table(rows: Sequence[Row], *, is_higher_better: bool, **labels: Any) 
         labels: the columns that all rows share.
     """
     scores = [row for row in rows if isinstance(row, Score)]
-    return _labelled(scores, SCORES, {**labels, "is_higher_better": is_higher_better})
+    known = {"unseen_perturbations_frac": None, **labels, "is_higher_better": is_higher_better}
+    return _labelled(scores, SCORES, known)
 
 
 def influences_table(rows: Sequence[Row], **labels: Any) -> pl.DataFrame:

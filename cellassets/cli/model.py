@@ -1,5 +1,6 @@
 """`cellassets model`: registered models and the production gate."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from cellassets.storage.lake import Published
 
 app = typer.Typer(no_args_is_help=True, help="Registered models.")
-SHOWN = ("key", "kind", "aliases", "fingerprint")
+SHOWN = ("key", "kind", "aliases", "trained_on", "fingerprint")
 NOBODY_WAITS = (
     "No model waits to be judged: each one with current scores of the deciding benchmark is in production or was "
     "judged before. Name a model to judge it again. `cellassets model list` shows the models, `cellassets status` what "
@@ -25,15 +26,43 @@ NOBODY_WAITS = (
 def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Lists registered models."""
     from cellassets.registry import Registry
+    from cellassets.registry.lineage import declared, seen_by
 
     deployment = deployment_at(home)
     entries = Registry(deployment.tracking_uri, deployment.model_root).list_models()
-    values = [entry.model_dump(mode="json") for entry in entries]
+    known = {entry.key: declared(entry) for entry in entries}
+    values = [
+        {**entry.model_dump(mode="json"), "trained_on": seen_by(entry.key, known).in_words()} for entry in entries
+    ]
     empty = (
         "No model is registered yet. Add a recipe to the settings folder and let the daemon train it, or register one "
         "in MLflow."
     )
     show_rows([{name: value[name] for name in SHOWN} for value in values], as_json=as_json, empty=empty)
+
+
+@app.command("declare")
+def declare_model(
+    key: Annotated[str, typer.Argument(help="Model key, such as resnet_ce.v2.")],
+    file: Annotated[Path, typer.Argument(help="YAML file that says what the model was trained on.")],
+    home: HomeOption = None,
+) -> None:
+    """Declares what a model from elsewhere was trained on.
+
+    The file has the keys experiments, validation_experiments, cell_types, perturbations and parents, each with a list;
+    keys that do not apply are left out. The model is then judged on what it has not seen. As long as nothing is
+    declared, it is compared with no other model and does not pass the gate.
+    """
+    from upath import UPath
+
+    from cellassets.configuration import load_yaml
+    from cellassets.registry import Registry
+    from cellassets.registry.lineage import TrainedOn
+
+    deployment = deployment_at(home)
+    trained_on = load_yaml(UPath(file), TrainedOn)
+    Registry(deployment.tracking_uri, deployment.model_root).declare(key, trained_on)
+    typer.echo(f"{key}: declared; its scores are computed again by the sensors")
 
 
 @app.command("judge")

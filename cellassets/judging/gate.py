@@ -19,6 +19,7 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
 from cellassets.judging.comparison import Evidence, compare_models
+from cellassets.judging.missing import why_not_compared
 from cellassets.statistics.permutation import least_p_value
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.tables.schemas import GATE
@@ -164,7 +165,12 @@ def judge_candidate(
         wanted = pl.DataFrame(pairs, schema={"benchmark_name": pl.String, "dataset_id": pl.String}, orient="row")
         found = compare_models(scores.join(wanted, on=wanted.columns, how="semi"), influences)
         by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
-        rows += [_row(role, pair, by_pair.get(pair), policy, candidate) for pair in pairs]
+        rows += [
+            _row(role, pair, by_pair[pair], policy, candidate)
+            if pair in by_pair
+            else _not_compared(role, pair, scores, (candidate, champion))
+            for pair in pairs
+        ]
     return Decision.of(rows)
 
 
@@ -178,19 +184,19 @@ def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[P
     ]
 
 
-def _row(
-    role: str, pair: Pair, found: dict[str, object] | None, policy: GatePolicy, candidate: str
-) -> dict[str, object]:
+def _not_compared(role: str, pair: Pair, scores: pl.DataFrame, models: tuple[str, str]) -> dict[str, object]:
+    """A comparison that could not be made, which counts against the candidate."""
+    verdict = why_not_compared(scores, *pair, models)
+    return {
+        "role": role, "benchmark_name": pair[0], "dataset_id": pair[1], "is_passed": False, "verdict": verdict
+    }  # fmt: skip
+
+
+def _row(role: str, pair: Pair, found: dict[str, object], policy: GatePolicy, candidate: str) -> dict[str, object]:
     """One comparison, from the candidate's point of view: positive differences are gains."""
     benchmark_name, dataset_id = pair
     margin = next((guard.margin for guard in policy.guarded if guard.benchmark_name == benchmark_name), None)
     shared = {"role": role, "benchmark_name": benchmark_name, "dataset_id": dataset_id, "margin": margin}
-    if found is None:
-        reason = (
-            f"{benchmark_name} on {dataset_id}: no scores that can be compared; backfill the benchmark, or name the "
-            "`datasets` that guards compare on"
-        )
-        return {**shared, "is_passed": False, "verdict": reason}
     gain, low, high = _gain(found, candidate, is_higher_better=BENCHMARKS[benchmark_name].is_higher_better)
     p_value, q_value = float(str(found["p_value"])), float(str(found["q_value"]))
     if role == "deciding":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
-COLUMNS = ("score", "95% interval", "by chance", "p", "on training wells")
+COLUMNS = ("score", "95% interval", "by chance", "p", "seen")
 IS_UNSEEN = pl.col("exposure").is_in(list(UNSEEN))
 
 
@@ -83,10 +83,11 @@ def shown_parts(leaderboard: pl.DataFrame, model_key: str) -> dict[str, str]:
 
 
 def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
-    """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and beside them those on seen ones."""
+    """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and those on training wells."""
     from rich.table import Table
 
-    table = Table(title="Leaderboard", title_justify="left")
+    caption = "score: on the wells named beside the dataset; seen: the model's score on wells that it was trained on"
+    table = Table(title="Leaderboard", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("model", overflow="fold")
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)

@@ -49,13 +49,10 @@ def judge_first(scores: pl.DataFrame, policy: GatePolicy, candidate: str) -> Dec
             & (pl.col("model_key") == candidate)
             & IS_UNSEEN
         ).sort("n_experiments", descending=True)
-        p_value = found["p_value"][0] if found.height else None
+        best = found.row(0, named=True) if found.height else None
+        p_value = None if best is None else best["p_value"]
         is_passed = p_value is not None and p_value <= policy.alpha
-        told = (
-            NOTHING_UNSEEN
-            if p_value is None
-            else f"p = {p_value:.2g} against chance ({where(found.row(0, named=True))})"
-        )
+        told = NOTHING_UNSEEN if best is None else f"p = {p_value:.2g} against chance, {where(best)}"
         verdict = f"{policy.deciding} on {dataset_id}: {told}; there is no champion to compare with"
         row = {"role": "deciding", "benchmark_name": policy.deciding, "dataset_id": dataset_id, "p_value": p_value}
         rows.append({**row, "is_passed": is_passed, "verdict": verdict})

@@ -39,7 +39,9 @@ def held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 def wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     """Returns dataset and model of every map that should exist.
 
-    These are the maps of active datasets, and of any other usable dataset that was embedded by a backfill.
+    These are the maps of active datasets, and of any other usable dataset that was embedded by a backfill. A dataset
+    whose experiments are embedded for active datasets anyway waits until a person backfills its maps: its file alone
+    must not add scores.
     """
     return snapshot.value(_wanted_maps)
 
@@ -59,7 +61,7 @@ def _idle_datasets(snapshot: Snapshot) -> dict[str, str]:
     reasons = {name: dataset_problem(snapshot, name) for name in dataset_names(snapshot) if name not in active}
     return {
         name: reason
-        or "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings for it once"
+        or "it is not active: name it in datasets.active of policy.yaml, or run scripts/backfill.py with its name"
         for name, reason in reasons.items()
     }
 
@@ -89,10 +91,12 @@ def _held_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 def _wanted_maps(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     models = active_models(snapshot)
     wanted = [(dataset_id, entry.key) for dataset_id in active_datasets(snapshot) for entry in models]
+    embedded_anyway = set(_embedded(snapshot, active_datasets(snapshot)))
     backfilled = [
         (dataset_id, entry.key)
         for dataset_id in idle_datasets(snapshot)
         if dataset_problem(snapshot, dataset_id) is None
+        and not embedded_anyway.issuperset(dataset_experiments(snapshot, dataset_id))
         for entry in models
         if state_of(snapshot, "perturbation_map", dataset_id, entry.key).status != "waiting"
     ]

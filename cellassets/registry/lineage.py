@@ -61,6 +61,10 @@ class Seen:
         """Experiments seen in training or in validation."""
         return self.training | self.validation
 
+    def in_words(self) -> str:
+        """Returns what was seen in training, in one phrase."""
+        return "; ".join(f"{title} {value}" for title, value in self.lines().items()).removeprefix("trained on ")
+
     def lines(self) -> dict[str, str]:
         """Returns what people read about it: titles and values."""
         if not (self.is_known or self.experiments):

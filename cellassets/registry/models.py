@@ -10,6 +10,7 @@ from pathlib import Path
 from cellassets.errors import PartitionKeyError, RegistryError
 from cellassets.registry.entry import ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
 from cellassets.registry.fetching import checked_folder, download
+from cellassets.registry.lineage import TrainedOn, declaration
 from cellassets.registry.opening import create_unless_there, pages
 from cellassets.registry.relocation import local_path
 from cellassets.registry.runs import Runs
@@ -126,6 +127,18 @@ class Registry(Runs):
         if first.version != made:
             client.delete_model_version(name, str(made))
         return first
+
+    def declare(self, key: str, trained_on: TrainedOn) -> None:
+        """Declares what a registered version was trained on, in place of what was declared before.
+
+        Raises:
+            RegistryError: no such version is registered, or a parent is not.
+        """
+        entry = self.find(key)
+        for parent in trained_on.parents:
+            self.find(parent)
+        for name, value in declaration(trained_on).items():
+            self.client().set_model_version_tag(entry.name, str(entry.version), name, value)
 
     def fetch(self, key: str, to: Path) -> Path:
         """Returns a local folder with the files of a model, checked against the fingerprint of the registration.

@@ -18,7 +18,8 @@ PLOT_WIDTH_PX, ROW_HEIGHT_PX, LABEL_PX, VALUE_PX = 650, 28, 170, 56
 class Estimate:
     """One row of the chart: a model's score with its 95% interval and the p-value against its null distribution.
 
-    `rank` is None for a model that has seen the wells. `compared` says how the model compares with the highlighted one; empty where the two were not compared.
+    `rank` is None for a model that has seen the wells. `compared` says how the model compares with the highlighted one;
+    it is empty where the two were not compared.
     """
 
     name: str

@@ -60,16 +60,16 @@ def _seen(snapshot: Snapshot, model_key: str) -> Seen:
     return seen_by(model_key, snapshot.value(_declarations))
 
 
-def _seen_sets(snapshot: Snapshot) -> frozenset[frozenset[str]]:
-    """The experiments that each active model has seen, without models of which that is not known."""
+def _seen_by_active(snapshot: Snapshot) -> frozenset[Seen]:
+    """The experiments that active models have seen, without models of which that is not known."""
     found = (seen_of(snapshot, entry.key) for entry in active_models(snapshot))
-    return frozenset(seen.experiments for seen in found if seen.is_known)
+    return frozenset(Seen(seen.training, seen.validation) for seen in found if seen.is_known)
 
 
 def _parts(snapshot: Snapshot, model_key: str, experiments: tuple[str, ...]) -> tuple[Part, ...]:
     seen = seen_of(snapshot, model_key)
     exposures = exposures_of(experiments, snapshot.value(_cell_types), seen)
-    return parts_of(exposures, {*snapshot.value(_seen_sets), seen.experiments})
+    return parts_of(exposures, {*snapshot.value(_seen_by_active), seen})
 
 
 def _cell_types(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:

@@ -144,15 +144,17 @@ def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, overr
         )
         raise RegistryError(message)
     judged = {chosen.key, *([] if champion is None else [champion.key])}
-    scores = [score for score in published_scores(snapshot) if score.keys[1] in judged]
-    fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
     policy = gate_policy(snapshot)
     policy = policy.on(_scored_datasets(snapshot, policy))
+    family = {*declared_datasets(snapshot), *policy.deciding_on, *(policy.datasets or ())}
+    # scores of other datasets were made for another purpose
+    scores = [score for score in published_scores(snapshot) if score.keys[1] in judged and score.keys[0] in family]
+    fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
     inputs = {
         "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
         "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
         "scores": {label_of(score): score.fingerprint for score in fresh},
-        "judged_on": {key: sorted(map(list, _applies_to(snapshot, scores, key))) for key in sorted(judged)},
+        "judged_on": {key: sorted(map(list, _applies_to(scores, key))) for key in sorted(judged)},
         "policy": settings_of(policy),
         "override": None if override is None else settings_of(override),
         "code_version": CODE_VERSION,
@@ -268,16 +270,12 @@ def _scored_datasets(snapshot: Snapshot, policy: "GatePolicy") -> list[str]:
     return [name for name in snapshot.keys(kind_of(policy.deciding)) if name in declared]
 
 
-def _applies_to(snapshot: Snapshot, scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
-    """Returns benchmark and dataset of a model's scores, including stale ones, without those that do not apply.
-
-    Datasets that policy does not name as active are left out: somebody scored them for another purpose.
-    """
-    declared = set(declared_datasets(snapshot))
+def _applies_to(scores: list[Publication], model_key: str) -> set[tuple[str, str]]:
+    """Returns benchmark and dataset of a model's scores, including stale ones, without those that do not apply."""
     return {
         (name_of(score.kind), score.keys[0])
         for score in scores
-        if score.keys[1] == model_key and score.keys[0] in declared and not score.summary(BenchmarkSummary).is_silent
+        if score.keys[1] == model_key and not score.summary(BenchmarkSummary).is_silent
     }
 
 

@@ -18,6 +18,7 @@ import pytest
 from upath import UPath
 
 from cellassets.benchmarks.judged import judged_map
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import OWN
 from cellassets.benchmarks.replicates import consistency
 from cellassets.benchmarks.scoring import ScoreLabels, score_judged
@@ -51,7 +52,9 @@ def numbers_of(benchmark, judged):
     parameters = benchmark.parameters(n_permutations=99)
     if benchmark.name == "proximity_bias":
         parameters = benchmark.parameters(n_permutations=99, min_genes=4)
-    scored = score_judged(benchmark, judged, parameters, ScoreLabels("D", "w", "p", "m.v1"))
+    scored = score_judged(
+        benchmark, judged, parameters, ScoreLabels("D", "w", "p", "m.v1", Part("all", "unseen_experiments", ("E1",)))
+    )
     values = defaultdict(float)
     for row in scored.scores.iter_rows(named=True):
         if row["level"] == "summary":

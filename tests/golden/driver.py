@@ -18,6 +18,7 @@ import polars as pl
 import yaml
 
 from cellassets.benchmarks.judged import judged_map
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.configuration import Parameters
@@ -50,6 +51,7 @@ from cellassets.tables.schemas import (
     FINDINGS,
     IMAGES,
     INFLUENCES,
+    PART_COLUMNS,
     PERTURBATION_COLUMNS,
     PERTURBATION_MAP,
     QUALITY,
@@ -310,6 +312,7 @@ def scores_of_other_map(
     except BenchmarkError:
         return SCORES.empty()
     labels = {"dataset_id": "SIM", "model_key": "good.v1", "dataset_fingerprint": "", "protocol_fingerprint": ""}
+    labels |= Part("all", "unseen_experiments", ("E1",)).columns()
     labels |= {"benchmark_name": benchmark_name}
     scored = scores_table(rows, is_higher_better=chosen.is_higher_better, **labels)
     return with_influences(scored, influences_table(rows, **labels))
@@ -354,8 +357,10 @@ def without_influences(scored: pl.DataFrame) -> Evidence:
 def comparisons(scored: pl.DataFrame) -> Tables:
     """Returns leaderboard, differences, gate decisions and verdicts."""
     newest = {
-        "/".join(row[:3]): row[3]
-        for row in scored.select("benchmark_name", "dataset_id", "model_key", "protocol_fingerprint").unique().rows()
+        "/".join(row[:4]): row[4]
+        for row in scored.select("benchmark_name", "dataset_id", "model_key", "part_id", "protocol_fingerprint")
+        .unique()
+        .rows()
     }
     evidence = without_influences(scored)
     ranked, differences = rank_models(evidence.scores, newest), compare_models(evidence.scores, evidence.influences)
@@ -398,8 +403,9 @@ def verdicts(ranked: pl.DataFrame, differences: pl.DataFrame) -> pl.DataFrame:
 
 
 def without_fingerprints(table: pl.DataFrame) -> pl.DataFrame:
-    """Returns the table without the columns that the refactor may change the content of."""
-    return table.drop("dataset_fingerprint", "protocol_fingerprint", strict=False)
+    """Returns the table without fingerprints, and without what the model has seen: here it has seen nothing."""
+    fingerprints = ("dataset_fingerprint", "protocol_fingerprint")
+    return table.drop(*fingerprints, *(column.name for column in PART_COLUMNS), "is_main_part", strict=False)
 
 
 # --- manifest, store, quality and classical features of a simulated screen ---

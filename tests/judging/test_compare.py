@@ -6,13 +6,16 @@ import pytest
 from scipy import stats
 
 from cellassets.benchmarks.definition import Influence, Score
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.judging.comparison import compare_models
 from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, SCORES
 
+PART = Part("all", "unseen_experiments", ("E1",))
 
-def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wells="f1"):
+
+def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wells="f1", part=None):
     metric = {"perturbation_magnitude": "magnitude"}.get(benchmark_name, "consistency_percentile")
     rows = [
         Score(metric, "perturbation", value, 0.5, 0.0, 1.0, 0.5, n_units=4, unit="well", perturbation_id=unit)
@@ -26,6 +29,7 @@ def rows_of(model_key, values, *, benchmark_name="perturbation_consistency", wel
         dataset_fingerprint=wells,
         protocol_fingerprint=wells,
         model_key=model_key,
+        **(part or PART).columns(),
     )
 
 
@@ -134,7 +138,7 @@ def test_a_summary_with_the_metric_of_the_units_is_no_unit():
             ]
         ]
         labels = {"benchmark_name": "analogies", "dataset_id": "D", "dataset_fingerprint": "f", "model_key": key}
-        tables.append(scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels))
+        tables.append(scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels, **PART.columns()))
     row = compare(pl.concat(tables)).row(0, named=True)
     assert row["n_pairs"] == 20
     assert row["difference"] == pytest.approx(np.mean(list(values(0).values())) - np.mean(list(values(1).values())))

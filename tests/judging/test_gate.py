@@ -11,6 +11,7 @@ import yaml
 from upath import UPath
 
 from cellassets.benchmarks.definition import Score
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.scoring import scores_table
 from cellassets.configuration import load_yaml
 from cellassets.errors import BenchmarkError, ConfigError
@@ -33,7 +34,10 @@ UNIT_METRICS = {
 }
 
 
-def scores_of(gains, *, n=40, spread=0.05):
+PART = Part("all", "unseen_experiments", ("E1",))
+
+
+def scores_of(gains, *, n=40, spread=0.05, part=PART):
     """Scores of champion.v1, and of candidate.v1 that gains so much on each benchmark."""
     rng = np.random.default_rng(0)
     tables = []
@@ -47,7 +51,9 @@ def scores_of(gains, *, n=40, spread=0.05):
                 for i, v in enumerate(values)
             ]  # fmt: skip
             labels = {"benchmark_name": name, "dataset_id": "SIM", "dataset_fingerprint": "f", "model_key": key}
-            tables.append(scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels))
+            tables.append(
+                scores_table(rows, is_higher_better=True, protocol_fingerprint="p", **labels, **part.columns())
+            )
     return pl.concat(tables)
 
 
@@ -209,7 +215,10 @@ def test_the_first_model_is_judged_against_chance_on_every_deciding_dataset():
     policy = POLICY.model_copy(update={"deciding_datasets": ("SIM", "U2OS")})
     found = judge_first(summary, policy, "candidate.v1")
     assert found.comparisons["is_passed"].to_list() == [True, False]
-    assert "known_relationships on U2OS: no score; there is no champion to compare with" in found.reasons[0]
+    assert (
+        "known_relationships on U2OS: no score on wells that it has not seen; there is no champion to compare with"
+        in found.reasons[0]
+    )
     assert judge_first(summary, POLICY, "candidate.v1").is_passed
     weak = summary.with_columns(pl.lit(0.2).alias("p_value"))
     assert "p = 0.2 against chance" in judge_first(weak, POLICY, "candidate.v1").reasons[0]

@@ -26,8 +26,8 @@ def board(scored):
 
 
 def protocols_of(scores):
-    rows = scores.select("benchmark_name", "dataset_id", "model_key", "protocol_fingerprint").unique().rows()
-    return {"/".join(row[:3]): row[3] for row in rows}
+    rows = scores.select("benchmark_name", "dataset_id", "model_key", "part_id", "protocol_fingerprint")
+    return {"/".join(row[:4]): row[4] for row in rows.unique().rows()}
 
 
 def asks_about_perturbations():

@@ -8,7 +8,7 @@ from cellassets.tables.schemas import DIFFERENCES
 
 HEADLINE = {
     "model_key": "m.v1", "title": "Recall of known relationships", "dataset_id": "HUVEC", "value": 0.41,
-    "null_mean": 0.1, "p_value": 0.0005, "is_stale": False,
+    "null_mean": 0.1, "p_value": 0.0005, "is_stale": False, "exposure": "unseen_experiments", "experiments": "E3, E4",
 }  # fmt: skip
 
 
@@ -33,29 +33,42 @@ def test_a_difference_counts_only_with_its_q_value(difference, q_value, is_highe
 def test_all_standings_in_one_sentence():
     rows = [against("a.v1", 0.2, 0.001), against("b.v1", -0.1, 0.02), against("c.v1", 0.01, 0.9)]
     assert verdict(HEADLINE, rows, is_higher_better=True) == (
-        "m.v1 scores 0.41 in recall of known relationships on HUVEC, clearly more than the 0.10 of chance "
-        "(p = 0.0005); it is better than a.v1 by 0.20, q = 0.001, worse than b.v1 by 0.10, q = 0.02 and "
-        "not distinguishable from c.v1."
+        "m.v1 scores 0.41 in recall of known relationships on HUVEC, unseen experiments (E3, E4), "
+        "clearly more than the 0.10 of chance (p = 0.0005); it is better than a.v1 by 0.20, q = 0.001, worse than b.v1 "
+        "by 0.10, q = 0.02 and not distinguishable from c.v1."
     )
 
 
 def test_what_does_not_beat_chance_is_said():
     text = verdict({**HEADLINE, "value": 0.12, "p_value": 0.3}, [], is_higher_better=True)
     assert "not distinguishable from the 0.10 of chance" in text
-    assert text.endswith("no other model was judged on the same wells.")
+    assert text.endswith("no other model was judged on wells that both have not seen.")
 
 
 def test_a_stale_score_is_not_judged():
     text = verdict({**HEADLINE, "is_stale": True}, [], is_higher_better=True)
     assert text == (
-        "m.v1 scored 0.41 in recall of known relationships on HUVEC; that score is stale, and is compared with none."
+        "m.v1 scored 0.41 in recall of known relationships on HUVEC, unseen experiments (E3, E4); that score is stale, "
+        "and is compared with none."
     )
+
+
+@pytest.mark.parametrize(
+    ("exposure", "said"),
+    [
+        ("training", "seen in training (E3, E4), clearly more than the 0.10 of chance (p = 0.0005). It is compared"),
+        ("unknown", "nobody has declared what it was trained on"),
+    ],
+)
+def test_a_score_on_seen_wells_is_no_ground_for_a_comparison(exposure, said):
+    assert said in verdict({**HEADLINE, "exposure": exposure}, [], is_higher_better=True)
 
 
 def test_a_comparison_is_turned_round_for_the_second_model():
     row = {
         "benchmark_name": "b", "metric": "m", "dataset_id": "d", "dataset_fingerprint": "f",
-        "protocol_fingerprint": "p", "model_key_a": "x.v1",
+        "protocol_fingerprint": "p", "part_id": "all", "experiments": "E3, E4", "n_experiments": 2,
+        "model_key_a": "x.v1",
         "model_key_b": "y.v1", "difference": 0.3, "interval_low": 0.1, "interval_high": 0.5, "p_value": 0.01,
         "q_value": 0.02, "n_pairs": 9, "n_free": 8,
     }  # fmt: skip

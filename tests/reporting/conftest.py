@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from cellassets.benchmarks.judged import judged_map
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import ScoreLabels, score_judged
 from cellassets.judging.comparison import compare_models
@@ -27,6 +28,7 @@ POLICY = GatePolicy(
     deciding_datasets=("SIM",),
     guarded=(Guard(benchmark_name="perturbation_consistency"), Guard(benchmark_name="perturbation_magnitude")),
 )
+PART = Part("all", "unseen_experiments", ("SIM-1", "SIM-2"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def score(model_key, effect):
     judged = judged_map(aligned_wells, map_table, parameters=PARAMETERS, annotations=annotations, other_maps={})
     found = {
         name: score_judged(
-            chosen, judged, chosen.parameters(n_permutations=199), ScoreLabels("SIM", "wells-1", name, model_key)
+            chosen, judged, chosen.parameters(n_permutations=199), ScoreLabels("SIM", "wells-1", name, model_key, PART)
         )
         for name, chosen in BENCHMARKS.items()
     }
@@ -71,7 +73,7 @@ def report_pages():
     scored = {model_key: score(model_key, effect) for model_key, effect in EFFECTS.items()}
     scores = pl.concat([table for its in scored.values() for table in its.dataset.scores.values()])
     influences = pl.concat([table for its in scored.values() for table in its.influences])
-    newest = {f"{name}/SIM/{model_key}": name for name in BENCHMARKS for model_key in scored}
+    newest = {f"{name}/SIM/{model_key}/all": name for name in BENCHMARKS for model_key in scored}
     leaderboard, differences = rank_models(scores, newest), compare_models(scores, influences)
     return {
         model_key: ReportPage(

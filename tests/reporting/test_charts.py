@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cellassets.benchmarks.parts import Part
 from cellassets.errors import BenchmarkError
 from cellassets.reporting.chart import Chart
 from cellassets.reporting.clustered_map import ClusteredMap
@@ -20,6 +21,7 @@ from cellassets.reporting.steps_chart import steps_chart
 from cellassets.reporting.unit_picture import MAX_POINTS, data_uri, unit_chart
 from cellassets.tables.schemas import SCORES
 
+PART = Part("all", "unseen_experiments", ("E1",))
 HOSTILE = '</script><script>alert("1")</script>'
 BAND = NullBand(0.0, 0.1, 0.2)
 
@@ -39,7 +41,8 @@ def unit_scores(values, *, q_values=None):
     metric = "consistency_percentile"
     rows = [
         {
-            **names, "benchmark_name": "perturbation_consistency", "metric": metric, "level": "perturbation",
+            **names, **PART.columns(), "benchmark_name": "perturbation_consistency", "metric": metric,
+            "level": "perturbation",
             "perturbation_id": f"GENE{place}", "value": value, "null_mean": 0.5, "null_low": 0.3, "null_high": 0.7,
             "p_value": 0.01, "q_value": q_values[place] if q_values else 0.02, "correction": "bh", "n_units": 4,
             "unit": "well", "is_higher_better": True,

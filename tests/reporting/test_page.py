@@ -79,7 +79,8 @@ def test_only_the_two_named_scripts_may_run_and_they_are_small(text):
 
 
 def test_it_says_the_verdict_and_shows_every_part(text):
-    assert re.search(r"good\.v1 scores 0\.\d\d in recall of known relationships on SIM, clearly more than", text)
+    assert re.search(r"good\.v1 scores 0\.\d\d in recall of known relationships on SIM, unseen", text)
+    assert "unseen experiments (SIM-1, SIM-2), clearly more than" in text
     assert "better than" in text
     for part in ("Perturbation consistency", "The map", "Batch effect before", "Strongest perturbations", "Provenance"):
         assert part in text

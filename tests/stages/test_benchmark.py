@@ -100,7 +100,9 @@ def test_scores_are_published_once_and_found_again(mapped, name):
     assert record.generation == 1
     json.dumps(record.summary, allow_nan=False)
     summary = BenchmarkSummary.model_validate(record.summary)
-    assert summary.protocol_fingerprint == record.inputs["protocol_fingerprint"]
+    (part,) = summary.parts
+    assert (part.part_id, part.exposure) == ("all", "unseen_experiments")
+    assert part.protocol_fingerprint == record.inputs["parts"]["all"]["protocol_fingerprint"]
     table = scores_of(published)
     read_table(published.path("influences.parquet"), INFLUENCES)
     read_table(published.path("published.parquet"), PUBLISHED)
@@ -160,7 +162,7 @@ def test_protocols_of_two_models_are_equal(mapped):
     add_model(mapped, "n.v1")
     ours, theirs = (mapped.plan(kind_of(MAGNITUDE), "SIM", key) for key in ("m.v1", "n.v1"))
     assert ours.fingerprint != theirs.fingerprint
-    assert ours.inputs["protocol_fingerprint"] == theirs.inputs["protocol_fingerprint"]
+    assert ours.inputs["parts"] == theirs.inputs["parts"]
 
 
 def test_a_map_is_compared_with_maps_of_other_cell_types_alone(mapped, publish_newer):
@@ -175,9 +177,9 @@ def test_a_map_is_compared_with_maps_of_other_cell_types_alone(mapped, publish_n
     publish_newer(mapped.deployment, "perturbation_map", "U2OS", "m.v1")
     again = mapped.plan(name, *KEYS)
     assert again.fingerprint != before.fingerprint
-    assert again.inputs["protocol_fingerprint"] == before.inputs["protocol_fingerprint"]
+    assert again.inputs["parts"] == before.inputs["parts"]
     publish_newer(mapped.deployment, "perturbation_map", "U2OS", "m.v1", summary={"protocol_fingerprint": "another"})
-    assert mapped.plan(name, *KEYS).inputs["protocol_fingerprint"] != before.inputs["protocol_fingerprint"]
+    assert mapped.plan(name, *KEYS).inputs["parts"] != before.inputs["parts"]
 
 
 def test_a_benchmark_that_returns_no_headline_is_refused(mapped, use):

@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import binom, kstest
 
 from cellassets.benchmarks.judged import judged_map
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.judging.comparison import Evidence
@@ -106,6 +107,7 @@ def evidence_of():
                 chosen = BENCHMARKS[name]
                 rows = chosen.rows(judged, chosen.parameters(n_permutations=n_permutations, seed=10_000))
                 shared = {"dataset_id": "SIM", "dataset_fingerprint": "f", "protocol_fingerprint": "p"}
+                shared |= Part("all", "unseen_experiments", ("E1",)).columns()
                 labels = {"benchmark_name": name, "model_key": model_key, **shared}
                 scores.append(scores_table(rows, is_higher_better=True, **labels))
                 influences.append(influences_table(rows, **labels))
