@@ -240,7 +240,9 @@ DIFFERENCES = TableSchema(
         Column("interval_low", pl.Float64(), "lower end of the 95% interval of the difference"),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval of the difference"),
         Column("p_value", pl.Float64(), "two-sided paired p-value"),
-        Column("q_value", pl.Float64(), "p-value after correction over all comparisons in the table"),
+        Column(
+            "q_value", pl.Float64(), "p-value after correction over the declared comparisons of the same two models"
+        ),
         Column("n_pairs", pl.Int64(), "perturbations in common"),
         Column("n_free", pl.Int64(), "degrees of freedom: perturbations, or genes that pairs share, less one"),
     ),
