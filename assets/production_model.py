@@ -9,7 +9,14 @@ from assets.checks import check_of
 from assets.leaderboard import leaderboard
 from assets.materialise import materialised, publish, refusals_as_failures
 from cellassets.errors import ArtifactMissing
-from cellassets.stages.production_model import CODE_VERSION, PRODUCTION_MODEL, candidates, settle
+from cellassets.judging.sequence import describe_turn
+from cellassets.stages.production_model import (
+    CODE_VERSION,
+    PRODUCTION_MODEL,
+    candidates,
+    read_comparisons,
+    settle,
+)
 from cellassets.stages.stage import Context
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
@@ -54,7 +61,7 @@ def production_model(
 ) -> dg.MaterializeResult:
     """The alias `champion` in MLflow. It moves when a candidate passes the gate, or when a person gives a reason."""
     published = decide(context, config, deployment)
-    shown = {"comparisons": _table(published)}
+    shown = {"comparisons": _table(published), "sequences": describe_turn(published.record.summary)}
     return materialised(published, metadata=shown, checks=[check_decision(published)])
 
 
@@ -118,10 +125,7 @@ def _decision_for(published: "Published") -> dict[str, Any] | None:
 
 
 def _table(published: "Published") -> dg.MarkdownMetadataValue:
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import GATE
-
-    comparisons = read_table(published.path("comparisons.parquet"), GATE).to_dicts()
+    comparisons = read_comparisons(published)
     lines = ["| role | passed | verdict |", "| --- | --- | --- |"]
     lines += [f"| {row['role']} | {'yes' if row['is_passed'] else 'no'} | {row['verdict']} |" for row in comparisons]
     return dg.MetadataValue.md("\n".join(lines))

@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/calibrate.py                 # all, as `make calibrate` does
     .venv/bin/python scripts/calibrate.py --benchmark perturbation_magnitude --seeds 400   # one, printed
+    .venv/bin/python scripts/calibrate.py --gate          # the section on the production gate, printed
 
 Two hundred screens per null scenario take some tens of minutes on two cores.
 """
@@ -18,8 +19,10 @@ from rich.progress import Progress
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.studies.calibration import run_study
 from cellassets.studies.calibration_page import calibration_page, calibration_picture
+from cellassets.studies.gate_page import gate_section, run_gate_study
 
 DOCS = Path(__file__).parents[1] / "docs"
+GATE_STUDY = {"n_null": 1000, "n_power": 100, "n_guards": 25}
 
 
 def main() -> None:
@@ -31,7 +34,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200, help="simulated screens of every null")
     parser.add_argument("--power-seeds", type=int, default=40, help="simulated screens of every planted effect")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--gate", action="store_true", help="only the simulation of the production gate")
     chosen = parser.parse_args()
+    if chosen.gate:
+        print(gate_section(run_gate_study(**GATE_STUDY, n_workers=chosen.workers)))
+        return
     names = chosen.benchmark or sorted(BENCHMARKS)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("simulated screens")
@@ -46,7 +53,8 @@ def main() -> None:
     if chosen.benchmark:
         print(page)
         return
-    (DOCS / "calibration.md").write_text(page)
+    gate = gate_section(run_gate_study(**GATE_STUDY, n_workers=chosen.workers))
+    (DOCS / "calibration.md").write_text(f"{page}\n{gate}")
     (DOCS / "images" / "calibration.svg").write_text(calibration_picture(study))
     print(f"{DOCS / 'calibration.md'}: {study.height} p-values of {len(names)} benchmarks")
 

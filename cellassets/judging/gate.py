@@ -1,11 +1,13 @@
 """The production gate: may a candidate replace the champion? Pure: scores in, a decision with its numbers out.
 
-A candidate must be better on the deciding benchmark and not worse on any guarded one, in paired comparisons on the same
-perturbations. `cellassets.judging.production` reads the scores and acts on the decision.
+A candidate must be better on the deciding benchmark, and a loss of more than the margin must be ruled out on every
+guarded one, in paired comparisons on the same perturbations. `cellassets.judging.sequence` holds the level of the
+deciding comparisons, `cellassets.judging.gain` the tests, and `cellassets.judging.production` the decisions without a
+comparison.
 
-Every comparison must be passed, so a correction is needed only where chance alone may give a pass: the deciding
-comparisons are corrected among each other. A guard is passed unless a loss is found; correcting over many guards would
-make every guard weaker.
+Every comparison must be passed. Such a test needs no correction for the number of comparisons: a model that is no
+better on one deciding dataset passes there with at most the probability of that comparison's level, and all the more
+seldom passes everything (intersection-union test, Berger 1982, Technometrics 24:295).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,28 +20,26 @@ from pydantic import Field, model_validator
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError
-from cellassets.judging.comparison import Evidence, compare_models
+from cellassets.judging.comparison import Evidence, Pair, paired_difference, same_protocol
+from cellassets.judging.gain import Gain
+from cellassets.judging.gate_row import deciding_row, guarded_row
 from cellassets.judging.missing import why_not_compared
-from cellassets.statistics.permutation import least_p_value
+from cellassets.judging.sequence import level_of
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.tables.schemas import GATE
-
-Pair = tuple[str, str]  # benchmark, dataset
 
 
 class Guard(Parameters):
     """A benchmark on which the candidate must not be worse.
 
-    Worse means: a loss with p of at most `alpha`; and, where `margin` is given, a loss of more than the margin that
-    cannot be ruled out (the lower end of the difference's 95% interval is below it). The margin has the units of the
-    benchmark's headline.
+    A loss of the margin or more must be ruled out: the lower end of the gain's 95% interval is above minus the margin.
     """
 
     benchmark_name: str = Field(description="The benchmark on which the candidate must not be worse")
-    margin: float | None = Field(
-        default=None,
-        ge=0,
-        description="A loss larger than this must be ruled out, in units of the benchmark's headline; null: no margin",
+    margin: float = Field(
+        default=0.05,
+        gt=0,
+        description="A loss as large as this must be ruled out; smaller ones are accepted. In units of the headline",
     )
 
 
@@ -49,8 +49,8 @@ class GatePolicy(Parameters):
     `deciding` is the benchmark that it must be better on, on every one of `deciding_datasets` (`all`: every dataset
     that the deciding benchmark has scored). `guarded` are the
     benchmarks that it must not be worse on, on all of `datasets` (None: the deciding datasets, and every dataset that
-    the champion was judged on by that benchmark). `alpha` is the largest significant q-value of deciding comparisons
-    (Benjamini and Hochberg), and p-value of guarded ones.
+    the champion was judged on by that benchmark). `alpha` is the chance that a champion is ever replaced by a model
+    that is no better on a deciding dataset; the level of each judgement is a part of it.
     """
 
     deciding: str = Field(
@@ -71,7 +71,7 @@ class GatePolicy(Parameters):
         default=SIGNIFICANCE_LEVEL,
         gt=0,
         lt=1,
-        description="Largest q-value of a gain, and largest p-value of a loss, that counts",
+        description="Chance that a champion is ever replaced by a model that is no better, however many are judged",
     )
 
     @model_validator(mode="after")
@@ -117,6 +117,14 @@ class GatePolicy(Parameters):
             raise BenchmarkError(message)
         return self.model_copy(update={"deciding_datasets": tuple(sorted(scored))})
 
+    def at(self, number: int) -> "GatePolicy":
+        """Returns the policy of one judgement: its `alpha` is the level of the deciding comparisons.
+
+        Args:
+            number: of the candidate, in the sequence of candidates against this champion.
+        """
+        return self.model_copy(update={"alpha": level_of(number, self.alpha)})
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -136,6 +144,13 @@ class Decision:
         """The reasons against the candidate, one sentence per failed comparison; empty where it passed."""
         return self.comparisons.filter(~pl.col("is_passed"))["verdict"].to_list()
 
+    @property
+    def p_value(self) -> float | None:
+        """The largest one-sided p-value of the deciding comparisons; None where a comparison could not be made."""
+        if self.comparisons["p_value"].null_count():
+            return None
+        return float(max(self.comparisons.filter(pl.col("role") == "deciding")["p_value"].to_list()))
+
 
 def judge_candidate(
     evidence: Evidence,
@@ -150,27 +165,24 @@ def judge_candidate(
 
     Args:
         evidence: scores and influences of both models, by the current protocols.
-        policy: what must be shown.
+        policy: what must be shown; its `alpha` is the one-sided level of the deciding comparisons (`GatePolicy.at`).
         candidate: a model_key.
         champion: another model_key.
         champion_judged_on: benchmark and dataset of all scores of the champion, stale ones too; guards compare there.
         does_not_apply: benchmark and dataset where the benchmark applies to neither model; no guard compares there.
     """
-    deciding = [(policy.deciding, dataset) for dataset in policy.deciding_on]
     guarded = [pair for pair in _guarded(policy, champion_judged_on) if pair not in does_not_apply]
-    is_ours = pl.col("model_key").is_in([candidate, champion])
-    scores, influences = evidence.scores.filter(is_ours), evidence.influences.filter(is_ours)
-    rows = []
-    for role, pairs in (("deciding", deciding), ("guarded", guarded)):
-        wanted = pl.DataFrame(pairs, schema={"benchmark_name": pl.String, "dataset_id": pl.String}, orient="row")
-        found = compare_models(scores.join(wanted, on=wanted.columns, how="semi"), influences)
-        by_pair = {(row["benchmark_name"], row["dataset_id"]): row for row in found.iter_rows(named=True)}
-        rows += [
-            _row(role, pair, by_pair[pair], policy, candidate)
-            if pair in by_pair
-            else _not_compared(role, pair, scores, (candidate, champion))
-            for pair in pairs
-        ]
+    margins = {guard.benchmark_name: guard.margin for guard in policy.guarded}
+    gains = gains_of(evidence, candidate, champion)
+
+    def gain(pair: Pair) -> Gain | str:
+        return gains.get(pair) or why_not_compared(evidence.scores, *pair, (candidate, champion))
+
+    decided = [(policy.deciding, dataset) for dataset in policy.deciding_on]
+    rows = [
+        *(deciding_row(pair, gain(pair), policy.alpha) for pair in decided),
+        *(guarded_row(pair, gain(pair), margins[pair[0]]) for pair in guarded),
+    ]
     return Decision.of(rows)
 
 
@@ -184,51 +196,14 @@ def _guarded(policy: GatePolicy, champion_judged_on: Collection[Pair]) -> list[P
     ]
 
 
-def _not_compared(role: str, pair: Pair, scores: pl.DataFrame, models: tuple[str, str]) -> dict[str, object]:
-    """A comparison that could not be made, which counts against the candidate."""
-    verdict = why_not_compared(scores, *pair, models)
-    return {
-        "role": role, "benchmark_name": pair[0], "dataset_id": pair[1], "is_passed": False, "verdict": verdict
-    }  # fmt: skip
-
-
-def _row(role: str, pair: Pair, found: dict[str, object], policy: GatePolicy, candidate: str) -> dict[str, object]:
-    """One comparison, from the candidate's point of view: positive differences are gains."""
-    benchmark_name, dataset_id = pair
-    margin = next((guard.margin for guard in policy.guarded if guard.benchmark_name == benchmark_name), None)
-    shared = {"role": role, "benchmark_name": benchmark_name, "dataset_id": dataset_id, "margin": margin}
-    gain, low, high = _gain(found, candidate, is_higher_better=BENCHMARKS[benchmark_name].is_higher_better)
-    p_value, q_value = float(str(found["p_value"])), float(str(found["q_value"]))
-    if role == "deciding":
-        is_passed, verdict = _is_better(gain, is_significant=q_value <= policy.alpha)
-        chance = f"q = {q_value:.2g}"
-    else:
-        can_be_seen = least_p_value(int(str(found["n_free"]))) <= policy.alpha
-        is_passed, verdict = (
-            _is_not_worse(gain, low, margin, is_significant=p_value <= policy.alpha)
-            if can_be_seen
-            else (False, "too few units for any loss to be seen; guard something else")
-        )
-        chance = f"p = {p_value:.2g}"
-    text = f"{benchmark_name} on {dataset_id}: {verdict} (gain {gain:+.4f}, {low:+.4f} to {high:+.4f}, {chance})"
-    numbers = {"gain": gain, "interval_low": low, "interval_high": high, "p_value": p_value, "q_value": q_value}
-    return {**shared, **numbers, "n_pairs": found["n_pairs"], "is_passed": is_passed, "verdict": text}
-
-
-def _gain(row: dict[str, object], candidate: str, *, is_higher_better: bool) -> tuple[float, float, float]:
-    """Difference and interval, signed so that a positive difference is better for the candidate."""
-    sign = 1 if (row["model_key_a"] == candidate) == is_higher_better else -1
-    ends = sorted(sign * float(str(row[name])) for name in ("interval_low", "interval_high"))
-    return sign * float(str(row["difference"])), ends[0], ends[1]
-
-
-def _is_better(gain: float, *, is_significant: bool) -> tuple[bool, str]:
-    return (True, "better") if is_significant and gain > 0 else (False, "not shown to be better")
-
-
-def _is_not_worse(gain: float, low: float, margin: float | None, *, is_significant: bool) -> tuple[bool, str]:
-    if is_significant and gain < 0:
-        return False, "worse"
-    if margin is not None and low < -margin:
-        return False, f"a loss of more than {margin:g} cannot be ruled out"
-    return True, "not worse"
+def gains_of(evidence: Evidence, candidate: str, champion: str) -> dict[Pair, Gain]:
+    """Returns the gain in every benchmark and dataset, on all wells that neither model has seen."""
+    is_ours = pl.col("model_key").is_in([candidate, champion])
+    ours = Evidence(evidence.scores.filter(is_ours), evidence.influences.filter(is_ours))
+    found: dict[Pair, Gain] = {}
+    for labels, rows in same_protocol(ours):
+        pair = str(labels["benchmark_name"]), str(labels["dataset_id"])
+        difference = None if pair in found else paired_difference(rows, candidate, champion)
+        if difference is not None:
+            found[pair] = Gain(difference, is_higher_better=BENCHMARKS[pair[0]].is_higher_better)
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
 from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.snapshot import NotReady, Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage
 from cellassets.stages.state import is_current
@@ -73,6 +74,7 @@ def plan(snapshot: Snapshot, _keys: Keys) -> Plan:
     inputs = {
         "scores": {label_of(score): score.fingerprint for score in scores},
         "is_current": {label_of(score): is_current(snapshot, score.kind, *score.keys) for score in scores},
+        "active_datasets": declared_datasets(snapshot),
         "code_version": CODE_VERSION,
     }
     return snapshot.plan("leaderboard", (), inputs, pins=scores)
@@ -100,7 +102,8 @@ def make(context: Context, plan: Plan) -> Record:
     }
     rows = rank_models(read_scores(context.lake, plan.pins), newest)
     fresh = [pin for pin in plan.pins if label_of(pin) in current]
-    differences = compare_models(read_scores(context.lake, fresh), read_influences(context.lake, fresh))
+    family = {(name, dataset) for name in BENCHMARKS for dataset in plan.inputs["active_datasets"]}
+    differences = compare_models(read_scores(context.lake, fresh), read_influences(context.lake, fresh), family)
     summary = LeaderboardSummary(
         n_models=rows["model_key"].n_unique(),
         n_datasets=rows["dataset_id"].n_unique(),

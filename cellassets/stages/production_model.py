@@ -8,10 +8,14 @@ moves the alias by hand, the next decision moves it back.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError, RegistryError
 from cellassets.judging.names import CANDIDATE, CHAMPION
+from cellassets.judging.sequence import Place, Sequence, level_of
 from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.candidate_turn import History, is_scored, turn_of
 from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.leaderboard import label_of, published_scores, read_influences, read_scores
 from cellassets.stages.settings import gate_policy
@@ -19,14 +23,17 @@ from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
 from cellassets.stages.state import is_current
 from cellassets.storage.artifact import Record
+from cellassets.storage.lake import Published
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from cellassets.judging.gate import Decision, GatePolicy
     from cellassets.judging.production import Override
     from cellassets.registry import ModelEntry
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 class ProductionModelSummary(Parameters):
@@ -44,6 +51,12 @@ class ProductionModelSummary(Parameters):
         n_comparisons: number of comparisons.
         mlflow_run_id: run that holds the decision.
         judged: models that were judged so far, each with its fingerprint.
+        number: the candidate's number in the sequence of candidates against that champion; None without a champion.
+        level: largest one-sided p-value of a gain that counted, at this number.
+        p_value: the candidate's largest one-sided p-value of a deciding comparison; None if one could not be made.
+        n_counted: candidates that took a number so far, against that champion.
+        alpha_left: how much of the policy's alpha later candidates have together.
+        sequences: the candidates that were judged against each champion.
     """
 
     champion: str | None = None
@@ -57,6 +70,12 @@ class ProductionModelSummary(Parameters):
     n_comparisons: int
     mlflow_run_id: str
     judged: dict[str, str]
+    number: int | None = None
+    level: float | None = None
+    p_value: float | None = None
+    n_counted: int | None = None
+    alpha_left: float | None = None
+    sequences: dict[str, Sequence] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,9 +102,7 @@ def candidates(snapshot: Snapshot) -> list[str]:
         raise RegistryError(message)
     if holders:
         return holders
-    published = snapshot.find("production_model")
-    summary = None if published is None else published.summary(ProductionModelSummary)
-    judged = {} if summary is None else summary.judged
+    judged = _history(snapshot).judged
     policy, champion = gate_policy(snapshot), find_champion(snapshot)
     kind, scored = kind_of(policy.deciding), _scored_datasets(snapshot, policy)
     if policy.deciding_datasets == "all" and not scored:
@@ -96,7 +113,7 @@ def candidates(snapshot: Snapshot) -> list[str]:
         for entry in snapshot.models()
         if judged.get(entry.key) != entry.fingerprint
         and (champion is None or entry.key != champion.key)
-        and all(is_current(snapshot, kind, dataset_id, entry.key) for dataset_id in policy.deciding_on)
+        and is_scored(snapshot, policy, entry)
     ]
     return [entry.key for entry in sorted(waiting, key=lambda entry: (entry.created_at_ms, entry.key))]
 
@@ -150,18 +167,20 @@ def plan(snapshot: Snapshot, _keys: Keys, *, candidate: str | None = None, overr
     # scores of other datasets were made for another purpose
     scores = [score for score in published_scores(snapshot) if score.keys[1] in judged and score.keys[0] in family]
     fresh = [score for score in scores if is_current(snapshot, score.kind, *score.keys)]
+    history = _history(snapshot)
+    turn = None if champion is None else turn_of(snapshot, policy, chosen, champion.key, history=history, fresh=fresh)
     inputs = {
         "candidate": {"key": chosen.key, "fingerprint": chosen.fingerprint},
         "champion": None if champion is None else {"key": champion.key, "fingerprint": champion.fingerprint},
         "scores": {label_of(score): score.fingerprint for score in fresh},
         "judged_on": {key: sorted(map(list, _applies_to(scores, key))) for key in sorted(judged)},
         "policy": settings_of(policy),
+        "turn": turn,
         "override": None if override is None else settings_of(override),
         "code_version": CODE_VERSION,
     }
-    published = snapshot.find("production_model")
-    before = {} if published is None else published.summary(ProductionModelSummary).judged
-    settings = {"policy": policy, "champion": champion, "judged": {**before, chosen.key: chosen.fingerprint}}
+    judged_now = {**history.judged, chosen.key: chosen.fingerprint}
+    settings = {"policy": policy, "champion": champion, "judged": judged_now, "sequences": history.sequences}
     return snapshot.plan("production_model", (), inputs, pins=fresh, settings=settings)
 
 
@@ -176,6 +195,13 @@ def _chosen(snapshot: Snapshot, candidate: str | None) -> "ModelEntry":
         )
         raise RegistryError(message)
     return snapshot.model(waiting[0])
+
+
+def _history(snapshot: Snapshot) -> History:
+    """Returns what was judged so far."""
+    published = snapshot.find("production_model")
+    summary = None if published is None else published.summary(ProductionModelSummary)
+    return History() if summary is None else History(summary.judged, summary.sequences)
 
 
 def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
@@ -221,7 +247,7 @@ def _decide(context: Context, plan: Plan) -> "Decision":
         return refuse_all(policy, f"{champion.key} is in production and was deleted from the registry")
     return judge_candidate(
         Evidence(scores, read_influences(context.lake, plan.pins)),
-        policy,
+        policy.at(plan.inputs["turn"]["number"]),
         candidate=chosen,
         champion=champion.key,
         champion_judged_on={(name, dataset) for name, dataset in plan.inputs["judged_on"][champion.key]},
@@ -244,8 +270,48 @@ def _summary(context: Context, plan: Plan, decision: "Decision") -> ProductionMo
         "against": tuple(decision.reasons),
         "n_comparisons": decision.comparisons.height,
         "judged": plan.settings["judged"],
+        **_sequence(plan, decision),
     }
     return ProductionModelSummary(**values, mlflow_run_id=_log(context, plan, decision, values))
+
+
+def _sequence(plan: Plan, decision: "Decision") -> dict[str, Any]:
+    """Returns the candidate's place in the sequence, and the sequences after the decision.
+
+    A judgement takes a number if it could have led to a promotion by the gate: every comparison was made, and no person
+    overrode the result.
+    """
+    turn, champion, sequences = plan.inputs["turn"], plan.inputs["champion"], plan.settings["sequences"]
+    if turn is None:
+        return {"sequences": sequences}
+    alpha, p_value = plan.settings["policy"].alpha, decision.p_value
+    sequence = sequences.get(champion["key"], Sequence())
+    if p_value is not None and (decision.is_passed or plan.inputs["override"] is None):
+        sequence = sequence.after(plan.inputs["candidate"]["key"], Place(**turn, p_value=p_value))
+    return {
+        "number": turn["number"],
+        "level": level_of(turn["number"], alpha),
+        "p_value": p_value,
+        "n_counted": sequence.n_counted,
+        "alpha_left": sequence.alpha_left(alpha),
+        "sequences": {**sequences, champion["key"]: sequence},
+    }
+
+
+def foresee(context: Context, plan: Plan) -> "pl.DataFrame":
+    """Returns what a judgement could show with the data at hand, without the gains: rows of GATE, some columns.
+
+    Nothing is judged and no number is taken: what can be shown follows from the standard errors alone.
+    """
+    rows = _decide(context, plan).comparisons
+    return rows.select("role", "benchmark_name", "dataset_id", "n_pairs", "level", "detectable", "margin", "n_needed")
+
+
+def read_comparisons(published: Published) -> list[dict[str, Any]]:
+    """Returns the comparisons of a decision: rows of GATE, or of its columns when the decision was made."""
+    import polars as pl
+
+    return pl.read_parquet(str(published.path("comparisons.parquet"))).to_dicts()
 
 
 def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, Any]) -> str:
@@ -259,7 +325,8 @@ def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, A
         f"gain.{row['benchmark_name']}.{row['dataset_id']}": row["gain"] for row in rows if row["gain"] is not None
     }
     registry.log_metrics(run_id, gains, step=0)
-    registry.log_json(run_id, {**values, "comparisons": rows, "inputs": dict(plan.inputs)}, "decision.json")
+    shown = {**values, "sequences": {key: one.model_dump() for key, one in values["sequences"].items()}}
+    registry.log_json(run_id, {**shown, "comparisons": rows, "inputs": dict(plan.inputs)}, "decision.json")
     registry.end_run(run_id, "FINISHED")
     return run_id
 

@@ -14,6 +14,7 @@ READING = [
     ("dataset", "freeze", "HUVEC"),
     ("model", "list"),
     ("model", "judge"),
+    ("model", "foresee", "plain.v1"),
     ("leaderboard", "show"),
     ("annotation", "list"),
     ("artifact", "verify"),

@@ -22,9 +22,20 @@ def test_without_a_candidate_every_model_that_waits_is_judged_once(home, run):
 def test_a_model_that_passes_goes_into_production(home, run):
     (home / "configs/gate.yaml").write_text("deciding_datasets: [HUVEC]\nguarded: []\nalpha: 0.99\n")
     said = run("model", "judge", "plain.v1", "--home", home)
-    assert said.startswith("plain.v1: promoted; in production: plain.v1\n  passed  deciding")
+    told, turn, row, *_ = said.splitlines()
+    assert told == "plain.v1: promoted; in production: plain.v1"
+    assert turn == "  no champion to compare with: not a part of any sequence"
+    assert row.startswith("  passed  deciding")
     assert champions(run, home) == ["plain.v1"]
     assert "No model waits" in run("model", "judge", "--home", home)
+    assert "plain.v1 is in production already" in run("model", "foresee", "plain.v1", "--home", home)
+
+
+def test_what_the_gate_could_show_is_shown_and_nothing_is_judged(home, run):
+    (row,) = json.loads(run("model", "foresee", "plain.v1", "--home", home, "--json"))
+    assert (row["role"], row["benchmark_name"]) == ("deciding", "known_relationships")
+    assert "gain" not in row
+    assert json.loads(run("model", "judge", "--home", home, "--json"))[0]["candidate"] == "plain.v1"
 
 
 def test_an_override_puts_a_model_into_production_and_shows_as_one(home, run):

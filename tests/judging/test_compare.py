@@ -9,7 +9,7 @@ from cellassets.benchmarks.definition import Influence, Score
 from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
-from cellassets.judging.comparison import compare_models
+from cellassets.judging.comparison import compare_models, correct_within_pairs
 from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, SCORES
 
 PART = Part("all", "unseen_experiments", ("E1",))
@@ -77,13 +77,42 @@ def test_models_on_other_wells_are_not_compared():
     assert compare(SCORES.empty()).equals(DIFFERENCES.empty())
 
 
-def test_a_planted_difference_is_found_and_corrected_over_the_table():
+def test_a_planted_difference_is_found_and_two_equal_models_do_not_differ():
     models = {"a.v1": values(0, shift=0.5), "b.v1": values(1), "c.v1": values(2)}
     table = compare(pl.concat([rows_of(key, found) for key, found in models.items()]))
     assert table.height == 3
-    np.testing.assert_allclose(table["q_value"], stats.false_discovery_control(table["p_value"]))
     called = table.filter(pl.col("q_value") <= 0.05).select("model_key_a", "model_key_b").rows()
     assert called == [("a.v1", "b.v1"), ("a.v1", "c.v1")]
+
+
+def test_q_values_are_corrected_over_the_benchmarks_of_two_models_and_other_models_change_none():
+    names = ("perturbation_consistency", "perturbation_magnitude")
+    shifts = {"a.v1": (0.25, 0.2), "b.v1": (0.0, 0.0), "c.v1": (0.0, 0.9), "d.v1": (0.1, 0.1)}
+    tables = {
+        key: [rows_of(key, values(n, shift=by), benchmark_name=name) for name, by in zip(names, given, strict=True)]
+        for n, (key, given) in enumerate(shifts.items())
+    }
+    two = compare(pl.concat([*tables["a.v1"], *tables["b.v1"]]))
+    four = compare(pl.concat([table for found in tables.values() for table in found]))
+    np.testing.assert_allclose(two["q_value"], stats.false_discovery_control(two["p_value"]))
+    assert (two["q_value"] > two["p_value"]).any()
+    is_same_pair = (pl.col("model_key_a") == "a.v1") & (pl.col("model_key_b") == "b.v1")
+    assert four.filter(is_same_pair).equals(two)
+
+
+def test_a_comparison_outside_the_declared_family_changes_no_q_value_inside():
+    names = ("benchmark_1", "benchmark_2", "benchmark_3")
+    shared = {"dataset_id": "D", "model_key_a": "a.v1", "model_key_b": "b.v1"}
+    table = pl.DataFrame(
+        [{**shared, "benchmark_name": name, "p_value": p} for name, p in zip(names, (0.02, 0.03, 0.9), strict=True)]
+    )
+    inside = [("benchmark_1", "D"), ("benchmark_2", "D")]
+    assert correct_within_pairs(table, inside)["q_value"].to_list() == pytest.approx([0.03, 0.03, 0.9])
+    assert correct_within_pairs(table)["q_value"].to_list() == pytest.approx([0.045, 0.045, 0.9])
+    outside = table.with_columns(pl.Series("p_value", [0.02, 0.03, 0.0001]))
+    assert correct_within_pairs(outside, inside)["q_value"].to_list() == pytest.approx([0.03, 0.03, 0.0003])
+    elsewhere = [(name, "ELSE") for name in names]
+    assert correct_within_pairs(outside, elsewhere)["q_value"].to_list() == pytest.approx([0.03, 0.03, 0.0003])
 
 
 def test_a_model_is_not_better_than_itself():

@@ -6,10 +6,11 @@ import threading
 import pytest
 
 from cellassets.errors import BenchmarkError, CorruptArtifact, RegistryError, StaleArtifact
+from cellassets.judging import sequence
 from cellassets.judging.production import Override
 from cellassets.registry import Registry
 from cellassets.stages.catalogue import open_snapshot, stage_named
-from cellassets.stages.production_model import ProductionModelSummary, candidates, find_champion
+from cellassets.stages.production_model import ProductionModelSummary, candidates, find_champion, foresee
 from cellassets.stages.stage import Context
 from cellassets.synthetic.embeddings import simulate_wells
 from cellassets.tables.parquet import read_table
@@ -221,6 +222,101 @@ def test_a_model_without_current_scores_waits_and_is_not_refused_for_it(scored):
     assert waiting(scored)[-1] == "new.v1"
     gate(scored, deciding_datasets=["SIM", "U2OS"])
     assert waiting(scored) == [], "no model is scored on every deciding dataset"
+
+
+# --- the sequence of candidates against one champion ---
+
+
+def test_candidates_take_numbers_and_the_level_falls(registry, decide):
+    registry.move_alias("champion", "good.v1")
+    summaries = [decide(key).summary for key in ("fair.v1", "blind.v1")]
+    assert summaries[0]["number"] == 1
+    assert summaries[0]["level"] == pytest.approx(0.5 * 0.05 * 0.178840, rel=1e-5)
+    assert summaries[1]["number"] == 1, "fair.v1 scored no higher than good.v1, so it was not counted"
+    places = summaries[1]["sequences"]["good.v1"]["places"]
+    assert {key: place["p_value"] for key, place in places.items()} == {
+        key: summary["p_value"] for key, summary in zip(("fair.v1", "blind.v1"), summaries, strict=True)
+    }
+    assert [summary["p_value"] > 0.5 for summary in summaries] == [True, True]
+    assert summaries[1]["alpha_left"] == pytest.approx(0.05)
+
+
+@pytest.fixture
+def counting(registry, monkeypatch):
+    """A champion, and a sequence that counts candidates that score lower too: the models here score lower."""
+    registry.move_alias("champion", "good.v1")
+    monkeypatch.setattr(sequence, "COUNTED_UP_TO", 1.0)
+
+
+def test_a_promotion_begins_a_new_sequence_and_keeps_that_of_the_old_champion(registry, decide):
+    registry.move_alias("champion", "blind.v1")
+    promoted = decide("good.v1").summary
+    assert (promoted["decision"], promoted["number"]) == ("promoted", 1)
+    later = decide("fair.v1").summary
+    assert (later["number"], later["previous_champion"]) == (1, "good.v1")
+    assert set(later["sequences"]) == {"blind.v1", "good.v1"}
+    assert later["sequences"]["blind.v1"]["n_counted"] == 1
+
+
+def counted(record):
+    return {key: one["n_counted"] for key, one in record.summary["sequences"].items()}
+
+
+@pytest.mark.usefixtures("counting")
+def test_judging_the_same_scores_again_spends_nothing_also_after_other_decisions(decide):
+    first = decide("fair.v1")
+    assert (first.summary["decision"], first.summary["number"], counted(first)) == ("kept", 1, {"good.v1": 1})
+    second = decide("blind.v1")
+    assert (second.summary["number"], counted(second)) == (2, {"good.v1": 2})
+    again = decide("fair.v1")
+    assert again.generation == 3
+    assert (again.summary["number"], counted(again)) == (1, {"good.v1": 2})
+    assert again.summary["level"] == first.summary["level"]
+    assert again.summary["alpha_left"] == second.summary["alpha_left"] < first.summary["alpha_left"]
+
+
+@pytest.mark.usefixtures("counting")
+def test_judging_other_scores_of_a_model_takes_the_next_number(scored, decide):
+    decide("fair.v1")
+    embed_again(scored, "fair.v1")
+    scored.make_all("SIM", "fair.v1", benchmarks=["known_relationships"])
+    assert decide("fair.v1").summary["number"] >= 2
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_candidate_that_is_named_before_its_turn_takes_the_number_of_its_turn(decide):
+    assert decide("blind.v1").summary["number"] == 2, "fair.v1 is older and has scores"
+    assert decide("fair.v1").summary["number"] == 2, "one was counted"
+
+
+@pytest.mark.usefixtures("counting")
+def test_an_override_spends_nothing(decide):
+    record = decide("fair.v1", override=CURIE)
+    assert (record.summary["decision"], record.summary["number"]) == ("overridden", 1)
+    assert counted(record) == {"good.v1": 0}
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_judgement_without_one_of_its_comparisons_spends_nothing(scored, decide):
+    gate(scored, guarded=[{"benchmark_name": "dose_response"}], datasets=["OTHER"])
+    record = decide("fair.v1")
+    assert (record.summary["number"], "p_value" in record.summary, counted(record)) == (1, False, {"good.v1": 0})
+
+
+def test_the_first_champion_is_judged_against_chance_outside_any_sequence(decide):
+    summary = decide("good.v1").summary
+    assert "number" not in summary
+    assert summary["sequences"] == {}
+
+
+def test_what_a_judgement_could_show_is_read_before_it_and_without_its_gain(scored, registry):
+    registry.move_alias("champion", "good.v1")
+    shown = foresee(Context(scored.deployment), scored.plan(KIND, candidate="fair.v1"))
+    assert shown["role"].to_list() == ["deciding", "guarded", "guarded"]
+    assert not {"gain", "p_value", "interval_low", "interval_high", "verdict", "is_passed"} & set(shown.columns)
+    assert (shown["detectable"] > 0).all()
+    assert shown["n_needed"].null_count() == 1
+    assert scored.lake.artifact(KIND).find_record() is None
 
 
 # --- inputs of the plan ---
