@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
-COLUMNS = ("score", "95% interval", "by chance", "p", "seen")
+COLUMNS = ("score", "95% interval", "chance", "p", "seen")
 IS_UNSEEN = pl.col("exposure").is_in(list(UNSEEN))
 
 
@@ -86,7 +86,7 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and those on training wells."""
     from rich.table import Table
 
-    caption = "score: on the wells named beside the dataset; seen: the model's score on wells that it was trained on"
+    caption = "score: on the wells named beside the dataset; seen: on wells that trained models were trained on"
     table = Table(title="Leaderboard", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("model", overflow="fold")
     for name in COLUMNS:
@@ -126,19 +126,20 @@ def where(row: Mapping[str, Any]) -> str:
 
 
 def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
-    """One row per model, benchmark and dataset: its score on the main part, with its score on what it has seen.
+    """One row per model, benchmark and dataset: its score on the main part, and on wells that trained models have seen.
 
-    A model without a score on the main part is shown with what it has, without a rank.
+    The latter are the wells that most trained models were trained on; models that were not trained on them are scored
+    on them as well. A model without a score on the main part is shown with what it has, without a rank.
     """
     keys = ["dataset_id", "benchmark_name", "model_key", "is_stale"]
-    training = leaderboard.filter(pl.col("exposure") == "training").select(*keys, pl.col("value").alias("seen_value"))
+    training = leaderboard.filter(pl.col("exposure") == "training")
+    seen_parts = training.group_by("dataset_id").agg(pl.col("part_id").mode().sort().first())
+    seen = leaderboard.join(seen_parts, on=["dataset_id", "part_id"]).select(*keys, pl.col("value").alias("seen_value"))
     order = ["dataset_id", "benchmark_name", "is_stale", "rank", "model_key"]
     is_shown = pl.col("is_main_part") & IS_UNSEEN
     first = leaderboard.sort((~is_shown), "n_experiments", descending=[False, True], maintain_order=True)
     chosen = first.unique(keys, keep="first", maintain_order=True)
-    beside = chosen.with_columns(pl.when(is_shown).then("rank").alias("rank")).join(
-        training.unique(keys), on=keys, how="left", nulls_equal=True
-    )
+    beside = chosen.with_columns(pl.when(is_shown).then("rank").alias("rank")).join(seen, on=keys, how="left")
     return beside.sort(order, nulls_last=True).to_dicts()
 
 

@@ -104,7 +104,7 @@ def candidates(snapshot: Snapshot) -> list[str]:
         return holders
     judged = _history(snapshot).judged
     policy, champion = gate_policy(snapshot), find_champion(snapshot)
-    kind, scored = kind_of(policy.deciding), _scored_datasets(snapshot, policy)
+    scored = _scored_datasets(snapshot, policy)
     if policy.deciding_datasets == "all" and not scored:
         return []
     policy = policy.on(scored)

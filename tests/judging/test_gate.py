@@ -155,7 +155,7 @@ def test_a_guard_asks_where_it_is_decided_and_wherever_the_champion_was_judged()
     assert [text.split(":")[0] for text in judged(gains, judged_on=[]).reasons] == ["perturbation_magnitude on SIM"]
     assert judged(gains, judged_on=[], silent=[magnitude]).is_passed
     found = judged(gains, judged_on=[("perturbation_magnitude", "U2OS")], silent=[magnitude])
-    assert "perturbation_magnitude on U2OS: no scores that can be compared" in found.reasons[0]
+    assert "perturbation_magnitude on U2OS: no scores of candidate.v1 that can be compared" in found.reasons[0]
 
 
 def test_a_guard_of_too_few_units_is_not_passed_even_without_a_spread():
@@ -205,7 +205,7 @@ def test_guards_ask_on_the_datasets_that_the_policy_names():
 
 def test_what_decides_is_asked_even_where_there_is_nothing_to_judge():
     found = judged({"perturbation_consistency": 0.1}, silent=[("known_relationships", "SIM")])
-    assert "known_relationships on SIM: no scores that can be compared" in found.reasons[0]
+    assert "known_relationships on SIM: no scores of candidate.v1 that can be compared" in found.reasons[0]
 
 
 def test_a_guard_does_not_depend_on_the_other_guards():
