@@ -84,10 +84,11 @@ def shown_parts(leaderboard: pl.DataFrame, model_key: str) -> dict[str, str]:
 
 def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and those on training wells."""
+    from rich import box
     from rich.table import Table
 
     caption = "score: on the wells named beside the dataset; seen: on wells that trained models were trained on"
-    table = Table(title="Leaderboard", title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title="Leaderboard", title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE)
     table.add_column("model", overflow="fold")
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
