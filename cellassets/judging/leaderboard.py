@@ -88,7 +88,14 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     from rich.table import Table
 
     caption = "score: on the wells named beside the dataset; seen: on wells that trained models were trained on"
-    table = Table(title="Leaderboard", title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE)
+    table = Table(
+        title="Leaderboard",
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("model", overflow="fold")
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
