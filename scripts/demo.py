@@ -29,6 +29,7 @@ from upath import UPath
 
 from cellassets.configuration import load_yaml
 from cellassets.judging.leaderboard import leaderboard_table
+from cellassets.judging.verdict import gain_in_words
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import (
     EMBEDDINGS_TITLE,
@@ -41,7 +42,7 @@ from cellassets.reconcile.standing import (
     standing,
 )
 from cellassets.stages.catalogue import stages
-from cellassets.stages.settings import policy
+from cellassets.stages.settings import gate_policy, policy
 from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
@@ -50,7 +51,7 @@ from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
 from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import LEADERBOARD
+from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
 from resources.partitions import RANGE_END, RANGE_START
 
 REPOSITORY = Path(__file__).parents[1]
@@ -305,10 +306,28 @@ def show(demo: Demo) -> None:
     """Prints the leaderboard, the paths of the reports and the command that opens the UI."""
     lake, board = demo.lake, demo.lake.current("leaderboard")
     console.print(leaderboard_table(read_table(board.path("leaderboard.parquet"), LEADERBOARD)))
+    for sentence in gains(demo):
+        console.print(sentence)
     console.print("Reports, one page per model:")
     for model_key in demo.snapshot.keys("model_report"):
         console.print(f"  {lake.current('model_report', model_key).path('report.html')}", soft_wrap=True)
     console.print("Dagster UI on what was just made:  [bold]make ui")
+
+
+def gains(demo: Demo) -> list[str]:
+    """Returns what each trained model gains over the classical features, on wells that neither has seen."""
+    published = demo.lake.current("leaderboard")
+    differences = read_table(published.path("differences.parquet"), DIFFERENCES)
+    kinds = {entry.key: entry.kind for entry in demo.snapshot.models()}
+    baseline = next((key for key, kind in kinds.items() if kind == "classical"), None)
+    trained = [key for key, kind in kinds.items() if kind == "network"]
+    policy_of_gate = gate_policy(demo.snapshot)
+    return [
+        gain_in_words(differences, key, baseline, benchmark_name=policy_of_gate.deciding, dataset_id=dataset_id)
+        for dataset_id in policy_of_gate.deciding_on
+        for key in trained
+        if baseline is not None
+    ]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from cellassets.benchmarks.parts import UNSEEN
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.leaderboard import where
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
@@ -91,6 +92,54 @@ def verdict(
     if not phrases:
         return f"{start}; no other model was judged on wells that both have not seen."
     return f"{start}; it is {_listed(phrases)}."
+
+
+def gain_in_words(
+    differences: pl.DataFrame,
+    model_key: str,
+    baseline: str,
+    *,
+    benchmark_name: str,
+    dataset_id: str,
+    alpha: float = SIGNIFICANCE_LEVEL,
+) -> str:
+    """Returns two plain sentences: what a model gained over a baseline on wells that neither has seen.
+
+    The first one is about one benchmark, the second one counts all benchmarks with a significant difference.
+
+    Args:
+        differences: DIFFERENCES rows.
+        model_key: the model.
+        baseline: the model that it is compared with.
+        benchmark_name: the benchmark of the first sentence.
+        dataset_id: the dataset.
+        alpha: largest q-value at which a difference counts.
+    """
+    rows = versus(differences, model_key).filter(pl.col("other") == baseline, pl.col("dataset_id") == dataset_id)
+    by_name = {row["benchmark_name"]: row for row in rows.iter_rows(named=True)}
+    if benchmark_name not in by_name:
+        return (
+            f"{model_key} and {baseline} were not compared: there are no wells of {dataset_id} that neither has seen."
+        )
+    row = by_name[benchmark_name]
+    standings = [
+        standing_of(
+            found["difference"], found["q_value"], is_higher_better=BENCHMARKS[name].is_higher_better, alpha=alpha
+        )
+        for name, found in by_name.items()
+    ]
+    interval = f"{row['interval_low']:+.2f} to {row['interval_high']:+.2f}"
+    standing = standing_of(
+        row["difference"], row["q_value"], is_higher_better=BENCHMARKS[benchmark_name].is_higher_better, alpha=alpha
+    )
+    what = {"better": "is better than", "worse": "is worse than", "not distinguishable": "shows no gain over"}[standing]
+    counts = {name: standings.count(name) for name in ("better", "worse", "not distinguishable")}
+    return (
+        f"On unseen wells ({row['experiments']}), {model_key} {what} {baseline} in "
+        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+.2f} ({interval}, q = {row['q_value']:.2g}). "
+        f"Of {len(standings)} benchmarks it is better in {counts['better']} and worse in {counts['worse']}; in "
+        f"{counts['not distinguishable']} there is no clear difference."
+    )
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from cellassets.judging.verdict import standing_of, verdict, versus
+from cellassets.judging.verdict import gain_in_words, standing_of, verdict, versus
 from cellassets.tables.schemas import DIFFERENCES
 
 HEADLINE = {
@@ -62,6 +62,46 @@ def test_a_stale_score_is_not_judged():
 )
 def test_a_score_on_seen_wells_is_no_ground_for_a_comparison(exposure, said):
     assert said in verdict({**HEADLINE, "exposure": exposure}, [], is_higher_better=True)
+
+
+def differences_of(*rows):
+    shared = {
+        "metric": "m", "dataset_id": "HUVEC", "dataset_fingerprint": "f", "protocol_fingerprint": "p", "part_id": "x",
+        "experiments": "E4, E5", "n_experiments": 2, "model_key_a": "features.v1", "model_key_b": "network.v1",
+        "p_value": 0.01, "n_pairs": 9, "n_free": 8,
+    }  # fmt: skip
+    names = ("benchmark_name", "difference", "interval_low", "interval_high", "q_value")
+    table = pl.DataFrame([{**shared, **dict(zip(names, row, strict=True))} for row in rows])
+    return DIFFERENCES.conform(table, source="test")
+
+
+@pytest.mark.parametrize(
+    ("first", "standing", "numbers"),
+    [
+        ((-0.2, -0.3, -0.1, 0.01), "is better than", "+0.20 (+0.10 to +0.30, q = 0.01)"),
+        ((0.2, 0.1, 0.3, 0.01), "is worse than", "-0.20 (-0.30 to -0.10, q = 0.01)"),
+        ((-0.02, -0.1, 0.06, 0.6), "shows no gain over", "+0.02 (-0.06 to +0.10, q = 0.6)"),
+    ],
+)
+def test_the_gain_over_the_baseline_is_said_also_where_it_is_nothing(first, standing, numbers):
+    table = differences_of(
+        ("known_relationships", *first),
+        ("perturbation_consistency", 0.1, 0.05, 0.15, 0.001),
+        ("proximity_bias", 0.1, 0.05, 0.15, 0.001),  # a defect: the features have more of it
+    )
+    text = gain_in_words(table, "network.v1", "features.v1", benchmark_name="known_relationships", dataset_id="HUVEC")
+    start = f"On unseen wells (E4, E5), network.v1 {standing} features.v1 in recall of known relationships: {numbers}. "
+    counts = {"is better than": (2, 1, 0), "is worse than": (1, 2, 0), "shows no gain over": (1, 1, 1)}[standing]
+    end = "Of 3 benchmarks it is better in {} and worse in {}; in {} there is no clear difference.".format(*counts)
+    assert text == start + end
+
+
+def test_models_without_unseen_wells_in_common_have_no_gain():
+    text = gain_in_words(
+        differences_of(("known_relationships", 0.1, 0.0, 0.2, 0.1)), "network.v1", "features.v1",
+        benchmark_name="known_relationships", dataset_id="U2OS",
+    )  # fmt: skip
+    assert text == "network.v1 and features.v1 were not compared: no wells of U2OS are unseen by both."
 
 
 def test_a_comparison_is_turned_round_for_the_second_model():

@@ -12,11 +12,11 @@ def test_experiments_are_named_as_in_rxrx1():
     assert design.plate_ids == ("Plate1",)
 
 
-def test_demo_fills_its_plates_and_makes_1920_sites():
+def test_demo_fills_its_plates_and_makes_2688_sites():
     design = demo_design()
     n_used = design.n_treatment_wells + design.n_negative_controls + design.n_positive_controls
     assert n_used == design.n_wells == 96
-    assert len(design.experiments) * design.n_plates_per_experiment * n_used * design.n_sites_per_well == 1920
+    assert len(design.experiments) * design.n_plates_per_experiment * n_used * design.n_sites_per_well == 2_688
     assert design.n_inert_genes == 6
 
 
