@@ -20,7 +20,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 class LeaderboardSummary(Parameters):
