@@ -51,7 +51,8 @@ def turn_of(
         fresh: current scores of both models.
     """
     kind = kind_of(policy.deciding)
-    evidence = fingerprint({label_of(score): score.fingerprint for score in fresh if score.kind == kind})
+    deciding = [score for score in fresh if score.kind == kind and score.keys[0] in policy.deciding_on]
+    evidence = fingerprint({label_of(score): score.fingerprint for score in deciding})
     sequence = history.sequences.get(champion, Sequence())
 
     def order(entry: "ModelEntry") -> tuple[bool, int, str]:

@@ -112,8 +112,9 @@ def promotions(p_values_against: Callable[[int], Float[np.ndarray, "model"]], le
     champion, start = 0, 1
     while True:
         p_values = p_values_against(champion)[start:]
-        counted = np.cumsum(p_values <= COUNTED_UP_TO) - (p_values <= COUNTED_UP_TO)  # before each candidate
-        limits = np.array([levels(place + 1, int(n) + 1) for place, n in enumerate(counted)])
+        is_counted = (p_values <= COUNTED_UP_TO).astype(np.int64)
+        numbers = (1 + np.cumsum(is_counted) - is_counted).tolist()
+        limits = np.array([levels(place, number) for place, number in enumerate(numbers, start=1)])
         passed = np.flatnonzero(p_values <= limits)
         if not len(passed):
             return found

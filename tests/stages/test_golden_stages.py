@@ -100,7 +100,7 @@ def gate_numbers(scored):
         numbers[f"{candidate} is_promoted"] = published.record.summary["decision"] == "promoted"
         for row in read_table(published.path("comparisons.parquet"), GATE).iter_rows(named=True):
             name = f"{candidate} {row['benchmark_name']}"
-            numbers |= {f"{name} {key}": row[key] for key in ("gain", "p_value", "q_value", "is_passed")}
+            numbers |= {f"{name} {key}": row[key] for key in ("gain", "p_value", "level", "is_passed")}
     return numbers
 
 
@@ -156,8 +156,8 @@ def fault(stage, stored, now):
     changed = [
         name
         for name in sorted(stored["numbers"].keys() | now["numbers"].keys())
-        if now["numbers"].get(name, "none")
-        != pytest.approx(stored["numbers"].get(name, "none"), rel=tolerance, abs=1e-9)
+        if not stored["numbers"].keys() & now["numbers"].keys() & {name}
+        or now["numbers"][name] != pytest.approx(stored["numbers"][name], rel=tolerance, abs=1e-9)
     ]
     if stored["code_version"] != now["code_version"]:
         return f"the code version of {stage} was raised: write the golden values again with {WRITE}"
