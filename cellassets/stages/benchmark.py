@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from cellassets.benchmarks.definition import ROWS_VERSION
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.errors import CellAssetsError, StaleArtifact
@@ -34,9 +35,11 @@ class BenchmarkSummary(ScoreSummary):
     Attributes:
         protocol_fingerprint: fingerprint of everything that a score depends on except the model. Only scores of the
             same protocol are compared.
+        rows_version: `ROWS_VERSION` of the published tables.
     """
 
     protocol_fingerprint: str
+    rows_version: str = "1"
 
 
 def kind_of(benchmark_name: str) -> str:
@@ -47,6 +50,11 @@ def kind_of(benchmark_name: str) -> str:
 def name_of(kind: str) -> str:
     """Returns the benchmark's name in the name of an asset."""
     return kind.removeprefix(f"{KIND}/")
+
+
+def is_readable(score: Publication) -> bool:
+    """Returns true if published scores have the rows of now; those of an earlier version are computed again first."""
+    return score.summary(BenchmarkSummary).rows_version == ROWS_VERSION
 
 
 def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
@@ -69,6 +77,7 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
         "map": facts.protocol_fingerprint,
         "parameters": settings_of(parameters),
         "code_version": chosen.code_version,
+        "rows_version": ROWS_VERSION,
         "annotations": snapshot.value(_annotations, chosen.uses, dataset.annotation_sources),
         "other_maps": {pin.keys[0]: _facts(snapshot, pin).protocol_fingerprint for pin in others},
     }
@@ -110,7 +119,9 @@ def make(context: Context, plan: Plan) -> Record:
         "published.parquet": (scored.published, PUBLISHED),
     }
     found = scored.summary.model_dump(exclude_unset=True)
-    summary = BenchmarkSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], **found)
+    summary = BenchmarkSummary(
+        protocol_fingerprint=plan.inputs["protocol_fingerprint"], rows_version=ROWS_VERSION, **found
+    )
     with context.lake.draft(plan) as draft:
         for name, (table, schema) in tables.items():
             write_table(table, draft.folder / name, schema)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
-from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.benchmark import BenchmarkSummary, is_readable, kind_of, name_of
 from cellassets.stages.snapshot import NotReady, Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage
 from cellassets.stages.state import is_current
@@ -20,7 +20,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 class LeaderboardSummary(Parameters):
@@ -111,13 +111,14 @@ def make(context: Context, plan: Plan) -> Record:
 
 
 def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
-    """Returns the SCORES rows of some publications."""
+    """Returns the SCORES rows of some publications; none of those in the form of an earlier version."""
     import polars as pl
 
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import SCORES
 
-    return pl.concat([SCORES.empty(), *(read_table(lake.open(pin).path("scores.parquet"), SCORES) for pin in scores)])
+    paths = (lake.open(pin).path("scores.parquet") for pin in scores if is_readable(pin))
+    return pl.concat([SCORES.empty(), *(read_table(path, SCORES) for path in paths)])
 
 
 def read_influences(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
-from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, name_of
+from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, is_readable, name_of
 from cellassets.stages.datasets import dataset_names
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
@@ -148,7 +148,8 @@ def _dataset_page(
 
     map_ = context.lake.open(pinned)
     wells = read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS)
-    own = {name_of(pin.kind): pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys}
+    scored = [pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys]
+    own = {name_of(pin.kind): pin for pin in scored if is_readable(pin)}
     reasons = {name: pin.summary(BenchmarkSummary).does_not_apply for name, pin in own.items()}
     opened = {name: context.lake.open(pin) for name, pin in own.items()}
     scores = {name: read_table(found.path("scores.parquet"), SCORES) for name, found in opened.items()}

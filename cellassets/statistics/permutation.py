@@ -147,6 +147,28 @@ def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
     return (value - float(null.mean())) / float(null.std())
 
 
+def share_of_possible(value: float, null_mean: float, end: float) -> float | None:
+    """Returns (value - mean of the null) / (end of the scale - mean of the null): 0 by chance, 1 at the end.
+
+    It is negative where the value is on the other side of chance. Its expectation does not depend on the number of
+    units that the value is a mean of, unlike that of a z score.
+
+    Args:
+        value: the statistic.
+        null_mean: its expectation by chance.
+        end: the largest value that it can have; the smallest, where small values are the extreme ones.
+
+    Returns:
+        None where the scale has no end, or chance is at its end.
+
+    Source: the correction for chance of Hubert and Arabie (1985), J. Classif. 2:193, equation 3; kappa of Cohen (1960),
+    Educ. Psychol. Meas. 20:37, is this share of an accuracy.
+    """
+    if not np.isfinite(end) or end == null_mean:
+        return None
+    return (value - null_mean) / (end - null_mean)
+
+
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:
     """Returns the 2.5th and the 97.5th percentile of a null distribution."""
     low, high = np.quantile(draws, [0.025, 0.975])

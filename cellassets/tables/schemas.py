@@ -17,6 +17,12 @@ DATASET = Column("dataset_id", pl.String(), "dataset: named set of wells on whic
 PROTOCOL = Column(
     "protocol_fingerprint", pl.String(), "all that the score depends on but the model; only equal ones are compared"
 )
+EFFECT_SIZE = Column(
+    "effect_size",
+    pl.Float64(),
+    "share of the way from null_mean (0) to the end of the metric's scale (1); null where the scale has no end",
+    is_nullable=True,
+)
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its length depends on the model or the map")
 
 PERTURBATION_COLUMNS = (
@@ -158,9 +164,8 @@ SCORES = TableSchema(
         Column("correction", pl.String(), "the correction used, or none"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
-        Column(
-            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
-        ),
+        Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
+        EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
         Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
@@ -214,9 +219,8 @@ LEADERBOARD = TableSchema(
         Column("p_value", pl.Float64(), "permutation p-value"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
-        Column(
-            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
-        ),
+        Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
+        EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over"),
         Column(
             "is_stale",

@@ -51,7 +51,7 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     magnitude = mean_over_nodes(own[0, 0], nodes, influences=influences)
     return [
         summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0)),
-        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells),
+        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells, end=1.0),
         *unit_scores("energy_distance", compared.names, own[1], n_wells=n_wells),
         *influences_of("magnitude", compared.control_names, influences),
     ]

@@ -71,7 +71,7 @@ def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> li
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
         mean = mean_over_nodes(own[number, 0], nodes, influences=influences[number])
         rows.append(summary_score(metric, mean, joint[number], within=within))
-        rows += unit_scores(metric, compared.names, own[number], n_wells=n_wells)
+        rows += unit_scores(metric, compared.names, own[number], n_wells=n_wells, end=1.0)
         rows += influences_of(metric, compared.control_names, influences[number])
     return rows
 
