@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cellassets.benchmarks.judged import JudgedMap
 
 # version of what the rows of all benchmarks share: columns, intervals, effect sizes. Raise it when that changes: all
-# scores are then computed again, and earlier ones are not read until then. 2: z_score and effect_size
-ROWS_VERSION = "2"
+# scores are then computed again, and earlier ones are not read until then. 2: z_score, effect_size; 3: exact intervals
+ROWS_VERSION = "3"
 # what a benchmark reads beside the map and its wells; its scores become stale when these change
 Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
 # what a benchmark measures; the calibration study simulates its absence to get the null distribution

@@ -264,6 +264,14 @@ def test_the_effect_size_does_not_grow_with_the_number_of_perturbations_and_the_
     assert many_z / few_z > 1.15
 
 
+def test_the_score_of_a_single_perturbation_has_no_interval(judge):
+    judged = judge(seed=1)
+    alone = replace(judged, is_treatment=judged.is_treatment & (np.array(judged.units) == "GENE000"))
+    (headline,) = [row for row in score("perturbation_magnitude", alone) if row.level == "summary"]
+    assert headline.n_units == 1
+    assert (headline.interval_low, headline.interval_high) == (None, None)
+
+
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_every_summary_has_an_effect_size_between_chance_and_the_end_of_its_scale(judge, name):
     rows = score(name, judge(seed=1, **EVERYTHING))
