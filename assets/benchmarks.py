@@ -135,7 +135,8 @@ def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
         low, high = row["interval_low"], row["interval_high"]
         interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         null = f"{row['null_mean']:.3f} ({row['null_low']:.3f} to {row['null_high']:.3f})"
-        count = f"{row['n_units']} {row['unit']}s"
+        part = "" if row["n_null_wells"] is None else f" (null and p: {row['n_null_wells']} wells)"
+        count = f"{row['n_units']} {row['unit']}s{part}"
         effect, z_score = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("effect_size", "z_score"))
         numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {z_score} | {row['p_value']:.2g} | {count}"
         lines.append(f"| {row['metric']} | {numbers} |")

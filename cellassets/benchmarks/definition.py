@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from cellassets.benchmarks.judged import JudgedMap
 
 # version of what the rows of all benchmarks share: columns, intervals, effect sizes. Raise it when that changes: all
-# scores are then computed again, and earlier ones are not read until then. 2: z_score, effect_size; 3: exact intervals
-ROWS_VERSION = "3"
+# scores are then computed again, and earlier ones are not read until then. 2: z_score, effect_size; 3: exact intervals;
+# 4: n_null_wells
+ROWS_VERSION = "4"
 # what a benchmark reads beside the map and its wells; its scores become stale when these change
 Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
 # what a benchmark measures; the calibration study simulates its absence to get the null distribution
@@ -63,6 +64,7 @@ class Score:
     correction: str = "none"
     interval_low: float | None = None
     interval_high: float | None = None
+    n_null_wells: int | None = None  # treated wells behind the null distribution; None: all that the value is from
     z_score: float | None = None
     effect_size: float | None = None
 

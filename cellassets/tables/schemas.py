@@ -23,6 +23,12 @@ EFFECT_SIZE = Column(
     "share of the way from null_mean (0) to the end of the metric's scale (1); null where the scale has no end",
     is_nullable=True,
 )
+N_NULL_WELLS = Column(
+    "n_null_wells",
+    pl.Int64(),
+    "treated wells behind null distribution and p-value where these are a random part; null: all",
+    is_nullable=True,
+)
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its length depends on the model or the map")
 
 PERTURBATION_COLUMNS = (
@@ -167,6 +173,7 @@ SCORES = TableSchema(
         Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
         EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
+        N_NULL_WELLS,
         Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
     ),
@@ -222,6 +229,7 @@ LEADERBOARD = TableSchema(
         Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
         EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over"),
+        N_NULL_WELLS,
         Column(
             "is_stale",
             pl.Boolean(),

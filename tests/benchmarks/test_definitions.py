@@ -272,6 +272,16 @@ def test_the_score_of_a_single_perturbation_has_no_interval(judge):
     assert (headline.interval_low, headline.interval_high) == (None, None)
 
 
+@pytest.mark.parametrize("name", ["perturbation_magnitude", "phenotypic_activity"])
+def test_a_null_distribution_of_a_part_of_the_wells_says_of_how_many(judge, name):
+    """36 genes of 6 wells each."""
+    judged = judge(seed=1)
+    for n_most, expected in ((216, {None}), (215, {210}), (100, {96})):
+        rows = score(name, judged, max_joint_wells=n_most)
+        assert {row.n_null_wells for row in rows if row.level == "summary"} == expected
+        assert {row.n_null_wells for row in rows if row.level == "perturbation"} == {None}
+
+
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_every_summary_has_an_effect_size_between_chance_and_the_end_of_its_scale(judge, name):
     rows = score(name, judge(seed=1, **EVERYTHING))
