@@ -46,7 +46,7 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
         group_name="benchmarks",
         owners=["team:computational-biology"],
         kinds={"scipy", "parquet"},
-        code_version=benchmark.code_version,
+        code_version=benchmark.version,
         output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
         description=f"{benchmark.title}. {benchmark.description}",
         pool=step_pool(stage.pod),
@@ -130,14 +130,15 @@ def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.Ma
 
 def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
     summary = scores.filter(scores["level"] == "summary")
-    lines = ["| metric | value | 95% interval | null | effect | p | n |", f"|{' --- |' * 7}"]
+    lines = ["| metric | value | 95% interval | null | effect size | z | p | n |", f"|{' --- |' * 8}"]
     for row in summary.iter_rows(named=True):
         low, high = row["interval_low"], row["interval_high"]
         interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         null = f"{row['null_mean']:.3f} ({row['null_low']:.3f} to {row['null_high']:.3f})"
-        count = f"{row['n_units']} {row['unit']}s"
-        effect = "" if row["effect_size"] is None else f"{row['effect_size']:.1f} sd"
-        numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {row['p_value']:.2g} | {count}"
+        part = "" if row["n_null_wells"] is None else f" (null and p: {row['n_null_wells']} wells)"
+        count = f"{row['n_units']} {row['unit']}s{part}"
+        effect, z_score = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("effect_size", "z_score"))
+        numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {z_score} | {row['p_value']:.2g} | {count}"
         lines.append(f"| {row['metric']} | {numbers} |")
     return dg.MetadataValue.md("\n".join(lines))
 

@@ -24,6 +24,10 @@ from cellassets.errors import ConfigError
 if TYPE_CHECKING:
     from cellassets.benchmarks.judged import JudgedMap
 
+# version of what the rows of all benchmarks share: columns, intervals, effect sizes. Raise it when that changes: all
+# scores are then computed again, and earlier ones are not read until then. 2: z_score, effect_size; 3: exact intervals;
+# 4: n_null_wells; 5: parts and exposure
+ROWS_VERSION = "5"
 # what a benchmark reads beside the map and its wells; its scores become stale when these change
 Use = Literal["pairs", "sets", "targets", "gene_arms", "other_maps"]
 # what a benchmark measures; the calibration study simulates its absence to get the null distribution
@@ -41,8 +45,9 @@ class PermutationParameters(Parameters):
 class Score:
     """One row of a SCORES table, without the columns that all rows of a run share.
 
-    The summary is the mean of the rows of level `perturbation`. `effect_size` is the value minus the mean of the null
-    distribution, in standard deviations of the null distribution.
+    The summary is the mean of the rows of level `perturbation`. `z_score` is the value minus the mean of the null
+    distribution, in standard deviations of the null distribution; it grows with the number of units. `effect_size` is
+    the share of the way from that mean to the end of the metric's scale; it does not (`share_of_possible`).
     """
 
     metric: str
@@ -59,6 +64,8 @@ class Score:
     correction: str = "none"
     interval_low: float | None = None
     interval_high: float | None = None
+    n_null_wells: int | None = None  # treated wells behind the null distribution; None: all that the value is from
+    z_score: float | None = None
     effect_size: float | None = None
 
 
@@ -130,6 +137,11 @@ class Benchmark:
     uses: tuple[Use, ...] = ()
     asks_about: Subject = "perturbations"
     published: str | Callable[..., Sequence[PublishedValue]] | None = None
+
+    @property
+    def version(self) -> str:
+        """Version of everything that its numbers depend on: what all benchmarks share, and its own code."""
+        return f"{ROWS_VERSION}.{self.code_version}"
 
     @property
     def headline_metric(self) -> str:

@@ -15,6 +15,7 @@ from cellassets.statistics.permutation import (
     benjamini_hochberg,
     central,
     settled_ties,
+    share_of_possible,
     standardised,
     upper_p_values,
 )
@@ -22,7 +23,14 @@ from cellassets.statistics.permutation import (
 Draws = Float[np.ndarray, "draw unit"]
 
 
-def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int[np.ndarray, "unit"]) -> list[Score]:
+def unit_scores(
+    metric: str,
+    units: Sequence[str],
+    draws: Draws,
+    *,
+    n_wells: Int[np.ndarray, "unit"],
+    end: float = np.inf,
+) -> list[Score]:
     """Returns one row per unit: its value, its own null distribution, p-value and q-value.
 
     q-values are corrected over the units (Benjamini and Hochberg).
@@ -32,6 +40,7 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
         units: names of the perturbations.
         draws: row 0 as observed, the others under permutations.
         n_wells: number of wells of each unit.
+        end: the value at the end of the metric's scale, for effect sizes; infinite: the scale has no end.
     """
     draws = settled_ties(draws)
     observed, null = draws[0], draws[1:]
@@ -52,13 +61,16 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
             correction="benjamini_hochberg",
             n_units=int(n_wells[number]),
             unit="well",
-            effect_size=standardised(float(observed[number]), null[:, number]),
+            z_score=standardised(float(observed[number]), null[:, number]),
+            effect_size=share_of_possible(float(observed[number]), float(null[:, number].mean()), end),
         )
         for number, unit in enumerate(units)
     ]
 
 
-def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float]) -> Score:
+def summary_score(
+    metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float], end: float | None = None
+) -> Score:
     """Returns the row of a mean over units, judged by permutations of all labels at once.
 
     Args:
@@ -67,6 +79,7 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
         draws: row 0 as observed, the others under joint permutations, so that what units share (wells, controls,
             plates) is shared in the null distribution too. Its units may be a random part of all units.
         within: the range of the statistic.
+        end: the value at the end of its scale, for the effect size; None: the largest of the range.
     """
     means = settled_ties(draws.mean(axis=1)[:, None])[:, 0]
     low, high = mean.interval(within=within)
@@ -83,7 +96,8 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
         interval_high=high,
         n_units=mean.n_units,
         unit="perturbation",
-        effect_size=standardised(float(means[0]), means[1:]),
+        z_score=standardised(float(means[0]), means[1:]),
+        effect_size=share_of_possible(mean.value, float(means[1:].mean()), within[1] if end is None else end),
     )
 
 

@@ -51,18 +51,22 @@ class GroupAffine(FittedMap):
         if self.group_index is None:
             return self._of_group(values, 0)
         index = self.group_index[rows]
-        present = np.unique(index)
-        if len(present) == 1:
-            return self._of_group(values, int(present[0]))
         mapped = np.empty((len(values), self.offset.shape[1]))
-        for group in present:
-            members = as_slice(np.flatnonzero(index == group))
+        if (index[1:] >= index[:-1]).all():  # one group after another, as `transform_wells` asks
+            starts = np.flatnonzero(np.diff(index, prepend=-1))
+            for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(index)], strict=True):
+                self._of_group(values[start:stop], int(index[start]), out=mapped[start:stop])
+            return mapped
+        for group in np.unique(index):
+            members = np.flatnonzero(index == group)
             mapped[members] = self._of_group(values[members], int(group))
         return mapped
 
-    def _of_group(self, values: Block, group: int) -> Float[np.ndarray, "row component"]:
+    def _of_group(
+        self, values: Block, group: int, *, out: Float[np.ndarray, "row component"] | None = None
+    ) -> Float[np.ndarray, "row component"]:
         weight = self.weight[group if len(self.weight) > 1 else 0]
-        mapped = values * weight if weight.ndim == 1 else values @ weight
+        mapped = np.multiply(values, weight, out=out) if weight.ndim == 1 else np.matmul(values, weight, out=out)
         mapped += self.offset[group if len(self.offset) > 1 else 0]
         return mapped
 
@@ -131,6 +135,9 @@ def run_chain(chain: Sequence[FittedMap], values: Block, rows: Rows) -> Float[np
 def transform_wells(source: WellSource, chain: Sequence[FittedMap]) -> Float[np.ndarray, "well component"]:
     """Returns all wells of a source after a chain, in float64; computed in blocks, one batch after another."""
     chain = merged(chain, source.n_features)
+    every = list(blocks(np.arange(source.n_wells), source.n_features))
+    if len(every) == 1 and len(chain):
+        return run_chain(chain, source.rows(every[0]), every[0])
     n_out = source.n_features
     for step in chain:
         n_out = step.n_out(n_out)

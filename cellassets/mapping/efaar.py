@@ -6,6 +6,7 @@ docs/statistics.md says, with numbers, how the published definitions differ from
 Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, and the functions of `efaar_benchmarking.efaar` named below.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,8 +45,7 @@ def fit_centre_scale(wells: WellSource, design: BatchDesign, *, fit_on: FitOn, w
     else:
         groups = [source_moments(wells, np.arange(wells.n_wells), has_products=False)]
     index = design.batch_index if within == "batch" else None
-    scale = np.stack([1.0 / standard_deviation(group) for group in groups])
-    return centred_affine(index, np.stack([group.mean for group in groups]), scale)
+    return centred_affine(index, np.stack([group.mean for group in groups]), 1.0 / standard_deviations(groups))
 
 
 def fit_pca(wells: WellSource, design: BatchDesign, *, n_components: int | None, is_scaled_first: bool) -> Chain:
@@ -93,7 +93,7 @@ def fit_tvn(wells: WellSource, design: BatchDesign, *, ridge: float) -> Chain:
 
 
 def _whitening(moments: Moments) -> GroupAffine:
-    deviation = standard_deviation(moments)
+    deviation = standard_deviations([moments])[0]
     correlation = moments.scatter / moments.n / np.outer(deviation, deviation)
     variances, axes = signed_axes(correlation)
     is_kept = variances > 1e-10 * variances[0]
@@ -101,11 +101,13 @@ def _whitening(moments: Moments) -> GroupAffine:
     return centred_affine(None, moments.mean[None], weight[None])
 
 
-def standard_deviation(moments: Moments) -> Float[np.ndarray, "feature"]:
-    """Returns the standard deviation over n; 1 for a feature that varies by no more than rounding errors.
+def standard_deviations(groups: Sequence[Moments]) -> Float[np.ndarray, "group feature"]:
+    """Returns each group's standard deviation over n; 1 for a feature that varies by no more than rounding errors.
 
     Source: the bound on rounding errors is that of `StandardScaler` in scikit-learn.
     """
-    variance, epsilon = moments.variance, float(np.finfo(np.float64).eps)
-    bound = moments.n * epsilon * variance + (moments.n * moments.mean * epsilon) ** 2
+    epsilon = float(np.finfo(np.float64).eps)
+    variance, mean = np.stack([group.variance for group in groups]), np.stack([group.mean for group in groups])
+    n = np.array([[group.n] for group in groups])
+    bound = n * epsilon * variance + (n * mean * epsilon) ** 2
     return np.where(variance <= bound, 1.0, np.sqrt(variance))

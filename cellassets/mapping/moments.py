@@ -39,7 +39,7 @@ class Moments:
 
 def moments_of(values: Block, *, has_products: bool) -> Moments:
     """Returns the moments of a block of at least one row."""
-    mean = values.mean(axis=0)
+    mean = np.add.reduce(values, axis=0) / len(values)  # values.mean(axis=0) takes twice as long for few values
     centred = values - mean
     scatter = centred.T @ centred if has_products else np.einsum("ij,ij->j", centred, centred)
     return Moments(len(values), mean, scatter)
@@ -57,7 +57,7 @@ def merge(parts: Iterable[Moments]) -> Moments:
         total = n + part.n
         delta = part.mean - mean
         scatter += part.scatter
-        scatter += (np.outer(delta, delta) if scatter.ndim == 2 else delta**2) * (n * part.n / total)
+        scatter += (delta[:, None] * delta if scatter.ndim == 2 else delta**2) * (n * part.n / total)
         mean += delta * (part.n / total)
         n = total
     return Moments(n, mean, scatter)

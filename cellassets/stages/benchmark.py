@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from cellassets.benchmarks.definition import ROWS_VERSION
 from cellassets.benchmarks.parts import WHOLE, Exposure, Part
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.benchmarks.summary import ScoreSummary
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from cellassets.knowledge.annotations import Annotations
 
 KIND = "benchmark"
-TABLES_VERSION = "2"  # raise it when published tables get other columns; all scores are then computed again
 
 
 class ScoredPart(Parameters):
@@ -60,18 +60,21 @@ class BenchmarkSummary(ScoreSummary):
     """Summary of the scores of one benchmark on one map. Its numbers are those of the first part.
 
     Attributes:
-        parts: the parts of the dataset, unseen ones first. Empty in records of earlier versions, whose scores do not
-            say what the model has seen; they are not used any more.
+        parts: the parts of the dataset, unseen ones first. Empty in records of earlier versions.
+        rows_version: `ROWS_VERSION` of the published tables.
         protocol_fingerprint: the protocol, in records of earlier versions.
     """
 
     parts: tuple[ScoredPart, ...] = ()
+    rows_version: str = "1"
     protocol_fingerprint: str | None = None
 
     @property
     def is_silent(self) -> bool:
         """True if the benchmark has nothing to measure in this dataset, independent of the size of its parts."""
-        return all(part.does_not_apply is not None and not part.is_too_small for part in self.parts)
+        return bool(self.parts) and all(
+            part.does_not_apply is not None and not part.is_too_small for part in self.parts
+        )
 
 
 def kind_of(benchmark_name: str) -> str:
@@ -82,6 +85,11 @@ def kind_of(benchmark_name: str) -> str:
 def name_of(kind: str) -> str:
     """Returns the benchmark's name in the name of an asset."""
     return kind.removeprefix(f"{KIND}/")
+
+
+def is_readable(score: Publication) -> bool:
+    """Returns true if published scores have the rows of now; those of an earlier version are computed again first."""
+    return score.summary(BenchmarkSummary).rows_version == ROWS_VERSION
 
 
 def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
@@ -104,6 +112,7 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
         "map": facts.protocol_fingerprint,
         "parameters": settings_of(parameters),
         "code_version": chosen.code_version,
+        "rows_version": ROWS_VERSION,
         "annotations": snapshot.value(_annotations, chosen.uses, dataset.annotation_sources),
         "other_maps": {pin.keys[0]: _facts(snapshot, pin).protocol_fingerprint for pin in others},
     }
@@ -111,7 +120,6 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
     beside = {part.part_id: _beside(snapshot, part, others) for part in parts}
     inputs = {
         **protocol,
-        "tables_version": TABLES_VERSION,
         "parts": {
             part.part_id: {
                 "exposure": part.exposure,
@@ -196,7 +204,7 @@ def _summary(plan: Plan, summaries: "Sequence[ScoreSummary]") -> BenchmarkSummar
         )
         for part, found in zip(plan.settings["parts"], summaries, strict=True)
     )
-    return BenchmarkSummary(parts=parts, **summaries[0].model_dump(exclude_unset=True))
+    return BenchmarkSummary(parts=parts, rows_version=ROWS_VERSION, **summaries[0].model_dump(exclude_unset=True))
 
 
 def _parts(context: Context, plan: Plan) -> "list[tuple[JudgedMap, ScoreLabels]]":

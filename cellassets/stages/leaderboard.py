@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import Parameters
-from cellassets.stages.benchmark import BenchmarkSummary, kind_of, name_of
+from cellassets.stages.benchmark import BenchmarkSummary, is_readable, kind_of, name_of
 from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.snapshot import NotReady, Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage
@@ -43,17 +43,14 @@ class LeaderboardSummary(Parameters):
 
 
 def published_scores(snapshot: Snapshot, *, dataset_id: str | None = None) -> list[Publication]:
-    """Returns the published scores of all registered benchmarks, for one dataset or all, in order of their names.
-
-    Scores of earlier versions are left out: they do not say what the model has seen of the wells.
-    """
+    """Returns the published scores of all registered benchmarks, for one dataset or all, in order of their names."""
     found: list[Publication] = []
     for name in sorted(BENCHMARKS):
         for dataset in snapshot.keys(kind_of(name)):
             if dataset_id in (None, dataset):
                 keys = [(dataset, model) for model in snapshot.keys(kind_of(name), dataset)]
                 found += snapshot.need_all(kind_of(name), keys)
-    return [score for score in found if '"parts"' in score.summary_json]
+    return found
 
 
 def label_of(score: Publication) -> str:
@@ -118,13 +115,14 @@ def make(context: Context, plan: Plan) -> Record:
 
 
 def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
-    """Returns the SCORES rows of some publications."""
+    """Returns the SCORES rows of some publications; none of those in the form of an earlier version."""
     import polars as pl
 
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import SCORES
 
-    return pl.concat([SCORES.empty(), *(read_table(lake.open(pin).path("scores.parquet"), SCORES) for pin in scores)])
+    paths = (lake.open(pin).path("scores.parquet") for pin in scores if is_readable(pin))
+    return pl.concat([SCORES.empty(), *(read_table(path, SCORES) for path in paths)])
 
 
 def read_influences(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":

@@ -8,7 +8,7 @@ from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.registry.lineage import TAG
-from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, name_of
+from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
 from cellassets.stages.datasets import dataset_names
 from cellassets.stages.models import seen_of
 from cellassets.stages.settings import gate_policy
@@ -162,7 +162,8 @@ def _dataset_page(
 
     map_ = context.lake.open(pinned)
     wells = read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS)
-    own = {name_of(pin.kind): pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys}
+    scored = [pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys]
+    own = {name_of(pin.kind): pin for pin in scored if is_readable(pin)}
     parts = {name: _part_of(pin, part_id) for name, pin in own.items()}
     opened = {name: context.lake.open(own[name]) for name, part in parts.items() if part is not None}
     scores = {

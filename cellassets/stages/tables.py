@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from cellassets.stages.benchmark import KIND, is_readable
 from cellassets.storage.lake import Lake
 
 if TYPE_CHECKING:
@@ -45,9 +46,14 @@ def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
 
 
 def published_tables(lake: Lake) -> "dict[str, list[UPath]]":
-    """Returns the Parquet files of each view, as the commit records list them."""
+    """Returns the Parquet files of each view, as the commit records list them.
+
+    Scores in the form of an earlier version are left out until they are computed again.
+    """
     views: dict[str, list[UPath]] = {}
     for publication in lake.records():
+        if publication.kind.startswith(f"{KIND}/") and not is_readable(publication):
+            continue
         published = lake.open(publication)
         for name in published.names:
             stem = name.removesuffix(".parquet").split("-")[0]

@@ -1,1 +1,1 @@
-"""Permutation nulls, bootstrap intervals and the statistics that benchmarks are made of."""
+"""Permutation nulls, intervals of means and the statistics that benchmarks are made of."""

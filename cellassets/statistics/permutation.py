@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from cellassets.statistics.bootstrap import bootstrap_interval
+from cellassets.statistics.intervals import Interval, mean_interval
 
 Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
 BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
@@ -64,7 +64,7 @@ class Mean:
     Attributes:
         value: the mean.
         standard_error: of the mean, including what rows share.
-        shared_error: the part of it that all rows share, which resampling them cannot show.
+        shared_error: the part of it that all rows share, which their own spread cannot show.
         n_free: degrees of freedom.
         rows: the values.
         nodes: numbers of the nodes that each row depends on.
@@ -82,10 +82,13 @@ class Mean:
         """Rows that the mean is taken over."""
         return len(self.rows)
 
-    def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
-        """Returns the 95% BCa bootstrap interval over nodes, cut to the range of the statistic."""
-        low, high = bootstrap_interval(self.rows, self.nodes, shared_error=self.shared_error)
-        return max(low, within[0]), min(high, within[1])
+    def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+        """Returns the 95% interval, cut to the range of the statistic; None twice where none can be given.
+
+        It is exact for proportions (all rows at one or the other end of the range), and allows for skewed values.
+        """
+        errors = {"standard_error": self.standard_error, "shared_error": self.shared_error}
+        return mean_interval(self.rows, self.nodes, **errors, within=within)
 
     def student_interval(self) -> tuple[float, float]:
         """Returns the 95% interval by Student's t; it agrees with `two_sided_p_value`."""
@@ -145,6 +148,28 @@ def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
     if np.ptp(null) == 0:
         return None
     return (value - float(null.mean())) / float(null.std())
+
+
+def share_of_possible(value: float, null_mean: float, end: float) -> float | None:
+    """Returns (value - mean of the null) / (end of the scale - mean of the null): 0 by chance, 1 at the end.
+
+    It is negative where the value is on the other side of chance. Its expectation does not depend on the number of
+    units that the value is a mean of, unlike that of a z score.
+
+    Args:
+        value: the statistic.
+        null_mean: its expectation by chance.
+        end: the largest value that it can have; the smallest, where small values are the extreme ones.
+
+    Returns:
+        None where the scale has no end, or chance is at its end.
+
+    Source: the correction for chance of Hubert and Arabie (1985), J. Classif. 2:193, equation 3; kappa of Cohen (1960),
+    Educ. Psychol. Meas. 20:37, is this share of an accuracy.
+    """
+    if not np.isfinite(end) or end == null_mean:
+        return None
+    return (value - null_mean) / (end - null_mean)
 
 
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:

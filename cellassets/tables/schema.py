@@ -54,7 +54,10 @@ class TableSchema:
         """
         missing = [name for name in self.names if name not in table.columns]
         if missing:
-            message = f"{source}: not a {self.name} table: lacks {missing}, has {table.columns}"
+            message = (
+                f"{source}: not a {self.name} table: lacks {missing}, has {table.columns}; if an earlier version "
+                "published it, materialise it again"
+            )
             raise SchemaError(message)
         return table.select(self._conform_column(table[c.name], c, source) for c in self.columns)
 

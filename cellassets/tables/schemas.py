@@ -33,6 +33,18 @@ PART_COLUMNS = (
         is_nullable=True,
     ),
 )
+EFFECT_SIZE = Column(
+    "effect_size",
+    pl.Float64(),
+    "share of the way from null_mean (0) to the end of the metric's scale (1); null where the scale has no end",
+    is_nullable=True,
+)
+N_NULL_WELLS = Column(
+    "n_null_wells",
+    pl.Int64(),
+    "treated wells behind null distribution and p-value where these are a random part; null: all",
+    is_nullable=True,
+)
 EMBEDDING = Column("embedding", pl.Array(pl.Float32, 1), "vector; its length depends on the model or the map")
 
 PERTURBATION_COLUMNS = (
@@ -175,10 +187,10 @@ SCORES = TableSchema(
         Column("correction", pl.String(), "the correction used, or none"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
-        Column(
-            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
-        ),
+        Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
+        EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over (wells, pairs or perturbations)"),
+        N_NULL_WELLS,
         Column("unit", pl.String(), "what is counted: well, pair, perturbation or batch"),
         Column("is_higher_better", pl.Boolean(), "direction of a better model"),
     ),
@@ -242,10 +254,10 @@ LEADERBOARD = TableSchema(
         Column("p_value", pl.Float64(), "permutation p-value"),
         Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
         Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
-        Column(
-            "effect_size", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True
-        ),
+        Column("z_score", pl.Float64(), "value less null_mean, in standard deviations of the null", is_nullable=True),
+        EFFECT_SIZE,
         Column("n_units", pl.Int64(), "units that the value is taken over"),
+        N_NULL_WELLS,
         Column(
             "is_stale",
             pl.Boolean(),

@@ -57,4 +57,5 @@ def _any_block_size(request, monkeypatch):
     if request.param == "blocks":
         monkeypatch.setattr(groups, "BLOCK_VALUES", 40)
         monkeypatch.setattr(efaar_map, "BLOCK_VALUES", 40)
+        monkeypatch.setattr(efaar_map, "MAX_KEPT_GENES", 0)
         monkeypatch.setattr(groups, "GROUP_ROWS", 7)

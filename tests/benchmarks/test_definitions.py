@@ -223,10 +223,72 @@ def test_combinations_are_no_genes_among_which_pairs_are_ranked(judge):
     ]
 
 
-def test_the_effect_size_is_the_distance_from_the_null_in_its_deviations(judge):
+def test_the_z_score_is_the_distance_from_the_null_in_its_deviations(judge):
     null = np.array([1.0, 2.0, 3.0])
     assert statistics.standardised(4.0, null) == pytest.approx(2.0 / null.std())
     assert statistics.standardised(4.0, np.ones(3)) is None
     rows = score("perturbation_magnitude", judge(seed=1))
     headline = next(row for row in rows if row.level == "summary" and row.metric == "magnitude")
-    assert headline.effect_size > 5
+    assert headline.z_score > 5
+
+
+def test_the_effect_size_is_the_share_of_what_is_possible_beyond_chance():
+    assert statistics.share_of_possible(0.28, 0.1, 1.0) == pytest.approx(0.2)
+    assert statistics.share_of_possible(0.1, 0.1, 1.0) == 0.0
+    assert statistics.share_of_possible(1.0, 0.1, 1.0) == 1.0
+    assert statistics.share_of_possible(-0.8, 0.1, 1.0) == pytest.approx(-1.0)
+    assert statistics.share_of_possible(0.25, 1.0, 0.0) == 0.75  # batch mixing: separate at 0
+    assert statistics.share_of_possible(5.0, 1.0, np.inf) is None
+    assert statistics.share_of_possible(1.0, 1.0, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("perturbation_magnitude", "magnitude"),
+        ("perturbation_consistency", "consistency"),
+        ("perturbation_consistency", "consistency_percentile"),
+        ("phenotypic_activity", "mean_average_precision"),
+        ("known_relationships", "recall"),
+    ],
+)
+def test_the_effect_size_does_not_grow_with_the_number_of_perturbations_and_the_z_score_does(judge, name, metric):
+    found = np.empty((2, 3, 2))
+    for size, n_complexes in enumerate((6, 24)):
+        for seed in range(3):
+            judged = judge(seed=seed + 1, n_complexes=n_complexes, n_lone_genes=n_complexes)
+            headline = next(row for row in score(name, judged) if row.metric == metric and row.level == "summary")
+            found[size, seed] = headline.effect_size, headline.z_score
+    (few_effect, few_z), (many_effect, many_z) = found.mean(axis=1)
+    assert 0.75 < many_effect / few_effect < 1.3
+    assert many_z / few_z > 1.15
+
+
+def test_the_score_of_a_single_perturbation_has_no_interval(judge):
+    judged = judge(seed=1)
+    alone = replace(judged, is_treatment=judged.is_treatment & (np.array(judged.units) == "GENE000"))
+    (headline,) = [row for row in score("perturbation_magnitude", alone) if row.level == "summary"]
+    assert headline.n_units == 1
+    assert (headline.interval_low, headline.interval_high) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["perturbation_magnitude", "phenotypic_activity"])
+def test_a_null_distribution_of_a_part_of_the_wells_says_of_how_many(judge, name):
+    """36 genes of 6 wells each."""
+    judged = judge(seed=1)
+    for n_most, expected in ((216, {None}), (215, {210}), (100, {96})):
+        rows = score(name, judged, max_joint_wells=n_most)
+        assert {row.n_null_wells for row in rows if row.level == "summary"} == expected
+        assert {row.n_null_wells for row in rows if row.level == "perturbation"} == {None}
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_every_summary_has_an_effect_size_between_chance_and_the_end_of_its_scale(judge, name):
+    rows = score(name, judge(seed=1, **EVERYTHING))
+    for row in rows:
+        if row.metric in ("energy_distance", "pair_recalled"):
+            assert row.effect_size is None
+            continue
+        is_beyond = row.value < row.null_mean if row.metric == "batch_mixing" else row.value > row.null_mean
+        assert (row.effect_size > 0) == is_beyond
+        assert row.effect_size <= 1

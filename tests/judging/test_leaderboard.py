@@ -65,6 +65,14 @@ def test_ranks_are_among_scores_of_one_protocol_and_others_are_stale(scores):
     assert not fair["is_stale"].any()
 
 
+def test_scores_without_an_interval_are_ranked_and_shown_without_one(scores):
+    without = scores.with_columns(interval_low=pl.lit(None, pl.Float64), interval_high=pl.lit(None, pl.Float64))
+    ranked, usual = (rank_models(rows, protocols_of(scores)) for rows in (without, scores))
+    assert ranked["rank"].to_list() == usual["rank"].to_list()
+    assert " to " in leaderboard_markdown(usual)
+    assert " to " not in leaderboard_markdown(ranked)
+
+
 def test_scores_without_a_protocol_of_now_are_stale(scores):
     assert rank_models(scores, dict.fromkeys(protocols_of(scores)))["is_stale"].all()
     assert rank_models(scores, {})["is_stale"].all()

@@ -19,9 +19,11 @@ from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
 from cellassets.stages.state import state_of
+from cellassets.stages.tables import query_lake
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.tables.parquet import read_table, vectors, with_vectors
-from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
+from cellassets.tables.schema import TableSchema
+from cellassets.tables.schemas import INFLUENCES, LEADERBOARD, PUBLISHED, SCORES
 
 KEYS = ("SIM", "m.v1")
 MAGNITUDE = "perturbation_magnitude"
@@ -143,6 +145,26 @@ def test_another_code_version_makes_its_own_scores_stale_and_no_others(mapped, u
     use(MAGNITUDE, code_version="next")
     after = plans(mapped)
     assert [name for name in BENCHMARKS if before[name].fingerprint != after[name].fingerprint] == [MAGNITUDE]
+
+
+def test_scores_in_the_form_of_an_earlier_version_are_scored_again_and_not_read_until_then(mapped, monkeypatch):
+    earlier = TableSchema("scores", tuple(column for column in SCORES.columns if column.name != "z_score"))
+    with monkeypatch.context() as patched:
+        patched.setattr("cellassets.stages.benchmark.ROWS_VERSION", "1")
+        patched.setattr("cellassets.tables.schemas.SCORES", earlier)
+        old = score(mapped, MAGNITUDE)
+    assert "z_score" not in pl.read_parquet(str(old.path("scores.parquet"))).columns
+    score(mapped, "perturbation_consistency")
+    snapshot = open_snapshot(mapped.deployment)
+    assert state_of(snapshot, kind_of(MAGNITUDE), *KEYS).status == "due"
+    assert state_of(snapshot, kind_of("perturbation_consistency"), *KEYS).status == "current"
+    ranked = read_table(mapped.make("leaderboard").path("leaderboard.parquet"), LEADERBOARD)
+    assert ranked["benchmark_name"].to_list() == ["perturbation_consistency"]
+    names = "SELECT DISTINCT benchmark_name FROM scores ORDER BY 1"
+    assert query_lake(mapped.lake, names)["benchmark_name"].to_list() == ["perturbation_consistency"]
+    score(mapped, MAGNITUDE)
+    assert query_lake(mapped.lake, names).height == 2
+    assert read_table(mapped.make("leaderboard").path("leaderboard.parquet"), LEADERBOARD).height == 2
 
 
 def test_a_dataset_is_judged_against_the_sources_that_it_names(mapped):

@@ -17,7 +17,6 @@ from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.judging.comparison import Evidence
-from cellassets.statistics import bootstrap
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
 
 IS_FULL = os.environ.get("CELLASSETS_TRUTH") == "full"
@@ -32,14 +31,6 @@ def n_of():
         return n_full if IS_FULL else round(n_full * part)
 
     return n_of
-
-
-@pytest.fixture(scope="module")
-def few_resamples():
-    """20 resamples instead of 2,000 save a third of the time where nobody reads the intervals."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "N_RESAMPLES", 20)
-        yield
 
 
 @dataclass

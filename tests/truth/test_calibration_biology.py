@@ -24,7 +24,6 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.comparison import compare_models
 from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.relate import cosine_similarities
-from cellassets.statistics import bootstrap
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells, another_cell_type, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
@@ -77,15 +76,7 @@ def screens(seed, **design):
 
 
 @pytest.fixture(scope="module")
-def no_intervals():
-    """Where p-values alone count, intervals are made of few resamples: they take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "N_RESAMPLES", 10)
-        yield
-
-
-@pytest.fixture(scope="module")
-def null_p_values(no_intervals, n_of):  # noqa: ARG001
+def null_p_values(n_of):
     """P-values by null and metric; `<benchmark> unit` is that of one unit per seed, a different unit each time."""
     found = {}
     for null, design in NULLS.items():
@@ -145,7 +136,6 @@ def n_found(names, n_seeds, **design):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_intervals")
 def test_power_grows_with_the_effect(n_of):
     n_seeds = n_of(12, 0.5)
     found = [
@@ -160,7 +150,6 @@ def test_power_grows_with_the_effect(n_of):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_intervals")
 def test_power_grows_with_replicates(n_of):
     n_seeds = n_of(12, 0.5)
     design = {"gene_effect": 1.0, "compound_effect": 1.6, "arm_effect": 0.6}
@@ -191,7 +180,7 @@ def two_equal_models(evidence_of, seed):
 
 
 @pytest.fixture(scope="module")
-def equal_models(no_intervals, n_of, evidence_of):  # noqa: ARG001
+def equal_models(n_of, evidence_of):
     return [two_equal_models(evidence_of, seed) for seed in range(n_of(N_COMPARISONS, 0.5))]
 
 
@@ -229,7 +218,6 @@ def on_a_strength_axis(judged, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_intervals")
 def test_arms_that_mean_nothing_are_called_by_the_published_test_and_not_here():
     """Arms differ in size: their genes are in unequally many pairs within, and the strong ones in strong pairs."""
     base = simulate_map(SimulatedWells(n_complexes=0, n_lone_genes=40, n_batches=2, n_plates_per_batch=1))

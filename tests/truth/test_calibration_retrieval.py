@@ -32,7 +32,6 @@ WEAK = 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("null", sorted(NULLS))
 def test_p_values_of_summaries_and_units_are_uniform_where_there_is_nothing(
     p_values, n_of, judge_wells, score_by, null
@@ -56,7 +55,6 @@ def test_planted_effects_are_found_under_the_same_nuisances(judge_wells, score_b
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", NAMES)
 def test_power_grows_with_the_effect_and_with_replicates(n_of, judge_wells, score_by, headline_of, name):
     def power(**changes):
@@ -72,7 +70,6 @@ def test_power_grows_with_the_effect_and_with_replicates(n_of, judge_wells, scor
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("label", ["gene", "set", "target"])
 def test_labels_that_have_nothing_to_do_with_strong_effects_are_not_retrieved(
     p_values, n_of, judge_wells, score_by, label
@@ -124,7 +121,6 @@ def two_equal_models(judge_wells, evidence_of, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 def test_equal_models_seldom_differ(n_of, judge_wells, evidence_of):
     n_comparisons = n_of(N_COMPARISONS, 0.5)
     found = pl.concat([two_equal_models(judge_wells, evidence_of, seed) for seed in range(n_comparisons)])

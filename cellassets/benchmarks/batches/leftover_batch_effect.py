@@ -135,15 +135,16 @@ def _means(values: np.ndarray, group: Int[np.ndarray, "row"]) -> Float[np.ndarra
     return np.bincount(group, values) / np.bincount(group)
 
 
-def _rows(metric: str, wells: PlateWells, values: Draws, judged_by: Draws) -> list[Score]:
+def _rows(metric: str, wells: PlateWells, values: Draws, judged_by: Draws, *, end: float = 1.0) -> list[Score]:
     """A summary and one row per batch, with p-values from another statistic of the same draws.
 
-    Plates of one batch share the leftover batch effect, so the mean is taken over batches and not over plates.
+    Plates of one batch share the leftover batch effect, so the mean is taken over batches and not over plates. `end` is
+    the value where batches are separate.
     """
     mean = mean_over_nodes(values[0], np.arange(len(wells.batches))[:, None])
-    summary = replace(summary_score(metric, mean, values, within=(0.0, np.inf)), unit="batch")
+    summary = replace(summary_score(metric, mean, values, within=(0.0, np.inf), end=end), unit="batch")
     n_wells = np.bincount(wells.batch_of_plate[wells.plate])
-    return with_p_values_of([summary, *unit_scores(metric, wells.batches, values, n_wells=n_wells)], judged_by)
+    return with_p_values_of([summary, *unit_scores(metric, wells.batches, values, n_wells=n_wells, end=end)], judged_by)
 
 
 def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
@@ -208,7 +209,7 @@ def _mixing_scores(wells: PlateWells, assignments: Assignments, n_neighbours: in
         mixing = (1 - (share * is_same).sum(axis=1)) / (1 - (expected * is_same).sum(axis=1))
         alike = (1 + (cosines * is_same).sum(axis=1) / is_same.sum(axis=1)) / 2
         draws[:, draw] = _means(mixing, batch), _means(alike, batch)
-    return _rows("batch_mixing", wells, draws[0], ties_broken(-draws[0], draws[1]))
+    return _rows("batch_mixing", wells, draws[0], ties_broken(-draws[0], draws[1]), end=0.0)
 
 
 def _biology_scores(judged: JudgedMap, parameters: LeftoverBatchParameters, rng: np.random.Generator) -> list[Score]:

@@ -75,7 +75,7 @@ def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Sc
             asked = _asked(compounds, genes, [source], parameters.candidates)
             rows += [] if asked is None else _summaries(f"[{name}]", _draws(asked, parameters))
     for metric, values in draws.items():
-        rows += unit_scores(metric, pooled.names, values, n_wells=pooled.n_wells)
+        rows += unit_scores(metric, pooled.names, values, n_wells=pooled.n_wells, end=1.0)
     return rows
 
 

@@ -73,4 +73,4 @@ def _scores(
     n_wells = np.bincount(wells.compound, minlength=len(wells.names))[is_kept]
     mean = mean_over_nodes(draws[0], np.arange(len(names))[:, None])
     summary = summary_score(metric, mean, draws, within=(-1.0, 1.0))
-    return [summary, *unit_scores(metric, names, draws, n_wells=n_wells)]
+    return [summary, *unit_scores(metric, names, draws, n_wells=n_wells, end=1.0)]

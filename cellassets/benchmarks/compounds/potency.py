@@ -9,7 +9,14 @@ from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.strata import main_plates
 from cellassets.statistics.dose_trend import DoseWells
-from cellassets.statistics.permutation import central, permuted_within, settled_ties, standardised, upper_p_values
+from cellassets.statistics.permutation import (
+    central,
+    permuted_within,
+    settled_ties,
+    share_of_possible,
+    standardised,
+    upper_p_values,
+)
 
 MIN_COMPOUNDS = 5  # no order of fewer is significant
 MAX_DENSE = 300  # up to this number all pairs of compounds are held in memory
@@ -51,7 +58,8 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
         p_value=float(upper_p_values(taus[0], taus[1:])[0]),
         n_units=len(both),
         unit="perturbation",
-        effect_size=standardised(float(taus[0, 0]), taus[1:, 0]),
+        z_score=standardised(float(taus[0, 0]), taus[1:, 0]),
+        effect_size=share_of_possible(float(taus[0, 0]), float(taus[1:].mean()), 1.0),
     )
 
 

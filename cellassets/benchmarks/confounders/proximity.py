@@ -57,7 +57,7 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[R
         mean = mean_over_nodes(own[0], np.arange(own.shape[1])[:, None])
         rows.append(summary_score(f"proximity_bias[{arms.names[arm]}]", mean, own, within=(0.0, 1.0)))
     names = [genes.names[unit] for unit in arms.units]
-    units = unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units])
+    units = unit_scores("arm_proximity", names, draws, n_wells=genes.n_wells[arms.units], end=1.0)
     return [*rows, *units, *influences_of("arm_proximity", genes.names, influences)]
 
 

@@ -21,6 +21,7 @@ CLUSTER_COLUMNS = {
     **dict.fromkeys(("mean_within", "mean_between", "ks_statistic"), pl.Float64),
 }
 N_EXACT = 10_000  # scipy counts all orders where both samples have at most this many values
+MAX_KEPT_GENES = 2048
 THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
 Genes = Float[np.ndarray, "gene feature"]
 
@@ -78,25 +79,27 @@ def pair_percentiles(
 ) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "pair"]]:
     """Returns, for each pair, the share of all pairs with a cosine at most as large, and with a smaller one.
 
-    All cosines are needed twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept in memory;
-    for more genes they are computed in blocks, both times.
+    All cosines are needed twice: to read those of the pairs, and to count. Up to 2,048 genes they are kept in memory,
+    each once; for more genes they are computed in blocks, both times.
 
     Args:
         genes: one vector per gene.
         pairs: places of the two genes, which differ.
     """
     low, high = pairs.min(axis=1), pairs.max(axis=1)
+    n_genes = len(genes)
+    place = low * (2 * n_genes - low - 1) // 2 + high - low - 1  # among all pairs, row by row
     values = np.empty(len(pairs))
-    kept = list(_upper_blocks(genes)) if len(genes) ** 2 <= BLOCK_VALUES else []
-    for first, cosines in kept or _upper_blocks(genes):
-        here = np.flatnonzero((low >= first) & (low < first + len(cosines)))
-        values[here] = cosines[low[here] - first, high[here] - first]
+    kept = list(_upper_cosines(genes)) if n_genes <= MAX_KEPT_GENES else []
+    for first, cosines in kept or _upper_cosines(genes):
+        here = np.flatnonzero((place >= first) & (place < first + len(cosines)))
+        values[here] = cosines[place[here] - first]
     order = np.argsort(values)
     counts = np.zeros((2, len(pairs)), dtype=np.int64)
-    for _, cosines in kept or _upper_blocks(genes):
-        block = np.sort(cosines[np.triu_indices(*_shape(cosines))])
-        counts[:, order] += [np.searchsorted(block, values[order], side=side) for side in ("right", "left")]
-    at_most, below = counts / (len(genes) * (len(genes) - 1) // 2)
+    for _, cosines in kept or _upper_cosines(genes):
+        cosines.sort()
+        counts[:, order] += [np.searchsorted(cosines, values[order], side=side) for side in ("right", "left")]
+    at_most, below = counts / (n_genes * (n_genes - 1) // 2)
     return at_most, below
 
 
@@ -183,16 +186,14 @@ def _places(table: pl.DataFrame, index: dict[str, int]) -> Int[np.ndarray, "pair
     return pl.DataFrame(dict(zip("ab", both, strict=True))).drop_nulls().to_numpy()
 
 
-def _upper_blocks(genes: Genes) -> Iterator[tuple[int, Float[np.ndarray, "row column"]]]:
-    """The first gene of each block, and the block's cosines to itself and all genes after it."""
+def _upper_cosines(genes: Genes) -> Iterator[tuple[int, Float[np.ndarray, "pair"]]]:
+    """The number of pairs before a block of genes, and the cosines of each of its genes to all genes after it."""
     unit = unit_rows(genes)
-    first = 0
+    first, n_before = 0, 0
     while first < len(unit):
         n_rows = max(1, BLOCK_VALUES // (len(unit) - first))
-        yield first, unit[first : first + n_rows] @ unit[first:].T
-        first += n_rows
-
-
-def _shape(block: Float[np.ndarray, "row column"]) -> tuple[int, int, int]:
-    """The arguments of `triu_indices` for the pairs above the diagonal of a block."""
-    return block.shape[0], 1, block.shape[1]
+        block = unit[first : first + n_rows] @ unit[first:].T
+        cosines = np.concatenate([row[number + 1 :] for number, row in enumerate(block)])
+        del block
+        yield n_before, cosines
+        first, n_before = first + n_rows, n_before + len(cosines)

@@ -122,7 +122,7 @@ def _distance_sums(
     """Each first well's distances to the second wells of its group, summed."""
     sums = np.empty(len(first))
     for queries, partners in grouped_blocks(*groups):
-        x, y = wells[first[queries]].astype(np.float64), wells[second[partners]].astype(np.float64)
+        x, y = (wells[rows].astype(np.float64, copy=False) for rows in (first[queries], second[partners]))
         squared = x @ (-2 * y.T)
         squared += np.einsum("wf,wf->w", x, x)[:, None]
         squared += np.einsum("wf,wf->w", y, y)

@@ -10,7 +10,8 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 Rows = Int[np.ndarray, "..."]
-BLOCK_VALUES = 1 << 22  # pairs held at once: 32 MiB in double precision
+BLOCK_VALUES = 1 << 19  # pairs held at once: 4 MiB in double precision, no more than the references hold
+CACHED_VALUES = 1 << 18  # 2 MiB stay in a processor's cache
 GROUP_ROWS = 512  # small groups are taken together up to this many rows
 
 
@@ -99,7 +100,7 @@ def group_sums(
     """
     sums, lengths = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
     order = np.argsort(group, kind="stable")
-    n_rows = min(GROUP_ROWS, max(1, BLOCK_VALUES // 16 // values.shape[1]))  # 2 MiB stay in a processor's cache
+    n_rows = min(GROUP_ROWS, max(1, CACHED_VALUES // values.shape[1]))
     for start in range(0, len(order), n_rows):
         rows = order[start : start + n_rows]
         block, of_rows = values[rows].astype(np.float64, copy=False), group[rows]

@@ -21,6 +21,7 @@ from cellassets.statistics.permutation import (
     mean_over_nodes,
     permuted_within,
     settled_ties,
+    share_of_possible,
     standardised,
     upper_p_values,
 )
@@ -197,7 +198,8 @@ def _tail_score(
         interval_high=high,
         n_units=len(pairs),
         unit="pair",
-        effect_size=standardised(mean.value, null),
+        z_score=standardised(mean.value, null),
+        effect_size=share_of_possible(mean.value, float(null.mean()), 1.0),
     )
 
 

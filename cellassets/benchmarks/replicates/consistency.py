@@ -27,7 +27,7 @@ def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameter
         ("consistency", found.draws, (-1.0, 1.0)),
     ):
         rows.append(summary_score(metric, mean_over_nodes(values[0], found.nodes), values, within=within))
-        rows += unit_scores(metric, found.names, values, n_wells=found.n_wells)
+        rows += unit_scores(metric, found.names, values, n_wells=found.n_wells, end=1.0)
     return rows
 
 

@@ -1,5 +1,7 @@
 """Perturbation magnitude: how far are the wells of a perturbation from the negative controls of their plates?"""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from pydantic import Field
@@ -45,13 +47,14 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
         "perturbation_magnitude", judged, max_controls_per_plate=parameters.max_controls_per_plate, rng=rng
     )
     own, influences = _own_draws(compared, parameters, rng)
-    joint = _joint_draws(compared, parameters, rng)
+    joint, n_joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
     nodes = np.arange(len(n_wells))[:, None]
     magnitude = mean_over_nodes(own[0, 0], nodes, influences=influences)
+    summary = summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0))
     return [
-        summary_score("magnitude", magnitude, joint[0], within=(-np.inf, 1.0)),
-        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells),
+        replace(summary, n_null_wells=n_joint),
+        *unit_scores("magnitude", compared.names, own[0], n_wells=n_wells, end=1.0),
         *unit_scores("energy_distance", compared.names, own[1], n_wells=n_wells),
         *influences_of("magnitude", compared.control_names, influences),
     ]
@@ -79,8 +82,11 @@ def _own_draws(
 
 def _joint_draws(
     compared: ComparedWells, parameters: MagnitudeParameters, rng: np.random.Generator
-) -> Float[np.ndarray, "measure draw unit"]:
-    """All perturbations: as observed, and with the labels of all wells permuted within plates."""
+) -> tuple[Float[np.ndarray, "measure draw unit"], int | None]:
+    """All perturbations: as observed, and with the labels of all wells permuted within plates.
+
+    Also the number of treated wells, where they are a random part.
+    """
     treated, controls = joint_part(compared, parameters.max_joint_wells, rng)
     distances = pairwise_distances(np.concatenate([compared.treated[treated], compared.controls[controls]]))
     plates = np.concatenate([compared.plate[treated], compared.control_plate[controls]])
@@ -88,4 +94,4 @@ def _joint_draws(
     groups = ManyGroups(unit, compared.plate[treated], compared.control_plate[controls])
     observed = groups.measures(distances, np.arange(len(plates)))
     null = (groups.measures(distances, permuted_within(plates, rng)) for _ in range(parameters.n_permutations))
-    return np.stack([observed, *null], axis=1)
+    return np.stack([observed, *null], axis=1), len(treated) if len(treated) < len(compared.treated) else None

@@ -150,7 +150,7 @@ def _scores(
     shares, n_wells = shares[:, is_kept], n_wells[is_kept]
     mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
     summary = summary_score(metric, mean, shares, within=(0.0, 1.0))
-    rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells)]
+    rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells, end=1.0)]
     return with_p_values_of(rows, ties_broken(shares, finer[:, is_kept]))
 
 

@@ -1,5 +1,7 @@
 """Phenotypic activity: does a perturbation's well find its replicates before the negative controls of its plates?"""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
@@ -64,14 +66,14 @@ def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> li
     rng = np.random.default_rng(parameters.seed)
     compared = _compared(judged, parameters, rng)
     own, influences = _own_draws(compared, parameters, rng)
-    joint = _joint_draws(compared, parameters, rng)
+    joint, n_joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
     nodes = np.arange(len(n_wells))[:, None]
     rows: list[Row] = []
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
         mean = mean_over_nodes(own[number, 0], nodes, influences=influences[number])
-        rows.append(summary_score(metric, mean, joint[number], within=within))
-        rows += unit_scores(metric, compared.names, own[number], n_wells=n_wells)
+        rows.append(replace(summary_score(metric, mean, joint[number], within=within), n_null_wells=n_joint))
+        rows += unit_scores(metric, compared.names, own[number], n_wells=n_wells, end=1.0)
         rows += influences_of(metric, compared.control_names, influences[number])
     return rows
 
@@ -179,8 +181,13 @@ def _influences(groups: list[Queries], ranks: Ranks, n_own: int) -> Float[np.nda
     return lost / n_queries
 
 
-def _joint_draws(compared: ComparedWells, parameters: ActivityParameters, rng: np.random.Generator) -> Measures:
-    """All perturbations: as observed, and with the labels of all wells permuted within plates."""
+def _joint_draws(
+    compared: ComparedWells, parameters: ActivityParameters, rng: np.random.Generator
+) -> tuple[Measures, int | None]:
+    """All perturbations: as observed, and with the labels of all wells permuted within plates.
+
+    Also the number of treated wells, where they are a random part.
+    """
     treated, controls = joint_part(compared, parameters.max_joint_wells, rng)
     plates = np.concatenate([compared.plate[treated], compared.control_plate[controls]])
     ranks = _ranks(unit_rows(np.concatenate([compared.treated[treated], compared.controls[controls]])), rng)
@@ -198,7 +205,8 @@ def _joint_draws(compared: ComparedWells, parameters: ActivityParameters, rng: n
     counts = np.bincount(unit)
     starts = np.cumsum(counts) - counts
     values = np.stack([found, (found - chance) / (1 - chance)])
-    return np.add.reduceat(values, starts, axis=2) / counts
+    n_joint = len(treated) if len(treated) < len(compared.treated) else None
+    return np.add.reduceat(values, starts, axis=2) / counts, n_joint
 
 
 def _chance_of_listed(group: Queries) -> Float[np.ndarray, "query"]:

@@ -80,7 +80,7 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     for number, (metric, within) in enumerate(zip(METRICS, ((0.0, 1.0), (-np.inf, 1.0)), strict=True)):
         mean = mean_over_nodes(draws[number, 0], np.arange(len(names))[:, None], influences=influences[number])
         rows.append(summary_score(metric, mean, draws[number], within=within))
-        of_labels = unit_scores(metric, names, draws[number], n_wells=n_members)
+        of_labels = unit_scores(metric, names, draws[number], n_wells=n_members, end=1.0)
         rows += [replace(row, unit="perturbation") for row in of_labels]
         rows += influences_of(metric, found.names, influences[number])
     return rows

@@ -59,7 +59,7 @@ def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
         for metric, draws in (("analogy_reciprocal_rank", reciprocal), ("analogy_hits", hits))
     )
     finer = (hits + TIE_BREAK * reciprocal).mean(axis=1)[:, None]
-    units = unit_scores("analogy_reciprocal_rank", asked.names, reciprocal, n_wells=asked.n_wells)
+    units = unit_scores("analogy_reciprocal_rank", asked.names, reciprocal, n_wells=asked.n_wells, end=1.0)
     return [first, *with_finer_p_values([second], finer), *(replace(row, unit="pair") for row in units)]
 
 

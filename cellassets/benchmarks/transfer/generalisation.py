@@ -76,12 +76,12 @@ def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParame
     influences = (shares - shares.mean()) / len(names)
     mean = mean_over_nodes(jaccard[0], nodes, influences=influences)
     n_wells = own.filter(pl.col("perturbation_id").is_in(names))["n_wells"].cast(pl.Int64).to_numpy()
-    units = unit_scores("neighbours_kept", names, jaccard, n_wells=n_wells)
+    units = unit_scores("neighbours_kept", names, jaccard, n_wells=n_wells, end=1.0)
     return [
         summary_score("neighbours_kept", mean, jaccard, within=(0.0, 1.0)),
         summary_score("rank_biased_overlap", mean_over_nodes(overlap[0], nodes), overlap, within=(0.0, 1.0)),
         *with_finer_p_values(units, jaccard + TIE_BREAK / parameters.n_neighbours * overlap),
-        *unit_scores("rank_biased_overlap", names, overlap, n_wells=n_wells),
+        *unit_scores("rank_biased_overlap", names, overlap, n_wells=n_wells, end=1.0),
         *influences_of("neighbours_kept", names, influences),
     ]
 
