@@ -93,6 +93,16 @@ def installed_sources(folder: UPath, names: Collection[str] | None = None) -> di
     return {name: _source(name, path) for name, path in annotation_files(folder, names).items()}
 
 
+def described_sources(folder: UPath) -> dict[str, str]:
+    """Returns what a report says of every source of a lake, by name: version, licence, checksum, citation."""
+    by_hand = "added by hand; version and licence are not recorded"
+    changed = "changed after it was installed; version and licence are not recorded"
+    return {
+        name: found.provenance.describe() if found.provenance is not None else changed if found.is_changed else by_hand
+        for name, found in installed_sources(folder).items()
+    }
+
+
 def publish_pack(folder: UPath, pack: Pack, content: bytes, provenance: Provenance) -> UPath:
     """Returns the path of the table after making it visible with its provenance. Doing it again changes nothing.
 
