@@ -35,7 +35,7 @@ class Pages(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers requests until it is closed; a client that leaves early is no fault."""
+    """Answers requests until it is closed; a client may leave early."""
 
     daemon_threads = True
 

@@ -21,6 +21,7 @@ class ScoreSummary(Parameters):
         significant_frac: share of units with a q-value of at most 0.05; unset where units are pairs.
         does_not_apply: why there are no scores.
         published_missing: why the benchmark's published statistic could not be computed on this map.
+        over_corrected: in one sentence, that a nuisance is below chance; unset where it is not.
         n_pairs: annotated pairs by source.
         n_sets: members of annotated sets by source.
         n_targets: targets of compounds by source.
@@ -37,6 +38,7 @@ class ScoreSummary(Parameters):
     significant_frac: float | None = None
     does_not_apply: str | None = None
     published_missing: str | None = None
+    over_corrected: str | None = None
     n_pairs: dict[str, int] = Field(default_factory=dict)
     n_sets: dict[str, int] = Field(default_factory=dict)
     n_targets: dict[str, int] = Field(default_factory=dict)

@@ -45,20 +45,23 @@ def verdict(
     *,
     is_higher_better: bool,
     alpha: float = SIGNIFICANCE_LEVEL,
+    over_corrected: str = "",
 ) -> str:
-    """Returns one sentence on a model, one dataset and one benchmark.
+    """Returns one sentence on a model, one dataset and one benchmark; a second one if a nuisance is below chance.
 
     Args:
         headline: `model_key`, `title`, `dataset_id`, `value`, `null_mean`, `p_value` and `is_stale`.
         comparisons: rows of `versus` for this benchmark and dataset.
         is_higher_better: direction of a better score.
         alpha: largest p-value and q-value at which a difference counts.
+        over_corrected: the sentence on a nuisance that is below chance (`cellassets.benchmarks.over_correction`).
     """
     value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
     where = f"{str(headline['title']).lower()} on {headline['dataset_id']}"
     if headline["is_stale"]:
         return f"{headline['model_key']} scored {value:.2f} in {where}; that score is stale, and is compared with none."
-    beats = "clearly more than" if p_value <= alpha else "not distinguishable from"
+    below = "below" if over_corrected else "not distinguishable from"
+    beats = "clearly more than" if p_value <= alpha else below
     start = (
         f"{headline['model_key']} scores {value:.2f} in {where}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )
@@ -77,9 +80,8 @@ def verdict(
         )
         if by_standing[how]
     ]
-    if not phrases:
-        return f"{start}; no other model was judged on the same wells."
-    return f"{start}; it is {_listed(phrases)}."
+    beside = f"it is {_listed(phrases)}" if phrases else "no other model was judged on the same wells"
+    return f"{start}; {beside}. {over_corrected}".rstrip()
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""How much of an annotation source a dataset can be judged by: its names in the source, and the source's rows."""
+"""How much of an annotation source applies to a dataset: its names in the source, and the source's rows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Coverage:
 
 
 def coverage(source: Source, genes: Collection[str], compounds: Collection[str] = ()) -> Coverage:
-    """Returns how much of a source a dataset can be judged by. Names count only where they are equal to the letter.
+    """Returns how much of a source applies to a dataset. Names count only where they are equal to the letter.
 
     Args:
         source: the source.

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from cellassets.benchmarks.over_correction import over_corrections
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
 from cellassets.judging.verdict import standing_of, verdict, versus
@@ -36,6 +37,7 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
     told = {**row, "title": described.title}
     scores = dataset.scores.get(described.name)
     published = dataset.published.get(described.name)
+    below = [] if scores is None else [found.describe() for found in over_corrections(described, scores)]
     return {
         **told,
         "name": described.name,
@@ -48,7 +50,14 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
         "published": [] if published is None else published.to_dicts(),
         "compared": compared,
         "n_models": peers.height,
-        "verdict": verdict(told, compared, is_higher_better=described.is_higher_better, alpha=alpha),
+        "over_corrected": below,
+        "verdict": verdict(
+            told,
+            compared,
+            is_higher_better=described.is_higher_better,
+            alpha=alpha,
+            over_corrected=below[0] if below else "",
+        ),
     }
 
 
