@@ -48,7 +48,7 @@ def over_corrections(benchmark: Benchmark, scores: pl.DataFrame) -> list[OverCor
     """Returns the headlines that are below their null distributions: of one model at most one for each protocol.
 
     A headline counts if its two-sided p-value is at most 0.05. It counts too if it is below the central 95% of its null
-    distribution and at most a tenth of the draws are as low (`SIGN_LEVEL`); with a hundred draws that is the same test.
+    distribution and at most a tenth of the draws are as low (`SIGN_LEVEL`), which is nearly the same with 100 draws.
 
     Args:
         benchmark: the benchmark; one that declares no over-correction has none.

@@ -37,7 +37,8 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
     told = {**row, "title": described.title}
     scores = dataset.scores.get(described.name)
     published = dataset.published.get(described.name)
-    below = [] if scores is None else [found.describe() for found in over_corrections(described, scores)]
+    own = pl.col("protocol_fingerprint") == row["protocol_fingerprint"]
+    below = [] if scores is None else [found.describe() for found in over_corrections(described, scores.filter(own))]
     return {
         **told,
         "name": described.name,
