@@ -9,6 +9,7 @@ from assets.checks import check_of
 from assets.inputs import SAME_MODEL, benchmark_settings
 from assets.materialise import materialised, publish
 from assets.perturbation_map import perturbation_map
+from cellassets.benchmarks.definition import Benchmark
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.stages.benchmark import name_of
 from cellassets.stages.catalogue import stages
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cellassets.storage.lake import Published
 
 CHECK = "headline_rests_on_enough_units"
+BELOW_CHANCE = "nuisance_is_not_over_corrected"
 MIN_UNITS = 10
 
 
@@ -51,11 +53,7 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
         description=f"{benchmark.title}. {benchmark.description}",
         pool=step_pool(stage.pod),
         op_tags=op_tags(stage.pod),
-        check_specs=check_of(
-            stage,
-            CHECK,
-            f"The headline is computed over at least {MIN_UNITS} units and its null distribution is not constant.",
-        ),
+        check_specs=_checks_of(stage, benchmark),
     )
     def score(
         context: dg.AssetExecutionContext, deployment: DeploymentResource
@@ -63,21 +61,51 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
         by_axis = keys_of(stage.axes, context.partition_key)
         keys = by_axis["dataset"], by_axis["model"]
         if deployment.open().lake.artifact("perturbation_map", *keys).generation() == 0:
-            yield _no_map(key, "{1} has no map of {0}: nothing is scored".format(*keys))
+            for name in (CHECK, *([] if benchmark.over_correction is None else [BELOW_CHANCE])):
+                yield _no_map(key, name, "{1} has no map of {0}: nothing is scored".format(*keys))
             return
         published = publish(context, stage, deployment)
         scores = read_scores(published)
         does_not_apply = published.record.summary.get("does_not_apply")
         check = check_headline(scores, benchmark.headline_metric, does_not_apply=does_not_apply)
-        yield materialised(published, metadata=_pictures(published, scores), checks=[check])
+        checks = [check, *([] if benchmark.over_correction is None else [check_over_correction(benchmark, scores)])]
+        yield materialised(published, metadata=_pictures(published, scores), checks=checks)
 
     return score
 
 
-def _no_map(key: dg.AssetKey, reason: str) -> dg.AssetCheckResult:
+def _checks_of(stage: Stage, benchmark: Benchmark) -> list[dg.AssetCheckSpec]:
+    enough = f"The headline is computed over at least {MIN_UNITS} units and its null distribution is not constant."
+    below = (
+        "The nuisance that the benchmark measures is not below what chance gives: the alignment did not over-correct."
+    )
+    specs = check_of(stage, CHECK, enough)
+    return specs if benchmark.over_correction is None else [*specs, *check_of(stage, BELOW_CHANCE, below)]
+
+
+def check_over_correction(benchmark: Benchmark, scores: "pl.DataFrame") -> dg.AssetCheckResult:
+    """Returns the check of a nuisance; it fails if its headline is below its null distribution.
+
+    Args:
+        benchmark: a benchmark that declares an over-correction.
+        scores: its SCORES rows of one model.
+    """
+    from cellassets.benchmarks.over_correction import over_corrections
+
+    found = over_corrections(benchmark, scores)
+    return dg.AssetCheckResult(
+        check_name=BELOW_CHANCE,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(one.describe() for one in found) or None,
+        metadata={"two_sided_p_value": min(one.p_value for one in found)} if found else {},
+    )
+
+
+def _no_map(key: dg.AssetKey, check_name: str, reason: str) -> dg.AssetCheckResult:
     """Returns a failed check with the reason; the partition stays missing."""
     return dg.AssetCheckResult(
-        asset_key=key, check_name=CHECK, passed=False, severity=dg.AssetCheckSeverity.WARN, description=reason
+        asset_key=key, check_name=check_name, passed=False, severity=dg.AssetCheckSeverity.WARN, description=reason
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -20,6 +21,10 @@ _spec = importlib.util.spec_from_file_location(
 simulated_deployment = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(simulated_deployment)
 SimulatedDeployment = simulated_deployment.SimulatedDeployment
+
+_https_spec = importlib.util.spec_from_file_location("https_server", Path(__file__).with_name("https_server.py"))
+https_server = importlib.util.module_from_spec(_https_spec)
+_https_spec.loader.exec_module(https_server)
 
 SCORED_MODELS = {"good.v1": 4.0, "fair.v1": 1.6, "blind.v1": 0.0}  # effect of a gene, as each model sees it
 SCORED_DESIGN = SimulatedWells(n_complexes=6, n_lone_genes=10)
@@ -96,6 +101,25 @@ def zone(tmp_path) -> LandingZone:
 def policy() -> IngestPolicy:
     """The policy that the folders of `zone` meet."""
     return IngestPolicy(channel_names=CHANNELS, max_dropped_frac=0.5)
+
+
+@pytest.fixture(scope="session")
+def _certificate(tmp_path_factory):
+    return https_server.write_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def web(_certificate, monkeypatch):
+    """Starts web servers on loopback that this process trusts: `web(pages)`; `web.server` is the module of pages."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(_certificate))
+    with ExitStack() as stack:
+
+        def web(pages, *, is_secure=True):
+            certificate = _certificate if is_secure else None
+            return stack.enter_context(https_server.web_server(pages, certificate=certificate))
+
+        web.server = https_server
+        yield web
 
 
 @pytest.fixture(scope="session")

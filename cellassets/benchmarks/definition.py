@@ -109,6 +109,14 @@ class RankedBy:
 
 
 @dataclass(frozen=True)
+class OverCorrection:
+    """The summary metric that says by how much the headline is below chance, and what that means, in words."""
+
+    metric: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A declared benchmark.
 
@@ -126,6 +134,7 @@ class Benchmark:
             nothing).
         published: computes the statistics of the literature on the same map (a list of PublishedValue); itself, or its
             name as `module:function`. They are shown beside the score, and models are never ranked by them.
+        over_correction: of a nuisance: the metric that says how far its headline is below chance.
     """
 
     name: str
@@ -137,6 +146,7 @@ class Benchmark:
     uses: tuple[Use, ...] = ()
     asks_about: Subject = "perturbations"
     published: str | Callable[..., Sequence[PublishedValue]] | None = None
+    over_correction: OverCorrection | None = None
 
     @property
     def version(self) -> str:

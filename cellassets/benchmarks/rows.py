@@ -101,6 +101,33 @@ def summary_score(
     )
 
 
+def below_chance(metric: str, headline: Score, means: Float[np.ndarray, "draw"]) -> Score:
+    """Returns the row that says by how much a headline is below the mean of its null distribution.
+
+    Its p-value is the lower tail of the headline's draws, +1 rule.
+
+    Args:
+        metric: name of the row.
+        headline: the row of the headline.
+        means: of each draw, row 0 as observed; ties may be broken.
+    """
+    settled = settled_ties(-means[:, None])
+    has_interval = headline.interval_low is not None and headline.interval_high is not None
+    return Score(
+        metric,
+        level="summary",
+        value=headline.null_mean - headline.value,
+        null_mean=0.0,
+        null_low=headline.null_mean - headline.null_high,
+        null_high=headline.null_mean - headline.null_low,
+        p_value=float(upper_p_values(settled[0], settled[1:])[0]),
+        interval_low=headline.null_mean - float(headline.interval_high or 0.0) if has_interval else None,
+        interval_high=headline.null_mean - float(headline.interval_low or 0.0) if has_interval else None,
+        n_units=headline.n_units,
+        unit=headline.unit,
+    )
+
+
 def influences_of(metric: str, shared: Sequence[str], influences: Float[np.ndarray, "shared"]) -> list[Influence]:
     """Returns one row per control well (or other thing) that the units share.
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from cellassets.benchmarks.definition import Benchmark, Influence, PublishedValue, Row, Score
 from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.over_correction import over_corrections
 from cellassets.benchmarks.parts import WHOLE, Part, named
 from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.configuration import Parameters
@@ -88,11 +89,14 @@ def score_judged(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters
         summary = ScoreSummary.model_validate({"does_not_apply": str(reason), **sources})
         return Scored(SCORES.empty(), INFLUENCES.empty(), PUBLISHED.empty(), summary)
     published, missing = _published(benchmark, judged, parameters)
+    table = scores_table(scores, is_higher_better=benchmark.is_higher_better, **shared)
+    found = over_corrections(benchmark, table)
+    below = {"over_corrected": found[0].describe()} if found else {}
     return Scored(
-        scores_table(scores, is_higher_better=benchmark.is_higher_better, **shared),
+        table,
         influences_table(rows, **shared),
         _labelled(published, PUBLISHED, shared),
-        ScoreSummary.model_validate({**headline, **missing, **sources}),
+        ScoreSummary.model_validate({**headline, **below, **missing, **sources}),
     )
 
 

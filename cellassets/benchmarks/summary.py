@@ -22,6 +22,7 @@ class ScoreSummary(Parameters):
         does_not_apply: why there are no scores.
         is_too_small: true if there are none because this part of the dataset has too few wells.
         published_missing: why the benchmark's published statistic could not be computed on this map.
+        over_corrected: in one sentence, that a nuisance is below chance; unset where it is not.
         n_pairs: annotated pairs by source.
         n_sets: members of annotated sets by source.
         n_targets: targets of compounds by source.
@@ -39,6 +40,7 @@ class ScoreSummary(Parameters):
     does_not_apply: str | None = None
     is_too_small: bool = False
     published_missing: str | None = None
+    over_corrected: str | None = None
     n_pairs: dict[str, int] = Field(default_factory=dict)
     n_sets: dict[str, int] = Field(default_factory=dict)
     n_targets: dict[str, int] = Field(default_factory=dict)

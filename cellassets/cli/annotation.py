@@ -1,13 +1,22 @@
 """`cellassets annotation`: known biology that maps are judged against."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cellassets.cli.annotation_install import install
 from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_rows
 
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.knowledge.installed_sources import InstalledSource
+    from cellassets.knowledge.packs import Pack
+
 app = typer.Typer(no_args_is_help=True, help="Known relationships to judge maps on.")
+app.command("install")(install)
 
 
 @app.command("add")
@@ -36,10 +45,57 @@ def add_annotation(source: Path, home: HomeOption = None) -> None:
 
 @app.command("list")
 def list_annotations(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Lists the sources."""
-    from cellassets.knowledge.annotation_files import source_kind
-    from cellassets.knowledge.annotations import annotation_files
+    """Lists the sources of the lake, and the packs that can be installed, with versions and licences."""
+    from cellassets.knowledge.installed_sources import installed_sources
+    from cellassets.knowledge.packs import packs
 
-    files = annotation_files(deployment_at(home).lake.annotations)
-    rows = [{"name": name, "kind": source_kind(path) or "unknown", "path": str(path)} for name, path in files.items()]
-    show_rows(rows, as_json=as_json, empty="There is no source yet. Add one with `cellassets annotation add FILE`.")
+    found = installed_sources(deployment_at(home).lake.annotations)
+    rows = [_source_row(source) for source in found.values()]
+    rows += [_pack_row(pack) for name, pack in packs().items() if name not in found]
+    show_rows(rows, as_json=as_json, empty="")
+
+
+@app.command("remove")
+def remove_annotation(name: str, home: HomeOption = None) -> None:
+    """Removes a source from the lake. Scores that were computed with it become stale."""
+    from cellassets.knowledge.installed_sources import remove_source
+
+    typer.echo(f"removed {remove_source(deployment_at(home).lake.annotations, name)}")
+
+
+def _source_row(source: "InstalledSource") -> dict[str, Any]:
+    found = source.provenance
+    state = "installed" if found is not None else "changed after installation" if source.is_changed else "added"
+    kind, n_rows = _kind_and_rows(source.path)
+    return {
+        "name": source.name,
+        "state": state,
+        "kind": kind,
+        "n_rows": n_rows,
+        "licence": "not recorded" if found is None else found.licence.describe(),
+        "version": None if found is None else found.version,
+        "path": str(source.path),
+    }
+
+
+def _kind_and_rows(path: "UPath") -> tuple[str, int | None]:
+    from cellassets.errors import AnnotationError
+    from cellassets.knowledge.annotation_files import read_source
+
+    try:
+        source = read_source(path)
+    except AnnotationError:
+        return "unknown", None
+    return source.kind, source.rows.height
+
+
+def _pack_row(pack: "Pack") -> dict[str, Any]:
+    return {
+        "name": pack.name,
+        "state": "available",
+        "kind": pack.kind,
+        "n_rows": pack.n_rows,
+        "licence": pack.licence.describe(),
+        "version": pack.version,
+        "path": None,
+    }

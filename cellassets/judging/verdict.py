@@ -55,20 +55,23 @@ def verdict(
     *,
     is_higher_better: bool,
     alpha: float = SIGNIFICANCE_LEVEL,
+    over_corrected: str = "",
 ) -> str:
-    """Returns one sentence on a model, one dataset and one benchmark.
+    """Returns one sentence on a model, one dataset and one benchmark; a second one if a nuisance is below chance.
 
     Args:
         headline: the LEADERBOARD row of the model, with the `title` of the benchmark.
         comparisons: rows of `versus` for this benchmark and dataset.
         is_higher_better: direction of a better score.
         alpha: largest p-value and q-value at which a difference counts.
+        over_corrected: the sentence on a nuisance that is below chance (`cellassets.benchmarks.over_correction`).
     """
     value, chance, p_value = (float(str(headline[name])) for name in ("value", "null_mean", "p_value"))
     what = f"{str(headline['title']).lower()} on {headline['dataset_id']}, {where(headline)}"
     if headline["is_stale"]:
         return f"{headline['model_key']} scored {value:.2f} in {what}; that score is stale, and is compared with none."
-    beats = "clearly more than" if p_value <= alpha else "not distinguishable from"
+    below = "below" if over_corrected else "not distinguishable from"
+    beats = "clearly more than" if p_value <= alpha else below
     start = (
         f"{headline['model_key']} scores {value:.2f} in {what}, {beats} the {chance:.2f} of chance (p = {p_value:.2g})"
     )
@@ -88,10 +91,11 @@ def verdict(
         if by_standing[how]
     ]
     if headline["exposure"] not in UNSEEN:
-        return f"{start}. It is compared with no model: {WARNINGS[str(headline['exposure'])]}."
-    if not phrases:
-        return f"{start}; no other model was judged on wells that both have not seen."
-    return f"{start}; it is {_listed(phrases)}."
+        return (
+            f"{start}. It is compared with no model: {WARNINGS[str(headline['exposure'])]}. {over_corrected}".rstrip()
+        )
+    beside = f"it is {_listed(phrases)}" if phrases else "no other model was judged on wells that both have not seen"
+    return f"{start}; {beside}. {over_corrected}".rstrip()
 
 
 def gain_in_words(

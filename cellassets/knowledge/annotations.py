@@ -87,11 +87,15 @@ def annotation_fingerprints(
     folder: UPath, kinds: Collection[str], names: Collection[str] | None = None
 ) -> dict[str, list[int]]:
     """Returns size and CRC32C of each source that `read_annotations` would read."""
-    return {name: _size_and_checksum(path, _state(path)) for name, path in _files_of(folder, kinds, names).items()}
+    return {name: _size_and_checksum(path, file_state(path)) for name, path in _files_of(folder, kinds, names).items()}
 
 
-def _state(path: UPath) -> str:
-    """The current state of a file in the file system (times, generation), not a cached one."""
+def file_state(path: UPath) -> str:
+    """Returns the current state of a file in the file system (times, generation), not a cached one.
+
+    Raises:
+        AnnotationError: the file does not exist.
+    """
     path.fs.invalidate_cache(path.parent.path)
     try:
         return repr(path.fs.info(path.path))

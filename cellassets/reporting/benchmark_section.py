@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from cellassets.benchmarks.over_correction import over_corrections
 from cellassets.benchmarks.parts import TITLES
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
@@ -40,6 +41,8 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
     told = {**row, "title": described.title}
     scores = dataset.scores.get(described.name)
     published = dataset.published.get(described.name)
+    own = pl.col("protocol_fingerprint") == row["protocol_fingerprint"]
+    below = [] if scores is None else [found.describe() for found in over_corrections(described, scores.filter(own))]
     return {
         **told,
         "name": described.name,
@@ -53,7 +56,14 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
         "compared": compared,
         "n_models": peers["rank"].count(),
         "where": where(row),
-        "verdict": verdict(told, compared, is_higher_better=described.is_higher_better, alpha=alpha),
+        "over_corrected": below,
+        "verdict": verdict(
+            told,
+            compared,
+            is_higher_better=described.is_higher_better,
+            alpha=alpha,
+            over_corrected=below[0] if below else "",
+        ),
     }
 
 

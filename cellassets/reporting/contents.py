@@ -10,6 +10,7 @@ import polars as pl
 
 from cellassets.judging.gate import GatePolicy
 from cellassets.reporting.examples import Example
+from cellassets.tables.schemas import RECALL_BY_SOURCE
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class ReportPage:
         policy: the gate's policy. It says which benchmark decides, which are guarded, and which q-value counts.
         leaderboard: LEADERBOARD rows of all models.
         differences: DIFFERENCES rows of all models.
+        recall_by_source: RECALL_BY_SOURCE rows of all models.
         datasets: the datasets that the model has a map of, in the order to be shown.
         provenance: name and value of each thing that the page was made from.
         strongest_by: the benchmark that says how strong a perturbation is.
@@ -70,3 +72,4 @@ class ReportPage:
     datasets: tuple[DatasetPage, ...]
     provenance: tuple[tuple[str, str], ...]
     strongest_by: str = "perturbation_magnitude"
+    recall_by_source: pl.DataFrame = field(default_factory=RECALL_BY_SOURCE.empty)

@@ -18,6 +18,7 @@ from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
 from cellassets.reporting.heat_map import heat_map
 from cellassets.reporting.parts_table import parts_table
+from cellassets.reporting.recall_by_source import source_section
 from cellassets.reporting.steps_chart import steps_chart
 
 N_STRONGEST = 12
@@ -55,6 +56,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "missing": sorted(set(BENCHMARKS) - set(rows) - set(dataset.does_not_apply)),
         "does_not_apply": dict(sorted(dataset.does_not_apply.items())),
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",
+        "by_source": source_section(page.recall_by_source, dataset.dataset_id, page.model.key),
         "map": _map(page.model.key, dataset),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),

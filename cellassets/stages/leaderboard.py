@@ -1,7 +1,7 @@
 """The stage `leaderboard`: all models side by side, ranked if they were judged on equal wells.
 
-Reads all published scores; publishes `leaderboard.parquet` and `differences.parquet`. A score is stale if its partition
-is not current (`cellassets.stages.state`): it is shown, but not compared.
+Reads all published scores; publishes `leaderboard.parquet`, `differences.parquet` and `recall_by_source.parquet`. A
+score is stale if its partition is not current (`cellassets.stages.state`): it is shown, but not compared.
 """
 
 from collections.abc import Sequence
@@ -87,9 +87,10 @@ def make(context: Context, plan: Plan) -> Record:
 
     from cellassets.judging.comparison import compare_models
     from cellassets.judging.leaderboard import rank_models
+    from cellassets.judging.recall_by_source import recall_by_source
     from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
     from cellassets.tables.parquet import write_table
-    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
+    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, RECALL_BY_SOURCE
 
     current = {label for label, value in plan.inputs["is_current"].items() if value}
     newest = {
@@ -100,7 +101,10 @@ def make(context: Context, plan: Plan) -> Record:
     rows = rank_models(read_scores(context.lake, plan.pins), newest)
     fresh = [pin for pin in plan.pins if label_of(pin) in current]
     family = {(name, dataset) for name in BENCHMARKS for dataset in plan.inputs["active_datasets"]}
-    differences = compare_models(read_scores(context.lake, fresh), read_influences(context.lake, fresh), family)
+    fresh_scores = read_scores(context.lake, fresh)
+    differences = compare_models(fresh_scores, read_influences(context.lake, fresh), family)
+    parts = rows.filter("is_main_part").select("dataset_id", "part_id").unique()
+    main = fresh_scores.join(parts, on=["dataset_id", "part_id"], how="semi")
     summary = LeaderboardSummary(
         n_models=rows["model_key"].n_unique(),
         n_datasets=rows["dataset_id"].n_unique(),
@@ -111,7 +115,8 @@ def make(context: Context, plan: Plan) -> Record:
     with context.lake.draft(plan) as draft:
         write_table(rows, draft.folder / "leaderboard.parquet", LEADERBOARD)
         write_table(differences, draft.folder / "differences.parquet", DIFFERENCES)
-        return draft.publish(["leaderboard.parquet", "differences.parquet"], summary)
+        write_table(recall_by_source(main), draft.folder / "recall_by_source.parquet", RECALL_BY_SOURCE)
+        return draft.publish(["leaderboard.parquet", "differences.parquet", "recall_by_source.parquet"], summary)
 
 
 def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":

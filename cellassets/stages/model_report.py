@@ -71,6 +71,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
         "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
         "known_pairs": snapshot.value(_known_pairs_fingerprints),
+        "annotation_terms": snapshot.value(_annotation_terms),
         "policy": settings_of(policy),
         "code_version": CODE_VERSION,
     }
@@ -104,6 +105,13 @@ def _known_pairs_fingerprints(snapshot: Snapshot) -> dict[str, list[int]]:
     return annotation_fingerprints(snapshot.annotations(), ("pairs",))
 
 
+def _annotation_terms(snapshot: Snapshot) -> dict[str, str]:
+    """Returns version, licence and checksum of every annotation source, as the page shows them."""
+    from cellassets.knowledge.installed_sources import described_sources
+
+    return described_sources(snapshot.annotations())
+
+
 def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the report.
 
@@ -114,7 +122,7 @@ def make(context: Context, plan: Plan) -> Record:
     from cellassets.reporting.contents import ModelFacts, ReportPage
     from cellassets.reporting.page import render
     from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
+    from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, RECALL_BY_SOURCE
 
     board, entry = context.lake.open(plan.pin("leaderboard")), plan.settings["model"]
     known_pairs = _known_pairs(context, plan)
@@ -131,6 +139,7 @@ def make(context: Context, plan: Plan) -> Record:
         ),
         provenance=tuple(_provenance(context, plan, entry)),
         strongest_by=STRONGEST_BY,
+        recall_by_source=read_table(board.path("recall_by_source.parquet"), RECALL_BY_SOURCE),
     )
     text = render(page).encode()
     with context.lake.draft(plan) as draft:
@@ -254,7 +263,8 @@ def _provenance(context: Context, plan: Plan, entry: "ModelEntry") -> list[tuple
             (f"{dataset_id}: map", made),
             (f"{dataset_id}: experiments", ", ".join(sorted(record.inputs["site_embeddings"]))),
         ]
-    return [*rows, ("leaderboard", plan.inputs["leaderboard"])]
+    terms = [(f"annotations: {name}", text) for name, text in sorted(plan.inputs["annotation_terms"].items())]
+    return [*rows, *terms, ("leaderboard", plan.inputs["leaderboard"])]
 
 
 MODEL_REPORT = Stage(

@@ -26,6 +26,7 @@ VIEWS = {
     ("benchmark", "published"): "published_statistics",
     ("leaderboard", "leaderboard"): "leaderboard",
     ("leaderboard", "differences"): "differences",
+    ("leaderboard", "recall_by_source"): "recall_by_source",
     ("production_model", "comparisons"): "gate",
 }
 

@@ -266,6 +266,24 @@ LEADERBOARD = TableSchema(
     ),
 )
 
+RECALL_BY_SOURCE = TableSchema(
+    "recall_by_source",
+    (
+        DATASET,
+        PROTOCOL,
+        MODEL,
+        Column("source", pl.String(), "annotation source, or all sources together"),
+        Column("value", pl.Float64(), "recall of its pairs"),
+        Column("null_mean", pl.Float64(), "mean of its null distribution"),
+        Column("null_low", pl.Float64(), "2.5th percentile of its null distribution"),
+        Column("null_high", pl.Float64(), "97.5th percentile of its null distribution"),
+        Column("p_value", pl.Float64(), "permutation p-value"),
+        Column("interval_low", pl.Float64(), "lower end of the 95% interval", is_nullable=True),
+        Column("interval_high", pl.Float64(), "upper end of the 95% interval", is_nullable=True),
+        Column("n_units", pl.Int64(), "pairs of the source with both genes in the map"),
+    ),
+)
+
 DIFFERENCES = TableSchema(
     "differences",
     (

@@ -45,6 +45,15 @@ def test_what_does_not_beat_chance_is_said():
     assert text.endswith("no other model was judged on wells that both have not seen.")
 
 
+def test_a_nuisance_below_chance_is_said():
+    row = {**HEADLINE, "title": "Leftover batch effect", "value": 0.013, "null_mean": 0.24, "p_value": 1.0}
+    text = verdict(row, [], is_higher_better=False, over_corrected="Over-corrected: 0.01 where ...")
+    assert text == (
+        "m.v1 scores 0.01 in leftover batch effect on HUVEC, below the 0.24 of chance (p = 1); no other model was "
+        "judged on the same wells. Over-corrected: 0.01 where ..."
+    )
+
+
 def test_a_stale_score_is_not_judged():
     text = verdict({**HEADLINE, "is_stale": True}, [], is_higher_better=True)
     assert text == (

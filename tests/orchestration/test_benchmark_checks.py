@@ -13,13 +13,13 @@ from cellassets.tables.schemas import SCORES
 from resources.places import DeploymentResource
 
 
-def test_every_benchmark_has_this_check():
+def test_every_benchmark_has_a_check_and_every_nuisance_has_two():
     keys = build_definitions().resolve_asset_graph().asset_check_keys
-    found = {
-        key.asset_key.path[-1] for key in keys if key.asset_key.path[0] == "benchmark" and key.name == benchmarks.CHECK
+    found = {(key.name, key.asset_key.path[-1]) for key in keys if key.asset_key.path[0] == "benchmark"}
+    nuisances = {"leftover_batch_effect", "proximity_bias"}
+    assert found == {(benchmarks.CHECK, name) for name in BENCHMARKS} | {
+        (benchmarks.BELOW_CHANCE, name) for name in nuisances
     }
-    assert found == set(BENCHMARKS)
-    assert len([key for key in keys if key.asset_key.path[0] == "benchmark"]) == len(BENCHMARKS)
 
 
 def is_failed(result):
@@ -87,6 +87,37 @@ def test_a_benchmark_of_a_dataset_without_a_map_fails(tmp_path, name):
             "deployment": DeploymentResource.of(Deployment.of({}, home=tmp_path, configs=tmp_path / "configs"))
         }
         done = dg.materialize([asset], instance=instance, partition_key="HUVEC|m.v1", resources=resources)
-    (evaluation,) = done.get_asset_check_evaluations()
-    assert is_failed(evaluation)
-    assert evaluation.description == "m.v1 has no map of HUVEC: nothing is scored"
+    evaluations = done.get_asset_check_evaluations()
+    assert len(evaluations) == (2 if BENCHMARKS[name].over_correction else 1)
+    for evaluation in evaluations:
+        assert not evaluation.passed
+        assert evaluation.severity.value == "WARN"
+        assert evaluation.description == "m.v1 has no map of HUVEC: nothing is scored"
+
+
+def below_chance(scored, name, p_below):
+    """Scores of a nuisance whose headline is below the central 95% of its null distribution."""
+    over = BENCHMARKS[name].over_correction.metric
+    return pl.concat(
+        [
+            altered(scored, name, value=0.05, null_low=0.1, null_high=0.4, p_value=1.0),
+            altered(scored, name, metric=over, value=0.2, p_value=p_below),
+        ]
+    )
+
+
+NUISANCES = [name for name, chosen in BENCHMARKS.items() if chosen.over_correction is not None]
+
+
+@pytest.mark.parametrize("name", NUISANCES)
+def test_a_nuisance_below_chance_fails(scored, name):
+    result = benchmarks.check_over_correction(BENCHMARKS[name], below_chance(scored, name, 0.01))
+    assert (result.passed, result.check_name, result.severity.value) == (False, benchmarks.BELOW_CHANCE, "WARN")
+    assert result.description.startswith("Over-corrected: 0.05 where the null distribution is 0.10 to 0.40")
+    assert result.metadata["two_sided_p_value"].value == 0.02
+
+
+@pytest.mark.parametrize("name", NUISANCES)
+def test_a_nuisance_at_chance_passes(scored, name):
+    result = benchmarks.check_over_correction(BENCHMARKS[name], below_chance(scored, name, 0.3))
+    assert (result.passed, result.description) == (True, None)

@@ -18,6 +18,7 @@ from cellassets.mapping.aggregate import unit_labels
 from cellassets.reporting.examples import SiteImage, find_examples, unit_scores
 from cellassets.reporting.page import render
 from cellassets.reporting.sections import in_order
+from cellassets.tables.schemas import RECALL_BY_SOURCE
 
 HOSTILE = "<script>alert(1)</script>"
 MAX_SCRIPT_BYTES = 3_000_000
@@ -150,6 +151,41 @@ def test_what_counts_as_a_difference_is_the_policy_s_alpha(report_page):
     assert '<b class="better">0</b>' in strict
     usual = render(replace(report_page, policy=policy("known_relationships")))
     assert "28 of 28 perturbations differ from the controls of their plates (q ≤ 0.05)" in usual
+
+
+def test_a_nuisance_below_chance_is_said_at_the_top_of_the_dataset_and_beside_its_score(report_page):
+    assert "Over-corrected" not in render(report_page)
+    name = "leftover_batch_effect"
+    scores = report_page.datasets[0].scores[name]
+    is_headline = pl.col("metric") == "batch_predictability"
+    value = pl.when(is_headline).then(pl.col("null_low") / 2).otherwise("value").alias("value")
+    p_value = pl.when(pl.col("metric") == "batch_over_correction").then(0.01).otherwise("p_value").alias("p_value")
+    changed = {**report_page.datasets[0].scores, name: scores.with_columns(value, p_value)}
+    text = render(with_dataset(report_page, scores=changed))
+    before, _, after = text.partition('<h3 id="1-leftover_batch_effect"')
+    assert "Over-corrected: " in before.split("<h2>SIM</h2>")[1]
+    assert "(two-sided p = 0.02): plates of one batch" in after
+
+
+def test_recall_by_source_is_shown_with_the_models_beside_each_other(report_page):
+    rows = [
+        {
+            "dataset_id": "SIM", "protocol_fingerprint": "p", "model_key": model, "source": source, "value": value,
+            "null_mean": 0.1, "null_low": 0.05, "null_high": 0.15, "p_value": 0.002, "interval_low": None,
+            "interval_high": None, "n_units": 17,
+        }
+        for model, source, value in (
+            ("good.v1", "all sources", 0.61), ("good.v1", "<CORUM>", 0.52), ("fair.v1", "all sources", 0.43),
+        )
+    ]  # fmt: skip
+    table = RECALL_BY_SOURCE.conform(pl.DataFrame(rows), source="test")
+    text = render(replace(report_page, recall_by_source=table))
+    section = text.split("Recall by source of annotations</h3>")[1].split("</table>")[0]
+    for part in ("&lt;CORUM&gt;", "17 pairs", "<b>good.v1</b>", "<td>fair.v1</td>", "0.610", "0.520", "p = 0.002"):
+        assert part in section
+    assert "Recall by source" not in render(report_page)
+    other = table.with_columns(pl.lit("OTHER").alias("dataset_id"))
+    assert "Recall by source" not in render(replace(report_page, recall_by_source=other))
 
 
 def test_published_statistics_stand_beside_the_score(report_page):

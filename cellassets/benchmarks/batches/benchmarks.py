@@ -1,6 +1,6 @@
 """Benchmarks of batches: what does alignment leave of batches and plates in a map?"""
 
-from cellassets.benchmarks.definition import Benchmark, RankedBy
+from cellassets.benchmarks.definition import Benchmark, OverCorrection, RankedBy
 
 BATCHES = (
     Benchmark(
@@ -10,9 +10,14 @@ BATCHES = (
             "How often a linear probe finds the batch of a control well from wells of other plates; lower is better. "
             "Chance, about one in the number of batches, is the mean of the null distribution."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.batches.leftover_batch_effect:leftover_batch_effect",
         ranked_by=RankedBy("batch_predictability", "batch_predictability", is_higher_better=False),
         asks_about="batches",
+        over_correction=OverCorrection(
+            "batch_over_correction",
+            "plates of one batch are less alike than plates of different batches, so the alignment has moved them "
+            "apart. Fit it on more controls, or on each plate (batch_by: plate)",
+        ),
     ),
 )

@@ -12,7 +12,7 @@ from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import at_most
 from cellassets.benchmarks.retrieval.held_out_batch import some_plates
-from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.rows import below_chance, summary_score, unit_scores
 from cellassets.benchmarks.ties import ties_broken, with_p_values_of
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.batch_effect import replicates_elsewhere
@@ -48,6 +48,9 @@ def leftover_batch_effect(judged: JudgedMap, parameters: LeftoverBatchParameters
     """Returns how well batch and plate are predicted after alignment, and batch mixing and biology kept beside them.
 
     `batch_predictability`: share of a batch's wells whose batch a linear probe predicts from wells of other plates.
+
+    `batch_over_correction`: by how much `batch_predictability` is below the mean of its null distribution; its p-value
+    is the lower tail of the same draws.
 
     `plate_predictability`: share of wells whose plate it predicts, among the plates of their batch, from other wells.
 
@@ -153,7 +156,9 @@ def _batch_scores(wells: PlateWells, assignments: Assignments) -> list[Score]:
     draws = np.empty((2, len(assignments), len(wells.batches)))
     for draw, batch in enumerate(assignments):
         draws[:, draw] = [_means(_means(found, wells.plate), batch) for found in probe.answers(batch)]
-    return _rows("batch_predictability", wells, draws[0], ties_broken(draws[0], draws[1]))
+    judged_by = ties_broken(draws[0], draws[1])
+    scores = _rows("batch_predictability", wells, draws[0], judged_by)
+    return [*scores, below_chance("batch_over_correction", scores[0], judged_by.mean(axis=1))]
 
 
 def _plate_scores(wells: PlateWells, n_permutations: int, rng: np.random.Generator) -> list[Score]:

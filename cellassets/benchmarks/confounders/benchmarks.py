@@ -1,6 +1,6 @@
 """Benchmarks of confounders: what makes genes similar without being their biology?"""
 
-from cellassets.benchmarks.definition import Benchmark, RankedBy
+from cellassets.benchmarks.definition import Benchmark, OverCorrection, RankedBy
 
 CONFOUNDERS = (
     Benchmark(
@@ -10,11 +10,16 @@ CONFOUNDERS = (
             "Probability that a gene is more similar to a gene of its own chromosome arm than to one of another arm; "
             "0.5 by chance, more where knock-outs damage the arm."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.confounders.proximity:proximity_bias",
         ranked_by=RankedBy("proximity_bias", "arm_proximity", is_higher_better=False),
         uses=("gene_arms",),
         asks_about="chromosome_arms",
+        over_correction=OverCorrection(
+            "arm_over_correction",
+            "genes of one arm are less alike than genes of different arms, so a step of the alignment has removed more "
+            "than they share because of the arm",
+        ),
         published="cellassets.benchmarks.published.beside_genes:proximity_bias",
     ),
 )

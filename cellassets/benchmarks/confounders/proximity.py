@@ -13,7 +13,7 @@ from pydantic import Field
 from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
-from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
+from cellassets.benchmarks.rows import below_chance, influences_of, summary_score, unit_scores
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
@@ -34,7 +34,8 @@ class ProximityParameters(PermutationParameters):
 def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[Row]:
     """Returns, per gene, the probability that a cosine to a gene of its arm exceeds one to a gene of another arm.
 
-    The headline is the mean over genes: 0.5 by chance, 1 at worst. The row of an arm is the mean over its genes. In the
+    The headline is the mean over genes: 0.5 by chance, 1 at worst; `arm_over_correction` says by how much it is below
+    the mean of its null distribution. The row of an arm is the mean over its genes. In the
     null distribution genes of the same plates exchange their arms, so that arms keep their sizes and similarity of
     plates is in the null distribution too. Genes of small arms are not judged; others are compared with them.
 
@@ -50,7 +51,8 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[R
     draws = _draws(genes, arms, parameters)
     influences = _partner_influences(genes, arms, draws[0])
     mean = mean_over_nodes(draws[0], np.arange(draws.shape[1])[:, None], influences=influences)
-    rows: list[Row] = [summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))]
+    headline = summary_score("proximity_bias", mean, draws, within=(0.0, 1.0))
+    rows: list[Row] = [headline, below_chance("arm_over_correction", headline, draws.mean(axis=1))]
     judged_arm = arms.arm[arms.units]
     for arm in np.unique(judged_arm):
         own = draws[:, judged_arm == arm]
