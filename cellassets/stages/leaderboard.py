@@ -86,7 +86,7 @@ def make(context: Context, plan: Plan) -> Record:
     import polars as pl
 
     from cellassets.judging.comparison import compare_models
-    from cellassets.judging.leaderboard import rank_models
+    from cellassets.judging.leaderboard import IS_UNSEEN, rank_models
     from cellassets.judging.recall_by_source import recall_by_source
     from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
     from cellassets.tables.parquet import write_table
@@ -104,7 +104,7 @@ def make(context: Context, plan: Plan) -> Record:
     fresh_scores = read_scores(context.lake, fresh)
     differences = compare_models(fresh_scores, read_influences(context.lake, fresh), family)
     parts = rows.filter("is_main_part").select("dataset_id", "part_id").unique()
-    main = fresh_scores.join(parts, on=["dataset_id", "part_id"], how="semi")
+    main = fresh_scores.filter(IS_UNSEEN).join(parts, on=["dataset_id", "part_id"], how="semi")
     summary = LeaderboardSummary(
         n_models=rows["model_key"].n_unique(),
         n_datasets=rows["dataset_id"].n_unique(),
