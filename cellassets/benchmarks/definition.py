@@ -119,6 +119,8 @@ class Benchmark:
             nothing).
         published: computes the statistics of the literature on the same map (a list of PublishedValue); itself, or its
             name as `module:function`. They are shown beside the score, and models are never ranked by them.
+        is_headline: whether it is in the family of comparisons that verdicts are corrected over. Measures that repeat
+            the question of another benchmark are not: they are shown apart.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Benchmark:
     uses: tuple[Use, ...] = ()
     asks_about: Subject = "perturbations"
     published: str | Callable[..., Sequence[PublishedValue]] | None = None
+    is_headline: bool = True
 
     @property
     def headline_metric(self) -> str:
@@ -179,6 +182,7 @@ def benchmark(  # noqa: PLR0913 - the fields of a Benchmark, all by name
     uses: tuple[Use, ...] = (),
     asks_about: Subject = "perturbations",
     published: Callable[..., Sequence[PublishedValue]] | None = None,
+    is_headline: bool = True,
 ) -> Callable[[Callable[..., Sequence[Row]]], Benchmark]:
     """Returns a decorator that turns a function into a benchmark of the function's name.
 
@@ -200,6 +204,7 @@ def benchmark(  # noqa: PLR0913 - the fields of a Benchmark, all by name
             uses=uses,
             asks_about=asks_about,
             published=published,
+            is_headline=is_headline,
         )
 
     return declare
