@@ -89,9 +89,16 @@ def test_too_little_to_compare_is_refused(wells):
         cytominer.grit(vectors[:4], names[:4], np.array([True, True, False, False]))
     with pytest.raises(BenchmarkError, match="0 of 3 pairs of profiles are of one group"):
         cytominer.replicate_reproducibility(vectors[:3], np.array(["A", "B", "C"]))
-    with pytest.raises(BenchmarkError, match="5 controls and 4 principal components; a covariance needs at least 6"):
-        cytominer.mp_value(vectors[names == "A"], vectors[is_control][:5])
+    with pytest.raises(BenchmarkError, match="4 controls and 3 principal components; a covariance needs at least 5"):
+        cytominer.mp_value(vectors[names == "A"], vectors[is_control][:4])
     spoilt = vectors[is_control].copy()
     spoilt[3, 1] = np.nan
     with pytest.raises(BenchmarkError, match="not finite"):
         cytominer.mp_value(vectors[names == "A"], spoilt)
+
+
+def test_equal_profiles_and_equal_controls_have_no_distance():
+    with pytest.raises(BenchmarkError, match="all 18 profiles are equal"):
+        cytominer.mp_value(np.ones((6, 4)), np.ones((12, 4)))
+    with pytest.raises(BenchmarkError, match="controls do not vary where the perturbation differs from them"):
+        cytominer.mahalanobis_of_chosen(np.array([[1.0, 2.0]]), np.zeros((12, 2)), np.array([[0]]))

@@ -8,7 +8,7 @@ from cellassets.benchmarks.definition import PermutationParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.known_measures.treatments import ReplicatePairs, by_treatment
 from cellassets.benchmarks.replicates.against_controls import turns_on_plate, well_names
-from cellassets.benchmarks.replicates.replicates import Replicates, replicate_draws
+from cellassets.benchmarks.replicates.replicates import Replicates, check_replicates, replicate_draws
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.moments import group_sums
@@ -44,9 +44,10 @@ def grit(judged: JudgedMap, parameters: GritParameters) -> list[Row]:
 
     Source: grit of cytominer-eval 0.1, with a well as profile and its treatment as group.
     """
-    rng = np.random.default_rng(parameters.seed)
-    chosen = _controls(judged, parameters.max_controls, rng)
-    treatments, controls = by_treatment(judged), centred_units(judged.vectors[chosen])
+    treatments = by_treatment(judged)
+    check_replicates(treatments)
+    chosen = _controls(judged, parameters.max_controls, np.random.default_rng(parameters.seed))
+    controls = centred_units(judged.vectors[chosen])
     found = replicate_draws(treatments, _Grit(controls), n_permutations=parameters.n_permutations, seed=parameters.seed)
     influences = _influences(treatments, controls, found.names)
     mean = mean_over_nodes(found.draws[0], found.nodes, influences=influences)

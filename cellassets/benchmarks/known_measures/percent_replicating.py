@@ -7,7 +7,7 @@ from cellassets.benchmarks.definition import PermutationParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.known_measures.hits import hits_above_null
 from cellassets.benchmarks.known_measures.treatments import ReplicatePairs, by_treatment
-from cellassets.benchmarks.replicates.replicates import Replicates, replicate_draws
+from cellassets.benchmarks.replicates.replicates import Replicates, check_replicates, replicate_draws
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.ties import with_p_values_of
 from cellassets.statistics.correlation import Correlations, centred_units
@@ -26,8 +26,10 @@ def percent_replicating(judged: JudgedMap, parameters: PermutationParameters) ->
     Source: percent replicating of Way et al. (2022), Cell Syst. 13:911, where the null distribution is of groups of
     wells from any plates.
     """
+    treatments = by_treatment(judged)
+    check_replicates(treatments)
     found = replicate_draws(
-        by_treatment(judged), _MedianCorrelation(), n_permutations=parameters.n_permutations, seed=parameters.seed
+        treatments, _MedianCorrelation(), n_permutations=parameters.n_permutations, seed=parameters.seed
     )
     hits, finer = hits_above_null(found.draws)
     rows = [

@@ -15,6 +15,7 @@ Controls = Float[np.ndarray, "control feature"]
 Names = Shaped[np.ndarray, "profile"]
 VARIANCE_FRAC = 0.9
 N_PERMUTATIONS = 100
+LEAST_SHARE = 1e-12  # of all variance; controls with less have no covariance to divide by
 
 
 def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: float = 0.95) -> tuple[float, int]:
@@ -97,7 +98,7 @@ def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIO
         seed: of the permutations.
 
     Raises:
-        BenchmarkError: a profile is not finite, or there are too few controls for a covariance.
+        BenchmarkError: a profile is not finite, or the controls are too few or too alike for a covariance.
 
     Source: Hutz et al. (2013), J. Biomol. Screen. 18:367; `mp_value` of cytominer-eval 0.1.
     """
@@ -123,14 +124,33 @@ def mahalanobis_of_chosen(
         chosen: places among `own` and then `controls`, as many as there are rows in `own`.
 
     Raises:
-        BenchmarkError: a profile is not finite, or there are too few controls for a covariance.
+        BenchmarkError: a profile is not finite, or the controls are too few or too alike for a covariance.
     """
     n_own, n_controls = len(own), len(controls)
     profiles = np.concatenate([own, controls]).astype(np.float64)
     if not np.isfinite(profiles).all():
         message = f"mp_value: {(~np.isfinite(profiles)).any(axis=1).sum()} of {len(profiles)} profiles are not finite"
         raise BenchmarkError(message)
-    left, sizes, _ = np.linalg.svd(profiles - profiles.mean(axis=0), full_matrices=False)
+    components = _components(profiles, n_controls)
+    products = components @ components.T
+    among = np.eye(n_own) - products[chosen[:, :, None], chosen[:, None, :]]
+    is_singular = np.linalg.eigvalsh(among).min() < LEAST_SHARE
+    ones = np.ones((len(chosen), n_own, 1))
+    inner = np.zeros(len(chosen)) if is_singular else np.linalg.solve(among, ones).sum(axis=(1, 2)) - n_own
+    left_over = 1 - inner / n_controls
+    if is_singular or left_over.min() < LEAST_SHARE:
+        message = "mp_value: controls do not vary where the perturbation differs from them; there is no distance"
+        raise BenchmarkError(message)
+    return (n_own + n_controls) ** 2 / (n_own**2 * n_controls) * inner / left_over
+
+
+def _components(profiles: Profiles, n_controls: int) -> Float[np.ndarray, "profile component"]:
+    """Principal components with 90% of the variance, whitened to scatter I."""
+    centred = profiles - profiles.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    if sizes[0] <= LEAST_SHARE * np.abs(profiles).max():
+        message = f"mp_value: all {len(profiles)} profiles are equal; there is no distance"
+        raise BenchmarkError(message)
     shares = np.cumsum(sizes**2) / (sizes**2).sum()
     n_kept = int(np.searchsorted(shares, VARIANCE_FRAC, side="right")) + 1
     if n_kept > n_controls - 2:
@@ -139,11 +159,7 @@ def mahalanobis_of_chosen(
             f"{n_kept + 2} controls"
         )
         raise BenchmarkError(message)
-    products = left[:, :n_kept] @ left[:, :n_kept].T
-    among = np.eye(n_own) - products[chosen[:, :, None], chosen[:, None, :]]
-    ones = np.ones((len(chosen), n_own, 1))
-    inner = np.linalg.solve(among, ones).sum(axis=(1, 2)) - n_own
-    return (n_own + n_controls) ** 2 / (n_own**2 * n_controls) * inner / (1 - inner / n_controls)
+    return left[:, :n_kept]
 
 
 def _correlations(profiles: Profiles) -> Float[np.ndarray, "profile profile"]:
