@@ -206,3 +206,15 @@ def test_a_covariance_needs_controls(judge):
     judged = judge(seed=1, **SCREEN)
     with pytest.raises(BenchmarkError, match="alignment was fitted on 0 negative controls, and 5 are needed"):
         score("mp_value", replace(judged, is_held_out_control=is_negative_control(judged.wells)))
+
+
+# --- where the published measure goes wrong
+
+
+def test_pairs_of_one_plate_hide_replicates_from_the_published_measure_and_not_from_ours(judge):
+    """Wells of one plate are alike here, and replicates are on different plates: no pair is above the threshold."""
+    judged = judge(seed=0, is_aligned=False, n_batches=4, n_plates_per_batch=1, gene_effect=5.0, batch_effect=6.0)
+    chosen = BENCHMARKS["percent_replicating"]
+    (published,) = chosen.published_values(judged, chosen.parameters())
+    assert published.value < 0.1
+    assert headline("percent_replicating", judged).value > 0.6
