@@ -135,6 +135,8 @@ class Benchmark:
         published: computes the statistics of the literature on the same map (a list of PublishedValue); itself, or its
             name as `module:function`. They are shown beside the score, and models are never ranked by them.
         over_correction: of a nuisance: the metric that says how far its headline is below chance.
+        is_headline: whether it is in the family of comparisons that verdicts are corrected over. Measures that repeat
+            the question of another benchmark are not: they are shown apart.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Benchmark:
     asks_about: Subject = "perturbations"
     published: str | Callable[..., Sequence[PublishedValue]] | None = None
     over_correction: OverCorrection | None = None
+    is_headline: bool = True
 
     @property
     def version(self) -> str:
@@ -201,6 +204,7 @@ def benchmark(  # noqa: PLR0913 - the fields of a Benchmark, all by name
     uses: tuple[Use, ...] = (),
     asks_about: Subject = "perturbations",
     published: Callable[..., Sequence[PublishedValue]] | None = None,
+    is_headline: bool = True,
 ) -> Callable[[Callable[..., Sequence[Row]]], Benchmark]:
     """Returns a decorator that turns a function into a benchmark of the function's name.
 
@@ -222,6 +226,7 @@ def benchmark(  # noqa: PLR0913 - the fields of a Benchmark, all by name
             uses=uses,
             asks_about=asks_about,
             published=published,
+            is_headline=is_headline,
         )
 
     return declare

@@ -100,7 +100,8 @@ def make(context: Context, plan: Plan) -> Record:
     }
     rows = rank_models(read_scores(context.lake, plan.pins), newest)
     fresh = [pin for pin in plan.pins if label_of(pin) in current]
-    family = {(name, dataset) for name in BENCHMARKS for dataset in plan.inputs["active_datasets"]}
+    headlines = [name for name, benchmark in BENCHMARKS.items() if benchmark.is_headline]
+    family = {(name, dataset) for name in headlines for dataset in plan.inputs["active_datasets"]}
     fresh_scores = read_scores(context.lake, fresh)
     differences = compare_models(fresh_scores, read_influences(context.lake, fresh), family)
     parts = rows.filter("is_main_part").select("dataset_id", "part_id").unique()

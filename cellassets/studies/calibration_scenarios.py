@@ -1,7 +1,7 @@
 """The simulated screens of the calibration study: null scenarios with nuisances, and planted effects of several sizes.
 
-Each screen has guides, combinations, compounds at doses, two cell types, batches and plates, so that every benchmark
-applies to it.
+Each screen has guides, combinations, compounds at doses, positive controls, two cell types, batches and plates, so that
+every benchmark applies to it.
 """
 
 from pydantic import ConfigDict
@@ -20,6 +20,8 @@ SCREEN = SimulatedWells(
     n_combinations=8,
     n_compounds=8,
     n_doses=4,
+    n_positive_controls=4,
+    n_annotated_compounds=24,
     n_controls_per_plate=16,
     n_features=20,
     batch_effect=6.0,
@@ -89,7 +91,14 @@ def _batches() -> tuple[Scenario, ...]:
 
 def _arms() -> tuple[Scenario, ...]:
     """Genes without complexes: the simulation puts the genes of a complex on different arms, which is not random."""
-    genes = {"n_complexes": 0, "n_lone_genes": 36, "n_guides_per_gene": 1, "n_combinations": 0, "n_compounds": 0}
+    genes = {
+        "n_complexes": 0,
+        "n_lone_genes": 36,
+        "n_guides_per_gene": 1,
+        "n_combinations": 0,
+        "n_compounds": 0,
+        "n_positive_controls": 0,
+    }
     nulls = (
         _null("nothing planted", "arms share nothing; genes have effects", gene_effect=2.0, **genes),
         _null("no effects", "no gene has an effect", gene_effect=0.0, **genes),

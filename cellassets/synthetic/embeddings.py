@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from cellassets.configuration import Parameters
-from cellassets.synthetic.treatments import Treatment, treatments
+from cellassets.synthetic.treatments import Treatment, positive_controls, treatments
 from cellassets.tables.parquet import with_vectors
 from cellassets.tables.schemas import PERTURBATION_COLUMNS, WELL_EMBEDDINGS
 
@@ -28,6 +28,9 @@ class SimulatedWells(Parameters):
     Attributes:
         gene_effect: effect of a gene, along a direction that it mostly shares with its complex.
         compound_effect: effect of a compound at an infinite dose, along the direction of its target.
+        n_positive_controls: positive controls, one well each on every plate; the length of their effects is
+            `compound_effect`, each along its own direction.
+        n_annotated_compounds: compounds with an annotated target that are not in the screen; number i targets gene i.
         arm_effect: effect that all genes of one chromosome arm share.
         common_effect: mean effect along one direction that all genes share to different extents (poor cell growth).
         batch_effect: shift of all wells of a batch; a batch with a shift also has its own scale.
@@ -52,6 +55,8 @@ class SimulatedWells(Parameters):
     n_doses: int = Field(default=6, ge=2)
     n_arms: int = Field(default=6, ge=2)
     n_controls_per_plate: int = Field(default=12, ge=2)
+    n_positive_controls: int = Field(default=0, ge=0)
+    n_annotated_compounds: int = Field(default=0, ge=0)
     n_features: int = Field(default=24, ge=2)
     gene_effect: float = Field(default=2.0, ge=0)
     compound_effect: float = Field(default=3.0, ge=0)
@@ -92,6 +97,12 @@ def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
     )
     effects = _treatment_effects(design, genes, screened, rng)
     is_present = _presence(design, len(screened), rng)
+    if design.n_positive_controls:
+        screened += positive_controls(design.n_positive_controls)
+        own = _directions(design.n_positive_controls, design, np.random.default_rng((design.seed, 2)))
+        effects = np.concatenate([effects, design.compound_effect * own])
+        on_every_plate = np.ones((design.n_positive_controls, is_present.shape[1]), dtype=bool)
+        is_present = np.concatenate([is_present, on_every_plate])
     place_effects = _place_effects(design, rng) if design.position_effect else np.zeros((1, design.n_features))
     tables, values = [], []
     for batch in range(design.n_batches):
@@ -219,14 +230,12 @@ def well_name(place: int) -> str:
 def _known(design: SimulatedWells, genes: list[str], screened: list[Treatment]) -> Known:
     size, n_arms = design.genes_per_complex, design.n_arms
     complexes = [genes[start : start + size] for start in range(0, design.n_complexes * size, size)]
+    screened_targets = {(row.compound_id, row.genes[0]) for row in screened if row.compound_id and row.genes}
+    others = {(f"ELSEWHERE{number:03d}", genes[number]) for number in range(design.n_annotated_compounds)}
     return Known(
         _table("entity1", "entity2", [pair for members in complexes for pair in combinations(members, 2)]),
         _table("set_id", "member", [(f"complex{n:02d}", g) for n, members in enumerate(complexes) for g in members]),
-        _table(
-            "compound_id",
-            "gene_symbol",
-            sorted({(row.compound_id, row.genes[0]) for row in screened if row.compound_id is not None}),
-        ),
+        _table("compound_id", "gene_symbol", sorted(screened_targets | others)),
         _table("gene_symbol", "chromosome_arm", [(gene, _arm(n % n_arms)) for n, gene in enumerate(genes)]),
     )
 

@@ -19,6 +19,7 @@ class Treatment:
         compound_id: compound; None for genes.
         concentration_um: concentration of the compound in micromolar.
         response: fraction of the compound's full effect at this concentration.
+        control_kind: "positive" for a positive control, whose genes are not known; None for a treatment.
     """
 
     perturbation_id: str
@@ -27,6 +28,7 @@ class Treatment:
     compound_id: str | None = None
     concentration_um: float | None = None
     response: float = 1.0
+    control_kind: str | None = None
 
     def columns(self) -> dict[str, Any]:
         """Returns the values of a well's perturbation columns, by column name."""
@@ -38,6 +40,7 @@ class Treatment:
             "guide_id": self.guide_id,
             "compound_id": self.compound_id,
             "concentration_um": self.concentration_um,
+            "control_kind": self.control_kind,
         }
 
 
@@ -72,3 +75,9 @@ def treatments(
             for dose in doses
         ]
     return found
+
+
+def positive_controls(n_controls: int) -> list[Treatment]:
+    """Returns compounds that are positive controls."""
+    names = [f"POSITIVE{number:02d}" for number in range(n_controls)]
+    return [Treatment(name, (), compound_id=name, control_kind="positive") for name in names]

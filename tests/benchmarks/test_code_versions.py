@@ -12,6 +12,7 @@ That refuses to write numbers that changed under the same version.
 import json
 import os
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -51,11 +52,22 @@ def fault(name, stored, found):
     return None
 
 
+def with_positive_controls(judged):
+    """The map with three compounds at their largest dose as positive controls; it was stored without any."""
+    names = ["CMPD000@10uM", "CMPD001@10uM", "CMPD002@10uM"]
+    kind = pl.when(pl.col("perturbation_id").is_in(names)).then(pl.lit("positive")).otherwise("control_kind")
+    wells = judged.wells.with_columns(kind.alias("control_kind"))
+    assert (wells["control_kind"] == "positive").sum() > 3
+    return replace(judged, wells=wells)
+
+
 def numbers_of(benchmark, judged):
     """The summary rows, the sums of all other rows, and the published statistics; by name."""
     parameters = benchmark.parameters(n_permutations=99)
     if benchmark.name == "proximity_bias":
         parameters = benchmark.parameters(n_permutations=99, min_genes=4)
+    if benchmark.name == "positive_controls":
+        judged = with_positive_controls(judged)
     scored = score_judged(
         benchmark, judged, parameters, ScoreLabels("D", "w", "p", "m.v1", Part("all", "unseen_experiments", ("E1",)))
     )

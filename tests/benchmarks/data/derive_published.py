@@ -7,6 +7,7 @@ The inputs are random numbers with two decimals. Nothing of cellassets is used, 
 The file it wrote was compared once with the references themselves on the same inputs, in double precision:
 EFAAR_benchmarking 1.0 (scikit-learn 1.9.1, geomloss 0.3.1, torch 2.15.0, scipy 1.17.1), copairs 0.5.5, proxbias 0.11.0
 (statsmodels 0.15.0). Every number agreed to 1e-12, p-values of mean average precision to their Monte-Carlo error.
+cytominer-eval 0.1 (pandas 2.1.4, numpy 1.26.4, scikit-learn 1.9.1) was compared in the same way.
 RxRx3-core's `compound_gene_benchmark` has no release; its loops are written down here from the repository as of
 December 2024, with its set of negatives in alphabetical order.
 """
@@ -16,7 +17,7 @@ import json
 import math
 from itertools import combinations
 from pathlib import Path
-from statistics import NormalDist, fmean, variance
+from statistics import NormalDist, fmean, pstdev, variance
 
 import numpy as np
 
@@ -231,6 +232,92 @@ def retrieval(genes, compounds, activities, seed):
     return result
 
 
+def correlation(a, b):
+    def away(values):
+        return [value - fmean(values) for value in values]
+
+    return cosine(away(a), away(b))
+
+
+def quantile(values, share):
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def reproducibility(rows, name, share):
+    """Share of pairs of one name above a quantile of the others, and the number of such pairs."""
+    pairs = [(a[name] == b[name], correlation(vector(a), vector(b))) for a, b in combinations(rows, 2)]
+    threshold = quantile([value for is_within, value in pairs if not is_within], share)
+    within = [value for is_within, value in pairs if is_within]
+    return [sum(value > threshold for value in within) / len(within), len(within)]
+
+
+def means_of(rows):
+    """One row per perturbation: its label and the mean of its vectors."""
+    found = []
+    for name in sorted({row["perturbation"] for row in rows}):
+        own = [row for row in rows if row["perturbation"] == name]
+        means = [fmean(column) for column in zip(*map(vector, own), strict=True)]
+        features = dict(zip(("f1", "f2", "f3", "f4"), means, strict=True))
+        found.append({"perturbation": name, "label": own[0]["label"], **features})
+    return found
+
+
+def grit(rows):
+    """Mean z of each row's correlations with its replicates, from those with controls; None without replicates."""
+    result = []
+    for number, row in enumerate(rows):
+        others = [other for place, other in enumerate(rows) if place != number]
+        controls = [correlation(vector(row), vector(other)) for other in others if not is_treated(other)]
+        own = [correlation(vector(row), vector(o)) for o in others if o["perturbation"] == row["perturbation"]]
+        result.append(fmean((r - fmean(controls)) / pstdev(controls) for r in own) if own else None)
+    return result
+
+
+def mahalanobis(own, controls):
+    """Squared distance of the mean of `own` from the mean of the controls, by the controls' covariance."""
+    away = own.mean(axis=0) - controls.mean(axis=0)
+    return float(away @ np.linalg.pinv(np.cov(controls.T, bias=True)) @ away)
+
+
+def mp_values(wells):
+    """Distance and share of all other groups of as many wells that are as far, in components with 90% of variance."""
+    result = {}
+    for name in ("B", "T"):
+        own, controls = np.array(wells[name]), np.array(wells["NTC"])
+        both = np.concatenate([own, controls])
+        both = both - both.mean(axis=0)
+        variances, axes = np.linalg.eigh(both.T @ both)
+        order = np.argsort(-variances)
+        n_kept = 1 + sum(np.cumsum(variances[order]) / variances.sum() <= 0.9)
+        both = both @ axes[:, order[:n_kept]]
+        distances = [
+            mahalanobis(both[list(chosen)], np.delete(both, chosen, axis=0))
+            for chosen in combinations(range(len(both)), len(own))
+        ]
+        result[name] = [distances[0], fmean(distance >= distances[0] - 1e-9 for distance in distances)]
+    return result
+
+
+def matching(genes, compounds, activities):
+    """Average precision of each gene's compounds among all with an activity, by the largest |cosine| over doses."""
+    owners = sorted({row["compound_id"] for row in activities} & {row["compound_id"] for row in compounds})
+    known = {(row["compound_id"], row["gene_symbol"]) for row in activities}
+    result = {}
+    for gene in genes:
+        labels = [(owner, gene["gene"]) in known for owner in owners]
+        if any(labels) and not all(labels):
+            scores = [
+                max(abs(cosine(vector(row), vector(gene))) for row in compounds if row["compound_id"] == owner)
+                for owner in owners
+            ]
+            result[gene["gene"]] = ranking(scores, labels)[0]
+    return result
+
+
 def main():
     rows, genes = read("published_wells.csv"), read("published_genes.csv")
     wells = {}
@@ -247,6 +334,11 @@ def main():
         "recall": recall(genes),
         "clusters": clusters(genes),
         "proximity": proximity(genes),
+        "replicating": reproducibility([row for row in rows if is_treated(row)], "perturbation", 0.95),
+        "matching": reproducibility(means_of([row for row in rows if is_treated(row)]), "label", 0.6),
+        "grit": grit(rows),
+        "mp_value": mp_values(wells),
+        "gene_compounds": matching(genes, read("published_compounds.csv"), read("published_activities.csv")),
         "retrieval": retrieval(genes, read("published_compounds.csv"), read("published_activities.csv"), seed=42),
     }
     (FOLDER / "published_expected.json").write_text(json.dumps(expected, indent=1) + "\n")

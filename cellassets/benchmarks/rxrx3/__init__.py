@@ -1,0 +1,1 @@
+"""The compound-gene benchmark of RxRx3-core on its published scale."""
