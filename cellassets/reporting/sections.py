@@ -11,6 +11,7 @@ import polars as pl
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
 from cellassets.reporting.benchmark_section import benchmark_section
+from cellassets.reporting.cluster_section import cluster_section
 from cellassets.reporting.clustered_map import clustered_map, genes_of
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
@@ -50,6 +51,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "does_not_apply": dict(sorted(dataset.does_not_apply.items())),
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",
         "map": _map(page.model.key, dataset),
+        "clusters": cluster_section(dataset.clusters, alpha=page.policy.alpha),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),
         "examples": [_example(example) for example in dataset.examples],

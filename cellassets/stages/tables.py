@@ -23,6 +23,8 @@ VIEWS = {
     ("benchmark", "scores"): "scores",
     ("benchmark", "influences"): "influences",
     ("benchmark", "published"): "published_statistics",
+    ("map_clusters", "clusters"): "clusters",
+    ("map_clusters", "enrichment"): "enrichment",
     ("leaderboard", "leaderboard"): "leaderboard",
     ("leaderboard", "differences"): "differences",
     ("production_model", "comparisons"): "gate",
