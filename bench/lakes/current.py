@@ -64,6 +64,7 @@ def build(deployment: Deployment, size: Size) -> None:
     publish(deployment, "perturbation_map", maps)
     for stage in benchmark_stages():
         publish(deployment, stage.name, maps)
+    publish(deployment, "map_clusters", maps)
     publish(deployment, "leaderboard", [()])
     publish(deployment, "model_report", [(model,) for model in models])
 

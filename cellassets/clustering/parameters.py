@@ -22,7 +22,7 @@ class ClusterParameters(Parameters):
     )
     min_perturbations: int = Field(default=20, ge=4, description="A map with fewer perturbations is not clustered")
     n_resamples: int = Field(
-        default=40,
+        default=20,
         ge=19,
         description="Maps of resampled wells for the stability, and maps of shuffled wells for its null distribution",
     )

@@ -337,6 +337,37 @@ def test_clusters_that_are_chromosome_arms_fail():
     return map_clusters.check_confounders(clusters_with(n_of_one_arm=5))
 
 
+def cluster_partition(deployment):
+    """Returns the run that materialises the clusters of one map."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        for axis, key in (("dataset", "SIM"), ("model", "good.v1")):
+            instance.add_dynamic_partitions(axis, [key])
+        resources = {"deployment": DeploymentResource.of(deployment)}
+        return dg.materialize(
+            [map_clusters.map_clusters], instance=instance, partition_key="SIM|good.v1", resources=resources
+        )
+
+
+@fails(f"map_clusters:{map_clusters.STABILITY_CHECK}", f"map_clusters:{map_clusters.CONFOUNDER_CHECK}")
+def test_clusters_of_a_dataset_without_a_map_fail(tmp_path):
+    done = cluster_partition(Deployment.of({}, home=tmp_path, configs=tmp_path / "configs"))
+    evaluations = done.get_asset_check_evaluations()
+    assert {found.check_name for found in evaluations} == {map_clusters.STABILITY_CHECK, map_clusters.CONFOUNDER_CHECK}
+    assert not any(found.passed for found in evaluations)
+    assert done.asset_materializations_for_node("map_clusters") == []
+    return evaluations[0]
+
+
+def test_clusters_are_shown_with_their_sets_and_a_picture(scored_copy):
+    scored_copy.annotate("complexes", scored_copy.known.sets)
+    done = cluster_partition(scored_copy.deployment)
+    (made,) = done.asset_materializations_for_node("map_clusters")
+    assert made.metadata["plot"].value.startswith("![stability of clusters](data:image/svg+xml;base64,")
+    assert "| 5 | 6 |" in made.metadata["resolutions_table"].value
+    assert "complex04" in made.metadata["enriched_sets"].value
+    assert len(done.get_asset_check_evaluations()) == 2
+
+
 def board_check(scored):
     rows = read_table(scored.make("leaderboard").path("leaderboard.parquet"), LEADERBOARD)
     return leaderboard.check_stale(rows)
