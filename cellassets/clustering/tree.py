@@ -84,7 +84,8 @@ def _connected(graph: csr_array, unit: Float[np.ndarray, "row feature"]) -> csr_
     away = np.linalg.norm(unit - group_mean(unit, part, n_parts)[part], axis=1)
     order = np.lexsort((away, part))
     centres = order[np.searchsorted(part[order], np.arange(n_parts))]
-    spanning = minimum_spanning_tree(1.0 + cdist(unit[centres], unit[centres])).tocoo()  # a distance of 0 is no link
+    # plus 1, because scipy takes a distance of 0 for a missing link
+    spanning = minimum_spanning_tree(1.0 + cdist(unit[centres], unit[centres])).tocoo()
     ends = centres[spanning.row], centres[spanning.col]
     added = csr_array((np.ones(len(ends[0])), ends), shape=graph.shape)
     return graph.maximum(added).maximum(added.T)

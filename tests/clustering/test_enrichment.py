@@ -61,7 +61,7 @@ def test_a_row_by_hand():
 
 
 def test_names_of_one_plate_are_exchanged_among_themselves_only():
-    """A to D share their plates: that the cluster of these plates holds three of them is no surprise."""
+    """A to D share their plates: every cluster of these plates would hold three of them."""
     found, _ = rows_of(
         Annotations(sets={"s": sets(*(("x", name) for name in "ABC"))}), stratum=[0, 0, 0, 0, 1, 1, 1, 1]
     )
