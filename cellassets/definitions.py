@@ -9,6 +9,7 @@ from assets.benchmarks import build_benchmark_assets
 from assets.checkpoint import checkpoint
 from assets.inputs import INPUTS
 from assets.leaderboard import leaderboard
+from assets.map_clusters import map_clusters
 from assets.model_report import model_report
 from assets.perturbation_map import perturbation_map
 from assets.plate_quality import plate_quality
@@ -39,6 +40,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             site_embeddings,
             perturbation_map,
             *build_benchmark_assets(),
+            map_clusters,
             leaderboard,
             model_report,
             production_model,

@@ -181,7 +181,7 @@ def publish_newer():
 
 @pytest.fixture(scope="session")
 def scored(tmp_path_factory, empty_home):
-    """Maps, scores and leaderboard of three models: one sees the biology well, one worse, one not at all.
+    """Maps, scores, clusters and leaderboard of three models: one sees the biology well, one worse, one not at all.
 
     Tests that change something take a copy: `scored.copy(tmp_path / "home")`.
     """
@@ -190,5 +190,6 @@ def scored(tmp_path_factory, empty_home):
     made.annotate("planted", made.known.pairs)
     for model_key in SCORED_MODELS:
         made.make_all("SIM", model_key)
+        made.make("map_clusters", "SIM", model_key)
     made.make("leaderboard")
     return made

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from upath import UPath
 
+from cellassets.clustering.summary import MapClustersSummary
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.mapping.summary import PerturbationMapSummary
@@ -63,6 +64,7 @@ def build(deployment: Deployment, size: Size) -> None:
     publish(deployment, "perturbation_map", maps)
     for stage in benchmark_stages():
         publish(deployment, stage.name, maps)
+    publish(deployment, "map_clusters", maps)
     publish(deployment, "leaderboard", [()])
     publish(deployment, "model_report", [(model,) for model in models])
 
@@ -222,6 +224,7 @@ def _perturbation_map(plan: Plan) -> PerturbationMapSummary:
 
 
 SUMMARIES = {
+    "map_clusters": lambda _: MapClustersSummary(n_perturbations=1_000),
     "raw_plates": _raw_plates,
     "plate_store": _plate_store,
     "plate_quality": lambda _: PlateQualitySummary(n_sites=2_464, n_flagged=0, flag_reasons={}, nuclei_per_site=100.0),

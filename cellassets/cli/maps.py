@@ -1,4 +1,4 @@
-"""`cellassets map`: what a map says about a gene or a compound."""
+"""`cellassets map`: what a map says about a gene or a compound, and its clusters."""
 
 from typing import Annotated
 
@@ -28,3 +28,30 @@ def show_nearest(
     units = read_table(published.path("map.parquet"), PERTURBATION_MAP)
     rows = nearest_perturbations(units, perturbation_id, n_neighbours).to_dicts()
     show_rows(rows, as_json=as_json, empty="this map has no other perturbation")
+
+
+@app.command("clusters")
+def show_clusters(
+    dataset_id: str,
+    model_key: str,
+    perturbation_id: Annotated[
+        str | None, typer.Option("--with", help="Only the clusters of this perturbation, with all of their members.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows the enriched clusters of a map, clearest first, or the clusters that a perturbation is in."""
+    from cellassets.clustering.lookup import clusters_with, enriched_clusters
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
+
+    published = deployment_at(home).lake.current("map_clusters", dataset_id, model_key)
+    clusters = read_table(published.path("clusters.parquet"), CLUSTERS)
+    enrichment = read_table(published.path("enrichment.parquet"), ENRICHMENT)
+    reason = published.record.summary.get("does_not_apply")
+    if perturbation_id is None or reason:
+        rows = enriched_clusters(clusters, enrichment)
+        empty = f"not clustered: {reason}" if reason else "no cluster of this map is enriched in an annotated set"
+    else:
+        rows, empty = clusters_with(clusters, enrichment, perturbation_id), ""
+    show_rows(rows.to_dicts(), as_json=as_json, empty=empty)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from cellassets.judging.gate import GatePolicy
+from cellassets.reporting.cluster_section import ClusterTables
 from cellassets.reporting.examples import Example
 from cellassets.tables.schemas import RECALL_BY_SOURCE
 
@@ -37,6 +38,7 @@ class DatasetPage:
         does_not_apply: the reason for each benchmark that cannot be computed on this dataset.
         known_pairs: by annotation source, genes that are known to belong together: `entity1` and `entity2`.
         examples: images of the strongest perturbations.
+        clusters: the clusters of the map; None where none are published.
     """
 
     dataset_id: str
@@ -48,6 +50,7 @@ class DatasetPage:
     does_not_apply: Mapping[str, str] = field(default_factory=dict)
     known_pairs: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
+    clusters: ClusterTables | None = None
 
 
 @dataclass(frozen=True)

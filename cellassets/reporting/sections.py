@@ -13,6 +13,7 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
 from cellassets.judging.leaderboard import shown_parts, where
 from cellassets.reporting.benchmark_section import benchmark_section
+from cellassets.reporting.cluster_section import cluster_section
 from cellassets.reporting.clustered_map import clustered_map, genes_of
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
@@ -58,6 +59,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",
         "by_source": source_section(page.recall_by_source, dataset.dataset_id, page.model.key),
         "map": _map(page.model.key, dataset),
+        "clusters": cluster_section(dataset.clusters, alpha=page.policy.alpha),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),
         "examples": [_example(example) for example in dataset.examples],

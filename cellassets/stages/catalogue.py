@@ -6,6 +6,7 @@ from cellassets.errors import ConfigError
 from cellassets.stages.benchmark import benchmark_stages
 from cellassets.stages.checkpoint import CHECKPOINT
 from cellassets.stages.leaderboard import LEADERBOARD
+from cellassets.stages.map_clusters import MAP_CLUSTERS
 from cellassets.stages.model_report import MODEL_REPORT
 from cellassets.stages.perturbation_map import PERTURBATION_MAP
 from cellassets.stages.plate_quality import PLATE_QUALITY
@@ -29,6 +30,7 @@ def stages() -> dict[str, Stage]:
         SITE_EMBEDDINGS,
         PERTURBATION_MAP,
         *benchmark_stages(),
+        MAP_CLUSTERS,
         LEADERBOARD,
         MODEL_REPORT,
         PRODUCTION_MODEL,

@@ -10,6 +10,7 @@ from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.registry.lineage import TAG
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
 from cellassets.stages.datasets import dataset_names
+from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
@@ -57,6 +58,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
+    clusters = [pin for pin in (snapshot.find("map_clusters", *own.keys) for own in maps) if pin is not None]
     scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
     experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
     images = [
@@ -68,6 +70,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "leaderboard": leaderboard.fingerprint,
         "model": entry.model_dump(mode="json", include={"key", "fingerprint", "aliases"}),
         "maps": {pin.keys[0]: pin.fingerprint for pin in maps},
+        "clusters": {pin.keys[0]: pin.fingerprint for pin in clusters},
         "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
         "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
         "known_pairs": snapshot.value(_known_pairs_fingerprints),
@@ -78,7 +81,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     seen = seen_of(snapshot, model_key)
     inputs["seen"] = seen.lines()
     settings = {"model": entry, "policy": policy}
-    pins = [leaderboard, *maps, *scores, *images]
+    pins = [leaderboard, *maps, *clusters, *scores, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
 
 
@@ -195,6 +198,7 @@ def _dataset_page(
         does_not_apply={name: part.does_not_apply for name, part in parts.items() if part and part.does_not_apply},
         known_pairs=known_pairs,
         examples=_examples(context, plan, wells, scores, map_.record.inputs["parameters"]["aggregate_by"]),
+        clusters=read_clusters(context.lake, [pin for pin in plan.pinned("map_clusters") if pin.keys == pinned.keys]),
     )
 
 

@@ -9,6 +9,7 @@ from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from cellassets.clustering.parameters import ClusterParameters
     from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.build import MapParameters
     from cellassets.training.recipe import Recipe
@@ -69,6 +70,11 @@ def benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters:
     return snapshot.value(_benchmark_parameters, benchmark_name)
 
 
+def cluster_parameters(snapshot: Snapshot) -> "ClusterParameters":
+    """Returns the parameters of clusters and their enrichment from `clusters.yaml`; the defaults without this file."""
+    return snapshot.value(_cluster_parameters)
+
+
 def gate_policy(snapshot: Snapshot) -> "GatePolicy":
     """Returns the conditions that a candidate must fulfil before it goes into production, from `gate.yaml`."""
     return snapshot.value(_gate_policy)
@@ -99,6 +105,13 @@ def _benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters
     model = find_benchmark(benchmark_name).parameters
     path = snapshot.config("benchmarks", f"{benchmark_name}.yaml")
     return load_yaml(path, model) if path.exists() else model()
+
+
+def _cluster_parameters(snapshot: Snapshot) -> "ClusterParameters":
+    from cellassets.clustering.parameters import ClusterParameters
+
+    path = snapshot.config("clusters.yaml")
+    return load_yaml(path, ClusterParameters) if path.exists() else ClusterParameters()
 
 
 def _gate_policy(snapshot: Snapshot) -> "GatePolicy":

@@ -24,6 +24,8 @@ VIEWS = {
     ("benchmark", "scores"): "scores",
     ("benchmark", "influences"): "influences",
     ("benchmark", "published"): "published_statistics",
+    ("map_clusters", "clusters"): "clusters",
+    ("map_clusters", "enrichment"): "enrichment",
     ("leaderboard", "leaderboard"): "leaderboard",
     ("leaderboard", "differences"): "differences",
     ("leaderboard", "recall_by_source"): "recall_by_source",

@@ -17,3 +17,13 @@ def test_neighbours_come_with_their_cosines_most_similar_first(home, run, gene):
     assert len(rows) == 3
     assert cosines == sorted(cosines, reverse=True)
     assert gene not in {row["perturbation_id"] for row in rows}
+
+
+def test_the_clusters_of_a_gene_come_with_their_members(home, run, gene):
+    rows = json.loads(run("map", "clusters", "HUVEC", "plain.v1", "--with", gene, "--home", home, "--json"))
+    assert all(gene in row["members"].split(";") for row in rows)
+    assert rows
+
+
+def test_without_an_enriched_set_the_answer_says_so(home, run):
+    assert "no cluster of this map is enriched" in run("map", "clusters", "HUVEC", "plain.v1", "--home", home)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from upath import UPath
 
+from cellassets.clustering.parameters import ClusterParameters
 from cellassets.configuration import load_yaml
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
@@ -17,6 +18,10 @@ CONFIGS = UPath(Path(__file__).parents[2] / "configs")
 DEMO = CONFIGS / "demo"
 EXAMPLES = CONFIGS / "examples"
 MODELS = {"policy.yaml": Policy, "mapping.yaml": MapParameters, "gate.yaml": GatePolicy}
+
+
+def test_the_default_clusters_are_the_defaults():
+    assert load_yaml(CONFIGS / "clusters.yaml", ClusterParameters) == ClusterParameters()
 
 
 @pytest.mark.parametrize("folder", [CONFIGS, DEMO], ids=["default", "demo"])

@@ -20,6 +20,7 @@ from pydantic import RootModel
 from assets import (
     checkpoint,
     leaderboard,
+    map_clusters,
     model_report,
     perturbation_map,
     plate_quality,
@@ -29,6 +30,9 @@ from assets import (
     site_embeddings,
 )
 from cellassets.benchmarks.registry import BENCHMARKS
+from cellassets.clustering.map_clusters import cluster_map
+from cellassets.clustering.parameters import ClusterParameters
+from cellassets.clustering.summary import MapClustersSummary, ResolutionSummary
 from cellassets.definitions import build_definitions
 from cellassets.judging.production import Override
 from cellassets.mapping.summary import PerturbationMapSummary
@@ -37,6 +41,8 @@ from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.lake import Published
 from cellassets.storage.plan import Plan
+from cellassets.studies.simulated import SIMULATED_MAP, simulate_map
+from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.tables.parquet import read_table, with_vectors
 from cellassets.tables.schemas import BATCH_EFFECT, FINDINGS, LEADERBOARD
 from cellassets.training.summary import CheckpointSummary
@@ -277,6 +283,89 @@ def test_replicates_at_several_positions_and_a_position_step_pass(scored):
 @fails(f"perturbation_map:{perturbation_map.POSITION_CHECK}")
 def test_replicates_at_one_position_fail(scored):
     return placed(scored)
+
+
+RESOLUTION = ResolutionSummary(
+    resolution=5, n_clusters=40, n_tested=40, n_enriched=9, n_of_one_arm=4, n_of_one_plate=4,
+    adjusted_rand=0.3, null_adjusted_rand=0.1, p_value=0.05, stable_frac=0.4,
+)  # fmt: skip
+
+
+def clusters_with(**changes):
+    """The summary of clusters at two resolutions; the changes are those of the second one."""
+    coarse = RESOLUTION.model_copy(update={"resolution": 15, "p_value": 0.4})
+    return MapClustersSummary(n_perturbations=200, resolutions=(RESOLUTION, coarse.model_copy(update=changes)))
+
+
+def test_clusters_that_are_found_again_at_one_resolution_pass():
+    result = map_clusters.check_stability(clusters_with())
+    assert result.passed
+    assert result.description == "p = 0.05 at 5, p = 0.4 at 15"
+    assert map_clusters.check_confounders(clusters_with()).passed
+
+
+def test_a_map_that_cannot_be_clustered_passes_and_says_so():
+    refused = MapClustersSummary(does_not_apply="the map has collapsed")
+    for check in (map_clusters.check_stability, map_clusters.check_confounders):
+        assert check(refused).passed
+        assert check(refused).description == "does not apply: the map has collapsed"
+
+
+@fails(f"map_clusters:{map_clusters.STABILITY_CHECK}")
+def test_clusters_that_noise_would_repeat_as_well_fail():
+    summary = clusters_with()
+    weak = tuple(row.model_copy(update={"p_value": 0.06}) for row in summary.resolutions)
+    return map_clusters.check_stability(summary.model_copy(update={"resolutions": weak}))
+
+
+@fails(f"map_clusters:{map_clusters.STABILITY_CHECK}")
+def test_clusters_without_a_stability_fail():
+    missing = {"stability_missing": "0 of 60 perturbations have two wells or more"}
+    return map_clusters.check_stability(clusters_with(p_value=None).model_copy(update=missing))
+
+
+@fails(f"map_clusters:{map_clusters.CONFOUNDER_CHECK}")
+def test_clusters_that_are_plates_fail():
+    """The clusters of an unaligned map whose genes are in one batch each."""
+    design = SimulatedWells(n_batches=4, n_batches_per_treatment=1, n_complexes=0, n_lone_genes=100, gene_effect=0.0)
+    judged = simulate_map(design, parameters=SIMULATED_MAP.model_copy(update={"steps": ()}))
+    return map_clusters.check_confounders(cluster_map(judged, ClusterParameters(n_resamples=19)).summary)
+
+
+@fails(f"map_clusters:{map_clusters.CONFOUNDER_CHECK}")
+def test_clusters_that_are_chromosome_arms_fail():
+    return map_clusters.check_confounders(clusters_with(n_of_one_arm=5))
+
+
+def cluster_partition(deployment):
+    """Returns the run that materialises the clusters of one map."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        for axis, key in (("dataset", "SIM"), ("model", "good.v1")):
+            instance.add_dynamic_partitions(axis, [key])
+        resources = {"deployment": DeploymentResource.of(deployment)}
+        return dg.materialize(
+            [map_clusters.map_clusters], instance=instance, partition_key="SIM|good.v1", resources=resources
+        )
+
+
+@fails(f"map_clusters:{map_clusters.STABILITY_CHECK}", f"map_clusters:{map_clusters.CONFOUNDER_CHECK}")
+def test_clusters_of_a_dataset_without_a_map_fail(tmp_path):
+    done = cluster_partition(Deployment.of({}, home=tmp_path, configs=tmp_path / "configs"))
+    evaluations = done.get_asset_check_evaluations()
+    assert {found.check_name for found in evaluations} == {map_clusters.STABILITY_CHECK, map_clusters.CONFOUNDER_CHECK}
+    assert not any(found.passed for found in evaluations)
+    assert done.asset_materializations_for_node("map_clusters") == []
+    return evaluations[0]
+
+
+def test_clusters_are_shown_with_their_sets_and_a_picture(scored_copy):
+    scored_copy.annotate("complexes", scored_copy.known.sets)
+    done = cluster_partition(scored_copy.deployment)
+    (made,) = done.asset_materializations_for_node("map_clusters")
+    assert made.metadata["plot"].value.startswith("![stability of clusters](data:image/svg+xml;base64,")
+    assert "| 5 | 6 |" in made.metadata["resolutions_table"].value
+    assert "complex04" in made.metadata["enriched_sets"].value
+    assert len(done.get_asset_check_evaluations()) == 2
 
 
 def board_check(scored):

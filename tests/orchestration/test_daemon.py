@@ -70,7 +70,7 @@ def partitions(tags: dict[str, str]) -> str:
     return tags.get("dagster/partition", " to ".join(filter(None, ends)))
 
 
-SCORED = "+".join(sorted([*(f"benchmark/{name}" for name in BENCHMARKS), "perturbation_map"]))
+SCORED = "+".join(sorted([*(f"benchmark/{name}" for name in BENCHMARKS), "perturbation_map", "map_clusters"]))
 MODELS = ("classical.v1", "tiny_network.v1")
 TAKEN_IN = "plate_quality+plate_store+raw_plates"
 

@@ -23,6 +23,7 @@ EXPECTED = {
     "checkpoint",
     "site_embeddings",
     "perturbation_map",
+    "map_clusters",
     "leaderboard",
     "model_report",
     "production_model",

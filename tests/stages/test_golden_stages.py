@@ -19,14 +19,23 @@ import pytest
 from cellassets.encoders.embed import embed_store
 from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.network import NetworkEncoder
-from cellassets.stages import leaderboard, model_report, perturbation_map, production_model, site_embeddings
+from cellassets.stages import (
+    leaderboard,
+    map_clusters,
+    model_report,
+    perturbation_map,
+    production_model,
+    site_embeddings,
+)
 from cellassets.stages.catalogue import stages
 from cellassets.stages.stores import open_store
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import (
     BATCH_EFFECT,
+    CLUSTERS,
     DIFFERENCES,
+    ENRICHMENT,
     GATE,
     LEADERBOARD,
     PERTURBATION_MAP,
@@ -40,6 +49,7 @@ ELSEWHERE = {"raw_plates", "plate_store", "plate_quality", "checkpoint"}
 VERSIONS = {
     "site_embeddings": site_embeddings.CODE_VERSION,
     "perturbation_map": perturbation_map.CODE_VERSION,
+    "map_clusters": map_clusters.CODE_VERSION,
     "leaderboard": leaderboard.CODE_VERSION,
     "model_report": model_report.CODE_VERSION,
     "production_model": production_model.CODE_VERSION,
@@ -56,6 +66,22 @@ def map_numbers(scored):
         numbers |= {f"{name} feature {place}": value for place, value in enumerate(sums)}
     counts = {name: value for name, value in published.record.summary.items() if isinstance(value, int | float)}
     return numbers | counts
+
+
+def cluster_numbers(scored):
+    """Clusters of the map with its complexes as sets."""
+    scored.annotate("complexes", scored.known.sets)
+    published = scored.make("map_clusters", "SIM", "good.v1")
+    clusters = read_table(published.path("clusters.parquet"), CLUSTERS)
+    numbers = {
+        f"{row['perturbation_id']} {row['resolution']} {name}": row[name]
+        for row in clusters.iter_rows(named=True)
+        for name in ("cluster_index", "stability", "null_mean", "null_high")
+    }
+    for row in read_table(published.path("enrichment.parquet"), ENRICHMENT).iter_rows(named=True):
+        name = f"{row['resolution']} {row['cluster_index']} {row['set_id']}"
+        numbers |= {f"{name} {key}": row[key] for key in ("n_overlap", "p_hypergeometric", "p_permutation", "q_value")}
+    return numbers
 
 
 def leaderboard_numbers(scored):
@@ -121,6 +147,7 @@ def embedding_numbers(screened, save_network, folder):
 def found(scored, screened, save_network, tmp_path_factory):
     """Inputs and numbers by stage."""
     copy = scored.copy(tmp_path_factory.mktemp("golden") / "home")
+    clustered = scored.copy(tmp_path_factory.mktemp("golden_clusters") / "home")
     screen = screened.copy(tmp_path_factory.mktemp("golden_screen") / "home")
     wells = read_table(
         copy.lake.current("perturbation_map", "SIM", "good.v1").path("wells_raw.parquet"), WELL_EMBEDDINGS
@@ -131,6 +158,7 @@ def found(scored, screened, save_network, tmp_path_factory):
     numbers = {
         "perturbation_map": (frame_fingerprint(wells.drop("embedding")), map_numbers(copy)),
         "leaderboard": (str(scores), leaderboard_numbers(copy)),
+        "map_clusters": (frame_fingerprint(wells.drop("embedding")), cluster_numbers(clustered)),
         "model_report": (str(scores), report_numbers(copy)),
         "production_model": (str(scores), gate_numbers(copy)),
         "site_embeddings": (

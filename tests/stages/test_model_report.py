@@ -110,13 +110,14 @@ def jumbled(table):
         ("leaderboard", (), {"leaderboard.parquet": lambda table: table.with_columns(pl.col("value") / 2)}),
         ("perturbation_map", ("SIM", "good.v1"), {"map.parquet": jumbled}),
         (MAGNITUDE, ("SIM", "good.v1"), {"scores.parquet": lambda table: table.with_columns(pl.col("value") * 2)}),
+        ("map_clusters", ("SIM", "good.v1"), {"clusters.parquet": lambda t: t.with_columns(pl.col("stability") / 2)}),
         (
             "plate_quality",
             ("SIM-1",),
             {"quality.parquet": lambda t: t.with_columns((pl.col("site_index") == 1).alias("is_flagged"))},
         ),
     ],
-    ids=["leaderboard", "map", "scores", "quality"],
+    ids=["leaderboard", "map", "scores", "clusters", "quality"],
 )
 def test_the_page_is_made_from_the_inputs_of_its_plan(scored, made_from_pins, publish_newer, kind, keys, change):
     made_from_pins(scored, KIND, ("good.v1",), lambda: publish_newer(scored.deployment, kind, *keys, change=change))

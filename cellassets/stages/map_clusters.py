@@ -1,0 +1,133 @@
+"""The stage `map_clusters`: clusters of a map at several resolutions, their stability, and their enriched sets.
+
+Publishes `clusters.parquet` and `enrichment.parquet`. If a map cannot be clustered, the tables are empty and the record
+gives the reason. The computation is in `cellassets.clustering`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cellassets.clustering.summary import MapClustersSummary
+from cellassets.errors import StaleArtifact
+from cellassets.stages.datasets import dataset_named
+from cellassets.stages.settings import cluster_parameters
+from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.storage.artifact import Record
+from cellassets.storage.lake import Lake
+from cellassets.storage.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.benchmarks.judged import JudgedMap
+    from cellassets.mapping.aggregate import Aggregation
+    from cellassets.reporting.cluster_section import ClusterTables
+
+CODE_VERSION = "1"
+USES = ("sets", "targets", "gene_arms")  # kinds of annotations
+
+
+def plan(snapshot: Snapshot, keys: Keys) -> Plan:
+    """Returns the plan of the clusters from the present inputs.
+
+    Raises:
+        NotReady: there is no map of this dataset by this model.
+        AnnotationError: the dataset names an annotation source that does not exist.
+        ConfigError: `clusters.yaml` is wrong.
+    """
+    dataset_id, model_key = keys["dataset"], keys["model"]
+    own, parameters = snapshot.need("perturbation_map", dataset_id, model_key), cluster_parameters(snapshot)
+    sources = dataset_named(snapshot, dataset_id).annotation_sources
+    inputs = {
+        "dataset_id": dataset_id,
+        "model_key": model_key,
+        "perturbation_map": own.fingerprint,
+        "annotations": snapshot.value(_annotations, sources),
+        "parameters": settings_of(parameters),
+        "code_version": CODE_VERSION,
+    }
+    settings = {"parameters": parameters, "annotation_sources": sources}
+    return snapshot.plan("map_clusters", (dataset_id, model_key), inputs, pins=[own], settings=settings)
+
+
+def make(context: Context, plan: Plan) -> Record:
+    """Returns the record of the clusters.
+
+    Raises:
+        BenchmarkError: a vector of the map is not finite.
+        AnnotationError: an annotation source cannot be read.
+        StaleArtifact: an annotation source changed since the plan was made.
+    """
+    from cellassets.clustering.map_clusters import cluster_map
+    from cellassets.tables.parquet import write_table
+    from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
+
+    judged, aggregation = _read(context, plan)
+    found = cluster_map(judged, plan.settings["parameters"], aggregation=aggregation, progress=context.progress)
+    tables = {"clusters.parquet": (found.clusters, CLUSTERS), "enrichment.parquet": (found.enrichment, ENRICHMENT)}
+    with context.lake.draft(plan) as draft:
+        for name, (table, schema) in tables.items():
+            write_table(table, draft.folder / name, schema)
+        return draft.publish(list(tables), found.summary)
+
+
+def _read(context: Context, plan: Plan) -> "tuple[JudgedMap, Aggregation]":
+    """Returns the pinned map with its wells and the annotations that the plan names, and how it was aggregated."""
+    from cellassets.benchmarks.judged import judged_map
+    from cellassets.knowledge.annotations import read_annotations
+    from cellassets.mapping.build import MapParameters
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
+
+    sources, folder = plan.settings["annotation_sources"], context.lake.annotations
+    annotations = read_annotations(folder, USES, sources)
+    if _fingerprints(folder, sources) != plan.inputs["annotations"]:
+        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
+        raise StaleArtifact(message)
+    own = context.lake.open(plan.pin("perturbation_map", *plan.keys))
+    made_with = MapParameters.model_validate(own.record.inputs["parameters"])
+    judged = judged_map(
+        read_table(own.path("wells.parquet"), WELL_EMBEDDINGS),
+        read_table(own.path("map.parquet"), PERTURBATION_MAP),
+        parameters=made_with,
+        annotations=annotations,
+    )
+    return judged, made_with.aggregation
+
+
+def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTables | None":
+    """Returns the tables and the summary of the first publication of clusters; None where there is none."""
+    from cellassets.reporting.cluster_section import ClusterTables
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
+
+    for pin in published:
+        found = lake.open(pin)
+        return ClusterTables(
+            read_table(found.path("clusters.parquet"), CLUSTERS),
+            read_table(found.path("enrichment.parquet"), ENRICHMENT),
+            pin.summary(MapClustersSummary),
+        )
+    return None
+
+
+def _annotations(snapshot: Snapshot, sources: tuple[str, ...] | None) -> dict[str, list[int]]:
+    return _fingerprints(snapshot.annotations(), sources)
+
+
+def _fingerprints(folder: "UPath", sources: tuple[str, ...] | None) -> dict[str, list[int]]:
+    from cellassets.knowledge.annotations import annotation_fingerprints
+
+    return annotation_fingerprints(folder, USES, sources)
+
+
+MAP_CLUSTERS = Stage(
+    name="map_clusters",
+    axes=("dataset", "model"),
+    summary=MapClustersSummary,
+    plan=plan,
+    make=make,
+    pod=Pod(n_cores=2, memory_gib=4),
+    settings=("clusters.yaml",),
+)
