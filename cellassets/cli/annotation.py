@@ -52,6 +52,11 @@ def list_annotations(home: HomeOption = None, as_json: JsonOption = False) -> No
     found = installed_sources(deployment_at(home).lake.annotations)
     rows = [_source_row(source) for source in found.values()]
     rows += [_pack_row(pack) for name, pack in packs().items() if name not in found]
+    if not found and not as_json:
+        typer.echo(
+            "There is no source yet. Install one of these packs with `cellassets annotation install NAME`, or add a "
+            "table of your own with `cellassets annotation add FILE`."
+        )
     show_rows(rows, as_json=as_json, empty="")
 
 
