@@ -1,11 +1,13 @@
 """Speed of the published statistics compared with their reference implementations, on the same arrays.
 
-70,000 wells: 1,000 genes x 4 guides x 16 batches and 6,000 controls, vectors of `--dim` dimensions. Each family runs
+70,000 wells: 1,000 genes x 4 guides x 16 batches and 6,000 controls, vectors of `--dim` dimensions; `--genes 170` makes
+11,900 wells. Each family runs
 here, and in `--reference-python` (bench/references/benchmarks.py lists the packages of that environment); the goal is
 at least 10 times as fast. copairs would list 384 million pairs of wells and controls, so both sides of `activity` get
 6,400 wells and 600 controls, and ours is also timed on all 70,000. Ours is the median of 3 calls after a first one; the
 reference runs once. `load` is the load of the machine after it, including the work of others, and affects the ratios.
-Peak memory is what ours allocated in addition to the given arrays. Prints JSON, and adds it to
+Peak memory is what a later call allocated in addition to the given arrays, as tracemalloc counts it on both sides;
+tensors of torch, in which the reference of magnitude computes, are not counted. Prints JSON, and adds it to
 bench/results/benchmarks.json.
 
 Both sides use one thread, because threads of small matrix products wait for each other on a busy machine:
@@ -36,20 +38,21 @@ from cellassets.benchmarks.published.proxbias import proximity_bias
 from cellassets.benchmarks.published.rxrx import compound_gene_retrieval
 
 RESULT = Path(__file__).parent / "results" / "benchmarks.json"
-N_GENES, N_GUIDES, N_BATCHES, N_CONTROLS = 1000, 4, 16, 6000
+N_GENES, N_GUIDES, N_BATCHES, N_CONTROLS_PER_GENE = 1000, 4, 16, 6
 N_ROUNDS = 3
 Arrays = dict[str, np.ndarray]
 
 
-def make_wells(dim: int, rng: np.random.Generator) -> Arrays:
+def make_wells(n_genes: int, dim: int, rng: np.random.Generator) -> Arrays:
     """Returns wells with effects of genes and guides, and their labels."""
-    genes = np.array([f"G{number:04d}" for number in range(N_GENES)])
-    effects = 0.3 * rng.standard_normal((N_GENES, dim))
-    guide_effects = np.repeat(effects, N_GUIDES, axis=0) + 0.2 * rng.standard_normal((N_GENES * N_GUIDES, dim))
+    n_controls = N_CONTROLS_PER_GENE * n_genes
+    genes = np.array([f"G{number:04d}" for number in range(n_genes)])
+    effects = 0.3 * rng.standard_normal((n_genes, dim))
+    guide_effects = np.repeat(effects, N_GUIDES, axis=0) + 0.2 * rng.standard_normal((n_genes * N_GUIDES, dim))
     guides = np.array([f"{gene}-{number}" for gene in genes for number in range(N_GUIDES)])
-    wells = rng.standard_normal((len(guides) * N_BATCHES + N_CONTROLS, dim))
-    wells[:-N_CONTROLS] += np.repeat(guide_effects, N_BATCHES, axis=0)
-    guide = np.concatenate([np.repeat(guides, N_BATCHES), np.full(N_CONTROLS, "NTC")])
+    wells = rng.standard_normal((len(guides) * N_BATCHES + n_controls, dim))
+    wells[:-n_controls] += np.repeat(guide_effects, N_BATCHES, axis=0)
+    guide = np.concatenate([np.repeat(guides, N_BATCHES), np.full(n_controls, "NTC")])
     gene = np.array([name.split("-")[0] for name in guide])
     control_number = np.cumsum(guide == "NTC")
     is_control = guide == "NTC"
@@ -62,24 +65,24 @@ def make_wells(dim: int, rng: np.random.Generator) -> Arrays:
         "is_subset": np.isin(gene, genes[:100]) | (is_control & (control_number <= 600)),
         "guides": guides,
         "guide_genes": np.repeat(genes, N_GUIDES),
-        "guide_vectors": wells[:-N_CONTROLS].reshape(len(guides), N_BATCHES, dim).mean(axis=1),
+        "guide_vectors": wells[:-n_controls].reshape(len(guides), N_BATCHES, dim).mean(axis=1),
         "genes": genes,
-        "gene_vectors": wells[:-N_CONTROLS].reshape(N_GENES, -1, dim).mean(axis=1),
+        "gene_vectors": wells[:-n_controls].reshape(n_genes, -1, dim).mean(axis=1),
     }
 
 
 def make_annotations(arrays: Arrays, rng: np.random.Generator) -> Arrays:
     """Returns five sources of 10,000 pairs, 200 clusters, arms, and compounds with activities."""
     genes, dim = arrays["genes"], arrays["wells"].shape[1]
-    first, second = np.triu_indices(N_GENES, 1)
+    first, second = np.triu_indices(len(genes), 1)
     chosen = np.stack([rng.choice(len(first), 10_000, replace=False) for _ in range(5)])
     n_compounds, n_concentrations, n_known = 1674, 8, 6
     compounds = np.array([f"K{number:04d}" for number in range(n_compounds)])
-    known = np.stack([rng.choice(N_GENES, n_known, replace=False) for _ in compounds])
+    known = np.stack([rng.choice(len(genes), n_known, replace=False) for _ in compounds])
     return {
         "pairs": np.stack([genes[first[chosen]], genes[second[chosen]]], axis=2),
         "clusters": np.stack([rng.choice(genes, 20, replace=False) for _ in range(200)]),
-        "arm": np.array([f"{number:02d}" for number in range(40)])[rng.integers(40, size=N_GENES)],
+        "arm": np.array([f"{number:02d}" for number in range(40)])[rng.integers(40, size=len(genes))],
         "compound_id": np.repeat(compounds, n_concentrations),
         "concentration": np.tile(10.0 ** np.arange(-2.0, n_concentrations - 2.0), n_compounds),
         "compound_vectors": rng.standard_normal((n_compounds * n_concentrations, dim)),
@@ -91,7 +94,8 @@ def make_annotations(arrays: Arrays, rng: np.random.Generator) -> Arrays:
 
 def consistency(a: Arrays) -> dict[str, float]:
     """Returns the mean cosine of each gene."""
-    wells, gene = a["wells"][:-N_CONTROLS], a["gene"][:-N_CONTROLS]
+    n_treated = int((a["gene"] != "NTC").sum())  # controls come last
+    wells, gene = a["wells"][:n_treated], a["gene"][:n_treated]
     return _values(perturbation_consistency(wells, gene, unexpressed=a["unexpressed"].tolist()))
 
 
@@ -172,6 +176,7 @@ FAMILIES: tuple[Callable[[Arrays], dict[str, float]], ...] = (
 
 def measure(work: Callable[[Arrays], dict[str, float]], arrays: Arrays) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns seconds and peak memory of ours, and its values."""
+    work(arrays)  # imports and caches are no memory of the call
     tracemalloc.start()
     values = work(arrays)
     peak = tracemalloc.get_traced_memory()[1]
@@ -201,21 +206,28 @@ def against_reference(
     if theirs.keys() != ours.keys():
         return {"reference": f"scored {len(theirs)} units, ours {len(ours)}"}
     difference = max(abs(theirs[name] - ours[name]) for name in ours)
-    return {"reference_s": round(answer["seconds"], 3), "largest_difference": difference, "n_values": len(ours)}
+    peak = round(answer["peak_bytes"] / 2**20, 1)
+    shared = {"largest_difference": difference, "n_values": len(ours)}
+    return {"reference_s": round(answer["seconds"], 3), "reference_peak_mib": peak, **shared}
 
 
 def main() -> None:
     """Measures every family at one number of dimensions, prints and keeps it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument(
+        "--genes", type=int, default=N_GENES, help="70 wells each; results are kept by the wells' number"
+    )
+    parser.add_argument("--note", help="what else ran on the machine; kept with the results")
     parser.add_argument("--reference-python", help="of an environment with the references; without it ours alone")
     parser.add_argument("--families", nargs="*", help="these alone; the others' results stay")
     parser.add_argument("--limit-s", type=int, default=600, help="longest that one reference may take")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    arrays = make_wells(arguments.dim, rng)
+    arrays = make_wells(arguments.genes, arguments.dim, rng)
     arrays |= make_annotations(arrays, rng)
-    n_wells = {"n_wells": len(arrays["wells"])}
+    name_of_run = f"dim_{arguments.dim}" + (f"_genes_{arguments.genes}" if arguments.genes != N_GENES else "")
+    about = {"n_wells": len(arrays["wells"])} | ({"note": arguments.note} if arguments.note else {})
     with tempfile.TemporaryDirectory() as name:
         for key, array in arrays.items():
             np.save(Path(name, f"{key}.npy"), array)
@@ -229,17 +241,18 @@ def main() -> None:
                 )
             if "reference_s" in row:
                 row["ratio"] = round(row["reference_s"] / row["ours_s"], 1)
+                row["memory_ratio"] = round(row["reference_peak_mib"] / row["ours_peak_mib"], 2)
             if arguments.reference_python:  # or the ratios that were measured would be lost
-                keep(arguments.dim, n_wells | {work.__name__: row | {"load": round(os.getloadavg()[0], 1)}})
+                keep(name_of_run, about | {work.__name__: row | {"load": round(os.getloadavg()[0], 1)}})
             print(work.__name__, row, flush=True)
     if not arguments.families:
         print("activity_of_all", measure(activity_of_all, arrays)[0], flush=True)
 
 
-def keep(dim: int, rows: dict[str, Any]) -> None:
+def keep(name: str, rows: dict[str, Any]) -> None:
     """Adds results to those of other families and dimensions."""
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"goal_at_least": 10}
-    kept[f"dim_{dim}"] = kept.get(f"dim_{dim}", {}) | {"n_threads": os.environ.get("OMP_NUM_THREADS", "all")} | rows
+    kept[name] = kept.get(name, {}) | {"n_threads": os.environ.get("OMP_NUM_THREADS", "all")} | rows
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 

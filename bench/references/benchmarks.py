@@ -1,4 +1,4 @@
-"""The reference implementations on the arrays that bench/benchmarks.py wrote: seconds and values, as JSON.
+"""The reference implementations on the arrays that bench/benchmarks.py wrote: seconds, memory and values, as JSON.
 
 Runs in an environment of its own, with efaar_benchmarking 1.0, copairs 0.5.5, proxbias 0.11.0 and pandas, none of which
 cellassets needs:
@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+import tracemalloc
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -173,8 +174,11 @@ def main() -> None:
 
         started = time.perf_counter()
         values = FAMILIES[family](arrays)
-        seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": values.pop("seconds", seconds), "values": values}, default=float))
+        seconds = values.pop("seconds", time.perf_counter() - started)
+        tracemalloc.start()
+        FAMILIES[family](arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "values": values}, default=float))
 
 
 if __name__ == "__main__":

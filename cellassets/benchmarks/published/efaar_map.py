@@ -62,11 +62,13 @@ def relationship_recall(
     if not places:
         shares = dict.fromkeys(("left", "right", "recall"), pl.Float64)
         return pl.DataFrame(schema={"source": pl.String, **shares, "n_pairs": pl.Int64, "n_null_pairs": pl.Int64})
-    at_most, below = pair_percentiles(genes, np.concatenate(list(places.values())))
-    ends = np.cumsum([len(found) for found in places.values()])
+    sizes = {source: len(found) for source, found in places.items()}
+    pooled = np.concatenate(list(places.values()))
+    places.clear()
+    at_most, below = pair_percentiles(genes, pooled)
     rows = []
-    for source, last in zip(places, ends, strict=True):
-        of_source = slice(last - len(places[source]), last)
+    for (source, n_pairs), last in zip(sizes.items(), np.cumsum(list(sizes.values())), strict=True):
+        of_source = slice(last - n_pairs, last)
         for left, right in thresholds:
             is_recalled = (at_most[of_source] <= min(left, right)) | (below[of_source] >= max(left, right))
             recall = float(is_recalled.sum() / len(is_recalled))
@@ -86,21 +88,31 @@ def pair_percentiles(
         genes: one vector per gene.
         pairs: places of the two genes, which differ.
     """
-    low, high = pairs.min(axis=1), pairs.max(axis=1)
     n_genes = len(genes)
-    place = low * (2 * n_genes - low - 1) // 2 + high - low - 1  # among all pairs, row by row
+    place = _places_among_all(pairs, n_genes)
     values = np.empty(len(pairs))
     kept = list(_upper_cosines(genes)) if n_genes <= MAX_KEPT_GENES else []
     for first, cosines in kept or _upper_cosines(genes):
         here = np.flatnonzero((place >= first) & (place < first + len(cosines)))
         values[here] = cosines[place[here] - first]
+    del place
     order = np.argsort(values)
-    counts = np.zeros((2, len(pairs)), dtype=np.int64)
+    values.sort()
+    at_most, below = np.zeros(len(pairs)), np.zeros(len(pairs))
     for _, cosines in kept or _upper_cosines(genes):
         cosines.sort()
-        counts[:, order] += [np.searchsorted(cosines, values[order], side=side) for side in ("right", "left")]
-    at_most, below = counts / (n_genes * (n_genes - 1) // 2)
+        at_most[order] += np.searchsorted(cosines, values, side="right")
+        below[order] += np.searchsorted(cosines, values, side="left")
+    n_pairs = n_genes * (n_genes - 1) // 2
+    at_most /= n_pairs
+    below /= n_pairs
     return at_most, below
+
+
+def _places_among_all(pairs: Int[np.ndarray, "pair 2"], n_genes: int) -> Int[np.ndarray, "pair"]:
+    """The number of each pair among all pairs of genes, row by row of the upper triangle."""
+    low, high = pairs.min(axis=1).astype(np.int64), pairs.max(axis=1)
+    return low * (2 * n_genes - low - 1) // 2 + high - low - 1
 
 
 def cluster_separation(
@@ -182,7 +194,7 @@ def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.n
 
 def _places(table: pl.DataFrame, index: dict[str, int]) -> Int[np.ndarray, "pair 2"]:
     """Places of the pairs with both genes in the map."""
-    both = [table[name].replace_strict(index, default=None, return_dtype=pl.Int64) for name in ("entity1", "entity2")]
+    both = [table[name].replace_strict(index, default=None, return_dtype=pl.Int32) for name in ("entity1", "entity2")]
     return pl.DataFrame(dict(zip("ab", both, strict=True))).drop_nulls().to_numpy()
 
 
