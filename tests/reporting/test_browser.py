@@ -19,7 +19,7 @@ from PIL import Image
 from cellassets.reporting.page import render
 
 pytestmark = pytest.mark.browser
-N_CHARTS = 6 + 5 + 1 + 2  # models, units (pairs have none), the map, two measures of batch effect
+N_CHARTS = 6 + 9 + 1 + 2  # models, units (pairs have none), the map, two measures of batch effect
 IS_DRAWN = "[...document.querySelectorAll('.chart')].every(chart => chart.dataset.drawn)"
 TOOLTIP = "document.querySelector('#vg-tooltip-element.visible')?.innerText ?? ''"
 CENTRE = """(() => {
