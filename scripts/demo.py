@@ -212,7 +212,7 @@ ASSETS = {
     PLATES_TITLE: ("raw_plates", "plate_store", "plate_quality"),
     MODELS_TITLE: ("checkpoint",),
     EMBEDDINGS_TITLE: ("site_embeddings",),
-    MAPS_TITLE: ("perturbation_map", "benchmark"),
+    MAPS_TITLE: ("perturbation_map", "benchmark", "active_perturbations"),
     LEADERBOARD_TITLE: ("leaderboard",),
     REPORTS_TITLE: ("model_report",),
 }

@@ -10,6 +10,7 @@ import polars as pl
 
 from cellassets.judging.gate import GatePolicy
 from cellassets.reporting.examples import Example
+from cellassets.reporting.hits_section import HitsPage
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DatasetPage:
         does_not_apply: the reason for each benchmark that cannot be computed on this dataset.
         known_pairs: by annotation source, genes that are known to belong together: `entity1` and `entity2`.
         examples: images of the strongest perturbations.
+        hits: active perturbations; None where they have not been called.
     """
 
     dataset_id: str
@@ -47,6 +49,7 @@ class DatasetPage:
     does_not_apply: Mapping[str, str] = field(default_factory=dict)
     known_pairs: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
+    hits: HitsPage | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from cellassets.reporting.clustered_map import clustered_map, genes_of
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
 from cellassets.reporting.heat_map import heat_map
+from cellassets.reporting.hits_section import hits_section
 from cellassets.reporting.steps_chart import steps_chart
 
 N_STRONGEST = 12
@@ -52,6 +53,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "map": _map(page.model.key, dataset),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),
+        "hits": None if dataset.hits is None else hits_section(dataset.hits),
         "examples": [_example(example) for example in dataset.examples],
     }
 

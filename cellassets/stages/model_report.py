@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
+from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.benchmark import BenchmarkSummary, benchmark_stages, name_of
 from cellassets.stages.datasets import dataset_names
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from cellassets.registry import ModelEntry
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
+    from cellassets.reporting.hits_section import HitsPage
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 N_EXAMPLES = 4
 STRONGEST_BY = "perturbation_magnitude"
 SITE = ["plate_id", "well_id", "site_index"]
@@ -55,6 +57,8 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
     scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
+    called = [snapshot.find("active_perturbations", *pin.keys) for pin in maps]
+    hits = [pin for pin in called if pin is not None]
     experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
     images = [
         pin
@@ -66,13 +70,14 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "model": entry.model_dump(mode="json", include={"key", "fingerprint", "aliases"}),
         "maps": {pin.keys[0]: pin.fingerprint for pin in maps},
         "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
+        "hits": {pin.keys[0]: pin.fingerprint for pin in hits},
         "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
         "known_pairs": snapshot.value(_known_pairs_fingerprints),
         "policy": settings_of(policy),
         "code_version": CODE_VERSION,
     }
     settings = {"model": entry, "policy": policy}
-    pins = [leaderboard, *maps, *scores, *images]
+    pins = [leaderboard, *maps, *scores, *hits, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
 
 
@@ -161,8 +166,27 @@ def _dataset_page(
         published={name: read_table(found.path("published.parquet"), PUBLISHED) for name, found in opened.items()},
         does_not_apply={name: reason for name, reason in reasons.items() if reason},
         known_pairs=known_pairs,
+        hits=_hits(context, plan, pinned.keys),
         examples=_examples(context, plan, wells, scores, map_.record.inputs["parameters"]["aggregate_by"]),
     )
+
+
+def _hits(context: Context, plan: Plan, keys: tuple[str, ...]) -> "HitsPage | None":
+    """Returns the active perturbations of a map; None where they have not been called."""
+    from cellassets.reporting.hits_section import HitsPage
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import ACTIVE_SCORES, HITS, LOWEST_ACTIVE_DOSES
+
+    for pin in plan.pinned("active_perturbations"):
+        if pin.keys == keys:
+            found = context.lake.open(pin)
+            return HitsPage(
+                hits=read_table(found.path("hits.parquet"), HITS),
+                lowest_active_doses=read_table(found.path("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES),
+                active_scores=read_table(found.path("active_scores.parquet"), ACTIVE_SCORES),
+                summary=pin.summary(ActivePerturbationsSummary),
+            )
+    return None
 
 
 def _examples(

@@ -9,6 +9,7 @@ from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from cellassets.hits.parameters import HitParameters
     from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.build import MapParameters
     from cellassets.training.recipe import Recipe
@@ -69,6 +70,11 @@ def benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters:
     return snapshot.value(_benchmark_parameters, benchmark_name)
 
 
+def hit_parameters(snapshot: Snapshot) -> "HitParameters":
+    """Returns when a perturbation is called active, from `hits.yaml`; the defaults without that file."""
+    return snapshot.value(_hit_parameters)
+
+
 def gate_policy(snapshot: Snapshot) -> "GatePolicy":
     """Returns the conditions that a candidate must fulfil before it goes into production, from `gate.yaml`."""
     return snapshot.value(_gate_policy)
@@ -99,6 +105,13 @@ def _benchmark_parameters(snapshot: Snapshot, benchmark_name: str) -> Parameters
     model = find_benchmark(benchmark_name).parameters
     path = snapshot.config("benchmarks", f"{benchmark_name}.yaml")
     return load_yaml(path, model) if path.exists() else model()
+
+
+def _hit_parameters(snapshot: Snapshot) -> "HitParameters":
+    from cellassets.hits.parameters import HitParameters
+
+    path = snapshot.config("hits.yaml")
+    return load_yaml(path, HitParameters) if path.exists() else HitParameters()
 
 
 def _gate_policy(snapshot: Snapshot) -> "GatePolicy":

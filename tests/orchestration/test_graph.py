@@ -23,6 +23,7 @@ EXPECTED = {
     "checkpoint",
     "site_embeddings",
     "perturbation_map",
+    "active_perturbations",
     "leaderboard",
     "model_report",
     "production_model",

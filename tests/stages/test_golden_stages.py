@@ -19,15 +19,24 @@ import pytest
 from cellassets.encoders.embed import embed_store
 from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.network import NetworkEncoder
-from cellassets.stages import leaderboard, model_report, perturbation_map, production_model, site_embeddings
+from cellassets.stages import (
+    active_perturbations,
+    leaderboard,
+    model_report,
+    perturbation_map,
+    production_model,
+    site_embeddings,
+)
 from cellassets.stages.catalogue import stages
 from cellassets.stages.stores import open_store
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import (
+    ACTIVE_SCORES,
     BATCH_EFFECT,
     DIFFERENCES,
     GATE,
+    HITS,
     LEADERBOARD,
     PERTURBATION_MAP,
     SITE_EMBEDDINGS,
@@ -40,6 +49,7 @@ ELSEWHERE = {"raw_plates", "plate_store", "plate_quality", "checkpoint"}
 VERSIONS = {
     "site_embeddings": site_embeddings.CODE_VERSION,
     "perturbation_map": perturbation_map.CODE_VERSION,
+    "active_perturbations": active_perturbations.CODE_VERSION,
     "leaderboard": leaderboard.CODE_VERSION,
     "model_report": model_report.CODE_VERSION,
     "production_model": production_model.CODE_VERSION,
@@ -56,6 +66,17 @@ def map_numbers(scored):
         numbers |= {f"{name} feature {place}": value for place, value in enumerate(sums)}
     counts = {name: value for name, value in published.record.summary.items() if isinstance(value, int | float)}
     return numbers | counts
+
+
+def hit_numbers(scored):
+    published = scored.lake.current("active_perturbations", "SIM", "good.v1")
+    hits = read_table(published.path("hits.parquet"), HITS)
+    scores = read_table(published.path("active_scores.parquet"), ACTIVE_SCORES)
+    columns = ("activity", "activity_p_value", "distance_sd", "distance_sd_low", "magnitude_high", "is_active")
+    numbers = {f"{row['perturbation_id']} {name}": row[name] for row in hits.to_dicts() for name in columns}
+    return numbers | {
+        f"{row['metric']} {name}": row[name] for row in scores.to_dicts() for name in ("value", "p_value")
+    }
 
 
 def leaderboard_numbers(scored):
@@ -130,6 +151,7 @@ def found(scored, screened, save_network, tmp_path_factory):
     sites = open_store(screen.lake, screen.lake.records().need("plate_store", "HUVEC-1")).sites
     numbers = {
         "perturbation_map": (frame_fingerprint(wells.drop("embedding")), map_numbers(copy)),
+        "active_perturbations": (frame_fingerprint(wells.drop("embedding")), hit_numbers(copy)),
         "leaderboard": (str(scores), leaderboard_numbers(copy)),
         "model_report": (str(scores), report_numbers(copy)),
         "production_model": (str(scores), gate_numbers(copy)),
@@ -157,7 +179,7 @@ def fault(stage, stored, now):
         name
         for name in sorted(stored["numbers"].keys() | now["numbers"].keys())
         if now["numbers"].get(name, "none")
-        != pytest.approx(stored["numbers"].get(name, "none"), rel=tolerance, abs=1e-9)
+        != pytest.approx(stored["numbers"].get(name, float("nan")), rel=tolerance, abs=1e-9)
     ]
     if stored["code_version"] != now["code_version"]:
         return f"the code version of {stage} was raised: write the golden values again with {WRITE}"
