@@ -64,6 +64,13 @@ benchmark_settings = dg.AssetSpec(
     kinds={"yaml"},
     description="Parameters of a benchmark, and the annotations that it reads.",
 )
+hit_settings = dg.AssetSpec(
+    "hit_settings",
+    group_name="maps",
+    owners=["team:computational-biology"],
+    kinds={"yaml"},
+    description="Parameters of calling hits and of the benchmarks that it uses, and the annotations that these read.",
+)
 judged_scores = dg.AssetSpec(
     "judged_scores",
     deps=[dg.AssetKey(stage.name.split("/")) for stage in benchmark_stages()],
@@ -72,4 +79,12 @@ judged_scores = dg.AssetSpec(
     kinds={"parquet"},
     description="All published scores, and which of them are current: the inputs of the leaderboard.",
 )
-INPUTS = [judged_scores, landed_experiment, training_data, registered_model, dataset_embeddings, benchmark_settings]
+INPUTS = [
+    judged_scores,
+    landed_experiment,
+    training_data,
+    registered_model,
+    dataset_embeddings,
+    benchmark_settings,
+    hit_settings,
+]

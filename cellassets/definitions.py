@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.active_perturbations import active_perturbations
 from assets.benchmarks import build_benchmark_assets
 from assets.checkpoint import checkpoint
 from assets.inputs import INPUTS
@@ -41,6 +42,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             perturbation_map,
             *build_benchmark_assets(),
             map_clusters,
+            active_perturbations,
             leaderboard,
             model_report,
             production_model,

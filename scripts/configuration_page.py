@@ -25,6 +25,7 @@ from pydantic_core import PydanticUndefined
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.clustering.parameters import ClusterParameters
+from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
@@ -61,6 +62,7 @@ FILES = (
     File("policy.yaml", "What happens automatically: ingest rules, landing zone, active models and datasets.", Policy),
     File("mapping.yaml", "How site embeddings become a map.", MapParameters),
     File("clusters.yaml", "How a map is clustered, and which sets its clusters are tested for.", ClusterParameters),
+    File("hits.yaml", "When a perturbation is called active; without the file the defaults apply.", HitParameters),
     File("gate.yaml", "What a model must show before it goes into production.", GatePolicy),
     File("recipes/&lt;name&gt;.yaml with kind: network", "A network to train.", NetworkRecipe),
     File("recipes/&lt;name&gt;.yaml with kind: classical", "A classical encoder, without training.", ClassicalRecipe),

@@ -213,7 +213,7 @@ ASSETS = {
     PLATES_TITLE: ("raw_plates", "plate_store", "plate_quality"),
     MODELS_TITLE: ("checkpoint",),
     EMBEDDINGS_TITLE: ("site_embeddings",),
-    MAPS_TITLE: ("perturbation_map", "benchmark", "map_clusters"),
+    MAPS_TITLE: ("perturbation_map", "benchmark", "map_clusters", "active_perturbations"),
     LEADERBOARD_TITLE: ("leaderboard",),
     REPORTS_TITLE: ("model_report",),
 }

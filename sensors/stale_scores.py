@@ -68,6 +68,7 @@ def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
     """Reports the versions of the inputs of maps and benchmarks."""
     from cellassets.benchmarks.registry import BENCHMARKS
     from cellassets.reconcile.wanted import wanted_maps
+    from cellassets.stages import active_perturbations
     from cellassets.stages.benchmark import settings_fingerprint
     from cellassets.stages.state import state_of
 
@@ -82,3 +83,5 @@ def _report_inputs(tick: Tick, snapshot: "LiveSnapshot") -> None:
     tick.report("judged_scores", {"": board} if board else {}, {})
     settings = {name: settings_fingerprint(snapshot, name) for name in BENCHMARKS}
     tick.report("benchmark_settings", {name: version for name, version in settings.items() if version}, {})
+    of_hits = active_perturbations.settings_fingerprint(snapshot)
+    tick.report("hit_settings", {"": of_hits} if of_hits else {}, {})

@@ -56,6 +56,7 @@ class SimulatedDeployment:
             shutil.copytree(registry, self.home)
         settings = {"policy.yaml": {}, "mapping.yaml": MAP, "gate.yaml": GATE}
         settings |= {f"benchmarks/{name}.yaml": {"n_permutations": n_permutations} for name in BENCHMARKS}
+        settings["hits.yaml"] = {"n_permutations": n_permutations, "n_dose_permutations": n_permutations}
         for name, values in settings.items():
             self.set(name, values)
         for model_key, effect in (models or {"m.v1": self.design.gene_effect}).items():
@@ -109,10 +110,11 @@ class SimulatedDeployment:
         return carry_out(stage, self.deployment, stage.by_axis(keys), options=options or None)
 
     def make_all(self, dataset_id, model_key, benchmarks=tuple(BENCHMARKS)):
-        """Makes a map and its scores."""
+        """Makes a map, its scores and its hits."""
         self.make("perturbation_map", dataset_id, model_key)
         for name in benchmarks:
             self.make(f"benchmark/{name}", dataset_id, model_key)
+        self.make("active_perturbations", dataset_id, model_key)
 
     def plan(self, name, *keys, **options):
         """Returns the plan of a stage now."""

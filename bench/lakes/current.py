@@ -15,6 +15,7 @@ from upath import UPath
 
 from cellassets.clustering.summary import MapClustersSummary
 from cellassets.encoders.summary import SiteEmbeddingsSummary
+from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.quality.summary import PlateQualitySummary
@@ -65,6 +66,7 @@ def build(deployment: Deployment, size: Size) -> None:
     for stage in benchmark_stages():
         publish(deployment, stage.name, maps)
     publish(deployment, "map_clusters", maps)
+    publish(deployment, "active_perturbations", maps)
     publish(deployment, "leaderboard", [()])
     publish(deployment, "model_report", [(model,) for model in models])
 
@@ -230,6 +232,14 @@ SUMMARIES = {
     "plate_quality": lambda _: PlateQualitySummary(n_sites=2_464, n_flagged=0, flag_reasons={}, nuclei_per_site=100.0),
     "site_embeddings": _site_embeddings,
     "perturbation_map": _perturbation_map,
+    "active_perturbations": lambda plan: ActivePerturbationsSummary(
+        protocol_fingerprint=plan.inputs["protocol_fingerprint"],
+        fdr=0.05,
+        measure="phenotypic_activity",
+        n_perturbations=1_000,
+        n_tested=1_000,
+        n_active=500,
+    ),
     "leaderboard": lambda _: LeaderboardSummary(n_models=1, n_datasets=1, n_stale=0, n_comparisons=0, n_differences=0),
     "model_report": lambda _: ModelReportSummary(n_datasets=1, n_bytes=1),
 }

@@ -8,6 +8,44 @@ from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_rows
 
 app = typer.Typer(no_args_is_help=True, help="Maps of perturbations.")
+_SHARED = ["dataset_id", "dataset_fingerprint", "protocol_fingerprint", "model_key"]
+_SHOWN = [
+    "perturbation_id", "is_active", "distance_sd", "distance_sd_low", "distance_sd_high", "magnitude", "activity",
+    "activity_q_value", "magnitude_q_value", "n_wells", "lowest_active_um", "not_tested",
+]  # fmt: skip
+
+
+@app.command("hits")
+def show_hits(
+    dataset_id: str,
+    model_key: str,
+    are_doses_shown: Annotated[
+        bool, typer.Option("--doses", help="Show the lowest active dose of every compound instead.")
+    ] = False,
+    are_all_shown: Annotated[bool, typer.Option("--all", help="Show perturbations that are not active too.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows the active perturbations of a map, the farthest from the controls first."""
+    import polars as pl
+
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import HITS, LOWEST_ACTIVE_DOSES
+
+    published = deployment_at(home).lake.current("active_perturbations", dataset_id, model_key)
+    summary = published.record.summary
+    if are_doses_shown:
+        doses = read_table(published.path("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES).drop(_SHARED)
+        found = doses if are_all_shown else doses.filter(pl.col("lowest_active_um").is_not_null())
+        rows = found.sort("lowest_active_um", "compound_id", nulls_last=True).to_dicts()
+        show_rows(rows, as_json=as_json, empty=f"none of {summary['n_compounds']} compounds has a lowest active dose")
+        return
+    hits = read_table(published.path("hits.parquet"), HITS).drop(_SHARED)
+    found = hits if are_all_shown else hits.filter("is_active")
+    farthest = found.sort("distance_sd", "perturbation_id", descending=[True, False], nulls_last=True)
+    shown = farthest if as_json else farthest.select(_SHOWN)
+    empty = f"none of {summary['n_tested']} tested perturbations is active; --all shows their p-values"
+    show_rows(shown.to_dicts(), as_json=as_json, empty=empty)
 
 
 @app.command("nearest")

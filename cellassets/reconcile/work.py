@@ -59,7 +59,7 @@ class Agenda:
 @cache
 def map_chain() -> tuple[str, ...]:
     """Returns the assets that are made in one run for a dataset and a model."""
-    return ("perturbation_map", *(stage.name for stage in benchmark_stages()), "map_clusters")
+    return ("perturbation_map", *(stage.name for stage in benchmark_stages()), "map_clusters", "active_perturbations")
 
 
 def chain_agenda(snapshot: Snapshot, chain: Sequence[str], partitions: Iterable[tuple[str, ...]]) -> Agenda:

@@ -11,6 +11,7 @@ import polars as pl
 from cellassets.judging.gate import GatePolicy
 from cellassets.reporting.cluster_section import ClusterTables
 from cellassets.reporting.examples import Example
+from cellassets.reporting.hits_section import HitsPage
 from cellassets.tables.schemas import RECALL_BY_SOURCE
 
 
@@ -39,6 +40,7 @@ class DatasetPage:
         known_pairs: by annotation source, genes that are known to belong together: `entity1` and `entity2`.
         examples: images of the strongest perturbations.
         clusters: the clusters of the map; None where none are published.
+        hits: active perturbations; None where they have not been called.
     """
 
     dataset_id: str
@@ -51,6 +53,7 @@ class DatasetPage:
     known_pairs: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     clusters: ClusterTables | None = None
+    hits: HitsPage | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from cellassets.reporting.clustered_map import clustered_map, genes_of
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.examples import Example, encoded_pictures, unit_scores
 from cellassets.reporting.heat_map import heat_map
+from cellassets.reporting.hits_section import hits_section
 from cellassets.reporting.parts_table import parts_table
 from cellassets.reporting.recall_by_source import source_section
 from cellassets.reporting.steps_chart import steps_chart
@@ -62,6 +63,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "clusters": cluster_section(dataset.clusters, alpha=page.policy.alpha),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),
+        "hits": None if dataset.hits is None else hits_section(dataset.hits),
         "examples": [_example(example) for example in dataset.examples],
     }
 

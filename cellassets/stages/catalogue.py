@@ -3,6 +3,7 @@
 from functools import cache
 
 from cellassets.errors import ConfigError
+from cellassets.stages.active_perturbations import ACTIVE_PERTURBATIONS
 from cellassets.stages.benchmark import benchmark_stages
 from cellassets.stages.checkpoint import CHECKPOINT
 from cellassets.stages.leaderboard import LEADERBOARD
@@ -31,6 +32,7 @@ def stages() -> dict[str, Stage]:
         PERTURBATION_MAP,
         *benchmark_stages(),
         MAP_CLUSTERS,
+        ACTIVE_PERTURBATIONS,
         LEADERBOARD,
         MODEL_REPORT,
         PRODUCTION_MODEL,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cellassets.benchmarks.parts import WHOLE
 from cellassets.configuration import Parameters
 from cellassets.errors import StaleArtifact
+from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.registry.lineage import TAG
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cellassets.registry import ModelEntry
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
+    from cellassets.reporting.hits_section import HitsPage
 
 CODE_VERSION = "4"
 N_EXAMPLES = 4
@@ -60,6 +62,8 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
     clusters = [pin for pin in (snapshot.find("map_clusters", *own.keys) for own in maps) if pin is not None]
     scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
+    called = [snapshot.find("active_perturbations", *pin.keys) for pin in maps]
+    hits = [pin for pin in called if pin is not None]
     experiments = sorted({name for pin in maps for name in pin.summary(PerturbationMapSummary).experiments})
     images = [
         pin
@@ -72,6 +76,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         "maps": {pin.keys[0]: pin.fingerprint for pin in maps},
         "clusters": {pin.keys[0]: pin.fingerprint for pin in clusters},
         "scores": {f"{name_of(pin.kind)}/{pin.keys[0]}": pin.fingerprint for pin in scores},
+        "hits": {pin.keys[0]: pin.fingerprint for pin in hits},
         "images": {f"{pin.kind}/{pin.keys[0]}": pin.fingerprint for pin in images},
         "known_pairs": snapshot.value(_known_pairs_fingerprints),
         "annotation_terms": snapshot.value(_annotation_terms),
@@ -81,7 +86,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     seen = seen_of(snapshot, model_key)
     inputs["seen"] = seen.lines()
     settings = {"model": entry, "policy": policy}
-    pins = [leaderboard, *maps, *clusters, *scores, *images]
+    pins = [leaderboard, *maps, *clusters, *scores, *hits, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
 
 
@@ -197,6 +202,7 @@ def _dataset_page(
         published=published,
         does_not_apply={name: part.does_not_apply for name, part in parts.items() if part and part.does_not_apply},
         known_pairs=known_pairs,
+        hits=_hits(context, plan, pinned.keys),
         examples=_examples(context, plan, wells, scores, map_.record.inputs["parameters"]["aggregate_by"]),
         clusters=read_clusters(context.lake, [pin for pin in plan.pinned("map_clusters") if pin.keys == pinned.keys]),
     )
@@ -205,6 +211,24 @@ def _dataset_page(
 def _part_of(score: Publication, part_id: str) -> ScoredPart | None:
     """Returns a part of a score; None where the score does not have it, as scores of earlier versions."""
     return next((part for part in score.summary(BenchmarkSummary).parts if part.part_id == part_id), None)
+
+
+def _hits(context: Context, plan: Plan, keys: tuple[str, ...]) -> "HitsPage | None":
+    """Returns the active perturbations of a map; None where they have not been called."""
+    from cellassets.reporting.hits_section import HitsPage
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import ACTIVE_SCORES, HITS, LOWEST_ACTIVE_DOSES
+
+    for pin in plan.pinned("active_perturbations"):
+        if pin.keys == keys:
+            found = context.lake.open(pin)
+            return HitsPage(
+                hits=read_table(found.path("hits.parquet"), HITS),
+                lowest_active_doses=read_table(found.path("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES),
+                active_scores=read_table(found.path("active_scores.parquet"), ACTIVE_SCORES),
+                summary=pin.summary(ActivePerturbationsSummary),
+            )
+    return None
 
 
 def _examples(

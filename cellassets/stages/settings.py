@@ -10,6 +10,7 @@ from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from cellassets.clustering.parameters import ClusterParameters
+    from cellassets.hits.parameters import HitParameters
     from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.build import MapParameters
     from cellassets.training.recipe import Recipe
@@ -75,6 +76,11 @@ def cluster_parameters(snapshot: Snapshot) -> "ClusterParameters":
     return snapshot.value(_cluster_parameters)
 
 
+def hit_parameters(snapshot: Snapshot) -> "HitParameters":
+    """Returns when a perturbation is called active, from `hits.yaml`; the defaults without that file."""
+    return snapshot.value(_hit_parameters)
+
+
 def gate_policy(snapshot: Snapshot) -> "GatePolicy":
     """Returns the conditions that a candidate must fulfil before it goes into production, from `gate.yaml`."""
     return snapshot.value(_gate_policy)
@@ -112,6 +118,13 @@ def _cluster_parameters(snapshot: Snapshot) -> "ClusterParameters":
 
     path = snapshot.config("clusters.yaml")
     return load_yaml(path, ClusterParameters) if path.exists() else ClusterParameters()
+
+
+def _hit_parameters(snapshot: Snapshot) -> "HitParameters":
+    from cellassets.hits.parameters import HitParameters
+
+    path = snapshot.config("hits.yaml")
+    return load_yaml(path, HitParameters) if path.exists() else HitParameters()
 
 
 def _gate_policy(snapshot: Snapshot) -> "GatePolicy":

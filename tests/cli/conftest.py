@@ -33,6 +33,7 @@ SETTINGS = {
     "mapping.yaml": {"steps": [{"kind": "pca", "n_components": 8}, {"kind": "centre_scale"}], "n_judged_wells": 30},
     "gate.yaml": {"deciding_datasets": ["HUVEC"], "guarded": [{"benchmark_name": "perturbation_magnitude"}]},
     "recipes/plain.yaml": {"kind": "classical", "parameters": {"families": ["intensity"]}},
+    "hits.yaml": {"n_permutations": 199, "n_dose_permutations": 99},
     **{f"benchmarks/{name}.yaml": {"n_permutations": 99} for name in BENCHMARKS},
 }
 AGENDAS = (plate_agenda, recipe_agenda, embedding_agenda, map_agenda, leaderboard_agenda, report_agenda)

@@ -27,3 +27,15 @@ def test_the_clusters_of_a_gene_come_with_their_members(home, run, gene):
 
 def test_without_an_enriched_set_the_answer_says_so(home, run):
     assert "no cluster of this map is enriched" in run("map", "clusters", "HUVEC", "plain.v1", "--home", home)
+
+
+def test_hits_are_listed_with_their_distance_and_doses_on_request(home, run):
+    every = json.loads(run("map", "hits", "HUVEC", "plain.v1", "--all", "--home", home, "--json"))
+    called = json.loads(run("map", "hits", "HUVEC", "plain.v1", "--home", home, "--json"))
+    assert every
+    assert [row["perturbation_id"] for row in called] == [row["perturbation_id"] for row in every if row["is_active"]]
+    distances = [row["distance_sd"] for row in every if row["distance_sd"] is not None]
+    assert distances == sorted(distances, reverse=True)
+    assert run("map", "hits", "HUVEC", "plain.v1", "--all", "--home", home).count("distance_sd") >= 1
+    doses = json.loads(run("map", "hits", "HUVEC", "plain.v1", "--doses", "--all", "--home", home, "--json"))
+    assert {row["compound_id"] for row in doses} <= {row["compound_id"] for row in every}

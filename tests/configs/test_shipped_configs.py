@@ -8,6 +8,7 @@ from upath import UPath
 
 from cellassets.clustering.parameters import ClusterParameters
 from cellassets.configuration import load_yaml
+from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import load_dataset
@@ -51,6 +52,10 @@ def test_the_default_recipes_wait_for_no_experiment():
     assert all(isinstance(recipe, ClassicalRecipe) for recipe in recipes)
     n_channels = len(load_yaml(CONFIGS / "policy.yaml", Policy).ingest.channel_names)
     assert {recipe.parameters.n_channels for recipe in recipes} == {n_channels}
+
+
+def test_the_default_settings_of_hits_are_the_defaults_of_the_model():
+    assert load_yaml(CONFIGS / "hits.yaml", HitParameters) == HitParameters()
 
 
 def test_examples_are_valid_and_only_those_of_a_named_folder_are_read():

@@ -18,6 +18,7 @@ import yaml
 from pydantic import RootModel
 
 from assets import (
+    active_perturbations,
     checkpoint,
     leaderboard,
     map_clusters,
@@ -34,6 +35,7 @@ from cellassets.clustering.map_clusters import cluster_map
 from cellassets.clustering.parameters import ClusterParameters
 from cellassets.clustering.summary import MapClustersSummary, ResolutionSummary
 from cellassets.definitions import build_definitions
+from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.judging.production import Override
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.carry_out import carry_out
@@ -455,6 +457,39 @@ def test_an_overridden_model_fails_also_after_later_decisions_kept_it(scored_cop
 def test_a_model_that_a_person_gave_the_alias_fails(scored_copy):
     scored_copy.registry.move_alias("champion", "good.v1")
     return decide(scored_copy, "blind.v1")
+
+
+def hits_summary(scored, **changes):
+    published = scored.lake.current("active_perturbations", "SIM", "good.v1")
+    return ActivePerturbationsSummary.model_validate({**published.record.summary, **changes})
+
+
+def test_hits_of_perturbations_with_enough_wells_and_permutations_pass(scored):
+    summary = hits_summary(scored, least_n_active=1)
+    assert active_perturbations.check_tested(summary).passed
+    assert active_perturbations.check_permutations(summary).passed
+    assert active_perturbations.check_permutations(hits_summary(scored, n_tested=0, least_n_active=None)).passed
+
+
+@fails(f"active_perturbations:{active_perturbations.TESTED_CHECK}")
+def test_perturbations_without_enough_wells_fail(scored):
+    result = active_perturbations.check_tested(
+        hits_summary(scored, n_tested=25, not_tested={"fewer than two wells": 3})
+    )
+    assert result.description == "25 of 28 tested. 3: fewer than two wells"
+    return result
+
+
+@fails(f"active_perturbations:{active_perturbations.TESTED_CHECK}")
+def test_a_map_of_which_nothing_was_tested_fails(scored):
+    return active_perturbations.check_tested(hits_summary(scored, n_perturbations=0, n_tested=0))
+
+
+@fails(f"active_perturbations:{active_perturbations.PERMUTATIONS_CHECK}")
+def test_few_permutations_fail(scored):
+    result = active_perturbations.check_permutations(hits_summary(scored))
+    assert "Fewer than 3 active perturbations among 28 cannot be called" in result.description
+    return result
 
 
 def page_rows():

@@ -24,6 +24,7 @@ EXPECTED = {
     "site_embeddings",
     "perturbation_map",
     "map_clusters",
+    "active_perturbations",
     "leaderboard",
     "model_report",
     "production_model",

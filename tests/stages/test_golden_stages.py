@@ -20,6 +20,7 @@ from cellassets.encoders.embed import embed_store
 from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.stages import (
+    active_perturbations,
     leaderboard,
     map_clusters,
     model_report,
@@ -32,11 +33,13 @@ from cellassets.stages.stores import open_store
 from cellassets.tables.content import frame_fingerprint
 from cellassets.tables.parquet import read_table, vectors
 from cellassets.tables.schemas import (
+    ACTIVE_SCORES,
     BATCH_EFFECT,
     CLUSTERS,
     DIFFERENCES,
     ENRICHMENT,
     GATE,
+    HITS,
     LEADERBOARD,
     PERTURBATION_MAP,
     SITE_EMBEDDINGS,
@@ -50,6 +53,7 @@ VERSIONS = {
     "site_embeddings": site_embeddings.CODE_VERSION,
     "perturbation_map": perturbation_map.CODE_VERSION,
     "map_clusters": map_clusters.CODE_VERSION,
+    "active_perturbations": active_perturbations.CODE_VERSION,
     "leaderboard": leaderboard.CODE_VERSION,
     "model_report": model_report.CODE_VERSION,
     "production_model": production_model.CODE_VERSION,
@@ -82,6 +86,17 @@ def cluster_numbers(scored):
         name = f"{row['resolution']} {row['cluster_index']} {row['set_id']}"
         numbers |= {f"{name} {key}": row[key] for key in ("n_overlap", "p_hypergeometric", "p_permutation", "q_value")}
     return numbers
+
+
+def hit_numbers(scored):
+    published = scored.lake.current("active_perturbations", "SIM", "good.v1")
+    hits = read_table(published.path("hits.parquet"), HITS)
+    scores = read_table(published.path("active_scores.parquet"), ACTIVE_SCORES)
+    columns = ("activity", "activity_p_value", "distance_sd", "distance_sd_low", "magnitude_high", "is_active")
+    numbers = {f"{row['perturbation_id']} {name}": row[name] for row in hits.to_dicts() for name in columns}
+    return numbers | {
+        f"{row['metric']} {name}": row[name] for row in scores.to_dicts() for name in ("value", "p_value")
+    }
 
 
 def leaderboard_numbers(scored):
@@ -157,6 +172,7 @@ def found(scored, screened, save_network, tmp_path_factory):
     sites = open_store(screen.lake, screen.lake.records().need("plate_store", "HUVEC-1")).sites
     numbers = {
         "perturbation_map": (frame_fingerprint(wells.drop("embedding")), map_numbers(copy)),
+        "active_perturbations": (frame_fingerprint(wells.drop("embedding")), hit_numbers(copy)),
         "leaderboard": (str(scores), leaderboard_numbers(copy)),
         "map_clusters": (frame_fingerprint(wells.drop("embedding")), cluster_numbers(clustered)),
         "model_report": (str(scores), report_numbers(copy)),

@@ -1,0 +1,114 @@
+"""The page on active perturbations: how many, the strongest, scores among them, lowest active doses; or nothing."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from cellassets.benchmarks.registry import find_benchmark
+from cellassets.hits.parameters import MEASURES, SECOND_STEP, HitParameters
+from cellassets.hits.summary import ActivePerturbationsSummary
+from cellassets.hits.tables import hit_tables
+from cellassets.reporting.hits_chart import hits_chart
+from cellassets.reporting.hits_section import HitsPage, hits_section, q_column, strongest_hits
+from cellassets.reporting.page import render
+from cellassets.studies.simulated import simulate_map
+from cellassets.synthetic.embeddings import SimulatedWells
+from cellassets.tables.schemas import ACTIVE_SCORES, HITS, LOWEST_ACTIVE_DOSES
+
+LABELS = {"dataset_id": "SIM", "dataset_fingerprint": "w", "protocol_fingerprint": "p", "model_key": "good.v1"}
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def hits_page():
+    """Hits of a screen of genes in complexes and compounds at doses, all with strong effects."""
+    design = SimulatedWells(
+        n_complexes=6, n_lone_genes=3, gene_effect=5.0, n_compounds=3, n_doses=3, compound_effect=8.0,
+        n_guides_per_gene=2, n_controls_per_plate=16,
+    )  # fmt: skip
+    settings = {name: find_benchmark(name).parameters(n_permutations=99) for name in (*MEASURES, *SECOND_STEP)}
+    found = hit_tables(simulate_map(design), settings, HitParameters(n_permutations=999, n_dose_permutations=99))
+    named = [
+        schema.conform(table.with_columns(pl.lit(value).alias(name) for name, value in LABELS.items()), source="test")
+        for table, schema in (
+            (found.hits, HITS), (found.lowest_active_doses, LOWEST_ACTIVE_DOSES), (found.active_scores, ACTIVE_SCORES)
+        )
+    ]  # fmt: skip
+    return HitsPage(*named, ActivePerturbationsSummary(protocol_fingerprint="p", **found.counts()))
+
+
+def page_with(report_page, hits):
+    return render(replace(report_page, datasets=(replace(report_page.datasets[0], hits=hits),)))
+
+
+def test_the_page_shows_counts_strongest_hits_scores_and_doses(report_page, hits_page):
+    text = page_with(report_page, hits_page)
+    summary = hits_page.summary
+    assert f"{summary.n_active} of {summary.n_tested} perturbations are active" in text
+    assert f"{summary.n_active_compounds} of 3 compounds have a lowest active dose" in text
+    for part in ("Phenotypic consistency</td>", "Recall of known relationships</td>", "lowest active dose (µM)"):
+        assert part in text
+    assert hits_page.hits.sort("distance_sd", descending=True)["perturbation_id"][0] in text
+    assert "<h3>Strongest perturbations</h3>" not in text, "the active ones replace that table"
+
+
+def test_without_hits_the_page_has_no_section_of_them(report_page):
+    text = render(report_page)
+    assert "Active perturbations" not in text
+    assert "<h3>Strongest perturbations</h3>" in text
+
+
+def test_a_hostile_name_stays_text(report_page, hits_page):
+    hostile = hits_page.hits.with_columns(pl.lit(HOSTILE).alias("perturbation_id"))
+    text = page_with(report_page, replace(hits_page, hits=hostile))
+    assert HOSTILE not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_where_nothing_is_active_the_page_says_so(report_page, hits_page):
+    none = hits_page.hits.with_columns(pl.lit(value=False).alias("is_active"))
+    summary = hits_page.summary.model_copy(update={"n_active": 0, "n_active_by_kind": {"gene": 0}, "n_compounds": 0})
+    empty = HitsPage(none, LOWEST_ACTIVE_DOSES.empty(), ACTIVE_SCORES.empty(), summary)
+    text = page_with(report_page, empty)
+    assert f"0 of {summary.n_tested} perturbations are active (0 of kind gene)" in text
+    assert "Among the active perturbations alone" not in text
+
+
+def test_the_strongest_are_active_and_sorted_by_distance(hits_page):
+    first = hits_page.hits["perturbation_id"][0]
+    quiet = pl.when(pl.col("perturbation_id") == first).then(pl.lit(value=False)).otherwise("is_active")
+    found = strongest_hits(hits_page.hits.with_columns(quiet.alias("is_active")), 5)
+    assert found.height == 5
+    assert first not in found["perturbation_id"].to_list()
+    assert found["distance_sd"].is_sorted(descending=True)
+
+
+def test_only_headlines_are_listed_among_the_scores(hits_page):
+    shown = hits_section(hits_page)["scores"]
+    assert [(row["title"], row["metric"]) for row in shown] == [
+        ("Phenotypic consistency", "mean_average_precision"),
+        ("Recall of known relationships", "recall"),
+    ]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_q_values_are_those_of_the_deciding_measure(measure):
+    assert q_column(measure) in HITS.names
+    assert q_column(measure).startswith(measure.rpartition("_")[2])
+
+
+def test_the_chart_counts_active_perturbations(hits_page):
+    chart = hits_chart(hits_page.hits)
+    n_active = hits_page.hits["is_active"].sum()
+    assert chart.description == f"{n_active} of {hits_page.hits.height} perturbations are active"
+    assert len(chart.spec["datasets"]["hits"]) == hits_page.hits.height
+    assert hits_chart(hits_page.hits.head(1)) is None
+    assert hits_chart(HITS.empty()) is None
+
+
+def test_a_chart_of_many_perturbations_shows_a_part(hits_page):
+    many = pl.concat([hits_page.hits] * 10)
+    chart = hits_chart(many)
+    assert len(chart.spec["datasets"]["hits"]) == 240
+    assert "240 of" in str(chart.spec)
