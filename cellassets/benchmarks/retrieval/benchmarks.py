@@ -23,7 +23,7 @@ RETRIEVAL = (
             "Mean average precision of finding the perturbations that share a gene (or set, or target) before all "
             "others; 1 at best. Chance is the mean of the null distribution."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.retrieval.phenotypic_consistency:phenotypic_consistency",
         ranked_by=RankedBy("mean_average_precision", "mean_average_precision"),
         uses=("sets", "targets"),
