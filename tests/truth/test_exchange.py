@@ -48,7 +48,7 @@ def test_complexes_that_share_their_batches_are_not_taken_for_related(n_kept):
 
 
 def main_plates(judged, units, _parameters=None):
-    """The plate with most wells of each unit, the first of several: the rule before."""
+    """The plate with the largest number of wells of each unit, the first of several: the rule before."""
     labels = np.array(judged.units)
     return np.array([np.bincount(judged.plate_index[labels == unit]).argmax() for unit in units])
 
