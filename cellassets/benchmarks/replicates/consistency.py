@@ -7,7 +7,7 @@ from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.chosen_wells import UnitParameters, chosen_wells
 from cellassets.benchmarks.replicates.guides import guide_draws
-from cellassets.benchmarks.replicates.replicates import ReplicateDraws, Replicates, check_replicates, replicate_draws
+from cellassets.benchmarks.replicates.replicates import ReplicateDraws, Replicates, replicate_draws
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.statistics.permutation import mean_over_nodes, null_percentiles
 
@@ -29,7 +29,6 @@ def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameter
     Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with a null distribution matched by plate.
     """
     judged = chosen_wells(judged, parameters)
-    check_replicates(judged)
     of_wells = replicate_draws(judged, mean_cosines, n_permutations=parameters.n_permutations, seed=parameters.seed)
     found = _together(of_wells, guide_draws(judged, parameters))
     rows = []

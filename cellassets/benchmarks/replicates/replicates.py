@@ -71,7 +71,11 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
             are not used.
         n_permutations: draws of the null distribution.
         seed: of the draws.
+
+    Raises:
+        NotApplicable: no unit has two wells.
     """
+    check_replicates(judged)
     treated = np.flatnonzero(judged.is_treatment & ~has_several_guides(judged))
     names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
     counts = np.bincount(group)
