@@ -94,7 +94,7 @@ def check_positions(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
 
 
 def check_neighbours(summary: PerturbationMapSummary) -> dg.AssetCheckResult:
-    """Returns the check of the distance between replicates on one plate; `well_position` is no remedy there."""
+    """Returns the check of the distance between replicates on one plate; `well_position` does not help there."""
     return dg.AssetCheckResult(
         check_name=NEIGHBOUR_CHECK,
         passed=not _are_near(summary.same_plate_distance_frac, summary.same_plate_distance_p_value),
