@@ -41,6 +41,19 @@ class PermutationParameters(Parameters):
     seed: int = Field(default=0, description="Seed of the permutations")
 
 
+class NameParameters(PermutationParameters):
+    """Which units exchange names in the null distribution. Parameters of benchmarks that permute names inherit from it.
+
+    `plates`: units with equally many wells on every plate. `batches`: units with equally many wells in every batch,
+    whatever their plates; only for layouts that are random within batches.
+    """
+
+    exchange_within: Literal["plates", "batches"] = Field(
+        default="plates",
+        description="Units exchange names if they share their plates, or (in random layouts only) their batches",
+    )
+
+
 @dataclass(frozen=True)
 class Score:
     """One row of a SCORES table, without the columns that all rows of a run share.

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from cellassets.benchmarks.definition import NameParameters
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.strata import plate_strata
 from cellassets.errors import BenchmarkError
@@ -23,12 +24,13 @@ class MapGenes:
     n_wells: Int[np.ndarray, "gene"]
 
 
-def map_genes(judged: JudgedMap, benchmark_name: str) -> MapGenes:
+def map_genes(judged: JudgedMap, benchmark_name: str, parameters: NameParameters | None = None) -> MapGenes:
     """Returns the genes of a map.
 
     Args:
         judged: the map.
         benchmark_name: the benchmark that is computed, for the message.
+        parameters: which genes exchange names; None for genes of the same plates.
 
     Raises:
         BenchmarkError: the map has several rows of one gene.
@@ -43,6 +45,6 @@ def map_genes(judged: JudgedMap, benchmark_name: str) -> MapGenes:
     return MapGenes(
         names=table["name"].to_list(),
         vectors=vectors(table),
-        stratum=plate_strata(judged, table["perturbation_id"].to_list()),
+        stratum=plate_strata(judged, table["perturbation_id"].to_list(), parameters),
         n_wells=table["n_wells"].cast(pl.Int64).to_numpy(),
     )

@@ -20,6 +20,7 @@ from cellassets.mapping.controls import batch_design, hold_out_controls, is_trea
 from cellassets.mapping.dataset import Dataset
 from cellassets.mapping.filter import FilteredWells, filter_wells
 from cellassets.mapping.places import one_place_frac
+from cellassets.mapping.replicate_places import replicate_distances
 from cellassets.mapping.steps import AlignmentStep, CentreScale, PrincipalComponents, TypicalVariation
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.progress import Progress, no_progress
@@ -131,8 +132,12 @@ def summarise(built: BuiltMap, parameters: MapParameters, **identity: Any) -> Pe
         parameters: what it was made with.
         identity: `dataset_fingerprint`, `protocol_fingerprint` and `experiments`.
     """
+    units = unit_labels(built.wells_raw, parameters.aggregate_by)
+    distances = replicate_distances(built.wells_raw, units, seed=parameters.seed)
     return PerturbationMapSummary(
         **identity,
+        **{f"{kind}_distance_frac": found.frac for kind, found in distances.items()},
+        **{f"{kind}_distance_p_value": found.p_value for kind, found in distances.items()},
         cell_types=tuple(sorted(built.wells["cell_type"].unique().to_list())),
         n_perturbations=built.units.filter(pl.col("control_kind").is_null()).height,
         n_wells=built.wells.height,

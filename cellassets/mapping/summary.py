@@ -18,6 +18,11 @@ class PerturbationMapSummary(Parameters):
         n_sites_flagged: sites that `plate_quality` flagged.
         n_batches: batches that were aligned.
         one_place_frac: share of perturbations whose replicates are all at one plate position.
+        same_plate_distance_frac: mean distance between replicates on one plate, as a share of that in a random layout;
+            None where no perturbation has two wells on a plate.
+        same_plate_distance_p_value: share of random layouts in which replicates are as near to each other.
+        other_plate_distance_frac: the same for the positions of replicates on different plates.
+        other_plate_distance_p_value: the same for the positions of replicates on different plates.
         n_controls_held_out: negative controls that no alignment step was fitted on.
         embedding_dim: width of the aligned vectors.
         has_position_step: true where a step removes what plate positions do.
@@ -35,6 +40,10 @@ class PerturbationMapSummary(Parameters):
     n_sites_flagged: int
     n_batches: int
     one_place_frac: float
+    same_plate_distance_frac: float | None = None
+    same_plate_distance_p_value: float | None = None
+    other_plate_distance_frac: float | None = None
+    other_plate_distance_p_value: float | None = None
     n_controls_held_out: int
     embedding_dim: int
     has_position_step: bool

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cellassets.mapping.build import ExperimentInput
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 GENE_ARMS = "gene_arms"  # name of the annotation source
 
 

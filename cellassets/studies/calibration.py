@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 import polars as pl
 
-from cellassets.benchmarks.definition import Benchmark, Score
+from cellassets.benchmarks.definition import Benchmark, PermutationParameters, Score
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import NotApplicable
 from cellassets.progress import Progress, no_progress
@@ -96,8 +96,7 @@ def run_task(task: _Task) -> list[dict[str, object]]:
     for name in task.names:
         chosen = BENCHMARKS[name]
         try:
-            # not the simulation's own seed: both would draw the same random numbers
-            scores = chosen.score(judged, chosen.parameters(n_permutations=N_PERMUTATIONS, seed=task.seed + 10_000))
+            scores = chosen.score(judged, _settings(chosen, task))
         except NotApplicable:
             continue
         found = _p_values(chosen, scores, task.seed)
@@ -105,6 +104,13 @@ def run_task(task: _Task) -> list[dict[str, object]]:
             found.append({"metric": "published", "p_value": PUBLISHED[name][1](judged, task.seed)})
         rows += [{**shared, "benchmark_name": name, **row} for row in found]
     return rows
+
+
+def _settings(chosen: Benchmark, task: _Task) -> PermutationParameters:
+    """The benchmark's parameters; not with the simulation's own seed: both would draw the same random numbers."""
+    model = chosen.parameters
+    own = {name: value for name, value in task.scenario.of_benchmarks.items() if name in model.model_fields}
+    return model.model_validate({"n_permutations": N_PERMUTATIONS, "seed": task.seed + 10_000, **own})
 
 
 def _p_values(chosen: Benchmark, scores: list[Score], seed: int) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ Each screen has guides, combinations, compounds at doses, positive controls, two
 every benchmark applies to it.
 """
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from cellassets.benchmarks.definition import Subject
 from cellassets.configuration import Parameters
@@ -30,10 +30,15 @@ SCREEN = SimulatedWells(
 WITH_POSITION = MapParameters.model_validate({"steps": ({"kind": "well_position"}, *STEPS), "n_judged_wells": 10})
 NOT_ALIGNED = SIMULATED_MAP.model_copy(update={"steps": ()})
 NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
+FIELDS = {"field_effect": 4.0, "n_wells_per_plate": 2, "layout": "new"}
+ONE_WELL = {"is_one_well_per_plate": True}
 
 
 class Scenario(Parameters):
-    """One kind of simulated screen, its alignment, and its planted effects."""
+    """One kind of simulated screen, its alignment, and its planted effects.
+
+    `of_benchmarks` are settings of the benchmarks that have such parameters.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -41,6 +46,7 @@ class Scenario(Parameters):
     words: str
     design: SimulatedWells
     parameters: MapParameters = SIMULATED_MAP
+    of_benchmarks: dict[str, object] = Field(default_factory=dict)
     is_null: bool = True
     effect: float = 0.0
 
@@ -59,6 +65,12 @@ def _perturbations() -> tuple[Scenario, ...]:
         _null("position", "row, column and edge effects; every treatment has one place", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
         _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
+        _null("neighbours", "two wells of a treatment side by side, at new places of every plate, and smooth "
+              "differences over plates; with `is_one_well_per_plate`", **FIELDS, **NOTHING)
+        .model_copy(update={"of_benchmarks": ONE_WELL}),
+        _null("neighbours left in", "the same without `is_one_well_per_plate`", **FIELDS, **NOTHING),
+        _null("guides", "no gene has an effect, and every guide has one of its own, which magnitude, activity, "
+              "classification and generalisation see", guide_effect=3.0, **NOTHING),
     )  # fmt: skip
     return (*nulls, *(_planted(effect, n) for n in (1, 2) for effect in (0.5, 1.0, 2.0, 3.0)))
 

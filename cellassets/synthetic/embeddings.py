@@ -9,15 +9,14 @@ from itertools import combinations
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 
 from cellassets.configuration import Parameters
 from cellassets.synthetic.treatments import Treatment, positive_controls, treatments
+from cellassets.synthetic.well_places import Layout, places_of_slots, smooth_field, steady_effects, well_name
 from cellassets.tables.parquet import with_vectors
 from cellassets.tables.schemas import PERTURBATION_COLUMNS, WELL_EMBEDDINGS
-
-N_COLUMNS, N_ROWS = 24, 16
 
 
 class SimulatedWells(Parameters):
@@ -27,6 +26,7 @@ class SimulatedWells(Parameters):
 
     Attributes:
         gene_effect: effect of a gene, along a direction that it mostly shares with its complex.
+        guide_effect: effect that every guide has of its own, whatever its gene.
         compound_effect: effect of a compound at an infinite dose, along the direction of its target.
         n_positive_controls: positive controls, one well each on every plate; the length of their effects is
             `compound_effect`, each along its own direction.
@@ -36,6 +36,11 @@ class SimulatedWells(Parameters):
         batch_effect: shift of all wells of a batch; a batch with a shift also has its own scale.
         plate_effect: shift of all wells of a plate.
         position_effect: differences between rows, columns and the outer ring, the same on every plate.
+        field_effect: smooth differences between places, other ones on every plate.
+        n_wells_per_plate: wells of a treatment on a plate; they are neighbours in a row.
+        layout: `in_order`: treatments follow each other, then controls, on every plate. `fixed`: at random places,
+            the same on every plate where every treatment is on every plate. `new`: at other random places on every
+            plate.
         plate_share: lowest and highest fraction of plates that a treatment is on; replicate numbers then differ.
         n_batches_per_treatment: number of batches that each treatment is in; None for all.
         own_share: fraction of the effects' variance that only this `cell_type` has, in designs with one
@@ -59,12 +64,16 @@ class SimulatedWells(Parameters):
     n_annotated_compounds: int = Field(default=0, ge=0)
     n_features: int = Field(default=24, ge=2)
     gene_effect: float = Field(default=2.0, ge=0)
+    guide_effect: float = Field(default=0.0, ge=0)
     compound_effect: float = Field(default=3.0, ge=0)
     arm_effect: float = Field(default=0.0, ge=0)
     common_effect: float = Field(default=0.0, ge=0)
     batch_effect: float = Field(default=3.0, ge=0)
     plate_effect: float = Field(default=1.0, ge=0)
     position_effect: float = Field(default=0.0, ge=0)
+    field_effect: float = Field(default=0.0, ge=0)
+    n_wells_per_plate: int = Field(default=1, ge=1)
+    layout: Layout = "in_order"
     plate_share: tuple[float, float] = (1.0, 1.0)
     n_batches_per_treatment: int | None = Field(default=None, ge=1)
     own_share: float = Field(default=0.0, ge=0, le=1)
@@ -103,7 +112,10 @@ def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
         effects = np.concatenate([effects, design.compound_effect * own])
         on_every_plate = np.ones((design.n_positive_controls, is_present.shape[1]), dtype=bool)
         is_present = np.concatenate([is_present, on_every_plate])
-    place_effects = _place_effects(design, rng) if design.position_effect else np.zeros((1, design.n_features))
+    nowhere = np.zeros((1, design.n_features))
+    place_effects = (
+        steady_effects(design.position_effect * _directions(3, design, rng)) if design.position_effect else nowhere
+    )
     tables, values = [], []
     for batch in range(design.n_batches):
         batch_shift = _shift(design.batch_effect, design, rng)
@@ -112,10 +124,13 @@ def simulate_wells(design: SimulatedWells) -> tuple[pl.DataFrame, Known]:
         for plate in range(design.n_plates_per_batch):
             shift = batch_shift + _shift(design.plate_effect, design, rng)
             here = np.flatnonzero(is_present[:, batch * design.n_plates_per_batch + plate])
+            here = np.repeat(here, design.n_wells_per_plate)
             rows = [*(screened[number] for number in here), *[None] * design.n_controls_per_plate]
-            place = np.concatenate([here, len(screened) + np.arange(design.n_controls_per_plate)])
+            place = _places(design, here, len(screened), (batch, plate))
             truth = np.concatenate([effects[here], np.zeros((design.n_controls_per_plate, design.n_features))])
             noise = rng.standard_normal((len(rows), design.n_features))
+            if design.field_effect:
+                noise += smooth_field(design.field_effect, design.n_features, rng)[place]
             values.append((truth + noise + place_effects[place % len(place_effects)]) * batch_scale + shift)
             order = rng.permutation(len(rows)) if design.is_shuffled else np.arange(len(rows))
             tables.append(_plate(design, (batch, plate), [rows[number] for number in order], place))
@@ -153,6 +168,9 @@ def _treatment_effects(
     for row, treatment in enumerate(screened):
         strength = 1.0 if treatment.compound_id is None else of_compound * treatment.response
         effects[row] = strength * of_gene[[number[gene] for gene in treatment.genes]].sum(axis=0)
+    if design.guide_effect:
+        is_guide = np.array([treatment.compound_id is None for treatment in screened])
+        effects[is_guide] += design.guide_effect * _directions(int(is_guide.sum()), design, biology)
     return effects
 
 
@@ -183,13 +201,17 @@ def _presence(design: SimulatedWells, n_treatments: int, rng: np.random.Generato
     return is_present
 
 
-def _place_effects(design: SimulatedWells, rng: np.random.Generator) -> Float[np.ndarray, "place feature"]:
-    """Returns the effect of a well's place on every plate: a slope along rows and columns, and an outer ring."""
-    place = np.arange(N_ROWS * N_COLUMNS)
-    row, column = place // N_COLUMNS, place % N_COLUMNS
-    is_outer = (row == 0) | (row == N_ROWS - 1) | (column == 0) | (column == N_COLUMNS - 1)
-    basis = np.stack([row / (N_ROWS - 1) - 0.5, column / (N_COLUMNS - 1) - 0.5, is_outer], axis=1)
-    return design.position_effect * basis @ _directions(3, design, rng)
+def _places(
+    design: SimulatedWells, here: Int[np.ndarray, "well"], n_treatments: int, plate: tuple[int, int]
+) -> Int[np.ndarray, "well_or_control"]:
+    """The places of the treated wells and the controls of a plate; each treatment has neighbouring wells."""
+    width, n_controls = design.n_wells_per_plate, design.n_controls_per_plate
+    if design.layout == "in_order":
+        first = here * width + np.arange(len(here)) % width
+        return np.concatenate([first, n_treatments * width + np.arange(n_controls)])
+    rng = np.random.default_rng((design.seed, 3, *(plate if design.layout == "new" else ())))
+    sizes = [width] * (len(here) // width) + [1] * n_controls
+    return places_of_slots(sizes, width, rng)
 
 
 def _directions(n: int, design: SimulatedWells, rng: np.random.Generator) -> np.ndarray:
@@ -218,13 +240,6 @@ def _plate(
         pl.lit(design.cell_type).alias("cell_type"),
         pl.lit(1).alias("n_sites"),
     )
-
-
-def well_name(place: int) -> str:
-    """Returns the name of a well by its 0-based number on a plate of 24 columns, counted row by row."""
-    row, column = divmod(place, N_COLUMNS)
-    letters = chr(ord("A") + row) if row < 26 else f"A{chr(ord('A') + row - 26)}"
-    return f"{letters}{column + 1:02d}"
 
 
 def _known(design: SimulatedWells, genes: list[str], screened: list[Treatment]) -> Known:

@@ -1,10 +1,7 @@
 """Names that change places within strata of plates, and what is looked up under them."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from cellassets.benchmarks.strata import plate_strata
 from cellassets.statistics import permutation as statistics
 from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
 
@@ -25,10 +22,3 @@ def test_permuted_lookups_are_those_of_the_whole_table(monkeypatch):
             assert found[draw, number].tolist() == [table[permutation[unit], moved[c]] for c in columns[number]]
     assert (permutations[:, :4] < 4).all()
     assert permutations[0].tolist() == list(range(7))
-
-
-def test_a_stratum_is_the_plate_with_most_wells(judge):
-    judged = judge(seed=8, n_batches=2)
-    plate = np.where((np.array(judged.units) == "GENE001") & (judged.plate_index == 0), 3, judged.plate_index)
-    found = plate_strata(replace(judged, plate_index=plate), ["GENE000", "GENE001"])
-    assert found.tolist() == [0, 3]

@@ -204,7 +204,8 @@ def test_doses_of_a_compound_are_not_what_is_to_be_found(judge):
 
 def test_compounds_change_places_with_all_their_doses(judge):
     judged = judge(seed=7, n_compounds=24, n_doses=3, n_complexes=2, n_lone_genes=4)
-    found = labelled_profiles(judged, "target", max_members=200, max_perturbations=6000, rng=np.random.default_rng(0))
+    limits = {"max_members": 200, "max_perturbations": 6000}
+    found = labelled_profiles(judged, "target", judged.plate_index, **limits, rng=np.random.default_rng(0))
     order = found.permuted(np.random.default_rng(1))
     assert sorted(order) == list(range(len(order)))
     assert (order != np.arange(len(order))).any()

@@ -278,13 +278,42 @@ def placed(scored, **changes):
 
 
 def test_replicates_at_several_positions_and_a_position_step_pass(scored):
-    assert placed(scored, one_place_frac=0.1).passed
+    assert placed(scored, one_place_frac=0.1, other_plate_distance_frac=1.0).passed
     assert placed(scored, has_position_step=True).passed
 
 
 @fails(f"perturbation_map:{perturbation_map.POSITION_CHECK}")
 def test_replicates_at_one_position_fail(scored):
     return placed(scored)
+
+
+def test_replicates_at_near_positions_of_different_plates_fail(scored):
+    assert not placed(scored, one_place_frac=0.0).passed
+
+
+def neighbours(scored, **changes):
+    summary = scored.lake.current("perturbation_map", "SIM", "good.v1").record.summary
+    return perturbation_map.check_neighbours(PerturbationMapSummary.model_validate({**summary, **changes}))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},  # one well of every perturbation per plate
+        {"same_plate_distance_frac": 0.98, "same_plate_distance_p_value": 0.005},
+        {"same_plate_distance_frac": 0.3, "same_plate_distance_p_value": 0.2},  # of a few wells
+    ],
+)
+def test_replicates_as_far_from_each_other_as_by_chance_pass(scored, found):
+    assert neighbours(scored, **found).passed
+
+
+@fails(f"perturbation_map:{perturbation_map.NEIGHBOUR_CHECK}")
+def test_replicates_on_neighbouring_wells_fail(scored):
+    found = neighbours(scored, same_plate_distance_frac=0.12, same_plate_distance_p_value=0.005, has_position_step=True)
+    assert "12% as far from each other as in a random layout" in found.description
+    assert "is_one_well_per_plate: true" in found.description
+    return found
 
 
 RESOLUTION = ResolutionSummary(

@@ -192,6 +192,9 @@ def found(scored, screened, save_network, tmp_path_factory):
     }
 
 
+MISSING = float("inf")  # of a name that only the stored or only the new numbers have
+
+
 def fault(stage, stored, now):
     """What is wrong with the stored version and numbers of a stage; None where they are those of the code."""
     if stored is None:
@@ -200,8 +203,8 @@ def fault(stage, stored, now):
     changed = [
         name
         for name in sorted(stored["numbers"].keys() | now["numbers"].keys())
-        if not stored["numbers"].keys() & now["numbers"].keys() & {name}
-        or now["numbers"][name] != pytest.approx(stored["numbers"][name], rel=tolerance, abs=1e-9)
+        if now["numbers"].get(name, MISSING)
+        != pytest.approx(stored["numbers"].get(name, MISSING), rel=tolerance, abs=1e-9)
     ]
     if stored["code_version"] != now["code_version"]:
         return f"the code version of {stage} was raised: write the golden values again with {WRITE}"
@@ -239,4 +242,6 @@ def test_other_numbers_under_the_same_version_are_a_fault_that_says_what_to_do()
     )
     assert "inputs of leaderboard changed" in fault("leaderboard", stored, {**other, "inputs": "b"})
     assert "was raised" in fault("leaderboard", stored, {**other, "code_version": "2"})
+    more = {"code_version": "1", "inputs": "a", "numbers": {"x": 0.5, "y": 0.1}}
+    assert "changed (y)" in fault("leaderboard", stored, more)
     assert "has no golden values" in fault("leaderboard", None, other)

@@ -124,6 +124,8 @@ def test_genes_that_share_a_plate_are_not_taken_for_related():
 
 
 def test_a_null_that_swaps_genes_between_plates_would_take_them_for_related(monkeypatch):
-    monkeypatch.setattr(map_genes, "plate_strata", lambda _judged, units: np.zeros(len(units), dtype=np.int64))
+    monkeypatch.setattr(
+        map_genes, "plate_strata", lambda _judged, units, _parameters: np.zeros(len(units), dtype=np.int64)
+    )
     p_values = np.array([of_plate_mates(seed) for seed in range(20)])
     assert (p_values <= 0.05).mean() > 0.5

@@ -9,10 +9,11 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations
@@ -22,7 +23,7 @@ from cellassets.tables.parquet import vectors
 N_DIGITS = 12
 
 
-class TargetParameters(PermutationParameters):
+class TargetParameters(NameParameters):
     """The genes that a compound's targets are ranked among.
 
     `candidates`: the map's genes that are targets of some compound (`targets`), or all its genes (`all_genes`).
@@ -59,7 +60,7 @@ def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Sc
         & pl.col("control_kind").is_null()
         & pl.col("compound_id").is_not_null()
     ).sort("compound_id", "perturbation_id")
-    genes = map_genes(judged, "compound_targets")
+    genes = map_genes(judged, "compound_targets", parameters)
     pooled = _asked(compounds, genes, list(sources.values()), parameters.candidates)
     if pooled is None:
         message = (
@@ -68,6 +69,7 @@ def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[Sc
             "compound and among such genes, with another candidate"
         )
         raise NotApplicable(message)
+    check_exchange("compound_targets", pooled.stratum, what="candidate genes")
     draws = _draws(pooled, parameters)
     rows = _summaries("", draws)
     if len(sources) > 1:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.strata import main_plates
+from cellassets.benchmarks.strata import strata_of
 from cellassets.statistics.dose_trend import DoseWells
 from cellassets.statistics.permutation import (
     central,
@@ -119,9 +119,9 @@ def half_effect_dose(
 
 
 def _strata(wells: DoseWells, half: Int[np.ndarray, "well"]) -> Int[np.ndarray, "compound"]:
-    """Compounds of one stratum have most wells on the same plate, and the same doses in either half."""
+    """Compounds of one stratum share their plates, and have the same doses in either half."""
     of_well, is_counted = np.array(wells.names)[wells.compound], np.ones(len(half), dtype=bool)
-    plate = main_plates(of_well, wells.plate, is_counted, wells.names)
+    plate = strata_of(of_well, wells.plate, is_counted, wells.names)
     doses, dose = np.unique(wells.dose, return_inverse=True)
     is_tested = np.zeros((len(wells.names), 2, len(doses)), dtype=np.int64)
     is_tested[wells.compound, half, dose] = 1

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import NameParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import below_chance, influences_of, summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
@@ -22,7 +23,7 @@ from cellassets.statistics.permutation import mean_over_nodes
 N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are computed
 
 
-class ProximityParameters(PermutationParameters):
+class ProximityParameters(NameParameters):
     """Which chromosome arms are judged.
 
     Arms with more than `min_genes` genes in the map are judged.
@@ -46,7 +47,8 @@ def proximity_bias(judged: JudgedMap, parameters: ProximityParameters) -> list[R
     cosines within and between arms. Their test treats pairs that share genes as independent; this null distribution
     does not.
     """
-    genes = map_genes(judged, "proximity_bias")
+    genes = map_genes(judged, "proximity_bias", parameters)
+    check_exchange("proximity_bias", genes.stratum, what="genes")
     arms = _arms(judged, genes, parameters.min_genes)
     draws = _draws(genes, arms, parameters)
     influences = _partner_influences(genes, arms, draws[0])

@@ -11,6 +11,7 @@ from cellassets.benchmarks.known_measures.hits import hits_above_null
 from cellassets.benchmarks.retrieval.labelled_profiles import LabelledProfiles, labelled_profiles
 from cellassets.benchmarks.retrieval.phenotypic_consistency import PhenotypicConsistencyParameters
 from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange, exchange_groups
 from cellassets.benchmarks.ties import with_p_values_of
 from cellassets.statistics.correlation import Correlations, OwnedPairs, centred_units
 from cellassets.statistics.permutation import mean_over_nodes, settled_ties
@@ -30,7 +31,7 @@ def percent_matching(judged: JudgedMap, parameters: MatchingParameters) -> list[
     `median_correlation` is the mean of the medians.
 
     Raises:
-        NotApplicable: no two perturbations of the map share a label.
+        NotApplicable: no two perturbations of the map share a label, or none can exchange labels.
 
     Source: percent matching of Way et al. (2022), Cell Syst. 13:911, where the null distribution is of groups of
     perturbations from any plates.
@@ -39,10 +40,12 @@ def percent_matching(judged: JudgedMap, parameters: MatchingParameters) -> list[
     found = labelled_profiles(
         judged,
         parameters.label,
+        exchange_groups(judged, parameters),
         max_members=parameters.max_members,
         max_perturbations=parameters.max_perturbations,
         rng=rng,
     )
+    check_exchange("percent_matching", found.exchange, what="perturbations")
     draws = _draws(found, parameters.n_permutations, rng)
     names, nodes = list(found.members), np.arange(len(found.members))[:, None]
     n_members = np.array([len(members) for members in found.members.values()])

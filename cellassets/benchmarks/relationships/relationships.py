@@ -8,9 +8,10 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import map_genes
+from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.mapping.relate import cosine_similarities
 from cellassets.screens.layout import PAIR_SEPARATOR
@@ -46,7 +47,7 @@ class _Ranks:
     n_pairs: int
 
 
-class RelationshipParameters(PermutationParameters):
+class RelationshipParameters(NameParameters):
     """Which pairs count as extreme, and which pairs count at all.
 
     The first of `tail_fracs` is the share of all pairs in each tail that the headline counts; recall at the others is
@@ -106,10 +107,11 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
 
 
 def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
-    genes = map_genes(judged, "known_relationships")
+    genes = map_genes(judged, "known_relationships", parameters)
     if len(genes.names) < 3:
         message = f"{len(genes.names)} genes in the map; relations need at least 3"
         raise NotApplicable(message)
+    check_exchange("known_relationships", genes.stratum, what="genes")
     is_counted = _counted(judged, genes.names, parameters)
     cosines = cosine_similarities(genes.vectors)
     ordered = np.sort(cosines[np.triu(is_counted, 1)])

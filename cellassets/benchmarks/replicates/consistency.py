@@ -1,26 +1,36 @@
-"""Perturbation consistency: are replicates more similar than random wells of the same plates?"""
+"""Perturbation consistency: are replicates more similar than random wells, or guides, of the same plates?"""
 
 import numpy as np
 from jaxtyping import Float
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.replicates.replicates import Replicates, replicate_draws
+from cellassets.benchmarks.replicates.chosen_wells import UnitParameters, chosen_wells
+from cellassets.benchmarks.replicates.guides import guide_draws
+from cellassets.benchmarks.replicates.replicates import ReplicateDraws, Replicates, replicate_draws
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.statistics.permutation import mean_over_nodes, null_percentiles
 
 
-def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
-    """Returns the mean pairwise cosine of each perturbation's wells, against labels shuffled within plates.
+class ConsistencyParameters(UnitParameters, NameParameters):
+    """What is judged, how many wells of it count on one plate, and which guides change genes."""
 
-    The statistic is the mean cosine over all pairs of a perturbation's wells, on any plate.
+
+def perturbation_consistency(judged: JudgedMap, parameters: ConsistencyParameters) -> list[Score]:
+    """Returns the mean pairwise cosine of each unit's wells, against labels shuffled within plates.
+
+    The statistic is the mean cosine over all pairs of a perturbation's wells, on any plate. Where a gene has several
+    guides, it is the mean over pairs of wells of different guides, and in the null distribution guides of the same
+    plates change genes with all their wells.
 
     Raises:
-        NotApplicable: no perturbation has two wells.
+        NotApplicable: no perturbation has two wells, or no two guides of genes with several are on the same plates.
 
     Source: consistency of Celik et al. (2024), PLOS Comput Biol 20:e1012463, with a null distribution matched by plate.
     """
-    found = replicate_draws(judged, mean_cosines, n_permutations=parameters.n_permutations, seed=parameters.seed)
+    judged = chosen_wells(judged, parameters)
+    of_wells = replicate_draws(judged, mean_cosines, n_permutations=parameters.n_permutations, seed=parameters.seed)
+    found = _together(of_wells, guide_draws(judged, parameters))
     rows = []
     for metric, values, within in (
         ("consistency_percentile", null_percentiles(found.draws), (0.0, 1.0)),
@@ -29,6 +39,14 @@ def perturbation_consistency(judged: JudgedMap, parameters: PermutationParameter
         rows.append(summary_score(metric, mean_over_nodes(values[0], found.nodes), values, within=within))
         rows += unit_scores(metric, found.names, values, n_wells=found.n_wells, end=1.0)
     return rows
+
+
+def _together(first: ReplicateDraws, second: ReplicateDraws) -> ReplicateDraws:
+    """The units of both, sorted by name."""
+    names = first.names + second.names
+    order = np.argsort(names, kind="stable")
+    n_wells, draws = np.append(first.n_wells, second.n_wells), np.append(first.draws, second.draws, axis=1)
+    return ReplicateDraws([names[place] for place in order], n_wells[order], draws[:, order])
 
 
 def mean_cosines(wells: Float[np.ndarray, "well feature"], units: Replicates) -> Float[np.ndarray, "unit"]:

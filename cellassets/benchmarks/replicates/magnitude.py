@@ -6,15 +6,16 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import ComparedWells, chosen_within, compared_wells, joint_part
+from cellassets.benchmarks.replicates.chosen_wells import UnitParameters, chosen_wells
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.statistics.energy import ManyGroups, influences_of_others, pairwise_distances, two_group_measures
 from cellassets.statistics.permutation import mean_over_nodes, permuted_within
 
 
-class MagnitudeParameters(PermutationParameters):
+class MagnitudeParameters(UnitParameters):
     """How many wells are compared with each other.
 
     `max_controls_per_plate` limits the controls that a perturbation is compared with. `max_joint_wells` limits the
@@ -44,7 +45,10 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     """
     rng = np.random.default_rng(parameters.seed)
     compared = compared_wells(
-        "perturbation_magnitude", judged, max_controls_per_plate=parameters.max_controls_per_plate, rng=rng
+        "perturbation_magnitude",
+        chosen_wells(judged, parameters),
+        max_controls_per_plate=parameters.max_controls_per_plate,
+        rng=rng,
     )
     own, influences = _own_draws(compared, parameters, rng)
     joint, n_joint = _joint_draws(compared, parameters, rng)

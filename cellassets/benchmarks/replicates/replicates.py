@@ -1,6 +1,7 @@
 """A statistic of every perturbation's wells, as observed and with labels shuffled within plates.
 
-This is the null distribution of benchmarks of replicates. Shuffling the labels of treated wells within plates keeps the
+This is the null distribution of units of one perturbation; that of genes with several guides is in `guides.py`.
+Shuffling the labels of treated wells within plates keeps the
 number of wells of every perturbation on every plate, so the null distribution contains the same leftover plate and
 batch effects as the statistic.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.errors import NotApplicable
@@ -61,20 +62,21 @@ def check_replicates(judged: JudgedMap) -> None:
 
 
 def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: int, seed: int) -> ReplicateDraws:
-    """Returns a statistic of each perturbation's wells, against labels shuffled within plates.
+    """Returns a statistic of the wells of each unit of one perturbation, against labels shuffled within plates.
 
     Args:
-        judged: the map; its treated wells, as rows of length 1, are passed to the statistic.
+        judged: the map; its treated wells, as rows of length 1, are passed to the statistic. Units with several guides
+            are left out.
         statistic: takes the wells and the wells of each unit; returns one value per unit. Values of units with one well
             are not used.
         n_permutations: draws of the null distribution.
         seed: of the draws.
 
     Raises:
-        NotApplicable: no perturbation has two wells.
+        NotApplicable: no unit has two wells.
     """
     check_replicates(judged)
-    treated = np.flatnonzero(judged.is_treatment)
+    treated = np.flatnonzero(judged.is_treatment & ~has_several_guides(judged))
     names, group = np.unique(np.array(judged.units)[treated], return_inverse=True)
     counts = np.bincount(group)
     is_kept = counts >= 2
@@ -83,6 +85,14 @@ def replicate_draws(judged: JudgedMap, statistic: Statistic, *, n_permutations: 
     shuffled = (_given_to(permuted_within(plate, rng), group) for _ in range(n_permutations))
     observed, *null = (statistic(wells, Replicates(unit, counts))[is_kept] for unit in chain([group], shuffled))
     return ReplicateDraws(names[is_kept].tolist(), counts[is_kept], settled_ties(np.stack([observed, *null])))
+
+
+def has_several_guides(judged: JudgedMap) -> Bool[np.ndarray, "well"]:
+    """Returns true for each treated well of a unit with several perturbations: a gene with several guides."""
+    unit = np.unique(judged.units, return_inverse=True)[1]
+    guide = np.unique(judged.wells["perturbation_id"].to_numpy(), return_inverse=True)[1]
+    pairs = np.unique(np.stack([unit, guide])[:, judged.is_treatment], axis=1)
+    return judged.is_treatment & (np.bincount(pairs[0], minlength=unit.max() + 1) > 1)[unit]
 
 
 def _given_to(wells: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]) -> Int[np.ndarray, "well"]:

@@ -23,7 +23,7 @@ RETRIEVAL = (
             "Mean average precision of finding the perturbations that share a gene (or set, or target) before all "
             "others; 1 at best. Chance is the mean of the null distribution."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.retrieval.phenotypic_consistency:phenotypic_consistency",
         ranked_by=RankedBy("mean_average_precision", "mean_average_precision"),
         uses=("sets", "targets"),
@@ -33,10 +33,10 @@ RETRIEVAL = (
         name="held_out_batch_classification",
         title="Classification in a held-out batch",
         description=(
-            "How often the nearest neighbour of a well in other batches has the same perturbation; 1 at best. Chance, "
-            "about one in the number of perturbations, is the mean of the null distribution."
+            "How often the nearest neighbour of a well in other batches has the same perturbation (of a gene: the same "
+            "guide); 1 at best. Chance, about one in the number of perturbations, is the mean of the null distribution."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.retrieval.held_out_batch:held_out_batch_classification",
         ranked_by=RankedBy("nearest_neighbour_accuracy", "nearest_neighbour_accuracy"),
     ),

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.judged import JudgedMap
+from cellassets.benchmarks.replicates.chosen_wells import PlateParameters, chosen_wells
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.ties import ties_broken, with_p_values_of
 from cellassets.errors import NotApplicable
@@ -30,7 +31,7 @@ SUMS_AT_ONCE = 1 << 24  # perturbations x groups x features: 64 MiB
 Draws = Float[np.ndarray, "draw unit"]
 
 
-class HeldOutBatchParameters(PermutationParameters):
+class HeldOutBatchParameters(PlateParameters):
     """What is held out at a time, and how many wells and permutations are used.
 
     Each `batch` (or `plate`) in turn is the test set; where there are more than `n_splits`, that many are drawn. The
@@ -53,8 +54,10 @@ class HeldOutBatchParameters(PermutationParameters):
 def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchParameters) -> list[Score]:
     """Returns how often the perturbation of a well is predicted from wells of other batches alone.
 
-    Predictions come from the nearest of those wells (cosine), and from a linear probe fitted on them. Each batch is the
-    test set once. Wells count whose perturbation is in another batch too. The null distribution permutes labels within
+    Predictions come from the nearest of those wells (cosine), and from a linear probe fitted on them. What is predicted
+    is the perturbation: of a gene with several guides, the guide; the value of the gene is the mean over its wells. (A
+    gene could be predicted from other wells of the same guide, whatever that guide does.) Each batch is the test set
+    once. Wells count whose perturbation is in another batch too. The null distribution permutes labels within
     plates, in test and training wells together. Ties of accuracies are broken by the similarity of a perturbation's
     wells in different batches (nearest neighbour), or by how near its wells are to the mean of their own class (probe).
 
@@ -64,7 +67,7 @@ def held_out_batch_classification(judged: JudgedMap, parameters: HeldOutBatchPar
     Source: the question of RxRx1 (Sypetkowski et al. 2023, arXiv:2301.05768), without training an encoder for it.
     """
     rng = np.random.default_rng(parameters.seed)
-    wells = _split_wells(judged, parameters, rng)
+    wells = _split_wells(chosen_wells(judged, parameters), parameters, rng)
     is_probed = some_plates(wells.plate, wells.is_tested, parameters.max_probe_wells, rng)
     seed = int(rng.integers(1 << 32))
     by_neighbour = _neighbour_draws(wells, parameters.n_permutations, seed)
@@ -81,8 +84,9 @@ class SplitWells:
 
     Attributes:
         vectors: one row per well.
-        names: names of the perturbations.
+        units: names of the units of the map.
         label: number of each well's perturbation.
+        unit: number of each perturbation's unit.
         group: number of each well's batch (or plate), which is held out as a whole.
         plate: number of each well's plate; labels are exchangeable within it.
         is_tested: wells of the groups that are held out in turn.
@@ -90,17 +94,26 @@ class SplitWells:
     """
 
     vectors: Float[np.ndarray, "well feature"]
-    names: list[str]
+    units: list[str]
     label: Int[np.ndarray, "well"]
+    unit: Int[np.ndarray, "label"]
     group: Int[np.ndarray, "well"]
     plate: Int[np.ndarray, "well"]
     is_tested: Bool[np.ndarray, "well"]
     is_askable: Bool[np.ndarray, "label group"]
 
+    @property
+    def n_labels(self) -> int:
+        """Number of perturbations."""
+        return len(self.unit)
+
 
 def _split_wells(judged: JudgedMap, parameters: HeldOutBatchParameters, rng: np.random.Generator) -> SplitWells:
     treated = np.flatnonzero(judged.is_treatment)
-    names, label = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    units, of_well = np.unique(np.array(judged.units)[treated], return_inverse=True)
+    pairs = np.stack([of_well, np.unique(judged.wells["perturbation_id"].to_numpy()[treated], return_inverse=True)[1]])
+    (unit, _), label = np.unique(pairs, axis=1, return_inverse=True)
+    label = label.reshape(-1)
     plate = judged.plate_index[treated]
     by = judged.wells["batch_id"].to_numpy()[treated] if parameters.split_by == "batch" else plate
     groups, group = np.unique(by, return_inverse=True)
@@ -108,16 +121,16 @@ def _split_wells(judged: JudgedMap, parameters: HeldOutBatchParameters, rng: np.
     if not len(asking):
         many = {"batch": "batches", "plate": "plates"}[parameters.split_by]
         message = (
-            f"held_out_batch_classification: none of {len(names)} perturbations has wells in two of {len(groups)} "
+            f"held_out_batch_classification: none of {len(unit)} perturbations has wells in two of {len(groups)} "
             f"{many}; nothing can be learnt when one is held out"
         )
         raise NotApplicable(message)
-    is_askable = np.zeros((len(names), len(groups)), dtype=bool)
+    is_askable = np.zeros((len(unit), len(groups)), dtype=bool)
     is_askable[label[asking], group[asking]] = True
     asked = np.flatnonzero(is_askable.any(axis=0))
     held_out = rng.permutation(asked)[: parameters.n_splits]
     is_tested = np.isin(group, held_out)
-    return SplitWells(judged.vectors[treated], names.tolist(), label, group, plate, is_tested, is_askable)
+    return SplitWells(judged.vectors[treated], units.tolist(), label, unit, group, plate, is_tested, is_askable)
 
 
 def some_plates(
@@ -143,15 +156,27 @@ def some_plates(
 def _scores(
     metric: str, wells: SplitWells, is_tested: Bool[np.ndarray, "well"], shares: Draws, finer: Draws
 ) -> list[Score]:
-    """The summary and one row per perturbation; the finer statistic breaks ties of accuracies in p-values."""
-    n_wells = _counts(wells, wells.label, is_tested)
+    """The summary and one row per unit; the finer statistic breaks ties of accuracies in p-values."""
+    of_label = _counts(wells, wells.label, is_tested)
+    n_wells = np.bincount(wells.unit, of_label, len(wells.units)).astype(np.int64)
     is_kept = n_wells > 0
-    names = [name for name, kept in zip(wells.names, is_kept, strict=True) if kept]
-    shares, n_wells = shares[:, is_kept], n_wells[is_kept]
+    names = [name for name, kept in zip(wells.units, is_kept, strict=True) if kept]
+    shares, finer = (_of_units(wells, values, of_label)[:, is_kept] for values in (shares, finer))
+    n_wells = n_wells[is_kept]
     mean = mean_over_nodes(shares[0], np.arange(len(names))[:, None])
     summary = summary_score(metric, mean, shares, within=(0.0, 1.0))
     rows = [summary, *unit_scores(metric, names, shares, n_wells=n_wells, end=1.0)]
-    return with_p_values_of(rows, ties_broken(shares, finer[:, is_kept]))
+    return with_p_values_of(rows, ties_broken(shares, finer))
+
+
+def _of_units(
+    wells: SplitWells, draws: Float[np.ndarray, "draw label"], n_wells: Int[np.ndarray, "label"]
+) -> Float[np.ndarray, "draw all"]:
+    """The mean over the tested wells of each unit, from the means of its perturbations."""
+    if len(wells.units) == wells.n_labels:
+        return draws
+    sums = group_sums((draws * n_wells).T, wells.unit, len(wells.units)).T
+    return sums / np.maximum(np.bincount(wells.unit, n_wells, len(wells.units)), 1)
 
 
 def _counts(
@@ -159,7 +184,7 @@ def _counts(
 ) -> Int[np.ndarray, "label"]:
     """Tested wells of each perturbation: the same number under every permutation within plates."""
     is_asked = is_tested & wells.is_askable[label, wells.group]
-    return np.bincount(label[is_asked], minlength=len(wells.names))
+    return np.bincount(label[is_asked], minlength=wells.n_labels)
 
 
 def _mean_of_asked(
@@ -168,8 +193,8 @@ def _mean_of_asked(
     """Mean of the values over each perturbation's tested wells; 0 for a perturbation without such wells."""
     is_asked = wells.is_askable[label[tested], wells.group[tested]]
     asked = label[tested][is_asked]
-    counts = np.bincount(asked, minlength=len(wells.names))
-    return np.bincount(asked, values[is_asked], len(wells.names)) / np.maximum(counts, 1)
+    counts = np.bincount(asked, minlength=wells.n_labels)
+    return np.bincount(asked, values[is_asked], wells.n_labels) / np.maximum(counts, 1)
 
 
 def _labels(wells: SplitWells, n_permutations: int, seed: int) -> Iterator[Int[np.ndarray, "well"]]:
@@ -185,7 +210,7 @@ def _neighbour_draws(wells: SplitWells, n_permutations: int, seed: int) -> tuple
     unit = unit_rows(wells.vectors).astype(np.float32)
     tested = np.flatnonzero(wells.is_tested)
     nearest = nearest_elsewhere(unit, tested, wells.group)[:, 0]
-    found = np.empty((2, 1 + n_permutations, len(wells.names)))
+    found = np.empty((2, 1 + n_permutations, wells.n_labels))
     for draw, label in enumerate(_labels(wells, n_permutations, seed)):
         found[0, draw] = _mean_of_asked(wells, label, tested, label[nearest] == label[tested])
         found[1, draw] = _agreement(wells, unit, label)
@@ -214,10 +239,10 @@ def _probe_draws(
     """Accuracy of the linear probe per perturbation, and how near its wells are to the mean of their own class."""
     splits = _fitted(wells, is_probed)
     tested = np.concatenate([split.rows for split in splits])
-    found = np.empty((2, 1 + n_permutations, len(wells.names)))
+    found = np.empty((2, 1 + n_permutations, wells.n_labels))
     for draw, label in enumerate(_labels(wells, n_permutations, seed)):
-        total = group_sums(wells.vectors, label, len(wells.names))
-        counts = np.bincount(label, minlength=len(wells.names))
+        total = group_sums(wells.vectors, label, wells.n_labels)
+        counts = np.bincount(label, minlength=wells.n_labels)
         answers = [split.answers(wells, label, total, counts) for split in splits]
         for number, values in enumerate(zip(*answers, strict=True)):
             found[number, draw] = _mean_of_asked(wells, label, tested, np.concatenate(values))
@@ -241,7 +266,7 @@ class _Split:
         counts: Int[np.ndarray, "label"],
     ) -> tuple[Bool[np.ndarray, "row"], Float[np.ndarray, "row"]]:
         """Returns which wells the probe predicts correctly, and how near it is, from sums and counts of all wells."""
-        here, n_labels = label[self.held_out], len(wells.names)
+        here, n_labels = label[self.held_out], wells.n_labels
         n_training = counts - np.bincount(here, minlength=n_labels)
         sums = total - group_sums(wells.vectors[self.held_out], here, n_labels)
         means = sums / np.maximum(n_training, 1)[:, None]

@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from cellassets.benchmarks.judged import JudgedMap
-from cellassets.benchmarks.strata import main_plates
+from cellassets.benchmarks.strata import strata_of
 from cellassets.errors import NotApplicable
 from cellassets.mapping.aggregate import group_mean
 from cellassets.mapping.relate import COMBINATION_SEPARATOR
@@ -29,7 +29,7 @@ class LabelledProfiles:
         profiles: one vector per perturbation; profiles of one identity are adjacent, sorted by dose.
         identity: number of each profile's identity: its compound, whose doses are neither positives nor negatives of
             each other; any other perturbation has an identity of its own.
-        stratum: identities of one stratum share their plates, and may exchange labels.
+        stratum: identities of one stratum share their plates (compounds dose by dose), and may exchange labels.
         members: places of the perturbations of each label.
     """
 
@@ -39,6 +39,12 @@ class LabelledProfiles:
     stratum: Int[np.ndarray, "identity"]
     members: dict[str, Int[np.ndarray, "member"]]
 
+    @property
+    def exchange(self) -> Int[np.ndarray, "identity"]:
+        """Identities of one number exchange labels: they share their plates and have equally many profiles."""
+        counts = np.bincount(self.identity)
+        return np.unique(np.stack([self.stratum, counts]), axis=1, return_inverse=True)[1]
+
     def permuted(self, rng: np.random.Generator) -> Int[np.ndarray, "profile"]:
         """Returns the profile at each place after a random exchange within strata.
 
@@ -47,18 +53,25 @@ class LabelledProfiles:
         """
         counts = np.bincount(self.identity)
         starts = np.cumsum(counts) - counts
-        exchanged = permuted_within(np.unique(np.stack([self.stratum, counts]), axis=1, return_inverse=True)[1], rng)
+        exchanged = permuted_within(self.exchange, rng)
         return starts[exchanged][self.identity] + np.arange(len(self.identity)) - starts[self.identity]
 
 
 def labelled_profiles(
-    judged: JudgedMap, label: str, *, max_members: int, max_perturbations: int, rng: np.random.Generator
+    judged: JudgedMap,
+    label: str,
+    group: Int[np.ndarray, "well"],
+    *,
+    max_members: int,
+    max_perturbations: int,
+    rng: np.random.Generator,
 ) -> LabelledProfiles:
     """Returns the perturbations that have a label, and the labels that two different perturbations share.
 
     Args:
         judged: the map.
         label: `gene`, `set` or `target`.
+        group: plate (or batch) of each well; identities with equally many wells on each exchange labels.
         max_members: labels with more perturbations are left out.
         max_perturbations: where more have a label, a random part of the labels is used.
         rng: draws that part.
@@ -80,11 +93,15 @@ def labelled_profiles(
     rows = named["row"].to_numpy()
     known, identity = np.unique(identities, return_inverse=True)
     of_wells = named["identity"].to_numpy()
+    profile = np.array([place[name] for name in named["profile"]])
+    starts = np.searchsorted(identity, np.arange(len(known)))
+    dose_rank = (np.arange(len(profiles)) - starts[identity])[profile]
+    dose_on_plate = dose_rank * (group.max() + 1) + group[rows]
     return LabelledProfiles(
         profiles,
-        group_mean(judged.vectors[rows], np.array([place[name] for name in named["profile"]]), len(profiles)),
+        group_mean(judged.vectors[rows], profile, len(profiles)),
         identity,
-        main_plates(of_wells, judged.plate_index[rows], np.ones(len(rows), dtype=bool), known.tolist()),
+        strata_of(of_wells, dose_on_plate, np.ones(len(rows), dtype=bool), known.tolist()),
         {name: np.array(sorted(place[member] for member in found)) for name, found in labels.items()},
     )
 

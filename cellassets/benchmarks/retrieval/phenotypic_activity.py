@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.replicates.against_controls import (
     ComparedWells,
@@ -15,6 +15,7 @@ from cellassets.benchmarks.replicates.against_controls import (
     joint_part,
     turns_on_plate,
 )
+from cellassets.benchmarks.replicates.chosen_wells import UnitParameters, chosen_wells
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
@@ -32,7 +33,7 @@ METRICS = ("mean_average_precision", "normalised_average_precision")
 Measures = Float[np.ndarray, "measure draw unit"]
 
 
-class ActivityParameters(PermutationParameters):
+class ActivityParameters(UnitParameters):
     """Which wells count as replicates, and how many controls they are ranked with.
 
     With `is_across_plates` only wells on other plates are replicates. At most `max_controls` negative controls, spread
@@ -64,7 +65,7 @@ def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> li
     averages one draw over the replicates; here labels are permuted within plates.
     """
     rng = np.random.default_rng(parameters.seed)
-    compared = _compared(judged, parameters, rng)
+    compared = _compared(chosen_wells(judged, parameters), parameters, rng)
     own, influences = _own_draws(compared, parameters, rng)
     joint, n_joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import NameParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.retrieval.labelled_profiles import LabelledProfiles, labelled_profiles
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange, exchange_groups
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.average_precision import (
@@ -29,7 +30,7 @@ METRICS = ("mean_average_precision", "normalised_average_precision")
 Query = tuple[int, int, Int[np.ndarray, "..."], Bool[np.ndarray, "..."]]
 
 
-class PhenotypicConsistencyParameters(PermutationParameters):
+class PhenotypicConsistencyParameters(NameParameters):
     """Which label perturbations share: their `gene`, an annotated `set`, or an annotated `target` of compounds.
 
     A label with more than `max_members` perturbations is left out. Where more than `max_perturbations` perturbations
@@ -60,10 +61,12 @@ def phenotypic_consistency(judged: JudgedMap, parameters: PhenotypicConsistencyP
     found = labelled_profiles(
         judged,
         parameters.label,
+        exchange_groups(judged, parameters),
         max_members=parameters.max_members,
         max_perturbations=parameters.max_perturbations,
         rng=rng,
     )
+    check_exchange("phenotypic_consistency", found.exchange, what="perturbations")
     queries = list(_queries(found))
     if not queries:
         message = (

@@ -8,10 +8,10 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.rows import summary_score, unit_scores
-from cellassets.benchmarks.strata import plate_strata
+from cellassets.benchmarks.strata import check_exchange, plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import NotApplicable
 from cellassets.mapping.controls import is_negative_control
@@ -24,7 +24,7 @@ from cellassets.tables.parquet import vectors
 TIE_BREAK = 1e-6  # breaks ties of equal numbers of hits; always less than one hit
 
 
-class AnalogyParameters(PermutationParameters):
+class AnalogyParameters(NameParameters):
     """Which candidates a combination is ranked among, and which rank counts as a hit.
 
     `candidates`: all perturbations of the map except the two parts (`all`), or combinations only (`combinations`).
@@ -51,7 +51,8 @@ def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
     Source: analogies by vector addition of Mikolov, Yih and Zweig (2013), NAACL-HLT 746; inputs are left out as there.
     """
     table = judged.map_table.filter(pl.col("control_kind").is_null()).sort("perturbation_id")
-    asked = _asked(judged, table, parameters.candidates)
+    asked = _asked(judged, table, parameters)
+    check_exchange("analogies", asked.stratum, what="parts of combinations")
     ranks = _ranks(asked, parameters)
     reciprocal, hits = 1.0 / ranks, (ranks <= parameters.n_hits).astype(np.float64)
     first, second = (
@@ -81,14 +82,14 @@ class _Asked:
     stratum: Int[np.ndarray, "part"]
 
 
-def _asked(judged: JudgedMap, table: pl.DataFrame, candidates: str) -> _Asked:
+def _asked(judged: JudgedMap, table: pl.DataFrame, parameters: AnalogyParameters) -> _Asked:
     names = table["perturbation_id"].to_list()
     place = {name: number for number, name in enumerate(names)}
     split = {name: combination_parts(name) for name in names}
     combined = [
         name for name, parts in split.items() if len(parts) == len(set(parts)) == 2 and place.keys() >= set(parts)
     ]
-    is_candidate = np.isin(names, names if candidates == "all" else combined)
+    is_candidate = np.isin(names, names if parameters.candidates == "all" else combined)
     if not combined or is_candidate.sum() < 4:
         message = (
             f"analogies: {len(combined)} combinations of two perturbations that this map of {len(names)} has singly "
@@ -106,7 +107,7 @@ def _asked(judged: JudgedMap, table: pl.DataFrame, candidates: str) -> _Asked:
         cosine=values[rows] @ unit_rows(values[is_candidate]).T,
         answer=number[[place[name] for name in combined]],
         part_candidate=number[rows],
-        stratum=plate_strata(judged, singles),
+        stratum=plate_strata(judged, singles, parameters),
     )
 
 

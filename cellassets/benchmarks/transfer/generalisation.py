@@ -7,10 +7,10 @@ import polars as pl
 from jaxtyping import Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import NameParameters, Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
-from cellassets.benchmarks.strata import plate_strata
+from cellassets.benchmarks.strata import check_exchange, plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import NotApplicable
 from cellassets.mapping.relate import unit_rows
@@ -24,7 +24,7 @@ N_DIGITS = 12
 TIE_BREAK = 1e-3  # times an overlap: always less than one neighbour
 
 
-class GeneralisationParameters(PermutationParameters):
+class GeneralisationParameters(NameParameters):
     """How many neighbours are compared.
 
     `persistence` is the parameter p of the rank-biased overlap: 0.9 puts 86% of the weight on the first ten ranks.
@@ -104,7 +104,8 @@ def _draws(
     places = [np.searchsorted(np.array(names), table["perturbation_id"].to_numpy()) for table in kept]
     n_maps = np.bincount(np.concatenate(places), minlength=len(names))
     for table, place in zip(kept, places, strict=True):
-        stratum = plate_strata(judged, table["perturbation_id"].to_list())
+        stratum = plate_strata(judged, table["perturbation_id"].to_list(), parameters)
+        check_exchange("cell_type_generalisation", stratum, what="perturbations")
         permutations = node_permutations(stratum, parameters.n_permutations, rng)
         unit, other = unit_rows(vectors(table)), unit_rows(vectors(table, "embedding_there"))
         for draw, rows, n_kept, weight in _agreement(unit, other, permutations, parameters):
