@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.benchmarks.definition import Influence, Score
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import (
     Mean,
     benjamini_hochberg,
@@ -22,6 +24,7 @@ from cellassets.statistics.permutation import (
 Draws = Float[np.ndarray, "draw unit"]
 
 
+@finite_arguments(BenchmarkError)
 def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int[np.ndarray, "unit"]) -> list[Score]:
     """Returns one row per unit: its value, its own null distribution, p-value and q-value.
 
@@ -58,6 +61,7 @@ def unit_scores(metric: str, units: Sequence[str], draws: Draws, *, n_wells: Int
     ]
 
 
+@finite_arguments(BenchmarkError)
 def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float]) -> Score:
     """Returns the row of a mean over units, judged by permutations of all labels at once.
 
@@ -87,6 +91,7 @@ def summary_score(metric: str, mean: Mean, draws: Draws, *, within: tuple[float,
     )
 
 
+@finite_arguments(BenchmarkError, influences=("shared", "influence of"))
 def influences_of(metric: str, shared: Sequence[str], influences: Float[np.ndarray, "shared"]) -> list[Influence]:
     """Returns one row per control well (or other thing) that the units share.
 

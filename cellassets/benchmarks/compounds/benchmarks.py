@@ -10,7 +10,7 @@ COMPOUNDS = (
             "Average precision of finding the known targets of a compound by the similarity of its wells to those of "
             "genes; 1 at best. The chance level depends on the number of genes and is shown beside the score."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.compounds.compound_targets:compound_targets",
         ranked_by=RankedBy("target_average_precision", "target_average_precision"),
         uses=("targets",),

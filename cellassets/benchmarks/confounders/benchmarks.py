@@ -10,7 +10,7 @@ CONFOUNDERS = (
             "Probability that a gene is more similar to a gene of its own chromosome arm than to one of another arm; "
             "0.5 by chance, more where knock-outs damage the arm."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.confounders.proximity:proximity_bias",
         ranked_by=RankedBy("proximity_bias", "arm_proximity", is_higher_better=False),
         uses=("gene_arms",),
