@@ -18,7 +18,9 @@ from rich.progress import Progress
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.studies.calibration import run_study
 from cellassets.studies.calibration_page import calibration_page, calibration_picture
+from cellassets.studies.collapsed_maps import collapsed_section, collapsed_study
 
+N_COLLAPSED = 24  # maps of every collapsed family
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -43,6 +45,7 @@ def main() -> None:
             progress=lambda done, total, _what: bars.update(bar, completed=done, total=total),
         )
     page = calibration_page(study, command="make calibrate")
+    page += "\n" + collapsed_section(collapsed_study(names, n_seeds=min(chosen.seeds, N_COLLAPSED)))
     if chosen.benchmark:
         print(page)
         return

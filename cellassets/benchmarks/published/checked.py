@@ -32,7 +32,9 @@ def checked_names(where: str, names: Names, n_rows: int, *, what: str) -> Shaped
     if array.ndim != 1 or len(array) != n_rows:
         message = f"{where}: {len(names)} {what} for {n_rows} vectors; expected one for each vector, in the same order"
         raise BenchmarkError(message)
-    is_missing = np.isnan(array) if array.dtype.kind == "f" else np.array([name is None for name in array])
+    is_missing = np.zeros(n_rows, dtype=bool)
+    if array.dtype.kind in "fO":  # only such arrays can lack a name
+        is_missing = np.isnan(array) if array.dtype.kind == "f" else np.array([name is None for name in array])
     if is_missing.any():
         message = (
             f"{where}: row {int(np.argmax(is_missing))} has no name ({int(is_missing.sum())} of {n_rows} {what} are "
