@@ -16,6 +16,7 @@
     ├── EncoderError (RuntimeError)         an encoder cannot embed these images
     ├── DatasetError (ValueError)           a dataset names what is not there
     ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
+    ├── StatisticsError (ValueError)        numbers that a statistic cannot be computed from (NaN, infinite)
     ├── AnnotationError (ValueError)        an annotation table is not a table of known relationships
     └── BenchmarkError (ValueError)         a benchmark cannot be computed on this map
         └── NotApplicable                   on this dataset: it lacks what the benchmark measures
@@ -97,6 +98,10 @@ class DatasetError(CellAssetsError, ValueError):
 
 class AlignmentError(CellAssetsError, ValueError):
     """A map cannot be aligned."""
+
+
+class StatisticsError(CellAssetsError, ValueError):
+    """Numbers that a statistic cannot be computed from."""
 
 
 class AnnotationError(CellAssetsError, ValueError):

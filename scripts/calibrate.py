@@ -19,9 +19,11 @@ from rich.progress import Progress
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.studies.calibration import run_study
 from cellassets.studies.calibration_page import calibration_page, calibration_picture
+from cellassets.studies.collapsed_maps import collapsed_section, collapsed_study
 from cellassets.studies.coverage import coverage_section, run_coverage
 from cellassets.studies.gate_page import gate_section, run_gate_study
 
+N_COLLAPSED = 24  # maps of every collapsed family
 N_COVERAGE = 800  # draws of each cell of the table of intervals
 DOCS = Path(__file__).parents[1] / "docs"
 GATE_STUDY = {"n_null": 1000, "n_power": 100, "n_guards": 25}
@@ -52,6 +54,7 @@ def main() -> None:
             progress=lambda done, total, _what: bars.update(bar, completed=done, total=total),
         )
     page = calibration_page(study, command="make calibrate") + "\n" + coverage_section(run_coverage(N_COVERAGE))
+    page += "\n" + collapsed_section(collapsed_study(names, n_seeds=min(chosen.seeds, N_COLLAPSED)))
     if chosen.benchmark:
         print(page)
         return

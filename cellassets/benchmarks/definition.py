@@ -194,7 +194,15 @@ class Benchmark:
         return parameters_of(_resolved(self.function))
 
     def rows(self, judged: "JudgedMap", parameters: Parameters) -> list[Row]:
-        """Returns scores and influences of one map, as the function returns them."""
+        """Returns scores and influences of one map, as the function returns them.
+
+        Raises:
+            BenchmarkError: the benchmark cannot be computed on this map; or no benchmark can, because values are not
+                finite, a well is there twice, or everything has the same vector.
+        """
+        from cellassets.benchmarks.sound import check_sound
+
+        check_sound(self.name, judged)
         return list(_resolved(self.function)(judged, parameters))
 
     def score(self, judged: "JudgedMap", parameters: Parameters) -> list[Score]:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.benchmarks.definition import Influence, Score
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import (
     Mean,
     benjamini_hochberg,
@@ -23,6 +25,7 @@ from cellassets.statistics.permutation import (
 Draws = Float[np.ndarray, "draw unit"]
 
 
+@finite_arguments(BenchmarkError)
 def unit_scores(
     metric: str,
     units: Sequence[str],
@@ -68,6 +71,7 @@ def unit_scores(
     ]
 
 
+@finite_arguments(BenchmarkError)
 def summary_score(
     metric: str, mean: Mean, draws: Draws, *, within: tuple[float, float], end: float | None = None
 ) -> Score:
@@ -128,6 +132,7 @@ def below_chance(metric: str, headline: Score, means: Float[np.ndarray, "draw"])
     )
 
 
+@finite_arguments(BenchmarkError, influences=("shared", "influence of"))
 def influences_of(metric: str, shared: Sequence[str], influences: Float[np.ndarray, "shared"]) -> list[Influence]:
     """Returns one row per control well (or other thing) that the units share.
 

@@ -18,6 +18,7 @@ from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.configuration import Parameters
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.knowledge.annotations import Annotations
+from cellassets.knowledge.letter_case import in_other_case
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 from cellassets.tables.schema import TableSchema
 from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
@@ -79,7 +80,7 @@ def score_judged(benchmark: Benchmark, judged: JudgedMap, parameters: Parameters
     Raises:
         BenchmarkError: the benchmark cannot be computed on this map, or returned rows that cannot be published.
     """
-    sources = _n_rows(judged.annotations)
+    sources = _n_rows(judged.annotations) | _n_other_case(judged)
     shared = {"benchmark_name": benchmark.name, **labels.columns(judged)}
     try:
         rows = benchmark.rows(judged, parameters)
@@ -255,6 +256,26 @@ def _published(
         return benchmark.published_values(judged, parameters), {}
     except (BenchmarkError, NotApplicable) as reason:
         return [], {"published_missing": str(reason)}
+
+
+def _n_other_case(judged: JudgedMap) -> dict[str, dict[str, int]]:
+    """The number of annotated names, by source, that the map has in another letter case only."""
+    columns = ("perturbation_id", "gene_symbol", "compound_id")
+    names = {name for column in columns for name in judged.map_table[column].drop_nulls()}
+    named = {
+        "pairs": ("entity1", "entity2"),
+        "sets": ("member",),
+        "targets": ("compound_id", "gene_symbol"),
+        "gene_arms": ("gene_symbol",),
+    }
+    found: dict[str, int] = {}
+    for kind, of_kind in named.items():
+        for source, rows in getattr(judged.annotations, kind).items():
+            annotated = {name for column in of_kind for name in rows[column].drop_nulls()}
+            n_found = len(in_other_case(annotated, names))
+            if n_found:
+                found[source] = n_found
+    return {"n_other_case": found} if found else {}
 
 
 def _n_rows(annotations: Annotations) -> dict[str, dict[str, int]]:

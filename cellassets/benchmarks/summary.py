@@ -27,6 +27,7 @@ class ScoreSummary(Parameters):
         n_sets: members of annotated sets by source.
         n_targets: targets of compounds by source.
         n_gene_arms: genes with a chromosome arm by source.
+        n_other_case: annotated names by source that the map has in another letter case only; they are not found.
     """
 
     metric: str | None = None
@@ -45,3 +46,4 @@ class ScoreSummary(Parameters):
     n_sets: dict[str, int] = Field(default_factory=dict)
     n_targets: dict[str, int] = Field(default_factory=dict)
     n_gene_arms: dict[str, int] = Field(default_factory=dict)
+    n_other_case: dict[str, int] = Field(default_factory=dict)

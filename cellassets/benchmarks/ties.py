@@ -9,16 +9,20 @@ from dataclasses import replace
 
 from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.rows import Draws
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import benjamini_hochberg, settled_ties, upper_p_values
 
 TIE_BREAK = 1e-5  # times a statistic between 0 and 1; less than one well for units of fewer than 100,000 wells
 
 
+@finite_arguments(BenchmarkError)
 def ties_broken(shares: Draws, finer: Draws) -> Draws:
     """Returns the shares plus a small multiple of the finer statistic, which is between 0 and 1."""
     return shares + TIE_BREAK * finer
 
 
+@finite_arguments(BenchmarkError)
 def with_p_values_of(rows: list[Score], draws: Draws) -> list[Score]:
     """Returns a summary and the rows of its units with p- and q-values from another statistic of the same draws.
 
@@ -30,6 +34,7 @@ def with_p_values_of(rows: list[Score], draws: Draws) -> list[Score]:
     return [*with_finer_p_values(rows[:1], means), *with_finer_p_values(rows[1:], draws)]
 
 
+@finite_arguments(BenchmarkError)
 def with_finer_p_values(rows: Sequence[Score], draws: Draws) -> list[Score]:
     """Returns the rows with p- and q-values from other draws; values and null distributions stay.
 

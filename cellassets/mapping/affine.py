@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.source import Block, Rows, WellSource, as_slice, blocks
 
 
@@ -71,6 +73,7 @@ class GroupAffine(FittedMap):
         return mapped
 
 
+@finite_arguments(AlignmentError)
 def centred_affine(
     group_index: Int[np.ndarray, "well"] | None,
     mean: Float[np.ndarray, "group feature"],

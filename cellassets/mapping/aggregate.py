@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments, require_finite
 from cellassets.mapping.controls import is_treatment
 from cellassets.mapping.medians import stacked_medians
 from cellassets.tables.schemas import PERTURBATION_COLUMNS
@@ -38,6 +39,7 @@ def unit_labels(wells: pl.DataFrame, aggregate_by: AggregateBy) -> list[str]:
     return wells.select(pl.when(is_gene).then("gene_symbol").otherwise("perturbation_id")).to_series().to_list()
 
 
+@finite_arguments(AlignmentError)
 def group_mean(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
@@ -56,6 +58,7 @@ def group_mean(
     return weights @ values.astype(np.float64)
 
 
+@finite_arguments(AlignmentError)
 def group_median(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
@@ -78,6 +81,7 @@ def group_median(
     return medians
 
 
+@finite_arguments(AlignmentError)
 def group_geometric_median(
     values: Float[np.ndarray, "row feature"], group_index: Int[np.ndarray, "row"], n_groups: int
 ) -> Float[np.ndarray, "group feature"]:
@@ -85,6 +89,7 @@ def group_geometric_median(
     return np.stack([geometric_median(values[rows]) for rows in group_rows(group_index, n_groups)])
 
 
+@finite_arguments(AlignmentError)
 def geometric_median(
     values: Float[np.ndarray, "row feature"], *, n_iterations: int = 200, tolerance: float = 1e-9
 ) -> Float[np.ndarray, "feature"]:
@@ -149,8 +154,9 @@ def aggregate_wells(
         and n_batches; and the vectors in the same order.
 
     Raises:
-        AlignmentError: one name is used for two kinds of perturbation or control.
+        AlignmentError: one name is used for two kinds of perturbation or control, or a vector is not finite.
     """
+    require_finite("aggregate_wells", embeddings, names=wells["well_id"].to_list(), kind="well", error=AlignmentError)
     labels = pl.Series("unit", unit_labels(wells, aggregate_by))
     names, index = np.unique(labels.to_numpy(), return_inverse=True)
     vectors = AGGREGATIONS[method](embeddings, index, len(names))

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.neighbours import nearest_elsewhere
 from cellassets.mapping.relate import unit_rows
 from cellassets.tables.schemas import BATCH_EFFECT
@@ -29,6 +31,7 @@ class JudgedWells:
     is_treatment: Bool[np.ndarray, "well"]
 
 
+@finite_arguments(AlignmentError)
 def batch_effect_rows(
     step: str, embeddings: Float[np.ndarray, "well feature"], judged: JudgedWells, *, n_queries: int, seed: int
 ) -> pl.DataFrame:

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from cellassets.configuration import Parameters
 from cellassets.errors import AlignmentError
+from cellassets.finite import require_finite
 from cellassets.mapping.aggregate import AggregateBy, Aggregation, aggregate_wells, unit_labels
 from cellassets.mapping.batch_effect import JudgedWells, batch_effect_rows
-from cellassets.mapping.controls import batch_design, hold_out_controls, is_treatment
+from cellassets.mapping.controls import BatchDesign, batch_design, hold_out_controls, is_treatment
 from cellassets.mapping.dataset import Dataset
-from cellassets.mapping.filter import FilteredWells, filter_wells
+from cellassets.mapping.filter import FilteredWells, check_finite, filter_wells
 from cellassets.mapping.places import one_place_frac
 from cellassets.mapping.replicate_places import replicate_distances
 from cellassets.mapping.steps import AlignmentStep, CentreScale, PrincipalComponents, TypicalVariation
@@ -177,8 +178,10 @@ def align_wells(
         gene_arms: gene_symbol and chromosome_arm, where a step asks for them.
 
     Raises:
-        AlignmentError: a batch has too few negative controls, or a step lacks what it asks for.
+        AlignmentError: a batch has too few negative controls, a step lacks what it asks for, or the vector of a well is
+            not finite, before alignment or after a step.
     """
+    check_finite(wells, vectors(wells))
     design = batch_design(wells, is_held_out, gene_arms=gene_arms)
     design.check_controls(parameters.min_controls)
     unit_index = np.unique(unit_labels(wells, parameters.aggregate_by), return_inverse=True)[1]
@@ -186,11 +189,27 @@ def align_wells(
     aligned = vectors(wells).astype(np.float64)
     rows = []
     for done, step in enumerate([None, *parameters.steps]):
-        aligned = aligned if step is None else step.apply(aligned, design)
         name = "raw" if step is None else step.kind
+        aligned = aligned if step is None else _after(step, aligned, design)
         rows.append(batch_effect_rows(name, aligned, judged, n_queries=parameters.n_judged_wells, seed=parameters.seed))
         progress(done, len(parameters.steps), f"aligned: {name}")
     return aligned, pl.concat(rows)
+
+
+def _after(
+    step: AlignmentStep, embeddings: Float[np.ndarray, "well feature"], design: BatchDesign
+) -> Float[np.ndarray, "well component"]:
+    """The wells after one step."""
+    try:
+        aligned = step.apply(embeddings, design)
+    except np.linalg.LinAlgError as error:
+        message = (
+            f"the alignment step {step.kind} failed ({error}): the largest value before it is "
+            f"{np.abs(embeddings).max():.3g}; features of such a size cannot be aligned, scale them first"
+        )
+        raise AlignmentError(message) from error
+    require_finite(f"after the alignment step {step.kind}", aligned, kind="the well in row", error=AlignmentError)
+    return aligned
 
 
 def needs_gene_arms(parameters: MapParameters) -> bool:

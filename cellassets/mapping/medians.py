@@ -6,7 +6,11 @@ All values are finite, because wells with other values were refused before.
 import numpy as np
 from jaxtyping import Float
 
+from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments
 
+
+@finite_arguments(AlignmentError)
 def row_medians(values: Float[np.ndarray, "column row"]) -> Float[np.ndarray, "column"]:
     """Returns the median of each row of a matrix; for an even count, the mean of the two middle values."""
     half = values.shape[1] // 2
@@ -15,6 +19,7 @@ def row_medians(values: Float[np.ndarray, "column row"]) -> Float[np.ndarray, "c
     return upper if values.shape[1] % 2 else (ordered[:, :half].max(axis=1) + upper) / 2
 
 
+@finite_arguments(AlignmentError)
 def stacked_medians(values: Float[np.ndarray, "group row column"]) -> Float[np.ndarray, "group column"]:
     """Returns the median over the rows of each group; all groups have the same size."""
     n_rows = values.shape[1]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments, require_finite
 from cellassets.mapping.source import Block, Rows, RowsOfGroups, WellSource, blocks
 
 Square = Float[np.ndarray, "feature feature"]
@@ -37,6 +39,7 @@ class Moments:
         return Moments(n, mean, self.scatter - part.scatter - np.outer(delta, delta) * (n * part.n / self.n))
 
 
+@finite_arguments(AlignmentError)
 def moments_of(values: Block, *, has_products: bool) -> Moments:
     """Returns the moments of a block of at least one row."""
     mean = np.add.reduce(values, axis=0) / len(values)  # values.mean(axis=0) takes twice as long for few values
@@ -73,17 +76,20 @@ def moments_by_group(source: WellSource, rows_of_group: RowsOfGroups) -> list[Mo
     return [source_moments(source, rows, has_products=False) for rows in rows_of_group]
 
 
+@finite_arguments(AlignmentError)
 def shrunk_covariance(scatter: Square, n_rows: int, fourth: float) -> Square:
     """Returns the covariance of rows, shrunk towards a multiple of the identity as `shrinkage` says."""
     weight, scale = shrinkage(scatter, n_rows, fourth)
     return weight * scale * np.eye(len(scatter)) + (1.0 - weight) * scatter / n_rows
 
 
+@finite_arguments(AlignmentError)
 def fourth_powers(residuals: Float[np.ndarray, "control feature"]) -> float:
     """Returns the sum over rows of the row's length to the fourth power."""
     return float((np.einsum("ij,ij->i", residuals, residuals) ** 2).sum())
 
 
+@finite_arguments(AlignmentError)
 def shrinkage(scatter: Square, n_rows: int, fourth: float) -> tuple[float, float]:
     """Returns how much to shrink (0: not at all, 1: fully), and towards which variance.
 
@@ -104,12 +110,14 @@ def shrinkage(scatter: Square, n_rows: int, fourth: float) -> tuple[float, float
     return min(max(noise, 0.0), distance) / distance, scale
 
 
+@finite_arguments(AlignmentError)
 def symmetric_power(matrix: Square, exponent: float) -> Square:
     """Returns a power of a symmetric positive definite matrix, by eigenvalues (30 times as fast as a general power)."""
     values, axes = np.linalg.eigh(matrix)
     return (axes * np.maximum(values, 1e-12) ** exponent) @ axes.T
 
 
+@finite_arguments(AlignmentError)
 def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: float, exponent: float) -> Square:
     """Returns a power of (factor x rows' rows + ridge x I).
 
@@ -134,6 +142,7 @@ def ridged_power(rows: Float[np.ndarray, "row feature"], factor: float, ridge: f
     return (spanned * (factor * gain)) @ spanned.T + ridge**exponent * np.eye(n_features)
 
 
+@finite_arguments(AlignmentError)
 def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.ndarray, "feature axis"]]:
     """Returns the eigenvalues, largest first, and the eigenvectors as columns, with their largest loading positive.
 
@@ -146,9 +155,15 @@ def signed_axes(matrix: Square) -> tuple[Float[np.ndarray, "axis"], Float[np.nda
 
 
 def group_sums(values: Block, group_index: Int[np.ndarray, "row"], n_groups: int) -> Float[np.ndarray, "group feature"]:
-    """Returns the sum of the rows of each group, in the precision of the rows; rows of group -1 do not count."""
+    """Returns the sum of the rows of each group, in the precision of the rows; rows of group -1 do not count.
+
+    Raises:
+        AlignmentError: a row that counts is not finite.
+    """
     from scipy.sparse import csr_array
 
     counted = np.flatnonzero(group_index >= 0)
     ones = np.ones(len(counted), dtype=values.dtype)
-    return csr_array((ones, (group_index[counted], counted)), shape=(n_groups, len(values))) @ values
+    sums = csr_array((ones, (group_index[counted], counted)), shape=(n_groups, len(values))) @ values
+    require_finite("group_sums", sums, kind="the sum of group", error=AlignmentError)  # fewer values than the rows have
+    return sums

@@ -7,10 +7,14 @@ so that the group of a query is one range of columns, which is left out.
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments
+
 BLOCK_SIMILARITIES = 1 << 24  # in memory at one time: 64 MiB of float32, 128 MiB of float64
 MAX_QUERIES_AT_ONCE = 2048
 
 
+@finite_arguments(AlignmentError)
 def nearest_elsewhere(
     unit: Float[np.ndarray, "well feature"],
     queries: Int[np.ndarray, "query"],

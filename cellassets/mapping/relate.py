@@ -8,16 +8,25 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from cellassets.errors import DatasetError
+from cellassets.errors import AlignmentError, DatasetError
+from cellassets.finite import finite_arguments, require_finite
 from cellassets.tables.parquet import vectors
 
 COMBINATION_SEPARATOR = "+"
+# Vectors are stored in single precision, so each is off by up to 2^-24 of its length, and the cosine of two by 2^-23.
+# Two cosines nearer to each other than 2^-22 (2.4e-7) cannot be distinguished.
+COSINE_ROUNDING = 2.0**-22
 
 
 def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
-    """Returns the rows scaled to length 1; a row of zeros does not change."""
+    """Returns the rows scaled to length 1; a row of zeros does not change.
+
+    Raises:
+        AlignmentError: a row is not finite, or too long for its length to be.
+    """
     values = values.astype(np.float64)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
+    require_finite("unit_rows", norms, error=AlignmentError)
     return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
 
 
@@ -25,6 +34,16 @@ def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.nd
     """Returns the cosine of every pair of rows, in [-1, 1]; a dense matrix, so for perturbations and not for wells."""
     unit = unit_rows(values)
     return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+@finite_arguments(AlignmentError)
+def settled_cosines(cosines: Float[np.ndarray, "*many"]) -> Float[np.ndarray, "*many"]:
+    """Returns the cosines rounded to multiples of `COSINE_ROUNDING`.
+
+    Equal vectors, or vectors of one direction and different lengths, must have equal cosines. Without this step they
+    would be ranked by rounding errors, which depend on the order of the rows.
+    """
+    return np.round(cosines / COSINE_ROUNDING) * COSINE_ROUNDING
 
 
 def combination_parts(name: str) -> tuple[str, ...]:
@@ -47,7 +66,7 @@ def nearest_perturbations(map_table: pl.DataFrame, perturbation_id: str, n_neigh
         n_neighbours: maximum number of rows to return.
 
     Raises:
-        DatasetError: the map has no such perturbation.
+        DatasetError: the map has no such perturbation, or a vector that is not finite.
     """
     names = map_table["perturbation_id"].to_list()
     if perturbation_id not in names:
@@ -56,7 +75,9 @@ def nearest_perturbations(map_table: pl.DataFrame, perturbation_id: str, n_neigh
             f"{names[:10]}"
         )
         raise DatasetError(message)
-    unit = unit_rows(vectors(map_table))
+    values = vectors(map_table)
+    require_finite("nearest_perturbations", values, names=names, kind="perturbation", error=DatasetError)
+    unit = unit_rows(values)
     cosines = unit @ unit[names.index(perturbation_id)]
     neighbours = pl.DataFrame({"perturbation_id": names, "cosine": np.clip(cosines, -1.0, 1.0)})
     neighbours = neighbours.filter(pl.col("perturbation_id") != perturbation_id)

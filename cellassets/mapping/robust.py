@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.errors import AlignmentError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.affine import GroupAffine, centred_affine
 from cellassets.mapping.controls import BatchDesign
 from cellassets.mapping.medians import row_medians
@@ -63,6 +64,7 @@ def scope_groups(design: BatchDesign, scope: Scope) -> tuple[tuple[str, ...], In
     return places.plate_names, places.plate_index
 
 
+@finite_arguments(AlignmentError)
 def median_and_deviation(values: Block) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
     """Returns for each feature the median, and the median absolute deviation times 1.4826."""
     columns = values.T.copy(order="C")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cellassets.errors import AlignmentError
+from cellassets.finite import require_finite
 from cellassets.mapping.controls import BatchDesign
 
 BLOCK_BYTES = 1 << 23  # of float64 in memory at one time: 1,024 wells with 1,024 features
@@ -36,6 +37,12 @@ class ArrayWells(WellSource):
     """Vectors that are in memory."""
 
     def __init__(self, values: Block) -> None:
+        """Takes one row per well.
+
+        Raises:
+            AlignmentError: a row is not finite.
+        """
+        require_finite("wells to align", values, kind="well in row", error=AlignmentError)
         self.values = values
         self.n_wells, self.n_features = values.shape
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Float32
 
 from cellassets.errors import AlignmentError
+from cellassets.finite import require_finite
 from cellassets.mapping.affine import Aligned, Chain, merged
 from cellassets.mapping.controls import BatchDesign
 from cellassets.mapping.source import Block, Rows, WellSource, as_slice, blocks
@@ -33,7 +34,7 @@ class NpyWells(WellSource):
 
     def rows(self, index: Rows) -> Block:
         """Returns the vectors of these wells in float64."""
-        return np.load(self.path, mmap_mode="r")[as_slice(index)].astype(np.float64)
+        return _finite(str(self.path), np.load(self.path, mmap_mode="r")[as_slice(index)].astype(np.float64), index)
 
 
 class ParquetWells(WellSource):
@@ -63,7 +64,7 @@ class ParquetWells(WellSource):
         for group in np.unique(group_of_row):
             members = np.flatnonzero(group_of_row == group)
             found[as_slice(members)] = self._group(int(group))[as_slice(index[members] - self.starts[group])]
-        return found
+        return _finite(f"column {self.column}", found, index)
 
     def _group(self, number: int) -> Float[np.ndarray, "row feature"]:
         if self.kept[0] != number or self.kept[1] is None:
@@ -120,3 +121,9 @@ def align_to_npy(wells: WellSource, design: BatchDesign, steps: Sequence[Step], 
             stream.write(np.ascontiguousarray(values).data)
     partial.replace(path)
     return chain
+
+
+def _finite(where: str, values: Block, index: Rows) -> Block:
+    """The values, if they are finite; a well is named by its row in the whole source."""
+    require_finite(where, values, names=index, kind="well", error=AlignmentError)
+    return values

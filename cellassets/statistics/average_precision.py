@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import blocks
 
 Ranks = Shaped[np.ndarray, "well other"]  # the smallest integer type that fits
@@ -20,6 +22,7 @@ Flags = Bool[np.ndarray, "query partner"]
 ROWS_AT_ONCE = 512  # of the matrix of cosines; fixed, so that results do not depend on the memory used
 
 
+@finite_arguments(StatisticsError)
 def ranks_of_others(unit: Float[np.ndarray, "well feature"]) -> Ranks:
     """Returns, for each row, how many other rows have a larger cosine to it than each column; the row itself is last.
 

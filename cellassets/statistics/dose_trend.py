@@ -7,6 +7,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments, require_finite
 from cellassets.statistics.permutation import blocks
 
 
@@ -63,7 +65,13 @@ def trend_draws(wells: DoseWells, n_permutations: int, rng: np.random.Generator)
         wells: the compounds' wells.
         n_permutations: permutations of the doses within compound and plate.
         rng: source of the permutations.
+
+    Raises:
+        StatisticsError: a dose or an effect is not finite.
     """
+    of_well = [f"{wells.names[number]}, well" for number in wells.compound.tolist()]
+    require_finite("trend_draws", wells.dose, names=of_well, kind="the dose of", error=StatisticsError)
+    require_finite("trend_draws", wells.effect, kind="the effect of well", error=StatisticsError)
     n_compounds = len(wells.names)
     sums = np.zeros((3, 1 + n_permutations, n_compounds))
     n_pairs, n_complete, most = np.zeros(n_compounds), np.zeros(n_compounds), np.zeros(n_compounds)
@@ -107,6 +115,7 @@ def _largest_covariance(cells: _Cells) -> Float[np.ndarray, "cell"]:
     return np.linalg.norm(effect, axis=1) * np.linalg.norm(dose, axis=1)
 
 
+@finite_arguments(StatisticsError)
 def pair_signs(
     effect: Float[np.ndarray, "cell well"], dose: Int[np.ndarray, "draw cell well"]
 ) -> Int[np.ndarray, "draw cell"]:
@@ -121,6 +130,7 @@ def pair_signs(
     return total
 
 
+@finite_arguments(StatisticsError)
 def page_ranks(
     effect: Float[np.ndarray, "cell well"], dose: Int[np.ndarray, "draw cell well"]
 ) -> Float[np.ndarray, "draw cell"]:

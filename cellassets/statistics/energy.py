@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import blocks
 
 Distances = Float[np.ndarray, "well well"]
 
 
+@finite_arguments(StatisticsError)
 def pairwise_distances(wells: Float[np.ndarray, "well feature"]) -> Distances:
     """Returns the Euclidean distance between every two wells."""
     squares = np.einsum("wf,wf->w", wells, wells)
@@ -51,6 +54,7 @@ class GroupSums:
         return np.stack([np.divide(energy, twice, out=np.zeros_like(energy), where=twice > 0), energy])
 
 
+@finite_arguments(StatisticsError)
 def two_group_measures(distances: Distances, chosen: Int[np.ndarray, "draw x"]) -> Float[np.ndarray, "measure draw"]:
     """Returns the measures between the chosen wells and all others, one column per draw.
 
@@ -70,6 +74,7 @@ def two_group_measures(distances: Distances, chosen: Int[np.ndarray, "draw x"]) 
     return sums.measures(n_x, len(distances) - n_x)
 
 
+@finite_arguments(StatisticsError)
 def influences_of_others(distances: Distances, n_x: int) -> Float[np.ndarray, "y"]:
     """Returns by how much the magnitude of the first `n_x` wells would fall without each of the others.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.moments import Moments, fourth_powers, shrunk_covariance
 from cellassets.mapping.source import ArrayWells, blocks
 
@@ -39,6 +41,7 @@ def metric_of(training: Moments, fourth: float) -> Metric:
     return Metric(training.mean, axes / np.sqrt(np.maximum(values, 1e-9 * max(scale, 1e-12))))
 
 
+@finite_arguments(StatisticsError)
 def summed_fourth_powers(
     wells: Float[np.ndarray, "well feature"], rows: Int[np.ndarray, "row"], origin: Float[np.ndarray, "feature"]
 ) -> float:
@@ -47,6 +50,7 @@ def summed_fourth_powers(
     return sum(fourth_powers(source.rows(some) - origin) for some in blocks(rows, source.n_features))
 
 
+@finite_arguments(StatisticsError)
 def nearest_class(
     rows: Float[np.ndarray, "row feature"],
     means: Float[np.ndarray, "class feature"],

@@ -24,4 +24,5 @@ def partner_shares(here: Lists, there: Lists) -> Float[np.ndarray, "row"]:
     is_shared = (here[:, :, None] == there[:, None, :]).any(axis=2)
     n_shared = is_shared.sum(axis=1)
     share = 1.0 / (2 * here.shape[1] - n_shared)
-    return np.bincount(here[is_shared], np.repeat(share, n_shared), len(here))
+    shares = np.bincount(here[is_shared], np.repeat(share, n_shared), len(here))
+    return shares.astype(np.float64)  # numpy counts in integers where nothing is shared

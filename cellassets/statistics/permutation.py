@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.intervals import Interval, mean_interval
 
 Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
@@ -16,6 +18,7 @@ BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
 N_DIGITS = 10
 
 
+@finite_arguments(StatisticsError)
 def upper_p_values(
     observed: Float[np.ndarray, "unit"], null: Float[np.ndarray, "draw unit"]
 ) -> Float[np.ndarray, "unit"]:
@@ -26,6 +29,7 @@ def upper_p_values(
     return (1 + (null >= observed).sum(axis=0)) / (1 + len(null))
 
 
+@finite_arguments(StatisticsError)
 def settled_ties(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
     """Returns the draws rounded to 10 digits of the largest.
 
@@ -36,6 +40,7 @@ def settled_ties(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "dr
     return np.round(draws / scale, N_DIGITS) * scale if scale > 0 else draws
 
 
+@finite_arguments(StatisticsError)
 def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray, "draw unit"]:
     """Returns the percentile of each value among all draws of its unit: mean rank / number of draws, in (0, 1).
 
@@ -47,6 +52,7 @@ def null_percentiles(draws: Float[np.ndarray, "draw unit"]) -> Float[np.ndarray,
     return (rankdata(draws, axis=0) - 0.5) / len(draws)
 
 
+@finite_arguments(StatisticsError)
 def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray, "unit"]:
     """Returns q-values: the smallest false discovery rate at which each p-value would be called.
 
@@ -115,6 +121,7 @@ def least_p_value(n_free: int) -> float:
     return 2.0**-n_free
 
 
+@finite_arguments(StatisticsError)
 def mean_over_nodes(
     values: Float[np.ndarray, "row"], nodes: Nodes, *, influences: Float[np.ndarray, "shared"] | None = None
 ) -> Mean:
@@ -143,6 +150,7 @@ def mean_over_nodes(
     return Mean(float(values.mean()), float(np.sqrt(variance + shared)), float(np.sqrt(shared)), n_free, values, index)
 
 
+@finite_arguments(StatisticsError)
 def standardised(value: float, null: Float[np.ndarray, "draw"]) -> float | None:
     """Returns (value - mean of the null) / standard deviation of the null; None where the null has no spread."""
     if np.ptp(null) == 0:
@@ -172,6 +180,7 @@ def share_of_possible(value: float, null_mean: float, end: float) -> float | Non
     return (value - null_mean) / (end - null_mean)
 
 
+@finite_arguments(StatisticsError)
 def central(draws: Float[np.ndarray, "draw"]) -> tuple[float, float]:
     """Returns the 2.5th and the 97.5th percentile of a null distribution."""
     low, high = np.quantile(draws, [0.025, 0.975])

@@ -98,9 +98,13 @@ def test_a_positive_that_ties_with_negatives_comes_first():
 
 
 def test_a_profile_without_negatives_is_perfect():
-    scores = phenotypic_consistency(np.eye(3), np.array(["x", "x", "x"]), np.array(["a", "b", "c"]))
-    np.testing.assert_array_equal(scores.value, [1, 1, 1])
-    np.testing.assert_array_equal(scores.normalised, [0, 0, 0])
+    label, plate = np.array(["x", "x", "x", "y"]), np.array([1, 1, 2, 2])
+    scores = average_precision(
+        np.eye(4), positives=PairRule((label,)), negatives=PairRule(same=(plate,), different=(label,))
+    )
+    np.testing.assert_array_equal(scores.n_total, [2, 2, 3, 0])  # the first plate has no other label
+    np.testing.assert_array_equal(scores.value, [1, 1, 1, np.nan])
+    np.testing.assert_array_equal(scores.normalised, [0, 0, 1, np.nan])
 
 
 def test_turning_stretching_and_reordering_change_no_average_precision(published_table):
@@ -122,7 +126,7 @@ def test_profiles_without_replicates_are_refused():
 
 def test_profiles_that_are_not_finite_are_refused():
     rule = PairRule((np.zeros(2),))
-    with pytest.raises(BenchmarkError, match="1 profiles are not finite"):
+    with pytest.raises(BenchmarkError, match=r"profile 1 of 2 is not finite"):
         average_precision(np.array([[1.0], [np.nan]]), positives=rule, negatives=rule)
 
 

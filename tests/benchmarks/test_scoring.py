@@ -267,3 +267,25 @@ def test_the_catalogue_loads_neither_scipy_nor_torch():
     code += "print(sorted({'scipy', 'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_names_in_another_letter_case_are_counted_and_not_translated(judge):
+    judged = judge(seed=1)
+    pairs = judged.annotations.pairs["planted"]
+    mixed = pl.concat([pairs.tail(12), pairs.head(3).select(pl.all().str.to_lowercase())])
+    given = replace(judged, annotations=replace(judged.annotations, pairs={"mixed": mixed}))
+    found = scored("known_relationships", given)
+    lower = {name for pair in pairs.head(3).rows() for name in pair}
+    assert found.summary.n_other_case == {"mixed": len(lower)}
+    assert found.summary.n_units == 12
+    assert scored("known_relationships", judged).summary.n_other_case == {}
+
+
+def test_pairs_that_are_all_in_another_letter_case_say_so(judge):
+    judged = judge(seed=1)
+    lower = {"lower": judged.annotations.pairs["planted"].select(pl.all().str.to_lowercase())}
+    judged = replace(judged, annotations=replace(judged.annotations, pairs=lower))
+    with pytest.raises(
+        BenchmarkError, match="24 names differ in letter case alone, such as 'gene000' from the map's 'GENE000'"
+    ):
+        scored("known_relationships", judged)

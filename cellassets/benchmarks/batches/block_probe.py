@@ -8,11 +8,14 @@ product.
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.moments import group_sums, source_moments
 from cellassets.mapping.source import ArrayWells
 from cellassets.statistics.linear_probe import metric_of, summed_fourth_powers
 
 
+@finite_arguments(BenchmarkError)
 def whitened(
     wells: Float[np.ndarray, "well feature"], group: Int[np.ndarray, "well"]
 ) -> Float[np.ndarray, "well feature"]:

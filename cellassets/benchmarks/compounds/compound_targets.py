@@ -14,13 +14,12 @@ from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.strata import check_exchange
-from cellassets.errors import NotApplicable
-from cellassets.mapping.relate import unit_rows
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.finite import finite_arguments
+from cellassets.mapping.relate import settled_cosines, unit_rows
 from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors
-
-N_DIGITS = 12
 
 
 class TargetParameters(NameParameters):
@@ -139,7 +138,7 @@ def _similarities(doses: pl.DataFrame, genes: Float[np.ndarray, "gene feature"])
     for n_doses in counts:
         found.append(np.abs(of_dose[start : start + n_doses] @ of_gene.T).max(axis=0))
         start += n_doses
-    return np.round(np.stack(found), N_DIGITS)
+    return settled_cosines(np.stack(found))
 
 
 def _draws(asked: _Asked, parameters: TargetParameters) -> dict[str, Float[np.ndarray, "draw compound"]]:
@@ -162,6 +161,7 @@ def _draws(asked: _Asked, parameters: TargetParameters) -> dict[str, Float[np.nd
     return {"target_average_precision": precision, "target_auroc": auroc}
 
 
+@finite_arguments(BenchmarkError)
 def average_precision(ranks: Float[np.ndarray, "*many target"]) -> Float[np.ndarray, "*many"]:
     """Returns the mean, over targets, of the share of targets among the genes from the first to that target.
 
@@ -172,6 +172,7 @@ def average_precision(ranks: Float[np.ndarray, "*many target"]) -> Float[np.ndar
     return (np.arange(1, ranks.shape[-1] + 1) / ordered).mean(axis=-1)
 
 
+@finite_arguments(BenchmarkError)
 def area_under_curve(ranks: Float[np.ndarray, "*many target"], n_genes: int) -> Float[np.ndarray, "*many"]:
     """Returns the share of pairs of a target and another gene in which the target is the more similar.
 

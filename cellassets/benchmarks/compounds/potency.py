@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.strata import strata_of
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.dose_trend import DoseWells
 from cellassets.statistics.permutation import (
     central,
@@ -63,6 +65,7 @@ def potency_order(judged: JudgedMap, wells: DoseWells, n_permutations: int, rng:
     )
 
 
+@finite_arguments(BenchmarkError)
 def rank_correlations(
     first: Float[np.ndarray, "compound"],
     second: Float[np.ndarray, "compound"],
@@ -87,6 +90,7 @@ def rank_correlations(
     return np.array([(signs[0] * signs[1][np.ix_(order, order)]).sum() for order in orders]) / most
 
 
+@finite_arguments(BenchmarkError)
 def half_effect_dose(
     dose: Float[np.ndarray, "dose"],
     effect: Float[np.ndarray, "dose"],

@@ -16,11 +16,9 @@ from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import below_chance, influences_of, summary_score, unit_scores
 from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
-from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.relate import settled_cosines, unit_rows
 from cellassets.statistics.node_permutation import node_permutations, permuted_lookups
 from cellassets.statistics.permutation import mean_over_nodes
-
-N_DIGITS = 12  # equal vectors have equal cosines, in whichever block these are computed
 
 
 class ProximityParameters(NameParameters):
@@ -159,7 +157,7 @@ def _row_ranks(
     from scipy.stats import rankdata
 
     known = np.flatnonzero(is_known)
-    cosines = np.round(unit[rows] @ unit[known].T, N_DIGITS)
+    cosines = settled_cosines(unit[rows] @ unit[known].T)
     cosines[rows[:, None] == known] = -np.inf
     ranks = np.zeros((len(rows), len(unit) + 1))
     # a row without a known arm is not among its own columns: its ranks are one too low, and are not used

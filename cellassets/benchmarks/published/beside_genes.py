@@ -4,6 +4,8 @@ The statistics themselves are in `efaar_map`, `proxbias` and `rxrx`. Each functi
 parameters of the benchmark that it stands beside.
 """
 
+import math
+
 import numpy as np
 import polars as pl
 
@@ -50,7 +52,8 @@ def proximity_bias(judged: JudgedMap, _parameters: Parameters) -> list[Published
     on_arm = np.array([name in arm_of for name in genes.names])
     arm = np.array([arm_of[name] for name in genes.names if name in arm_of])
     whole, _ = proxbias.proximity_bias(genes.vectors[on_arm], arm)
-    return [PublishedValue("Brunner-Munzel probability", PROXBIAS, whole.probability, whole.n_within, whole.p_value)]
+    p_value = None if math.isnan(whole.p_value) else whole.p_value
+    return [PublishedValue("Brunner-Munzel probability", PROXBIAS, whole.probability, whole.n_within, p_value)]
 
 
 def compound_targets(judged: JudgedMap, parameters: TargetParameters) -> list[PublishedValue]:

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
+from cellassets.benchmarks.published.checked import Names, checked_names
 from cellassets.benchmarks.published.groups import combined_codes, grouped_blocks
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments, require_finite
 from cellassets.mapping.relate import unit_rows
 
 Profiles = Float[np.ndarray, "profile feature"]
-Labels = Shaped[np.ndarray, "profile"]
 Codes = Int[np.ndarray, "profile"]
 Rows = Int[np.ndarray, "query"]
 Ordered = Float[np.ndarray, "query rank"]  # 1 - cosine, ascending, inf where there is no partner
@@ -31,9 +32,21 @@ class PairRule:
         is_partner: profiles that may be partners; None: all.
     """
 
-    same: tuple[Labels, ...] = ()
-    different: tuple[Labels, ...] = ()
+    same: tuple[Names, ...] = ()
+    different: tuple[Names, ...] = ()
     is_partner: Bool[np.ndarray, "profile"] | None = None
+
+    def checked(self, n_profiles: int) -> "PairRule":
+        """Returns the rule with labels as arrays.
+
+        Raises:
+            BenchmarkError: a label is missing, or there are more or fewer labels than profiles.
+        """
+        same, different = (
+            tuple(checked_names("average_precision", labels, n_profiles, what="labels") for labels in of_rule)
+            for of_rule in (self.same, self.different)
+        )
+        return PairRule(same, different, self.is_partner)
 
 
 @dataclass(frozen=True)
@@ -46,10 +59,11 @@ class AveragePrecision:
     n_total: Int[np.ndarray, "profile"]
 
 
+@finite_arguments(BenchmarkError, profiles=("perturbation", "profile of"))
 def phenotypic_activity(
     profiles: Profiles,
-    perturbation: Labels,
-    is_control: Bool[np.ndarray, "profile"],
+    perturbation: Names,
+    is_control: Bool[np.ndarray, "_"],
     *,
     positives: PairRule | None = None,
     negatives: PairRule | None = None,
@@ -64,11 +78,13 @@ def phenotypic_activity(
         negatives: the same for a treated well and a control, such as `PairRule(same=(plate,))`.
 
     Raises:
-        BenchmarkError: no two treated profiles are replicates, or a vector is not finite.
+        BenchmarkError: no two treated profiles are replicates, there is no negative control, a label is missing, or a
+            vector is not finite.
 
     Source: Kalinin et al. (2025), Nat. Commun. 16:5181, phenotypic activity.
     """
     positives, negatives = positives or PairRule(), negatives or PairRule()
+    is_control = checked_names("phenotypic_activity", is_control, len(profiles), what="is_control").astype(bool)
     return average_precision(
         profiles,
         positives=PairRule((perturbation, *positives.same), positives.different, ~is_control),
@@ -77,7 +93,8 @@ def phenotypic_activity(
     )
 
 
-def phenotypic_consistency(profiles: Profiles, label: Labels, perturbation: Labels) -> AveragePrecision:
+@finite_arguments(BenchmarkError, profiles=("perturbation", "profile of"))
+def phenotypic_consistency(profiles: Profiles, label: Names, perturbation: Names) -> AveragePrecision:
     """Returns how well each profile finds other perturbations of its label before those of other labels.
 
     Args:
@@ -86,7 +103,8 @@ def phenotypic_consistency(profiles: Profiles, label: Labels, perturbation: Labe
         perturbation: profiles of one perturbation are not positives of each other.
 
     Raises:
-        BenchmarkError: no label has two perturbations, or a vector is not finite.
+        BenchmarkError: no label has two perturbations, all have one label, a label is missing, or a vector is not
+            finite.
 
     Source: Kalinin et al. (2025), Nat. Commun. 16:5181, phenotypic consistency.
     """
@@ -114,15 +132,13 @@ def average_precision(
         is_query: profiles to score; None: all.
 
     Raises:
-        BenchmarkError: no profile has a positive partner, or a vector is not finite.
+        BenchmarkError: no profile has a positive partner, none that has one has a negative partner, a label is missing,
+            or a vector is not finite.
 
     Source: Kalinin et al. (2025), Nat. Commun. 16:5181; copairs 0.5.5.
     """
-    if not np.isfinite(profiles).all():
-        message = (
-            f"average_precision: {(~np.isfinite(profiles)).any(axis=1).sum()} profiles are not finite; leave them out"
-        )
-        raise BenchmarkError(message)
+    require_finite("average_precision", profiles, kind="profile", error=BenchmarkError)
+    positives, negatives = (rule.checked(len(profiles)) for rule in (positives, negatives))
     queries = np.arange(len(profiles)) if is_query is None else np.flatnonzero(is_query)
     own = _OwnPartners(profiles, positives, queries)
     queries = np.flatnonzero(own.counts)
@@ -138,6 +154,12 @@ def average_precision(
         precision = np.where(np.isfinite(padded), ranks / (ranks + _n_smaller(ordered, padded)), 0.0)
         values[rows] = precision.sum(axis=1) / own.counts[rows]
         n_total[rows] += np.isfinite(ordered).sum(axis=1)
+    if (n_total == own.counts).all():
+        message = (
+            f"average_precision: none of the {len(queries)} profiles with a positive partner has a negative one; are "
+            "there negative controls, or other labels?"
+        )
+        raise BenchmarkError(message)
     return AveragePrecision(values, normalised(values, own.counts, n_total), own.counts, n_total)
 
 
@@ -187,9 +209,9 @@ class _OwnPartners:
 
 def _ordered_partners(profiles: Profiles, rule: PairRule, queries: Rows) -> Iterator[tuple[Rows, Ordered]]:
     """Blocks of queries, and the sorted distances of their partners."""
-    code = combined_codes(*rule.same) if rule.same else np.zeros(len(profiles), dtype=np.int64)
+    code = combined_codes(*map(np.asarray, rule.same)) if rule.same else np.zeros(len(profiles), dtype=np.int64)
     candidates = np.arange(len(profiles)) if rule.is_partner is None else np.flatnonzero(rule.is_partner)
-    different = [combined_codes(labels) for labels in rule.different]
+    different = [combined_codes(np.asarray(labels)) for labels in rule.different]
     held, unit = np.zeros(0, dtype=np.int64), profiles[:0]
     for places, partner_places in grouped_blocks(code[queries], code[candidates]):
         rows, partners = queries[places], candidates[partner_places]

@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from cellassets.benchmarks.published.checked import Names, checked_names
 from cellassets.benchmarks.published.groups import BLOCK_VALUES, cosines_to_all
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
+from cellassets.knowledge.letter_case import other_case_note
 from cellassets.mapping.relate import unit_rows
 
 CLUSTER_COLUMNS = {
@@ -26,9 +29,10 @@ THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
 Genes = Float[np.ndarray, "gene feature"]
 
 
+@finite_arguments(BenchmarkError, genes=("names", "gene"))
 def relationship_recall(
     genes: Genes,
-    names: Sequence[str],
+    names: Names,
     pairs: Mapping[str, pl.DataFrame],
     *,
     thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
@@ -36,11 +40,11 @@ def relationship_recall(
     """Returns the share of known pairs among the most similar and most opposite of all pairs of the map.
 
     A pair counts where at most the left share of all pairs is at most as similar, or at least the right share is
-    less similar.
+    less similar. A pair of a gene with itself is left out; the reference recalls it always.
 
     Args:
         genes: one vector per gene.
-        names: the genes.
+        names: the genes, in upper and lower case as in `pairs`.
         pairs: entity1 and entity2, each pair once, by annotation source.
         thresholds: left and right shares.
 
@@ -49,17 +53,22 @@ def relationship_recall(
         that has no pair in the map.
 
     Raises:
-        BenchmarkError: a gene has several rows.
+        BenchmarkError: a gene has several rows or none, a vector is not finite, a table lacks a column, or no name of
+            the pairs is in the map, though some are there in another letter case.
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463.
     """
-    index = {name: number for number, name in enumerate(names)}
+    index = {
+        name: number
+        for number, name in enumerate(checked_names("relationship_recall", names, len(genes), what="genes").tolist())
+    }
     if len(index) < len(names):
         message = f"relationship_recall: {len(names)} rows of {len(index)} genes; aggregate to one row per gene first"
         raise BenchmarkError(message)
     places = {source: _places(table, index) for source, table in pairs.items()}
     places = {source: found for source, found in places.items() if len(found)}
     if not places:
+        _refuse_other_case(pairs, index)
         shares = dict.fromkeys(("left", "right", "recall"), pl.Float64)
         return pl.DataFrame(schema={"source": pl.String, **shares, "n_pairs": pl.Int64, "n_null_pairs": pl.Int64})
     sizes = {source: len(found) for source, found in places.items()}
@@ -76,6 +85,7 @@ def relationship_recall(
     return pl.DataFrame(rows).with_columns(pl.lit(len(genes) * (len(genes) - 1) // 2, pl.Int64).alias("n_null_pairs"))
 
 
+@finite_arguments(BenchmarkError)
 def pair_percentiles(
     genes: Genes, pairs: Int[np.ndarray, "pair 2"]
 ) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "pair"]]:
@@ -115,8 +125,9 @@ def _places_among_all(pairs: Int[np.ndarray, "pair 2"], n_genes: int) -> Int[np.
     return low * (2 * n_genes - low - 1) // 2 + high - low - 1
 
 
+@finite_arguments(BenchmarkError, genes=("names", "gene"))
 def cluster_separation(
-    genes: Genes, names: Sequence[str], clusters: Mapping[str, Collection[str]], *, min_genes: int = 10
+    genes: Genes, names: Names, clusters: Mapping[str, Collection[str]], *, min_genes: int = 10
 ) -> pl.DataFrame:
     """Returns how the cosines within each known cluster differ from those between it and all other genes.
 
@@ -132,7 +143,10 @@ def cluster_separation(
 
     Source: the cluster benchmark of EFAAR_benchmarking 1.0; Kolmogorov and Smirnov's test of two samples.
     """
-    index = {name: number for number, name in enumerate(names)}
+    index = {
+        name: number
+        for number, name in enumerate(checked_names("cluster_separation", names, len(genes), what="genes").tolist())
+    }
     found = {
         cluster: np.array(sorted(index[gene] for gene in set(members) if gene in index), dtype=np.int64)
         for cluster, members in clusters.items()
@@ -193,9 +207,23 @@ def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.n
 
 
 def _places(table: pl.DataFrame, index: dict[str, int]) -> Int[np.ndarray, "pair 2"]:
-    """Places of the pairs with both genes in the map."""
+    """Places of the pairs of two different genes that are both in the map."""
+    if not {"entity1", "entity2"} <= set(table.columns):
+        message = f"relationship_recall: a table of pairs has the columns {table.columns}; expected entity1 and entity2"
+        raise BenchmarkError(message)
     both = [table[name].replace_strict(index, default=None, return_dtype=pl.Int32) for name in ("entity1", "entity2")]
-    return pl.DataFrame(dict(zip("ab", both, strict=True))).drop_nulls().to_numpy()
+    found = pl.DataFrame(dict(zip("ab", both, strict=True))).drop_nulls()
+    return found.filter(pl.col("a") != pl.col("b")).to_numpy()
+
+
+def _refuse_other_case(pairs: Mapping[str, pl.DataFrame], index: Mapping[str, int]) -> None:
+    annotated = {
+        name for table in pairs.values() for name in {*table["entity1"], *table["entity2"]} if name is not None
+    }
+    note = other_case_note(annotated, index)
+    if note:
+        message = f"relationship_recall: none of the pairs has both genes among the map's {len(index)}{note}"
+        raise BenchmarkError(message)
 
 
 def _upper_cosines(genes: Genes) -> Iterator[tuple[int, Float[np.ndarray, "pair"]]]:

@@ -11,31 +11,35 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
+from cellassets.benchmarks.published.checked import Names, checked_names
 from cellassets.benchmarks.published.groups import group_sums, grouped_blocks, named_codes
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 
 LEAST_SQUARED_DISTANCE = 1e-8  # below it geomloss takes this for the square, so a well is 1e-4 from itself
 N_WELLS_OF_MAGNITUDE = 5
 Wells = Float[np.ndarray, "well feature"]
-Names = Shaped[np.ndarray, "well"]
 
 
+@finite_arguments(BenchmarkError, wells=("perturbation", "well of"))
 def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: Collection[str] = ()) -> pl.DataFrame:
     """Returns the mean cosine over the pairs of each perturbation's wells, and its p-value.
 
     Args:
         wells: aligned vectors.
-        perturbation: name of each well's perturbation.
+        perturbation: name of each well's perturbation; every well once, because a copy counts as a replicate.
         unexpressed: perturbations whose values are the null distribution; they get no row.
 
     Returns:
         perturbation_id, n_wells, value, p_value; NaN with fewer than 2 wells, p_value NaN without unexpressed genes.
 
     Raises:
-        BenchmarkError: no well is of an unexpressed gene, though some are named.
+        BenchmarkError: no well is of an unexpressed gene, though some are named; there is no well, a well has no name,
+            or a vector is not finite.
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal consistency.
     """
+    perturbation = checked_names("perturbation_consistency", perturbation, len(wells), what="perturbations")
     names, group = named_codes(perturbation)
     n_wells = np.bincount(group)
     sums, lengths = group_sums(wells, group, len(names))
@@ -45,6 +49,7 @@ def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: 
     return _against_null(names, n_wells, values, unexpressed=unexpressed, side="left")
 
 
+@finite_arguments(BenchmarkError, wells=("perturbation", "well of"))
 def perturbation_magnitude(
     wells: Wells,
     perturbation: Names,
@@ -68,10 +73,12 @@ def perturbation_magnitude(
         perturbation_id, n_wells, value, p_value; NaN with fewer than 5 wells, p_value NaN without unexpressed genes.
 
     Raises:
-        BenchmarkError: there is no control well, or no well of an unexpressed gene though some are named.
+        BenchmarkError: there is no control well, or no well of an unexpressed gene though some are named; there is no
+            well, a well has no name, or a vector is not finite.
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal magnitude.
     """
+    perturbation = checked_names("perturbation_magnitude", perturbation, len(wells), what="perturbations")
     control_rows = np.flatnonzero(perturbation == control)
     if len(control_rows) == 0:
         message = f"perturbation_magnitude: no well of the control {control!r} among {len(wells)}; check its name"
@@ -89,6 +96,7 @@ def perturbation_magnitude(
     return _against_null(names, n_wells, values, unexpressed=unexpressed, side="right")
 
 
+@finite_arguments(BenchmarkError)
 def energy_distances(
     wells: Wells, rows: Int[np.ndarray, "row"], group: Int[np.ndarray, "row"], *, controls: Int[np.ndarray, "control"]
 ) -> Float[np.ndarray, "group"]:

@@ -9,6 +9,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments, require_finite
+
 Rows = Int[np.ndarray, "..."]
 BLOCK_VALUES = 1 << 19  # pairs held at once: 4 MiB in double precision, no more than the references hold
 CACHED_VALUES = 1 << 18  # 2 MiB stay in a processor's cache
@@ -67,6 +70,7 @@ def grouped_blocks(query: Int[np.ndarray, "query"], partner: Int[np.ndarray, "pa
             yield by_query[start : min(start + n_queries, last)], partners
 
 
+@finite_arguments(BenchmarkError)
 def cosines_to_all(
     unit: Float[np.ndarray, "row feature"], groups: Sequence[Int[np.ndarray, "_"]]
 ) -> Iterator[Float[np.ndarray, "_ row"]]:
@@ -97,6 +101,9 @@ def group_sums(
         values: one vector per row.
         group: group of each row, from 0 on.
         n_groups: number of groups.
+
+    Raises:
+        BenchmarkError: a row is not finite.
     """
     sums, lengths = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
     order = np.argsort(group, kind="stable")
@@ -105,6 +112,7 @@ def group_sums(
         rows = order[start : start + n_rows]
         block, of_rows = values[rows].astype(np.float64, copy=False), group[rows]
         norms = np.sqrt(np.einsum("rf,rf->r", block, block))
+        require_finite("group_sums", norms, names=rows, kind="the row", error=BenchmarkError)
         weights = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
         present = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))]
         sums[present] += np.where(of_rows == present[:, None], weights, 0.0) @ block

@@ -4,15 +4,18 @@ The input is one vector and one arm per gene. The Monte-Carlo form of the score 
 left out: it estimates the same probability.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
+from cellassets.benchmarks.published.checked import Names, checked_names
 from cellassets.benchmarks.published.groups import cosines_to_all
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.relate import unit_rows
 
 N_LEAST_PAIRS = 20  # an arm with no more pairs than this has no row
@@ -29,7 +32,10 @@ Counts = Int[np.ndarray, "within"]
 
 @dataclass(frozen=True)
 class BrunnerMunzel:
-    """Brunner and Munzel's test of x against y: P(x > y) + P(x = y) / 2, its z, and the p-value of "larger"."""
+    """Brunner and Munzel's test of x against y: P(x > y) + P(x = y) / 2, its z, and the p-value of "larger".
+
+    z and p-value are NaN where all values are equal, as in the reference: there is nothing to test.
+    """
 
     statistic: float
     probability: float
@@ -38,8 +44,9 @@ class BrunnerMunzel:
     n_between: int
 
 
+@finite_arguments(BenchmarkError, genes=("arm", "gene on"))
 def proximity_bias(
-    genes: Genes, arm: Shaped[np.ndarray, "gene"], *, arms: Sequence[str] | None = None
+    genes: Genes, arm: Names, *, arms: Sequence[str] | None = None
 ) -> tuple[BrunnerMunzel, pl.DataFrame]:
     """Returns the test of cosines within against between arms: of the whole genome, and of each arm.
 
@@ -56,11 +63,12 @@ def proximity_bias(
         (p_value times the arms of the table, not cut at 1); no row of an arm with 20 pairs or fewer.
 
     Raises:
-        BenchmarkError: no arm has two genes, or there is one arm.
+        BenchmarkError: no arm has two genes, or there is one arm; a gene has no arm, or a vector that is not finite.
 
     Source: Lazar et al. (2024), Nat. Genet. 56:1482; Brunner and Munzel (2000), Biom. J. 42:17, with the normal
     distribution.
     """
+    arm = checked_names("proximity_bias", arm, len(genes), what="arms")
     unit = unit_rows(genes)
     listed = np.unique(arm) if arms is None else np.asarray(arms)
     own_rows = [np.flatnonzero(arm == name) for name in listed]
@@ -87,6 +95,7 @@ def proximity_bias(
     return _from_counts(everything, below, at_most, n_between), table
 
 
+@finite_arguments(BenchmarkError)
 def brunner_munzel(within: Float[np.ndarray, "within"], between: Float[np.ndarray, "between"]) -> BrunnerMunzel:
     """Returns the test of `within` being larger; `scipy.stats.brunnermunzel` gives the statistic with the other sign.
 
@@ -128,5 +137,6 @@ def _from_counts(within: Float[np.ndarray, "within"], below: Counts, at_most: Co
     variance_between = float((gaps * (steps - centre) ** 2).sum()) / (n_between - 1)
     spread = np.sqrt(n_within * variance_within + n_between * variance_between)
     difference = n_within * n_between * (probability - 0.5)
-    statistic = float(difference / spread) if spread > 0 else float(np.copysign(np.inf, difference))
+    without_spread = math.nan if difference == 0 else math.copysign(math.inf, difference)
+    statistic = float(difference / spread) if spread > 0 else without_spread
     return BrunnerMunzel(statistic, probability, float(norm.sf(statistic)), n_within, n_between)

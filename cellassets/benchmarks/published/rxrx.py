@@ -10,7 +10,10 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from cellassets.benchmarks.published.checked import checked_names
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments, require_finite
+from cellassets.knowledge.letter_case import other_case_note
 from cellassets.mapping.relate import unit_rows
 
 ACTIVE_NM = 1_000.0
@@ -53,11 +56,13 @@ def compound_gene_retrieval(
         n_active, n_negatives, average_precision, auroc, and the same of random scores.
 
     Raises:
-        BenchmarkError: no compound of the map has an active gene and enough others.
+        BenchmarkError: no compound of the map has an active gene and enough others; a gene has several rows, a name is
+            missing, or a number is not finite.
 
     Source: Kraus et al. (2025), arXiv:2503.20158; negatives are twice the actives and at least 20.
     """
     vectors, labels = compounds
+    _check(vectors, labels, genes, activities)
     candidates = candidate_genes(activities, genes[1], seed=seed)
     owners = labels["compound_id"].to_numpy()
     candidates = [one for one in candidates if (owners == one.compound_id).any()]
@@ -65,6 +70,7 @@ def compound_gene_retrieval(
         message = (
             f"compound_gene_retrieval: none of {labels['compound_id'].n_unique()} compounds has a gene active at "
             f"{ACTIVE_NM:.0f} nM or less and {N_LEAST_NEGATIVES} others of {len(genes[1])} genes; check the names"
+            f"{other_case_note(activities['gene_symbol'].unique(), genes[1])}"
         )
         raise BenchmarkError(message)
     unit_compounds, unit_genes = unit_rows(vectors), unit_rows(genes[0])
@@ -76,6 +82,20 @@ def compound_gene_retrieval(
         scores = [np.abs(unit_compounds[own] @ unit_genes[one.genes].T) for own, one in zip(rows, alike, strict=True)]
         tables.append(_rankings(alike, rows, scores, labels=labels, rng=rng))
     return pl.concat(tables).sort("compound_id", "concentration_um", nulls_last=True)
+
+
+def _check(vectors: Profiles, labels: pl.DataFrame, genes: tuple[Genes, list[str]], activities: pl.DataFrame) -> None:
+    where = "compound_gene_retrieval"
+    owners = checked_names(where, labels["compound_id"].to_numpy(), len(vectors), what="compounds")
+    names = checked_names(where, genes[1], len(genes[0]), what="genes")
+    if len(np.unique(names)) < len(names):
+        message = f"{where}: {len(names)} rows of {len(np.unique(names))} genes; aggregate to one row per gene first"
+        raise BenchmarkError(message)
+    require_finite(where, vectors, names=owners, kind="compound", error=BenchmarkError)
+    require_finite(where, genes[0], names=names, kind="gene", error=BenchmarkError)
+    active = activities["compound_id"].to_list()
+    nanomolar = activities["activity_nm"].to_numpy()
+    require_finite(where, nanomolar, names=active, kind="the activity of", error=BenchmarkError)
 
 
 def candidate_genes(activities: pl.DataFrame, genes: list[str], *, seed: int) -> list[Candidates]:
@@ -106,6 +126,7 @@ def candidate_genes(activities: pl.DataFrame, genes: list[str], *, seed: int) ->
     return found
 
 
+@finite_arguments(BenchmarkError)
 def ranking_metrics(
     scores: Scores, is_active: Bool[np.ndarray, "ranking item"]
 ) -> tuple[Float[np.ndarray, "ranking"], Float[np.ndarray, "ranking"]]:

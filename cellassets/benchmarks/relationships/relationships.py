@@ -13,7 +13,8 @@ from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_genes import map_genes
 from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import BenchmarkError, NotApplicable
-from cellassets.mapping.relate import cosine_similarities
+from cellassets.knowledge.letter_case import other_case_note
+from cellassets.mapping.relate import COSINE_ROUNDING, cosine_similarities
 from cellassets.screens.layout import PAIR_SEPARATOR
 from cellassets.statistics.permutation import (
     benjamini_hochberg,
@@ -28,23 +29,29 @@ from cellassets.statistics.permutation import (
 )
 
 Pairs = Int[np.ndarray, "pair 2"]
-Ranks = Float[np.ndarray, "..."]
+Counts = Int[np.ndarray, "..."]
 TIE_BREAK = 1e-6
 
 
 @dataclass(frozen=True)
 class _Ranks:
-    """The rank of every pair of the map's genes among all counted pairs; combinations of genes are left out.
+    """The place of every pair of the map's genes among all counted pairs; combinations of genes are left out.
 
-    `rank` is the share of all pairs with a cosine at most as large. `is_counted` is false for pairs of one chromosome
+    `n_at_most` is the number of counted pairs with a cosine at most as large, and `n_below` of those with a smaller
+    one; cosines that differ by `COSINE_ROUNDING` or less are equal. `is_counted` is false for pairs of one chromosome
     (or arm) where these are left out. Genes with one `stratum` share their plates.
     """
 
     genes: list[str]
     stratum: Int[np.ndarray, "gene"]
-    rank: Float[np.ndarray, "gene gene"]
+    n_at_most: Int[np.ndarray, "gene gene"]
+    n_below: Int[np.ndarray, "gene gene"]
     is_counted: Bool[np.ndarray, "gene gene"]
     n_pairs: int
+
+    def at(self, first: Counts, second: Counts) -> tuple[Counts, Counts]:
+        """Returns both counts of some pairs."""
+        return self.n_at_most[first, second], self.n_below[first, second]
 
 
 class RelationshipParameters(NameParameters):
@@ -73,8 +80,13 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
 
     In the null distribution genes of the same plates exchange names: the pairs keep their number and the genes that
     they share, and similarity of plates is in the null distribution too. Intervals allow for pairs that share a gene.
-    The p-value is that of the recall; ties are broken by the mean rank of the pairs, because p-values from few pairs
-    would otherwise be coarse.
+    The p-value is that of the recall; ties of recalls are broken by the mean rank of the pairs, because p-values from
+    few pairs would otherwise be coarse.
+
+    A pair is in the upper tail where at least the share 1 - `tail_frac` of all pairs has a smaller cosine, and in the
+    lower tail where at most the share `tail_frac` has one that is as small or smaller. Of pairs with equal cosines all
+    count as if they were the least extreme, so a tail never holds more than its share, and a map of equal vectors
+    recalls nothing.
 
     Raises:
         NotApplicable: there is no annotation source of pairs or sets, or no gene in the map.
@@ -93,9 +105,13 @@ def known_relationships(judged: JudgedMap, parameters: RelationshipParameters) -
     pooled = np.unique(np.concatenate(list(by_source.values())), axis=0)
     if len(pooled) < parameters.min_pairs:
         known = sum(pairs.height for pairs in judged.annotations.pairs.values())
+        annotated = {
+            name for pairs in judged.annotations.pairs.values() for name in {*pairs["entity1"], *pairs["entity2"]}
+        }
         message = (
             f"known_relationships: of {known} annotated pairs {len(pooled)} have both genes among the map's "
             f"{len(ranks.genes)}, fewer than min_pairs {parameters.min_pairs}; are the gene symbols of the same kind?"
+            f"{other_case_note(annotated, ranks.genes)}"
         )
         raise BenchmarkError(message)
     rows = _source_scores("", pooled, ranks, parameters)
@@ -115,8 +131,9 @@ def _ranks(judged: JudgedMap, parameters: RelationshipParameters) -> _Ranks:
     is_counted = _counted(judged, genes.names, parameters)
     cosines = cosine_similarities(genes.vectors)
     ordered = np.sort(cosines[np.triu(is_counted, 1)])
-    rank = np.searchsorted(ordered, cosines, side="right") / len(ordered)
-    return _Ranks(genes.names, genes.stratum, rank, is_counted, len(ordered))
+    n_at_most = np.searchsorted(ordered, cosines + COSINE_ROUNDING, side="right").astype(np.int32)
+    n_below = np.searchsorted(ordered, cosines - COSINE_ROUNDING, side="left").astype(np.int32)
+    return _Ranks(genes.names, genes.stratum, n_at_most, n_below, is_counted, len(ordered))
 
 
 def _counted(judged: JudgedMap, genes: list[str], parameters: RelationshipParameters) -> Bool[np.ndarray, "gene gene"]:
@@ -154,10 +171,12 @@ def _counted_pairs(pairs: pl.DataFrame, ranks: _Ranks) -> Pairs:
 
 
 def _extremes(
-    rank: Ranks, n_pairs: int, tail_frac: float
+    counts: tuple[Counts, Counts], n_pairs: int, tail_frac: float
 ) -> dict[str, tuple[Bool[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
-    """By tail: whether pairs of these ranks are in it, and how far out they are."""
-    is_similar, is_opposite = rank - 1 / n_pairs >= 1 - tail_frac - 1e-12, rank <= tail_frac + 1e-12
+    """By tail: whether pairs with these counts are in it, and how far out they are (by the mean rank of their tie)."""
+    n_at_most, n_below = counts
+    is_similar, is_opposite = n_below / n_pairs >= 1 - tail_frac - 1e-12, n_at_most / n_pairs <= tail_frac + 1e-12
+    rank = (n_at_most + n_below + 1) / (2 * n_pairs)
     return {
         "": (is_similar | is_opposite, np.abs(2 * rank - 1)),
         "_similar": (is_similar, rank),
@@ -167,7 +186,7 @@ def _extremes(
 
 def _source_scores(suffix: str, pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
     """Rows of one source: recall in both tails and in each, at every threshold."""
-    observed = ranks.rank[pairs[:, 0], pairs[:, 1]]
+    observed = ranks.at(pairs[:, 0], pairs[:, 1])
     null = _permuted_recalls(pairs, ranks, parameters)
     rows = []
     for tail_frac in parameters.tail_fracs:
@@ -188,6 +207,8 @@ def _tail_score(
     low, high = mean.interval(within=(0.0, 1.0))
     null_low, null_high = central(null)
     settled = settled_ties(np.concatenate([[weighted], null_weighted])[:, None])
+    # a recall that no permutation changes shows nothing, whatever the ranks say that break ties
+    is_constant = bool((null == mean.value).all())
     return Score(
         metric,
         level="summary",
@@ -195,7 +216,7 @@ def _tail_score(
         null_mean=float(null.mean()),
         null_low=null_low,
         null_high=null_high,
-        p_value=float(upper_p_values(settled[0], settled[1:])[0]),
+        p_value=1.0 if is_constant else float(upper_p_values(settled[0], settled[1:])[0]),
         interval_low=low,
         interval_high=high,
         n_units=len(pairs),
@@ -217,7 +238,7 @@ def _permuted_recalls(
     for n_draws in blocks(parameters.n_permutations, 4 * len(pairs)):
         genes = np.stack([permuted_within(ranks.stratum, rng) for _ in range(n_draws)])
         first, second = genes[:, pairs[:, 0]], genes[:, pairs[:, 1]]
-        drawn, is_counted = ranks.rank[first, second], ranks.is_counted[first, second]
+        drawn, is_counted = ranks.at(first, second), ranks.is_counted[first, second]
         n_counted = np.maximum(is_counted.sum(axis=1), 1)
         for tail_frac in parameters.tail_fracs:
             for tail, (is_extreme, outwards) in _extremes(drawn, ranks.n_pairs, tail_frac).items():
@@ -230,9 +251,10 @@ def _permuted_recalls(
 def _pair_scores(pairs: Pairs, ranks: _Ranks, parameters: RelationshipParameters) -> list[Score]:
     """One row per pair: recalled or not. Its p-value is its rank among all pairs of the map, in both tails."""
     tail_frac = parameters.tail_fracs[0]
-    rank = ranks.rank[pairs[:, 0], pairs[:, 1]]
-    p_values = np.minimum(1.0, 2 * np.minimum(rank, 1 - rank + 1 / ranks.n_pairs))
-    is_hit, _ = _extremes(rank, ranks.n_pairs, tail_frac)[""]
+    n_at_most, n_below = ranks.at(pairs[:, 0], pairs[:, 1])
+    from_above = 1 - (n_below + 1) / ranks.n_pairs + 1 / ranks.n_pairs
+    p_values = np.minimum(1.0, 2 * np.minimum(n_at_most / ranks.n_pairs, from_above))
+    is_hit, _ = _extremes((n_at_most, n_below), ranks.n_pairs, tail_frac)[""]
     q_values = benjamini_hochberg(p_values)
     return [
         Score(

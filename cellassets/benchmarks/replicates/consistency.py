@@ -9,6 +9,8 @@ from cellassets.benchmarks.replicates.chosen_wells import UnitParameters, chosen
 from cellassets.benchmarks.replicates.guides import guide_draws
 from cellassets.benchmarks.replicates.replicates import ReplicateDraws, Replicates, replicate_draws
 from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.errors import BenchmarkError
+from cellassets.finite import require_finite
 from cellassets.statistics.permutation import mean_over_nodes, null_percentiles
 
 
@@ -63,4 +65,5 @@ def mean_cosines(wells: Float[np.ndarray, "well feature"], units: Replicates) ->
     lengths = units.sums(np.einsum("wf,wf->w", wells, wells)[:, None])[:, 0]
     pairs = units.counts * (units.counts - 1)
     total = np.einsum("gf,gf->g", sums, sums) - lengths
+    require_finite("mean_cosines", total, kind="the wells of unit", error=BenchmarkError)
     return np.divide(total, pairs, out=np.zeros(len(pairs)), where=pairs > 0)

@@ -15,7 +15,7 @@ from cellassets.benchmarks.strata import check_exchange, plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import NotApplicable
 from cellassets.mapping.controls import is_negative_control
-from cellassets.mapping.relate import combination_parts, unit_rows
+from cellassets.mapping.relate import COSINE_ROUNDING, combination_parts, unit_rows
 from cellassets.screens.layout import PAIR_SEPARATOR
 from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
@@ -68,8 +68,9 @@ def analogies(judged: JudgedMap, parameters: AnalogyParameters) -> list[Score]:
 class _Asked:
     """Combinations and their parts (numbers among the single perturbations that are parts).
 
-    `cosine` is each part's term in the cosine of a sum to a candidate, not divided by the length of the sum. `answer`
-    and `part_candidate` are the places of combinations and parts among the candidates, -1 for a part that is not a
+    `cosine` is each part's term in the cosine of a sum to a candidate, not divided by the length of the sum, and
+    `rounding` its error; candidates that differ by less from the answer are as near as it. `answer` and
+    `part_candidate` are the places of combinations and parts among the candidates, -1 for a part that is not a
     candidate.
     """
 
@@ -77,6 +78,7 @@ class _Asked:
     n_wells: Int[np.ndarray, "combination"]
     parts: Int[np.ndarray, "combination 2"]
     cosine: Float[np.ndarray, "part candidate"]
+    rounding: Float[np.ndarray, "part"]
     answer: Int[np.ndarray, "combination"]
     part_candidate: Int[np.ndarray, "part"]
     stratum: Int[np.ndarray, "part"]
@@ -105,6 +107,7 @@ def _asked(judged: JudgedMap, table: pl.DataFrame, parameters: AnalogyParameters
         n_wells=table["n_wells"].cast(pl.Int64).to_numpy()[[place[name] for name in combined]],
         parts=np.searchsorted(singles, [split[name] for name in combined]),
         cosine=values[rows] @ unit_rows(values[is_candidate]).T,
+        rounding=COSINE_ROUNDING * np.linalg.norm(values[rows], axis=1),
         answer=number[[place[name] for name in combined]],
         part_candidate=number[rows],
         stratum=plate_strata(judged, singles, parameters),
@@ -133,7 +136,8 @@ def _ranks(asked: _Asked, parameters: AnalogyParameters) -> Float[np.ndarray, "d
 
 def _ranks_of(asked: _Asked, parts: Int[np.ndarray, "row 2"], answer: Int[np.ndarray, "row"]) -> Int[np.ndarray, "row"]:
     sums = asked.cosine[parts[:, 0]] + asked.cosine[parts[:, 1]]
-    is_as_near: Bool[np.ndarray, "row candidate"] = sums >= sums[np.arange(len(parts)), answer][:, None]
+    least = sums[np.arange(len(parts)), answer] - asked.rounding[parts].sum(axis=1)
+    is_as_near: Bool[np.ndarray, "row candidate"] = sums >= least[:, None]
     ranks = is_as_near.sum(axis=1)
     for part in parts.T:
         candidate = asked.part_candidate[part]

@@ -13,14 +13,14 @@ from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.benchmarks.strata import check_exchange, plate_strata
 from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import NotApplicable
-from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.relate import COSINE_ROUNDING, unit_rows
 from cellassets.statistics.neighbour_sharing import jaccard_index, partner_shares
 from cellassets.statistics.node_permutation import Permutations, node_permutations, permuted_lookups
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.statistics.rank_overlap import overlap_depth, overlap_weights
 from cellassets.tables.parquet import vectors
 
-N_DIGITS = 12
+Neighbours = Int[np.ndarray, "query neighbour"]
 TIE_BREAK = 1e-3  # times an overlap: always less than one neighbour
 
 
@@ -46,6 +46,9 @@ def cell_type_generalisation(judged: JudgedMap, parameters: GeneralisationParame
     the other maps that have it. In the null distribution perturbations that share plates in this map exchange names in
     the other map (which plates they share there is not known here). Ties of equally many kept neighbours are broken by
     the rank-biased overlap, because p-values would otherwise be coarse.
+
+    Of equally near neighbours all have the last rank of the tie: one counts only if at most k perturbations are as near
+    as it is. A map of equal vectors keeps no neighbour, because only the order of the names would distinguish them.
 
     A map with fewer than 2 k + 2 common perturbations is left out. k is never reduced: another k would be another
     scale, and among so few perturbations nearly any k are neighbours.
@@ -111,8 +114,10 @@ def _draws(
         for draw, rows, n_kept, weight in _agreement(unit, other, permutations, parameters):
             jaccard[draw, place[rows]] += jaccard_index(n_kept, parameters.n_neighbours)
             overlap[draw, place[rows]] += weight
-        lists = [_nearest(values, parameters.n_neighbours) for values in (unit, other)]
-        shares[place] += partner_shares(lists[0], lists[1])
+        shares[place] += partner_shares(
+            _neighbours(unit, parameters.n_neighbours, nobody=-1),
+            _neighbours(other, parameters.n_neighbours, nobody=-2),
+        )
     return jaccard / n_maps, overlap / n_maps, shares / n_maps
 
 
@@ -125,35 +130,56 @@ def _agreement(
     """Yields draw, perturbations, how many neighbours they share, and their rank-biased overlap."""
     depth = max(overlap_depth(len(unit) - 1, parameters.persistence), parameters.n_neighbours)
     weights = np.append(overlap_weights(depth, parameters.persistence), 0.0)
-    nearest = _nearest(unit, depth)
+    nearest, own_rank = _nearest(unit, depth)
 
     def ranks(start: int, stop: int) -> Int[np.ndarray, "row column"]:
-        there = _nearest_of(other, start, stop, depth)
+        there, rank = _nearest_of(other, start, stop, depth)
         found = np.full((stop - start, len(other) + 1), depth + 1, dtype=np.int32)
-        np.put_along_axis(found, there, np.arange(1, depth + 1, dtype=np.int32)[None], axis=1)
+        np.put_along_axis(found, there, rank, axis=1)
         return found
 
-    own_rank = np.arange(1, depth + 1)
     for draw, rows, rank in permuted_lookups(ranks, nearest, permutations, np.arange(len(unit))):
-        n_shared = (rank[:, : parameters.n_neighbours] <= parameters.n_neighbours).sum(axis=1)
-        yield draw, rows, n_shared, weights[np.maximum(rank, own_rank)].sum(axis=1)
+        farther = np.maximum(rank, own_rank[rows])
+        n_shared = (farther[:, : parameters.n_neighbours] <= parameters.n_neighbours).sum(axis=1)
+        yield draw, rows, n_shared, weights[farther].sum(axis=1)
 
 
-def _nearest(unit: Float[np.ndarray, "row feature"], depth: int) -> Int[np.ndarray, "row neighbour"]:
-    """The nearest other rows of each row, nearest first."""
+def _neighbours(unit: Float[np.ndarray, "row feature"], n_neighbours: int, *, nobody: int) -> Neighbours:
+    """The nearest other rows of each row; `nobody` in place of those that tie with a farther one."""
+    nearest, rank = _nearest(unit, n_neighbours)
+    return np.where(rank <= n_neighbours, nearest, nobody)
+
+
+def _nearest(unit: Float[np.ndarray, "row feature"], depth: int) -> tuple[Neighbours, Neighbours]:
+    """The nearest other rows of each row, nearest first, and their ranks."""
     found, start = [], 0
     for n_rows in blocks(len(unit), len(unit)):
         found.append(_nearest_of(unit, start, start + n_rows, depth))
         start += n_rows
-    return np.concatenate(found)
+    nearest, rank = zip(*found, strict=True)
+    return np.concatenate(nearest), np.concatenate(rank)
 
 
 def _nearest_of(
     unit: Float[np.ndarray, "row feature"], start: int, stop: int, depth: int
-) -> Int[np.ndarray, "query neighbour"]:
-    """The nearest other rows of some rows, nearest first; ties in order of the names."""
-    cosines = np.round(unit[start:stop] @ unit.T, N_DIGITS)
+) -> tuple[Neighbours, Neighbours]:
+    """The nearest other rows of some rows, nearest first, and their ranks, at most depth + 1.
+
+    The rank of a neighbour is the number of rows that are at least as near, or nearer by rounding.
+    """
+    cosines = unit[start:stop] @ unit.T
     cosines[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-    nearest = np.sort(np.argpartition(-cosines, depth - 1, axis=1)[:, :depth], axis=1)
+    nearest = np.argpartition(-cosines, depth - 1, axis=1)[:, :depth]
     order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(nearest, order, axis=1)
+    nearest = np.take_along_axis(nearest, order, axis=1)
+    ordered = np.take_along_axis(cosines, nearest, axis=1)
+    rank = np.tile(np.arange(1, depth + 1), (len(ordered), 1))
+    for shift in range(1, depth):
+        is_tied = ordered[:, shift:] >= ordered[:, :-shift] - COSINE_ROUNDING
+        if not is_tied.any():
+            break
+        rank[:, :-shift] += is_tied
+    farthest = ordered[:, -1:]  # rows that are not listed may be as near
+    n_as_near = (cosines >= farthest - COSINE_ROUNDING).sum(axis=1, keepdims=True)
+    rank = np.where(ordered <= farthest + COSINE_ROUNDING, np.minimum(n_as_near, depth + 1), rank)
+    return nearest, rank.astype(np.int32)
