@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cellassets.benchmarks.compounds.compound_targets import average_precision
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_compounds import MapCompounds, known_targets, map_compounds
 from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
 from cellassets.screens.layout import PAIR_SEPARATOR
 from cellassets.statistics.node_permutation import Permutations, node_permutations
@@ -19,7 +20,7 @@ from cellassets.statistics.permutation import blocks, mean_over_nodes
 QUANTILE = 0.95
 
 
-def compound_gene_matching(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
+def compound_gene_matching(judged: JudgedMap, parameters: NameParameters) -> list[Score]:
     """Returns the average precision of each gene's compounds among all compounds with a known target.
 
     The score of a compound is the largest |cosine| to the gene over its doses: an inhibitor may look like the knock-out
@@ -33,7 +34,8 @@ def compound_gene_matching(judged: JudgedMap, parameters: PermutationParameters)
     Source: gene-compound matching of JUMP-CP, Chandrasekaran et al. (2024), Nat. Methods 21:1114, with average
     precision of Kalinin et al. (2025), Nat. Commun. 16:5181 (copairs), by absolute cosines.
     """
-    matched = _matched(judged)
+    matched = _matched(judged, parameters)
+    check_exchange("compound_gene_matching", matched.stratum, what="genes")
     rng = np.random.default_rng(parameters.seed)
     permutations = node_permutations(matched.stratum, parameters.n_permutations, rng)
     precision, hits = _average_precisions(matched, permutations), _hits(matched, permutations)
@@ -70,10 +72,10 @@ class _Matched:
     n_wells: Int[np.ndarray, "gene"]
 
 
-def _matched(judged: JudgedMap) -> _Matched:
+def _matched(judged: JudgedMap, parameters: NameParameters) -> _Matched:
     from scipy.stats import rankdata
 
-    genes, compounds = map_genes(judged, "compound_gene_matching"), map_compounds(judged)
+    genes, compounds = map_genes(judged, "compound_gene_matching", parameters), map_compounds(judged)
     is_match, is_annotated = _matches(judged, genes, compounds)
     is_kept = is_match.any(axis=1) & ~is_match[:, is_annotated].all(axis=1)
     if not is_kept.any():

@@ -4,10 +4,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row
+from cellassets.benchmarks.definition import Row
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.known_measures.treatments import ReplicatePairs, by_treatment
 from cellassets.benchmarks.replicates.against_controls import turns_on_plate, well_names
+from cellassets.benchmarks.replicates.chosen_wells import PlateParameters, chosen_wells
 from cellassets.benchmarks.replicates.replicates import Replicates, check_replicates, replicate_draws
 from cellassets.benchmarks.rows import influences_of, summary_score, unit_scores
 from cellassets.errors import BenchmarkError
@@ -22,7 +23,7 @@ Wells = Float[np.ndarray, "well feature"]
 Controls = Float[np.ndarray, "control feature"]
 
 
-class GritParameters(PermutationParameters):
+class GritParameters(PlateParameters):
     """The number of controls that each well is compared with, at most; others are drawn, spread over the plates."""
 
     max_controls: int = Field(
@@ -44,12 +45,12 @@ def grit(judged: JudgedMap, parameters: GritParameters) -> list[Row]:
 
     Source: grit of cytominer-eval 0.1, with a well as profile and its treatment as group.
     """
-    treatments = by_treatment(judged)
-    check_replicates(treatments)
+    judged = chosen_wells(by_treatment(judged), parameters)
+    check_replicates(judged)
     chosen = _controls(judged, parameters.max_controls, np.random.default_rng(parameters.seed))
     controls = centred_units(judged.vectors[chosen])
-    found = replicate_draws(treatments, _Grit(controls), n_permutations=parameters.n_permutations, seed=parameters.seed)
-    influences = _influences(treatments, controls, found.names)
+    found = replicate_draws(judged, _Grit(controls), n_permutations=parameters.n_permutations, seed=parameters.seed)
+    influences = _influences(judged, controls, found.names)
     mean = mean_over_nodes(found.draws[0], found.nodes, influences=influences)
     return [
         summary_score("grit", mean, found.draws, within=(-np.inf, np.inf)),

@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Row, Score
+from cellassets.benchmarks.definition import Row, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.known_measures.hits import QUANTILE, hits_above_null
 from cellassets.benchmarks.known_measures.treatments import by_treatment
 from cellassets.benchmarks.replicates.against_controls import ComparedWells, chosen_within, compared_wells
+from cellassets.benchmarks.replicates.chosen_wells import PlateParameters, chosen_wells
 from cellassets.benchmarks.rows import Draws, influences_of, summary_score, unit_scores
 from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import BenchmarkError
@@ -22,7 +23,7 @@ from cellassets.statistics.permutation import Mean, mean_over_nodes, permuted_wi
 N_LEAST_FITTED = 5
 
 
-class MpValueParameters(PermutationParameters):
+class MpValueParameters(PlateParameters):
     """The components that distances are measured in, and how many controls a treatment is compared with.
 
     Principal components of the negative controls that alignment was fitted on are kept up to `variance_frac` of their
@@ -54,9 +55,8 @@ def mp_value(judged: JudgedMap, parameters: MpValueParameters) -> list[Row]:
     themselves, and labels are permuted over all plates.
     """
     rng = np.random.default_rng(parameters.seed)
-    compared = compared_wells(
-        "mp_value", by_treatment(judged), max_controls_per_plate=parameters.max_controls_per_plate, rng=rng
-    )
+    judged = chosen_wells(by_treatment(judged), parameters)
+    compared = compared_wells("mp_value", judged, max_controls_per_plate=parameters.max_controls_per_plate, rng=rng)
     placed = _placed(compared, _fitted_controls(judged), parameters.variance_frac)
     own = settled_ties(_own_draws(placed, parameters.n_permutations, rng))
     joint = settled_ties(_joint_draws(placed, parameters.n_permutations, rng))

@@ -31,7 +31,7 @@ def percent_matching(judged: JudgedMap, parameters: MatchingParameters) -> list[
     `median_correlation` is the mean of the medians.
 
     Raises:
-        NotApplicable: no two perturbations of the map share a label, or none can exchange labels.
+        NotApplicable: no two perturbations of the map share a label, or no two are on the same plates.
 
     Source: percent matching of Way et al. (2022), Cell Syst. 13:911, where the null distribution is of groups of
     perturbations from any plates.

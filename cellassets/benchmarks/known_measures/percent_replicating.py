@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.known_measures.hits import hits_above_null
 from cellassets.benchmarks.known_measures.treatments import ReplicatePairs, by_treatment
+from cellassets.benchmarks.replicates.chosen_wells import PlateParameters, chosen_wells
 from cellassets.benchmarks.replicates.replicates import Replicates, check_replicates, replicate_draws
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.ties import with_p_values_of
@@ -14,7 +15,7 @@ from cellassets.statistics.correlation import Correlations, centred_units
 from cellassets.statistics.permutation import mean_over_nodes
 
 
-def percent_replicating(judged: JudgedMap, parameters: PermutationParameters) -> list[Score]:
+def percent_replicating(judged: JudgedMap, parameters: PlateParameters) -> list[Score]:
     """Returns the share of treatments whose median replicate correlation is above the 95th percentile of its null.
 
     The null distribution of a treatment is the same median with labels shuffled within plates: as many wells, on the
@@ -26,7 +27,7 @@ def percent_replicating(judged: JudgedMap, parameters: PermutationParameters) ->
     Source: percent replicating of Way et al. (2022), Cell Syst. 13:911, where the null distribution is of groups of
     wells from any plates.
     """
-    treatments = by_treatment(judged)
+    treatments = chosen_wells(by_treatment(judged), parameters)
     check_replicates(treatments)
     found = replicate_draws(
         treatments, _MedianCorrelation(), n_permutations=parameters.n_permutations, seed=parameters.seed

@@ -8,12 +8,13 @@ import polars as pl
 from jaxtyping import Float, Int
 from pydantic import Field
 
-from cellassets.benchmarks.definition import PermutationParameters, Score
+from cellassets.benchmarks.definition import NameParameters, Score
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.map_compounds import MapCompounds, known_targets, map_compounds
 from cellassets.benchmarks.map_genes import map_genes
 from cellassets.benchmarks.published.rxrx import N_LEAST_NEGATIVES, Candidates, candidate_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
+from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
 from cellassets.statistics.node_permutation import Permutations, node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
@@ -24,7 +25,7 @@ METRICS = ("average_precision", "auroc")
 Draws = Float[np.ndarray, "draw compound"]
 
 
-class Rxrx3Parameters(PermutationParameters):
+class Rxrx3Parameters(NameParameters):
     """The seed also draws the genes that known targets are ranked among; 42 as published."""
 
     seed: int = Field(default=42, description="Seed of the drawn genes, 42 as published, and of the permutations")
@@ -44,7 +45,8 @@ def rxrx3_core_targets(judged: JudgedMap, parameters: Rxrx3Parameters) -> list[S
     Source: compound-gene benchmark of RxRx3-core, Kraus et al. (2025), arXiv:2503.20158; values equal those of
     `cellassets.benchmarks.published.rxrx`. The published random score is replaced by the null distribution.
     """
-    asked = _asked(judged, parameters.seed)
+    asked = _asked(judged, parameters)
+    check_exchange("rxrx3_core_targets", asked.stratum, what="genes")
     permutations = node_permutations(asked.stratum, parameters.n_permutations, np.random.default_rng(parameters.seed))
     chosen = np.arange(len(asked.candidates))
     best = _draws(asked, chosen, asked.compounds.largest(asked.similarity)[asked.number], permutations)
@@ -73,14 +75,16 @@ class _Asked:
     stratum: Int[np.ndarray, "gene"]
 
 
-def _asked(judged: JudgedMap, seed: int) -> _Asked:
-    genes, compounds = map_genes(judged, "rxrx3_core_targets"), map_compounds(judged)
+def _asked(judged: JudgedMap, parameters: Rxrx3Parameters) -> _Asked:
+    genes, compounds = map_genes(judged, "rxrx3_core_targets", parameters), map_compounds(judged)
     targets = known_targets(judged)
     is_target = np.isin(genes.names, targets["gene_symbol"].to_list())
     names = [name for name, kept in zip(genes.names, is_target, strict=True) if kept]
     activities = targets.with_columns(pl.lit(0.0).alias("activity_nm"))
     candidates = [
-        one for one in candidate_genes(activities, names, seed=seed) if one.compound_id in set(compounds.names)
+        one
+        for one in candidate_genes(activities, names, seed=parameters.seed)
+        if one.compound_id in set(compounds.names)
     ]
     if not candidates:
         message = (
