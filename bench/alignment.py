@@ -3,7 +3,8 @@
 70,000 wells (or `--wells`) in 16 batches, a tenth of them controls, 5,000 genes; 128 and 1,024 features. The
 transcriptions write the formulas down as they are published: loops over batches or names, the singular value
 decomposition, scipy's `fractional_matrix_power`. Where EFAAR_PATH is the path of EFAAR_benchmarking's `efaar.py` and
-its imports are there, TVN is timed against that file as well. Beside them stand limits: reading the values once, a covariance, a linear map.
+its imports are there, TVN is timed against that file as well. Beside them stand limits: reading the values once, a
+covariance, a linear map.
 Goal: TVN at least 50 times as fast; memory a small multiple of the input.
 
 Each method runs twice and the faster one counts; a transcription runs once. With fewer than 70,000 wells both run
