@@ -176,7 +176,7 @@ FAMILIES: tuple[Callable[[Arrays], dict[str, float]], ...] = (
 
 def measure(work: Callable[[Arrays], dict[str, float]], arrays: Arrays) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns seconds and peak memory of ours, and its values."""
-    work(arrays)  # imports and caches are no memory of the call
+    work(arrays)  # what imports and caches take is left out
     tracemalloc.start()
     values = work(arrays)
     peak = tracemalloc.get_traced_memory()[1]
