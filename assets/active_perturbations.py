@@ -8,6 +8,7 @@ from assets.checks import check_of
 from assets.inputs import hit_settings
 from assets.materialise import materialised, publish
 from assets.perturbation_map import perturbation_map
+from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.stages.active_perturbations import ACTIVE_PERTURBATIONS, CODE_VERSION
 from resources.partitions import DATASET_MODEL
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cellassets.storage.lake import Published
 
 TESTED_CHECK, PERMUTATIONS_CHECK = "most_perturbations_could_be_tested", "permutations_allow_few_hits"
+UNSEEN_CHECK = "hits_are_called_on_unseen_wells"
 MIN_TESTED_FRAC = 0.9
 MAX_LEAST_FRAC = 0.02
 N_SHOWN = 20
@@ -45,13 +47,16 @@ N_SHOWN = 20
             PERMUTATIONS_CHECK,
             f"The permutations are enough to call {MAX_LEAST_FRAC:.0%} of the tested perturbations.",
         ),
+        *check_of(
+            ACTIVE_PERTURBATIONS, UNSEEN_CHECK, "The model has not seen the wells, so that the rate of the hits holds."
+        ),
     ],
 )
 def active_perturbations(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Active perturbations at a stated false discovery rate, lowest active doses, and scores among active ones."""
     published = publish(context, ACTIVE_PERTURBATIONS, deployment)
     summary = ActivePerturbationsSummary.model_validate(published.record.summary)
-    checks = [check_tested(summary), check_permutations(summary)]
+    checks = [check_tested(summary), check_permutations(summary), check_unseen(summary)]
     return materialised(published, metadata=_pictures(published), checks=checks)
 
 
@@ -81,6 +86,16 @@ def check_permutations(summary: ActivePerturbationsSummary) -> dg.AssetCheckResu
             else None
         ),
         metadata={"least_n_active": least},
+    )
+
+
+def check_unseen(summary: ActivePerturbationsSummary) -> dg.AssetCheckResult:
+    """Returns the check of what the model has seen of the wells that hits are called on."""
+    return dg.AssetCheckResult(
+        check_name=UNSEEN_CHECK,
+        passed=summary.exposure in UNSEEN,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{TITLES[summary.exposure]}: {summary.experiments}",
     )
 
 

@@ -234,6 +234,8 @@ SUMMARIES = {
     "perturbation_map": _perturbation_map,
     "active_perturbations": lambda plan: ActivePerturbationsSummary(
         protocol_fingerprint=plan.inputs["protocol_fingerprint"],
+        exposure=plan.inputs["exposure"],
+        experiments="E1",
         fdr=0.05,
         measure="phenotypic_activity",
         n_perturbations=1_000,

@@ -10,6 +10,8 @@ class ActivePerturbationsSummary(Parameters):
 
     Attributes:
         protocol_fingerprint: fingerprint of everything that the table depends on except the model.
+        exposure: what the model has seen of the wells; hits are called on unseen wells where there are any.
+        experiments: the experiments that the wells are from.
         fdr: the false discovery rate at which perturbations were called active.
         measure: the benchmark whose p-values decided.
         n_perturbations: perturbations of the map.
@@ -24,6 +26,8 @@ class ActivePerturbationsSummary(Parameters):
     """
 
     protocol_fingerprint: str
+    exposure: str
+    experiments: str
     fdr: float
     measure: str
     n_perturbations: int

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.reporting.hits_chart import hits_chart
 
@@ -37,6 +38,8 @@ def hits_section(page: HitsPage) -> dict[str, Any]:
     ]
     return {
         "summary": summary,
+        "where": f"{TITLES[summary.exposure]} ({summary.experiments})",
+        "is_seen": summary.exposure not in UNSEEN,
         "by_kind": [f"{n_active} of kind {kind}" for kind, n_active in summary.n_active_by_kind.items()],
         "q_column": q_column(summary.measure),
         "measure": summary.measure.replace("_", " "),

@@ -1,11 +1,14 @@
 """The stage `active_perturbations`: which perturbations of a map are active, and what the active ones show.
 
-Publishes `hits.parquet`, `lowest_active_doses.parquet` and `active_scores.parquet`. It reads all wells of the
-map, and never published scores. The computation is in `cellassets.hits`.
+Publishes `hits.parquet`, `lowest_active_doses.parquet` and `active_scores.parquet`. It reads the wells of the map that the
+model has not seen, and never published scores. A network knows the labels of its training wells, so nothing could be
+tested on them; only where there are no others they are used, and the summary says so. The computation is in
+`cellassets.hits`.
 """
 
 from typing import TYPE_CHECKING
 
+from cellassets.benchmarks.parts import named
 from cellassets.benchmarks.registry import find_benchmark
 from cellassets.errors import CellAssetsError, StaleArtifact
 from cellassets.fingerprint import fingerprint
@@ -13,6 +16,7 @@ from cellassets.hits.parameters import MEASURES, SECOND_STEP
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_named
+from cellassets.stages.models import parts_for
 from cellassets.stages.settings import benchmark_parameters, hit_parameters
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -45,7 +49,9 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     facts, sources = map_.summary(PerturbationMapSummary), dataset_named(snapshot, dataset_id).annotation_sources
     parameters = hit_parameters(snapshot)
     benchmarks = {name: benchmark_parameters(snapshot, name) for name in BENCHMARKS_USED}
+    part = parts_for(snapshot, model_key, facts.experiments)[0]
     protocol = {
+        "part_id": part.part_id,
         "dataset_id": dataset_id,
         "dataset_fingerprint": facts.dataset_fingerprint,
         "map": facts.protocol_fingerprint,
@@ -60,10 +66,11 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     inputs = {
         **protocol,
         "protocol_fingerprint": fingerprint(protocol),
+        "exposure": part.exposure,
         "model_key": model_key,
         "perturbation_map": map_.fingerprint,
     }
-    settings = {"parameters": parameters, "benchmarks": benchmarks, "annotation_sources": sources}
+    settings = {"parameters": parameters, "benchmarks": benchmarks, "annotation_sources": sources, "part": part}
     return snapshot.plan(KIND, (dataset_id, model_key), inputs, pins=[map_], settings=settings)
 
 
@@ -85,7 +92,13 @@ def make(context: Context, plan: Plan) -> Record:
         (HITS, LOWEST_ACTIVE_DOSES, ACTIVE_SCORES),
         strict=True,
     )
-    summary = ActivePerturbationsSummary(protocol_fingerprint=plan.inputs["protocol_fingerprint"], **found.counts())
+    part = plan.settings["part"]
+    summary = ActivePerturbationsSummary(
+        protocol_fingerprint=plan.inputs["protocol_fingerprint"],
+        exposure=part.exposure,
+        experiments=named(part.experiments),
+        **found.counts(),
+    )
     with context.lake.draft(plan) as draft:
         for name, table, schema in tables:
             labelled = schema.empty() if table.is_empty() else _labelled(table, plan)
@@ -106,8 +119,8 @@ def _labelled(table: "pl.DataFrame", plan: Plan) -> "pl.DataFrame":
 
 
 def _judged(context: Context, plan: Plan) -> "JudgedMap":
-    """Returns the pinned map with the annotations that the plan names."""
-    from cellassets.benchmarks.judged import judged_map
+    """Returns the part of the pinned map that is tested, with the annotations that the plan names."""
+    from cellassets.benchmarks.judged import judged_map, restricted
     from cellassets.knowledge.annotations import read_annotations
     from cellassets.mapping.build import MapParameters
     from cellassets.tables.parquet import read_table
@@ -119,12 +132,13 @@ def _judged(context: Context, plan: Plan) -> "JudgedMap":
     if _fingerprints(folder, sources) != plan.inputs["annotations"]:
         message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
         raise StaleArtifact(message)
-    return judged_map(
+    judged = judged_map(
         read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS),
         read_table(map_.path("map.parquet"), PERTURBATION_MAP),
         parameters=MapParameters.model_validate(map_.record.inputs["parameters"]),
         annotations=annotations,
     )
+    return restricted(judged, plan.settings["part"].experiments)
 
 
 def settings_fingerprint(snapshot: Snapshot) -> str | None:

@@ -169,6 +169,7 @@ def simulated_lake(root: Path) -> tuple[Lake, Known]:
         table.write_csv(str(lake.annotations / f"{name}.csv"))
     configs = root / "configs"
     (configs / "benchmarks").mkdir(parents=True)
+    (configs / "policy.yaml").touch()
     (configs / "mapping.yaml").write_text(yaml.safe_dump(DEFAULT.model_dump(mode="json")))
     for name in BENCHMARKS:
         (configs / "benchmarks" / f"{name}.yaml").write_text(f"n_permutations: {N_PERMUTATIONS}")
@@ -325,6 +326,7 @@ def with_influences(scored: pl.DataFrame, influences: pl.DataFrame) -> pl.DataFr
         return scored
     rows = influences.rename({"shared_id": "perturbation_id", "influence": "value"}).with_columns(
         *(pl.lit(value).alias(name) for name, value in CONTROL_ROW.items()),
+        *(pl.lit(scored[column.name][0]).alias(column.name) for column in PART_COLUMNS),
         pl.lit(scored["is_higher_better"][0]).alias("is_higher_better"),
     )
     return pl.concat([scored, SCORES.conform(with_nulls(rows), source="influences")])

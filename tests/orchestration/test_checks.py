@@ -514,6 +514,12 @@ def test_a_map_of_which_nothing_was_tested_fails(scored):
     return active_perturbations.check_tested(hits_summary(scored, n_perturbations=0, n_tested=0))
 
 
+@fails(f"active_perturbations:{active_perturbations.UNSEEN_CHECK}")
+def test_hits_on_wells_of_the_training_fail(scored):
+    assert active_perturbations.check_unseen(hits_summary(scored)).passed
+    return active_perturbations.check_unseen(hits_summary(scored, exposure="training"))
+
+
 @fails(f"active_perturbations:{active_perturbations.PERMUTATIONS_CHECK}")
 def test_few_permutations_fail(scored):
     result = active_perturbations.check_permutations(hits_summary(scored))

@@ -35,7 +35,12 @@ def hits_page():
             (found.hits, HITS), (found.lowest_active_doses, LOWEST_ACTIVE_DOSES), (found.active_scores, ACTIVE_SCORES)
         )
     ]  # fmt: skip
-    return HitsPage(*named, ActivePerturbationsSummary(protocol_fingerprint="p", **found.counts()))
+    return HitsPage(
+        *named,
+        ActivePerturbationsSummary(
+            protocol_fingerprint="p", exposure="unseen_experiments", experiments="E1, E2", **found.counts()
+        ),
+    )
 
 
 def page_with(report_page, hits):
