@@ -65,11 +65,12 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
                 yield _no_map(key, name, "{1} has no map of {0}: nothing is scored".format(*keys))
             return
         published = publish(context, stage, deployment)
-        scores = read_scores(published)
+        every_part = read_scores(published)
+        scores = first_part(every_part)
         does_not_apply = published.record.summary.get("does_not_apply")
         check = check_headline(scores, benchmark.headline_metric, does_not_apply=does_not_apply)
         checks = [check, *([] if benchmark.over_correction is None else [check_over_correction(benchmark, scores)])]
-        yield materialised(published, metadata=_pictures(published, scores), checks=checks)
+        yield materialised(published, metadata=_pictures(published, every_part), checks=checks)
 
     return score
 
@@ -117,6 +118,11 @@ def read_scores(published: "Published") -> "pl.DataFrame":
     return read_table(published.path("scores.parquet"), SCORES)
 
 
+def first_part(scores: "pl.DataFrame") -> "pl.DataFrame":
+    """Returns the rows of the part of the dataset that comes first: unseen wells where the model has any."""
+    return scores if scores.is_empty() else scores.filter(scores["part_id"] == scores["part_id"][0])
+
+
 def check_headline(scores: "pl.DataFrame", headline: str, *, does_not_apply: str | None) -> dg.AssetCheckResult:
     """Returns the check of a benchmark's headline.
 
@@ -142,23 +148,30 @@ def check_headline(scores: "pl.DataFrame", headline: str, *, does_not_apply: str
 
 
 def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.MarkdownMetadataValue]:
-    """Returns the summary and the published statistics as tables, and a plot of every unit's null distribution."""
+    """Returns the summary and the published statistics as tables, and a plot of every unit's null distribution.
+
+    The summary is that of all parts of the dataset; statistics and plot are of the first one.
+    """
     from cellassets.reporting.unit_picture import data_uri, unit_chart
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import PUBLISHED
 
     if scores.is_empty():
         return {}
-    svg = unit_chart(scores)
+    first = first_part(scores)
+    svg = unit_chart(first)
     plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their nulls]({data_uri(svg)})")}
     statistics = read_table(published.path("published.parquet"), PUBLISHED)
+    statistics = statistics.filter(statistics["protocol_fingerprint"] == first["protocol_fingerprint"][0])
     beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
     return {"scores": _table(scores), **beside, **plot}
 
 
 def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
+    from cellassets.judging.leaderboard import where
+
     summary = scores.filter(scores["level"] == "summary")
-    lines = ["| metric | value | 95% interval | null | effect size | z | p | n |", f"|{' --- |' * 8}"]
+    lines = ["| wells | metric | value | 95% interval | null | effect size | z | p | n |", f"|{' --- |' * 9}"]
     for row in summary.iter_rows(named=True):
         low, high = row["interval_low"], row["interval_high"]
         interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
@@ -167,7 +180,7 @@ def _table(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
         count = f"{row['n_units']} {row['unit']}s{part}"
         effect, z_score = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("effect_size", "z_score"))
         numbers = f"{row['value']:.3f} | {interval} | {null} | {effect} | {z_score} | {row['p_value']:.2g} | {count}"
-        lines.append(f"| {row['metric']} | {numbers} |")
+        lines.append(f"| {where(row)} | {row['metric']} | {numbers} |")
     return dg.MetadataValue.md("\n".join(lines))
 
 

@@ -1,8 +1,8 @@
 """The stage `active_perturbations`: which perturbations of a map are active, and what the active ones show.
 
-Publishes `hits.parquet`, `lowest_active_doses.parquet` and `active_scores.parquet`. It reads the wells of the map that the
-model has not seen, and never published scores. A network knows the labels of its training wells, so nothing could be
-tested on them; only where there are no others they are used, and the summary says so. The computation is in
+Publishes `hits.parquet`, `lowest_active_doses.parquet` and `active_scores.parquet`. It reads the wells of the map that
+the model has not seen, and never published scores. A network knows the labels of its training wells, so nothing could
+be tested on them; only where there are no others they are used, and the summary says so. The computation is in
 `cellassets.hits`.
 """
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from cellassets.benchmarks.parts import named
 from cellassets.benchmarks.registry import find_benchmark
-from cellassets.errors import CellAssetsError, StaleArtifact
+from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.hits.parameters import MEASURES, SECOND_STEP
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_named
+from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_annotations
 from cellassets.stages.models import parts_for
 from cellassets.stages.settings import benchmark_parameters, hit_parameters
 from cellassets.stages.snapshot import Snapshot
@@ -25,7 +26,6 @@ from cellassets.storage.plan import Plan
 
 if TYPE_CHECKING:
     import polars as pl
-    from upath import UPath
 
     from cellassets.benchmarks.judged import JudgedMap
 
@@ -120,24 +120,10 @@ def _labelled(table: "pl.DataFrame", plan: Plan) -> "pl.DataFrame":
 
 def _judged(context: Context, plan: Plan) -> "JudgedMap":
     """Returns the part of the pinned map that is tested, with the annotations that the plan names."""
-    from cellassets.benchmarks.judged import judged_map, restricted
-    from cellassets.knowledge.annotations import read_annotations
-    from cellassets.mapping.build import MapParameters
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
+    from cellassets.benchmarks.judged import restricted
 
-    map_ = context.lake.open(plan.pin("perturbation_map", *plan.keys))
-    folder, sources = context.lake.annotations, plan.settings["annotation_sources"]
-    annotations = read_annotations(folder, USES, sources)
-    if _fingerprints(folder, sources) != plan.inputs["annotations"]:
-        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
-        raise StaleArtifact(message)
-    judged = judged_map(
-        read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS),
-        read_table(map_.path("map.parquet"), PERTURBATION_MAP),
-        parameters=MapParameters.model_validate(map_.record.inputs["parameters"]),
-        annotations=annotations,
-    )
+    annotations = planned_annotations(context, plan, USES)
+    judged = open_map(context, plan.pin("perturbation_map", *plan.keys), annotations)
     return restricted(judged, plan.settings["part"].experiments)
 
 
@@ -155,13 +141,7 @@ def settings_fingerprint(snapshot: Snapshot) -> str | None:
 
 
 def _annotations(snapshot: Snapshot, sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    return _fingerprints(snapshot.annotations(), sources)
-
-
-def _fingerprints(folder: "UPath", sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    from cellassets.knowledge.annotations import annotation_fingerprints
-
-    return annotation_fingerprints(folder, USES, sources)
+    return fingerprints_of(snapshot.annotations(), USES, sources)
 
 
 ACTIVE_PERTURBATIONS = Stage(

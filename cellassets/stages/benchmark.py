@@ -14,10 +14,11 @@ from cellassets.benchmarks.parts import WHOLE, Exposure, Part
 from cellassets.benchmarks.registry import BENCHMARKS, find_benchmark
 from cellassets.benchmarks.summary import ScoreSummary
 from cellassets.configuration import Parameters
-from cellassets.errors import CellAssetsError, StaleArtifact
+from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_named
+from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_annotations
 from cellassets.stages.models import parts_for, seen_of
 from cellassets.stages.settings import benchmark_parameters
 from cellassets.stages.snapshot import Snapshot
@@ -26,11 +27,8 @@ from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
-    from upath import UPath
-
     from cellassets.benchmarks.judged import JudgedMap
     from cellassets.benchmarks.scoring import ScoreLabels
-    from cellassets.knowledge.annotations import Annotations
 
 KIND = "benchmark"
 
@@ -233,31 +231,9 @@ def _parts(context: Context, plan: Plan) -> "list[tuple[JudgedMap, ScoreLabels]]
 
 def _judged(context: Context, plan: Plan) -> "tuple[JudgedMap, dict[str, JudgedMap]]":
     """Returns the pinned map with the annotations that the plan names, and the model's other maps."""
-    from cellassets.knowledge.annotations import read_annotations
-
     own, *others = plan.pinned("perturbation_map")
-    uses, sources = plan.settings["benchmark"].uses, plan.settings["annotation_sources"]
-    folder = context.lake.annotations
-    annotations = read_annotations(folder, uses, sources)
-    if _fingerprints(folder, uses, sources) != plan.inputs["annotations"]:
-        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
-        raise StaleArtifact(message)
-    return _opened(context, own, annotations), {pin.keys[0]: _opened(context, pin, None) for pin in others}
-
-
-def _opened(context: Context, pin: Publication, annotations: "Annotations | None") -> "JudgedMap":
-    from cellassets.benchmarks.judged import judged_map
-    from cellassets.mapping.build import MapParameters
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
-
-    opened = context.lake.open(pin)
-    return judged_map(
-        read_table(opened.path("wells.parquet"), WELL_EMBEDDINGS),
-        read_table(opened.path("map.parquet"), PERTURBATION_MAP),
-        parameters=MapParameters.model_validate(opened.record.inputs["parameters"]),
-        annotations=annotations,
-    )
+    annotations = planned_annotations(context, plan, plan.settings["benchmark"].uses)
+    return open_map(context, own, annotations), {pin.keys[0]: open_map(context, pin) for pin in others}
 
 
 def _other_maps(snapshot: Snapshot, own: Publication) -> list[Publication]:
@@ -294,7 +270,7 @@ def _read_facts(snapshot: Snapshot, dataset_id: str, model_key: str) -> _MapFact
 
 
 def _annotations(snapshot: Snapshot, uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    return _fingerprints(snapshot.annotations(), uses, sources)
+    return fingerprints_of(snapshot.annotations(), uses, sources)
 
 
 def settings_fingerprint(snapshot: Snapshot, benchmark_name: str) -> str | None:
@@ -309,12 +285,6 @@ def settings_fingerprint(snapshot: Snapshot, benchmark_name: str) -> str | None:
     except CellAssetsError:
         return None
     return fingerprint({"parameters": parameters, "annotations": annotations})
-
-
-def _fingerprints(folder: "UPath", uses: tuple[str, ...], sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    from cellassets.knowledge.annotations import annotation_fingerprints
-
-    return annotation_fingerprints(folder, uses, sources)
 
 
 @cache

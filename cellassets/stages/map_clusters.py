@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cellassets.clustering.summary import MapClustersSummary
-from cellassets.errors import StaleArtifact
 from cellassets.stages.datasets import dataset_named
+from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_annotations
 from cellassets.stages.settings import cluster_parameters
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
@@ -18,10 +18,6 @@ from cellassets.storage.lake import Lake
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
-    from upath import UPath
-
-    from cellassets.benchmarks.judged import JudgedMap
-    from cellassets.mapping.aggregate import Aggregation
     from cellassets.reporting.cluster_section import ClusterTables
 
 CODE_VERSION = "1"
@@ -63,37 +59,15 @@ def make(context: Context, plan: Plan) -> Record:
     from cellassets.tables.parquet import write_table
     from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
 
-    judged, aggregation = _read(context, plan)
-    found = cluster_map(judged, plan.settings["parameters"], aggregation=aggregation, progress=context.progress)
+    annotations = planned_annotations(context, plan, USES)
+    judged = open_map(context, plan.pin("perturbation_map", *plan.keys), annotations)
+    parameters, aggregation = plan.settings["parameters"], judged.parameters.aggregation
+    found = cluster_map(judged, parameters, aggregation=aggregation, progress=context.progress)
     tables = {"clusters.parquet": (found.clusters, CLUSTERS), "enrichment.parquet": (found.enrichment, ENRICHMENT)}
     with context.lake.draft(plan) as draft:
         for name, (table, schema) in tables.items():
             write_table(table, draft.folder / name, schema)
         return draft.publish(list(tables), found.summary)
-
-
-def _read(context: Context, plan: Plan) -> "tuple[JudgedMap, Aggregation]":
-    """Returns the pinned map with its wells and the annotations that the plan names, and how it was aggregated."""
-    from cellassets.benchmarks.judged import judged_map
-    from cellassets.knowledge.annotations import read_annotations
-    from cellassets.mapping.build import MapParameters
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import PERTURBATION_MAP, WELL_EMBEDDINGS
-
-    sources, folder = plan.settings["annotation_sources"], context.lake.annotations
-    annotations = read_annotations(folder, USES, sources)
-    if _fingerprints(folder, sources) != plan.inputs["annotations"]:
-        message = f"{folder}: annotations changed since the plan of {plan} was made; materialise it again"
-        raise StaleArtifact(message)
-    own = context.lake.open(plan.pin("perturbation_map", *plan.keys))
-    made_with = MapParameters.model_validate(own.record.inputs["parameters"])
-    judged = judged_map(
-        read_table(own.path("wells.parquet"), WELL_EMBEDDINGS),
-        read_table(own.path("map.parquet"), PERTURBATION_MAP),
-        parameters=made_with,
-        annotations=annotations,
-    )
-    return judged, made_with.aggregation
 
 
 def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTables | None":
@@ -113,13 +87,7 @@ def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTable
 
 
 def _annotations(snapshot: Snapshot, sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    return _fingerprints(snapshot.annotations(), sources)
-
-
-def _fingerprints(folder: "UPath", sources: tuple[str, ...] | None) -> dict[str, list[int]]:
-    from cellassets.knowledge.annotations import annotation_fingerprints
-
-    return annotation_fingerprints(folder, USES, sources)
+    return fingerprints_of(snapshot.annotations(), USES, sources)
 
 
 MAP_CLUSTERS = Stage(
