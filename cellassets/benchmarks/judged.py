@@ -40,7 +40,7 @@ class JudgedMap:
     is_held_out_control: Bool[np.ndarray, "well"]
     plate_index: Int[np.ndarray, "well"]
     map_table: pl.DataFrame
-    parameters: MapParameters
+    parameters: MapParameters = field(default_factory=MapParameters)
     annotations: Annotations = field(default_factory=Annotations)
     other_maps: dict[str, pl.DataFrame] = field(default_factory=dict)
 

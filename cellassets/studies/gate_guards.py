@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from cellassets.benchmarks.judged import judged_map
+from cellassets.benchmarks.parts import WHOLE, Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.judging.comparison import Evidence
@@ -21,6 +22,7 @@ from cellassets.tables.parquet import vectors, with_vectors
 
 SCREEN = SimulatedWells(n_lone_genes=0, gene_effect=3.0)
 DATASET = "SIM"
+UNSEEN_WELLS = Part(WHOLE, "unseen_experiments", ("SIM",))
 N_PERMUTATIONS = 99
 
 
@@ -48,7 +50,7 @@ def guards_of_equal_models(names: Sequence[str], *, n_genes: int, margin: float,
             chosen = BENCHMARKS[name]
             rows = chosen.rows(judged, chosen.parameters(n_permutations=N_PERMUTATIONS, seed=seed + 10_000))
             shared = {"dataset_id": DATASET, "dataset_fingerprint": "f", "protocol_fingerprint": "p"}
-            labels = {"benchmark_name": name, "model_key": model_key, **shared}
+            labels = {"benchmark_name": name, "model_key": model_key, **shared, **UNSEEN_WELLS.columns()}
             scores.append(scores_table(rows, is_higher_better=chosen.is_higher_better, **labels))
             influences.append(influences_table(rows, **labels))
     evidence = Evidence(pl.concat(scores), pl.concat(influences))

@@ -8,6 +8,7 @@ import pytest
 
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.over_correction import OverCorrected, over_corrections
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.rows import below_chance, summary_score
 from cellassets.benchmarks.scoring import ScoreLabels, score_judged
@@ -16,7 +17,7 @@ from cellassets.tables.parquet import vectors, with_vectors
 from cellassets.tables.schemas import SCORES
 
 BATCHES, ARMS = BENCHMARKS["leftover_batch_effect"], BENCHMARKS["proximity_bias"]
-LABELS = ScoreLabels("D", "w", "p", "m.v1")
+LABELS = ScoreLabels("D", "w", "p", "m.v1", Part("all", "unseen_experiments", ("E1",)))
 
 
 def scored(benchmark, judged, **parameters):

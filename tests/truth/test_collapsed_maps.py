@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
+from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
 from cellassets.errors import BenchmarkError
@@ -87,6 +88,7 @@ def tables(judged_by_model, name):
     for model_key, judged in judged_by_model.items():
         labels = {"benchmark_name": name, "model_key": model_key, "dataset_id": "SIM"}
         labels |= {"dataset_fingerprint": "f", "protocol_fingerprint": "p"}
+        labels |= Part("all", "unseen_experiments", ("E1",)).columns()
         try:
             rows = chosen.rows(judged, chosen.parameters(n_permutations=199, seed=10_000))
         except BenchmarkError:
