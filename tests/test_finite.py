@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cellassets.benchmarks.definition import Score
 from cellassets.benchmarks.published import copairs, efaar_map, efaar_wells, rxrx
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.replicates.replicates import Replicates
@@ -21,6 +22,7 @@ from cellassets.mapping.relate import nearest_perturbations
 from cellassets.mapping.source import ArrayWells
 from cellassets.mapping.steps import Sphering
 from cellassets.mapping.streaming import NpyWells
+from cellassets.statistics.distance_interval import ControlSpread
 from cellassets.statistics.dose_trend import DoseWells, trend_draws
 from cellassets.statistics.permutation import mean_over_nodes
 from cellassets.studies.simulated import SIMULATED_MAP, map_wells, simulate_map
@@ -35,6 +37,8 @@ DISTANCES = np.linalg.norm(WELLS[:, None] - WELLS, axis=2)
 NAMES = [f"G{number:02d}" for number in range(12)]
 PAIRS = {"hand": pl.DataFrame({"entity1": ["G00"], "entity2": ["G01"]})}
 MEAN = mean_over_nodes(SHARES, EVERY[:, None])
+CONTROLS = ControlSpread.of(WELLS[4:8], GROUP[:4])
+HEADLINE = Score("m", "summary", 0.2, 0.5, 0.1, 0.9, 0.1, n_units=12, unit="perturbation")
 IS_CONTROL = GROUP == 2
 
 # one call of each public function that takes arrays of real numbers, with all of them by name
@@ -121,6 +125,33 @@ CALLS = {
     "benchmarks.rows.influences_of": {"metric": "m", "shared": NAMES, "influences": SHARES},
     "benchmarks.sound.is_collapsed": {"values": WELLS},
     "benchmarks.ties.ties_broken": {"shares": DRAWS, "finer": DRAWS},
+    "benchmarks.known_measures.hits.hits_above_null": {"draws": DRAWS},
+    "benchmarks.published.cytominer.grit": {"profiles": WELLS, "group": GROUP, "is_control": IS_CONTROL},
+    "benchmarks.published.cytominer.mahalanobis_of_chosen": {
+        "own": WELLS[:3], "controls": WELLS, "chosen": np.array([[0, 1, 2]])
+    },
+    "benchmarks.published.cytominer.mp_value": {"own": WELLS[:3], "controls": WELLS, "n_permutations": 9},
+    "benchmarks.published.cytominer.replicate_reproducibility": {"profiles": WELLS, "group": GROUP},
+    "benchmarks.rows.below_chance": {"metric": "m", "headline": HEADLINE, "means": SHARES},
+    "benchmarks.rxrx3.rxrx3_core_targets.retrieval_of_first": {"scores": RNG.random((2, 3, 8)), "n_active": 2},
+    "statistics.correlation.centred_units": {"values": WELLS},
+    "statistics.distance_interval.magnitude_estimate": {"distances": DISTANCES, "n_wells": 3},
+    "statistics.dose_steps.dose_step_p_value": {
+        "distances": DISTANCES, "dose": GROUP, "plate": GROUP * 0, "n_permutations": 9, "rng": RNG
+    },
+    "statistics.intervals.effective_number": {
+        "hits": (SHARES > 0.5).astype(float), "nodes": EVERY[:, None], "shared_error": 0.0
+    },
+    "statistics.intervals.mean_interval": {
+        "rows": SHARES, "nodes": EVERY[:, None], "standard_error": 0.1, "shared_error": 0.0, "within": (0.0, 1.0)
+    },
+    "statistics.mahalanobis.distances_of_chosen": {
+        "own": WELLS[:3], "others": WELLS, "chosen": np.array([[0, 1, 2]])
+    },
+    "statistics.mahalanobis.whitened": {"rows": WELLS, "controls": WELLS, "variance_frac": 0.9},
+    "statistics.distance_interval.distance_from_controls": {
+        "wells": WELLS[:4], "plate": GROUP[:4], "controls": CONTROLS
+    },
     "benchmarks.ties.with_p_values_of": {"rows": [], "draws": DRAWS},
     "benchmarks.ties.with_finer_p_values": {"rows": [], "draws": DRAWS},
 }  # fmt: skip
@@ -128,7 +159,6 @@ CALLS = {
 ELSEWHERE = {
     "mapping.affine.run_chain": "its rows come from a source, which refuses them",
     "mapping.aggregate.aggregate_wells": "test_a_well_without_a_finite_vector_is_named",
-    "statistics.bootstrap.bootstrap_interval": "gets the rows of mean_over_nodes, which refuses them",
     "benchmarks.published.copairs.normalised": "NaN gives NaN, as documented: a profile without a partner",
     "benchmarks.published.efaar_wells.published_p_values": "NaN gives NaN, as documented: too few wells",
     "benchmarks.published.rxrx.compound_gene_retrieval": "test_published_retrieval_names_what_is_not_finite",

@@ -105,6 +105,7 @@ def summary_score(
     )
 
 
+@finite_arguments(BenchmarkError)
 def below_chance(metric: str, headline: Score, means: Float[np.ndarray, "draw"]) -> Score:
     """Returns the row that says by how much a headline is below the mean of its null distribution.
 

@@ -21,7 +21,7 @@ def deciding_row(pair: Pair, gain: Gain | str, level: float) -> Row:
         gain: of the candidate, or why there are no scores to compare.
         level: largest one-sided p-value of a gain.
     """
-    shared = {"role": "deciding", "level": level}
+    shared = {"role": "deciding", "largest_p_value": level}
     if isinstance(gain, str):
         return {**shared, **_labels(pair), "is_passed": False, "verdict": gain}
     p_value, detectable = gain.p_value(), gain.detectable(level)
@@ -45,7 +45,7 @@ def guarded_row(pair: Pair, gain: Gain | str, margin: float) -> Row:
         gain: of the candidate, or why there are no scores to compare.
         margin: acceptable loss, in units of the benchmark.
     """
-    shared = {"role": "guarded", "margin": margin, "level": GUARD_LEVEL}
+    shared = {"role": "guarded", "margin": margin, "largest_p_value": GUARD_LEVEL}
     if isinstance(gain, str):
         return {**shared, **_labels(pair), "is_passed": False, "verdict": gain}
     p_value, detectable, n_needed = gain.p_value(margin), gain.detectable(GUARD_LEVEL), gain.n_needed(margin)

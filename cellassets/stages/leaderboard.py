@@ -71,7 +71,7 @@ def plan(snapshot: Snapshot, _keys: Keys) -> Plan:
     inputs = {
         "scores": {label_of(score): score.fingerprint for score in scores},
         "is_current": {label_of(score): is_current(snapshot, score.kind, *score.keys) for score in scores},
-        "active_datasets": declared_datasets(snapshot),
+        "active_datasets": list(declared_datasets(snapshot)),
         "code_version": CODE_VERSION,
     }
     return snapshot.plan("leaderboard", (), inputs, pins=scores)

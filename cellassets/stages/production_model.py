@@ -304,7 +304,9 @@ def foresee(context: Context, plan: Plan) -> "pl.DataFrame":
     Nothing is judged and no number is taken: what can be shown follows from the standard errors alone.
     """
     rows = _decide(context, plan).comparisons
-    return rows.select("role", "benchmark_name", "dataset_id", "n_pairs", "level", "detectable", "margin", "n_needed")
+    return rows.select(
+        "role", "benchmark_name", "dataset_id", "n_pairs", "largest_p_value", "detectable", "margin", "n_needed"
+    )
 
 
 def read_comparisons(published: Published) -> list[dict[str, Any]]:

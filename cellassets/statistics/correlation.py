@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.mapping.relate import unit_rows
 from cellassets.statistics.permutation import blocks
 
@@ -20,6 +22,7 @@ Rows = Float[np.ndarray, "row feature"]
 Places = Int[np.ndarray, "pair"]
 
 
+@finite_arguments(StatisticsError)
 def centred_units(values: Rows) -> Rows:
     """Returns the rows minus their own means, scaled to length 1; flat rows become 0.
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.energy import Distances, GroupSums, influences_of_others
 
 LEVEL = 0.95
@@ -73,6 +75,7 @@ class ControlSpread:
         return float(np.sqrt(self.variance / self.residuals.shape[1]))
 
 
+@finite_arguments(StatisticsError)
 def distance_from_controls(
     wells: Float[np.ndarray, "well feature"], plate: Int[np.ndarray, "well"], controls: ControlSpread
 ) -> Estimate | None:
@@ -109,6 +112,7 @@ def distance_from_controls(
     return Estimate(value, low, high)
 
 
+@finite_arguments(StatisticsError)
 def magnitude_estimate(distances: Distances, n_wells: int) -> Estimate:
     """Returns the magnitude of the first wells against all others: their energy distance, as a share of its largest.
 

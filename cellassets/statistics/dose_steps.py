@@ -8,12 +8,15 @@ of any false rejection in a compound. `cellassets.hits.doses` chooses wells and 
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.energy import Distances, GroupSums
 from cellassets.statistics.permutation import blocks, settled_ties, upper_p_values
 
 MIN_CONTROLS = 3
 
 
+@finite_arguments(StatisticsError)
 def dose_step_p_value(
     distances: Distances,
     dose: Int[np.ndarray, "well"],

@@ -7,6 +7,9 @@ is taken out. `cellassets.studies.coverage` measures how often they hold the tru
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
+
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 Interval = tuple[float, float] | tuple[None, None]
@@ -14,6 +17,7 @@ Rows = Float[np.ndarray, "row"]
 NodesOf = Int[np.ndarray, "row node"]
 
 
+@finite_arguments(StatisticsError)
 def mean_interval(
     rows: Rows, nodes: NodesOf, *, standard_error: float, shared_error: float, within: tuple[float, float]
 ) -> Interval:
@@ -68,6 +72,7 @@ def proportion_interval(share: float, n_effective: float) -> tuple[float, float]
     return low, high
 
 
+@finite_arguments(StatisticsError)
 def effective_number(hits: Rows, nodes: NodesOf, shared_error: float) -> float:
     """Returns the number of independent rows that would be as informative as these rows, at most their number.
 

@@ -7,11 +7,14 @@ labels are permuted.
 import numpy as np
 from jaxtyping import Float, Int
 
+from cellassets.errors import StatisticsError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import blocks
 
 ROUNDING = 1e-6  # of the length of a vector; a smaller standard deviation is rounding in single precision
 
 
+@finite_arguments(StatisticsError)
 def whitened(
     rows: Float[np.ndarray, "row feature"], controls: Float[np.ndarray, "control feature"], variance_frac: float
 ) -> Float[np.ndarray, "row component"]:
@@ -42,6 +45,7 @@ def _n_components(variances: Float[np.ndarray, "component"], variance_frac: floa
     return int(np.searchsorted(shares, variance_frac, side="right")) + 1
 
 
+@finite_arguments(StatisticsError)
 def distances_of_chosen(
     own: Float[np.ndarray, "own component"],
     others: Float[np.ndarray, "other component"],

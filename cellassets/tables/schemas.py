@@ -395,7 +395,7 @@ GATE = TableSchema(
         Column("interval_high", pl.Float64(), "upper end of the gain's 95% interval", is_nullable=True),
         Column("standard_error", pl.Float64(), "standard error of the gain", is_nullable=True),
         Column("margin", pl.Float64(), "guarded: loss that must be ruled out", is_nullable=True),
-        Column("level", pl.Float64(), "largest p-value that passes", is_nullable=True),
+        Column("largest_p_value", pl.Float64(), "the largest p-value that passes", is_nullable=True),
         Column(
             "p_value",
             pl.Float64(),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cellassets.benchmarks import definition
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import BenchmarkError
 from cellassets.mapping.aggregate import group_mean
@@ -52,8 +53,10 @@ def collapsed(judged, values):
 
 def headline(name, judged):
     chosen = BENCHMARKS[name]
-    rows = chosen.score(judged, chosen.parameters(n_permutations=99))
-    return next(row for row in rows if row.level == "summary" and row.metric == chosen.headline_metric)
+    # the function itself: the benchmark refuses such maps before it is called
+    rows = definition._resolved(chosen.function)(judged, chosen.parameters(n_permutations=99))
+    scores = [row for row in rows if isinstance(row, definition.Score)]
+    return next(row for row in scores if row.level == "summary" and row.metric == chosen.headline_metric)
 
 
 @pytest.mark.parametrize("kind", COLLAPSED)

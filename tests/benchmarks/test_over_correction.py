@@ -103,7 +103,12 @@ def test_genes_whose_arms_were_removed_too_much_are_over_corrected(judge):
 
 def table(value, p_value, p_below, **changes):
     shared = dict.fromkeys(("dataset_id", "dataset_fingerprint", "model_key", "correction", "unit"), "x")
-    shared |= {"protocol_fingerprint": "p", "benchmark_name": BATCHES.name, "level": "summary", "n_units": 4}
+    shared |= LABELS.part.columns() | {
+        "protocol_fingerprint": "p",
+        "benchmark_name": BATCHES.name,
+        "level": "summary",
+        "n_units": 4,
+    }
     shared |= {"is_higher_better": False, "null_mean": 0.25, "null_low": 0.1, "null_high": 0.4, **changes}
     rows = [
         {**shared, "metric": "batch_predictability", "value": value, "p_value": p_value},

@@ -1,4 +1,4 @@
-"""Parts of a dataset: which wells a model is scored on together, by what it has seen of them."""
+"""Parts of a dataset: wells on which a model is scored together, by what it has seen of them."""
 
 import numpy as np
 import pytest

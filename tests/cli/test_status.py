@@ -23,7 +23,7 @@ def test_a_cell_type_that_is_not_active_shows_as_waiting(settled, run):
     said = run("status", "--home", settled)
     assert f"│ {PLATES_TITLE}" in said
     assert "- dataset U2OS" in said
-    assert "it is not active: name it in datasets.active of policy.yaml, or backfill site_embeddings" in said
+    assert "it is not active: name it in datasets.active of policy.yaml, or run scripts/backfill.py" in said
 
 
 def test_a_third_cell_type_that_landed_shows_as_waiting_too(home, run):

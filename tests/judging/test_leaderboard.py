@@ -31,7 +31,7 @@ def protocols_of(scores):
 
 
 def asks_about_perturbations():
-    names = [name for name, chosen in BENCHMARKS.items() if chosen.asks_about == "perturbations"]
+    names = [name for name, chosen in BENCHMARKS.items() if chosen.asks_about == "perturbations" and chosen.is_headline]
     return pl.col("benchmark_name").is_in(names)
 
 

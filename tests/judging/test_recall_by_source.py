@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from cellassets.benchmarks.parts import Part
 from cellassets.judging.recall_by_source import by_dataset, n_pairs, recall_by_source, source_tables
 from cellassets.tables.schemas import SCORES
 
@@ -17,6 +18,7 @@ def score(metric, model_key, value, n_units=20, **changes):
         "perturbation_id": None, "value": value, "null_mean": 0.1, "null_low": 0.05, "null_high": 0.15,
         "p_value": 0.002, "q_value": None, "correction": "none", "interval_low": None, "interval_high": None,
         "effect_size": None, "n_units": n_units, "unit": "pair", "is_higher_better": True,
+        **Part("all", "unseen_experiments", ("E1",)).columns(),
     }  # fmt: skip
     row |= {column.name: None for column in SCORES.columns if column.is_nullable and column.name not in row}
     return {**row, **changes}

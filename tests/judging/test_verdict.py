@@ -49,8 +49,8 @@ def test_a_nuisance_below_chance_is_said():
     row = {**HEADLINE, "title": "Leftover batch effect", "value": 0.013, "null_mean": 0.24, "p_value": 1.0}
     text = verdict(row, [], is_higher_better=False, over_corrected="Over-corrected: 0.01 where ...")
     assert text == (
-        "m.v1 scores 0.01 in leftover batch effect on HUVEC, below the 0.24 of chance (p = 1); no other model was "
-        "judged on the same wells. Over-corrected: 0.01 where ..."
+        "m.v1 scores 0.01 in leftover batch effect on HUVEC, unseen experiments (E3, E4), below the 0.24 of chance "
+        "(p = 1); no other model was judged on wells that both have not seen. Over-corrected: 0.01 where ..."
     )
 
 
@@ -110,7 +110,7 @@ def test_models_without_unseen_wells_in_common_have_no_gain():
         differences_of(("known_relationships", 0.1, 0.0, 0.2, 0.1)), "network.v1", "features.v1",
         benchmark_name="known_relationships", dataset_id="U2OS",
     )  # fmt: skip
-    assert text == "network.v1 and features.v1 were not compared: no wells of U2OS are unseen by both."
+    assert text == "network.v1 and features.v1 were not compared: there are no wells of U2OS that neither has seen."
 
 
 def test_a_comparison_is_turned_round_for_the_second_model():

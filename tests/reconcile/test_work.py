@@ -122,7 +122,7 @@ def test_a_cell_type_that_waits_shows_with_its_reason_and_what_waits_with_it(sco
     live = scored.live()
     (waiting,) = held(live)
     assert waiting.what == "dataset RPE (2 embedding tables wait with it)"
-    assert "name it in datasets.active of policy.yaml, or backfill" in waiting.reason
+    assert "name it in datasets.active of policy.yaml, or run" in waiting.reason
     embeddings = embedding_agenda(live)
     assert (embeddings.work, embeddings.n_total - embeddings.n_current) == ([], 2)
     parts = {part.what: part for part in standing(live)}

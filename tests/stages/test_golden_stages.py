@@ -141,7 +141,7 @@ def gate_numbers(scored):
         numbers[f"{candidate} is_promoted"] = published.record.summary["decision"] == "promoted"
         for row in read_table(published.path("comparisons.parquet"), GATE).iter_rows(named=True):
             name = f"{candidate} {row['benchmark_name']}"
-            numbers |= {f"{name} {key}": row[key] for key in ("gain", "p_value", "level", "is_passed")}
+            numbers |= {f"{name} {key}": row[key] for key in ("gain", "p_value", "largest_p_value", "is_passed")}
     return numbers
 
 

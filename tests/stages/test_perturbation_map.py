@@ -48,7 +48,7 @@ def test_a_map_has_one_row_per_gene_and_its_wells(simulated):
         atol=1e-5,
     )
     summary = PerturbationMapSummary.model_validate(published.record.summary)
-    assert summary.model_dump(mode="json") == published.record.summary
+    assert summary.model_dump(mode="json", exclude_none=True) == published.record.summary
     assert (summary.n_perturbations, summary.n_controls_held_out) == (36, 36)
     assert summary.experiments == ("SIM-1", "SIM-2", "SIM-3")
     assert summary.dataset_fingerprint == published.record.inputs["dataset_fingerprint"]

@@ -154,7 +154,7 @@ def test_scores_that_went_stale_do_not_count(scored, registry, decide):
     embed_again(scored, "good.v1")
     record = decide("good.v1")
     assert record.summary["decision"] == "kept"
-    assert all("no scores that can be compared" in text for text in record.summary["against"])
+    assert all("no scores of good.v1 that can be compared" in text for text in record.summary["against"])
     assert all("good.v1" not in name for name in record.inputs["scores"])
     judged_on = {tuple(pair) for pair in record.inputs["judged_on"]["good.v1"]}
     assert ("known_relationships", "SIM") in judged_on, "where there are stale scores is known"

@@ -22,7 +22,7 @@ N_SITES = 6
 
 @pytest.fixture(scope="module")
 def design():
-    return demo_design()
+    return demo_design(image_size=192)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_batches_differ_about_as_much_as_perturbations(features):
 
 def test_cell_types_differ_and_a_nuisance_of_zero_makes_them_alike(wells):
     def distance(strength):
-        quiet = demo_design(nuisances={"cell_type": strength})
+        quiet = demo_design(image_size=192, nuisances={"cell_type": strength})
         first, second = (replace(wells[e][0], conditions=QUIET) for e in ("HUVEC-1", "U2OS-1"))
         rows = [
             [measure(render_site(quiet, well, site)) for site in range(1, 7)]

@@ -47,10 +47,10 @@ def compound_gene_matching(judged: JudgedMap, parameters: NameParameters) -> lis
         PAIR_SEPARATOR.join((matched.compounds[second], matched.genes[first]))
         for first, second in zip(gene, compound, strict=True)
     ]
-    of_pairs = unit_scores("pair_matched", names, hits, n_wells=np.ones(len(names), dtype=np.int64))
+    of_pairs = unit_scores("pair_matched", names, hits, n_wells=np.ones(len(names), dtype=np.int64), end=1.0)
     return [
         summary_score("gene_average_precision", mean_over_nodes(precision[0], genes), precision, within=(0.0, 1.0)),
-        *unit_scores("gene_average_precision", matched.genes, precision, n_wells=matched.n_wells),
+        *unit_scores("gene_average_precision", matched.genes, precision, n_wells=matched.n_wells, end=1.0),
         *(replace(row, unit="pair") for row in (share, *of_pairs)),
     ]
 

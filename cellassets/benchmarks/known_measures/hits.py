@@ -4,11 +4,14 @@ import numpy as np
 
 from cellassets.benchmarks.rows import Draws
 from cellassets.benchmarks.ties import ties_broken
+from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 from cellassets.statistics.permutation import null_percentiles
 
 QUANTILE = 0.95
 
 
+@finite_arguments(BenchmarkError)
 def hits_above_null(draws: Draws) -> tuple[Draws, Draws]:
     """Returns 1 for each draw of a unit above the 95th percentile of all its draws, and the same with ties broken.
 

@@ -63,7 +63,7 @@ def mp_value(judged: JudgedMap, parameters: MpValueParameters) -> list[Row]:
     hits, finer = hits_above_null(own)
     n_wells = np.bincount(placed.unit)
     nodes, influences = np.arange(len(n_wells))[:, None], _influences(placed, own)
-    units = unit_scores("mp_active_frac", compared.names, hits, n_wells=n_wells)
+    units = unit_scores("mp_active_frac", compared.names, hits, n_wells=n_wells, end=1.0)
     return [
         _headline(mean_over_nodes(hits[0], nodes, influences=influences), joint),
         *with_finer_p_values(units, finer),

@@ -52,12 +52,12 @@ def percent_matching(judged: JudgedMap, parameters: MatchingParameters) -> list[
     hits, finer = hits_above_null(draws)
     rows = [
         summary_score("matching_frac", mean_over_nodes(hits[0], nodes), hits, within=(0.0, 1.0)),
-        *unit_scores("matching_frac", names, hits, n_wells=n_members),
+        *unit_scores("matching_frac", names, hits, n_wells=n_members, end=1.0),
     ]
     rows = [
         *with_p_values_of(rows, finer),
         summary_score("median_correlation", mean_over_nodes(draws[0], nodes), draws, within=(-1.0, 1.0)),
-        *unit_scores("median_correlation", names, draws, n_wells=n_members),
+        *unit_scores("median_correlation", names, draws, n_wells=n_members, end=1.0),
     ]
     return [replace(row, unit="perturbation") for row in rows]
 

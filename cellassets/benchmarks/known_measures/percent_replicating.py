@@ -35,13 +35,13 @@ def percent_replicating(judged: JudgedMap, parameters: PlateParameters) -> list[
     hits, finer = hits_above_null(found.draws)
     rows = [
         summary_score("replicating_frac", mean_over_nodes(hits[0], found.nodes), hits, within=(0.0, 1.0)),
-        *unit_scores("replicating_frac", found.names, hits, n_wells=found.n_wells),
+        *unit_scores("replicating_frac", found.names, hits, n_wells=found.n_wells, end=1.0),
     ]
     mean = mean_over_nodes(found.draws[0], found.nodes)
     return [
         *with_p_values_of(rows, finer),
         summary_score("median_correlation", mean, found.draws, within=(-1.0, 1.0)),
-        *unit_scores("median_correlation", found.names, found.draws, n_wells=found.n_wells),
+        *unit_scores("median_correlation", found.names, found.draws, n_wells=found.n_wells, end=1.0),
     ]
 
 

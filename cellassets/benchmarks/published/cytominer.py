@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from cellassets.errors import BenchmarkError
+from cellassets.finite import finite_arguments
 
 Profiles = Float[np.ndarray, "profile feature"]
 Own = Float[np.ndarray, "own feature"]
@@ -18,6 +19,7 @@ N_PERMUTATIONS = 100
 LEAST_SHARE = 1e-12  # of all variance; controls with less have no covariance to divide by
 
 
+@finite_arguments(BenchmarkError)
 def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: float = 0.95) -> tuple[float, int]:
     """Returns the share of pairs within a group that correlate above a quantile of the pairs between groups.
 
@@ -50,6 +52,7 @@ def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: flo
     return float((values[is_within] > threshold).mean()), int(is_within.sum())
 
 
+@finite_arguments(BenchmarkError)
 def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "profile"]) -> Float[np.ndarray, "profile"]:
     """Returns the grit of each profile: its mean z-score with other profiles of its group.
 
@@ -84,6 +87,7 @@ def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "profile
     return values
 
 
+@finite_arguments(BenchmarkError)
 def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIONS, seed: int = 0) -> float:
     """Returns the mp-value: the share of permutations of labels whose Mahalanobis distance is at least as large.
 
@@ -109,6 +113,7 @@ def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIO
     return float((found[1:] >= found[0]).mean())
 
 
+@finite_arguments(BenchmarkError)
 def mahalanobis_of_chosen(
     own: Own, controls: Controls, chosen: Int[np.ndarray, "draw own"]
 ) -> Float[np.ndarray, "draw"]:

@@ -15,7 +15,8 @@ from cellassets.benchmarks.map_genes import map_genes
 from cellassets.benchmarks.published.rxrx import N_LEAST_NEGATIVES, Candidates, candidate_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.strata import check_exchange
-from cellassets.errors import NotApplicable
+from cellassets.errors import BenchmarkError, NotApplicable
+from cellassets.finite import finite_arguments
 from cellassets.statistics.node_permutation import Permutations, node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 
@@ -57,7 +58,7 @@ def rxrx3_core_targets(judged: JudgedMap, parameters: Rxrx3Parameters) -> list[S
         rows += _summaries(f"@{concentration:g}uM", at_one)
     names = [one.compound_id for one in asked.candidates]
     for metric, draws in zip(METRICS, best, strict=True):
-        rows += unit_scores(metric, names, draws, n_wells=asked.compounds.n_wells[asked.number])
+        rows += unit_scores(metric, names, draws, n_wells=asked.compounds.n_wells[asked.number], end=1.0)
     return rows
 
 
@@ -135,6 +136,7 @@ def _draws(
     return precision, auroc
 
 
+@finite_arguments(BenchmarkError)
 def retrieval_of_first(
     scores: Float[np.ndarray, "draw compound item"], n_active: int
 ) -> tuple[Float[np.ndarray, "draw compound"], Float[np.ndarray, "draw compound"]]:
