@@ -21,6 +21,7 @@ def places(tmp_path):
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "gate.yaml").write_text(yaml.safe_dump(GATE))
+    (configs / "policy.yaml").touch()
     places = {"deployment": DeploymentResource.of(Deployment.of({}, home=tmp_path, configs=configs))}
     folder = tmp_path / "model"
     folder.mkdir()

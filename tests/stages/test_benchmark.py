@@ -287,7 +287,7 @@ def jumbled(table):
 def rich_maps(tmp_path_factory, empty_home, one_map):
     """Maps of two cell types on which every benchmark applies."""
     design = SimulatedWells(
-        n_complexes=6,
+        n_complexes=10,
         n_lone_genes=10,
         n_guides_per_gene=2,
         n_combinations=6,
@@ -295,7 +295,7 @@ def rich_maps(tmp_path_factory, empty_home, one_map):
         n_doses=4,
         n_arms=2,
         n_positive_controls=3,
-        n_annotated_compounds=30,
+        n_annotated_compounds=36,
     )
     made = type(one_map)(tmp_path_factory.mktemp("rich") / "home", design, registry=empty_home)
     made.make("perturbation_map", *KEYS)
