@@ -100,8 +100,9 @@ class Snapshot:
         found = [self.find(kind, *keys) for keys in addresses]
         missing = [keys for keys, publication in zip(addresses, found, strict=True) if publication is None]
         if missing:
-            named = first_few(["|".join(keys) for keys in missing])
-            message = f"waits for {describe_address(kind, ())} of {named}: not published yet"
+            named = first_few(["|".join(keys) for keys in missing if keys])
+            of = f" of {named}" if named else ""
+            message = f"waits for {kind}{of}: not published yet"
             raise NotReady(message, [(kind, keys) for keys in missing])
         return [publication for publication in found if publication is not None]
 
