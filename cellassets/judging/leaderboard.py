@@ -104,7 +104,8 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
         axes = row["dataset_id"], row["benchmark_name"]
         if axes[0] != before[0]:
             table.add_section()
-            table.add_row(f"[bold]{axes[0]}[/bold]: {where(row)}")
+            wells = where(row) if row["rank"] is None else f"unseen wells ({row['experiments']})"
+            table.add_row(f"[bold]{axes[0]}[/bold]: {wells}")
         if axes != before:
             table.add_section()
             table.add_row(axes[1].replace("_", " "))
@@ -153,7 +154,9 @@ def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     interval = "" if row["interval_low"] is None else f"{row['interval_low']:z.2f} to {row['interval_high']:z.2f}"
-    note = " (stale)" if row["is_stale"] else "" if row["rank"] else f" ({TITLES[row['exposure']]})"
+    note = " (stale)" if row["is_stale"] else ""
+    if not row["rank"] or row["exposure"] == "unseen_cell_type":
+        note += f" ({TITLES[row['exposure']]})"
     seen = "" if row["seen_value"] is None else f"{row['seen_value']:z.3f}"
     numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}", seen
     return str(row["rank"] or "-"), row["model_key"] + note, *numbers

@@ -109,7 +109,7 @@ def gain_in_words(
 ) -> str:
     """Returns two plain sentences: what a model gained over a baseline on wells that neither has seen.
 
-    The first one is about one benchmark, the second one counts all benchmarks with a significant difference.
+    The first one is about one benchmark, the second one counts the headline benchmarks with a significant difference.
 
     Args:
         differences: DIFFERENCES rows.
@@ -120,7 +120,11 @@ def gain_in_words(
         alpha: largest q-value at which a difference counts.
     """
     rows = versus(differences, model_key).filter(pl.col("other") == baseline, pl.col("dataset_id") == dataset_id)
-    by_name = {row["benchmark_name"]: row for row in rows.iter_rows(named=True)}
+    by_name = {
+        row["benchmark_name"]: row
+        for row in rows.iter_rows(named=True)
+        if BENCHMARKS[row["benchmark_name"]].is_headline
+    }
     if benchmark_name not in by_name:
         return (
             f"{model_key} and {baseline} were not compared: there are no wells of {dataset_id} that neither has seen."
@@ -132,7 +136,7 @@ def gain_in_words(
         )
         for name, found in by_name.items()
     ]
-    interval = f"{row['interval_low']:+.2f} to {row['interval_high']:+.2f}"
+    interval = f"{row['interval_low']:+z.2f} to {row['interval_high']:+z.2f}"
     standing = standing_of(
         row["difference"], row["q_value"], is_higher_better=BENCHMARKS[benchmark_name].is_higher_better, alpha=alpha
     )
@@ -140,8 +144,8 @@ def gain_in_words(
     counts = {name: standings.count(name) for name in ("better", "worse", "not distinguishable")}
     return (
         f"On unseen wells ({row['experiments']}), {model_key} {what} {baseline} in "
-        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+.2f} ({interval}, q = {row['q_value']:.2g}). "
-        f"Of {len(standings)} benchmarks it is better in {counts['better']} and worse in {counts['worse']}; in "
+        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+z.2f} ({interval}, q = {row['q_value']:.2g}). "
+        f"Of {len(standings)} headline benchmarks it is better in {counts['better']} and worse in {counts['worse']}; in "
         f"{counts['not distinguishable']} there is no clear difference."
     )
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CellAssetsError, LayoutError, RegistryError
-from cellassets.storage.artifact import describe_address
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.plan import Plan, Publication
 from cellassets.storage.records import Address, Records

@@ -101,7 +101,9 @@ def test_the_gain_over_the_baseline_is_said_also_where_it_is_nothing(first, stan
     text = gain_in_words(table, "network.v1", "features.v1", benchmark_name="known_relationships", dataset_id="HUVEC")
     start = f"On unseen wells (E4, E5), network.v1 {standing} features.v1 in recall of known relationships: {numbers}. "
     counts = {"is better than": (2, 1, 0), "is worse than": (1, 2, 0), "shows no gain over": (1, 1, 1)}[standing]
-    end = "Of 3 benchmarks it is better in {} and worse in {}; in {} there is no clear difference.".format(*counts)
+    end = "Of 3 headline benchmarks it is better in {} and worse in {}; in {} there is no clear difference.".format(
+        *counts
+    )
     assert text == start + end
 
 
