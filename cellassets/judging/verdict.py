@@ -144,9 +144,9 @@ def gain_in_words(
     counts = {name: standings.count(name) for name in ("better", "worse", "not distinguishable")}
     return (
         f"On unseen wells ({row['experiments']}), {model_key} {what} {baseline} in "
-        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+z.2f} ({interval}, q = {row['q_value']:.2g}). "
-        f"Of {len(standings)} headline benchmarks it is better in {counts['better']} and worse in {counts['worse']}; in "
-        f"{counts['not distinguishable']} there is no clear difference."
+        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+z.2f} ({interval}, q = "
+        f"{row['q_value']:.2g}). Of {len(standings)} headline benchmarks it is better in {counts['better']} and worse "
+        f"in {counts['worse']}; in {counts['not distinguishable']} there is no clear difference."
     )
 
 
