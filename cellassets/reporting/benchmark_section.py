@@ -14,6 +14,7 @@ from cellassets.reporting.chart import Chart
 from cellassets.reporting.contents import DatasetPage, ReportPage
 from cellassets.reporting.interval_chart import Estimate, NullBand, interval_chart
 from cellassets.reporting.unit_picture import unit_chart
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 PROTOCOL = ("benchmark_name", "dataset_id", "protocol_fingerprint")
 SIDES = {"better": "worse", "worse": "better", "not distinguishable": "not distinguishable"}
@@ -28,7 +29,7 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
         row: the LEADERBOARD row of the page's model.
     """
     described = BENCHMARKS[row["benchmark_name"]]
-    alpha = page.policy.alpha
+    alpha = SIGNIFICANCE_LEVEL
     on_same_wells = [pl.col(name) == row[name] for name in PROTOCOL]
     peers = page.leaderboard.filter(*on_same_wells, pl.col("is_stale") == row["is_stale"]).sort(
         "rank", "model_key", nulls_last=True

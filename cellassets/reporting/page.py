@@ -12,6 +12,7 @@ from cellassets.reporting.contents import DatasetPage, ModelFacts, ReportPage
 from cellassets.reporting.scripts import page_scripts, script_hash
 from cellassets.reporting.sections import dataset_section
 from cellassets.reporting.theme import chart_config
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 __all__ = ["DatasetPage", "ModelFacts", "ReportPage", "render"]
 
@@ -34,7 +35,7 @@ def render(page: ReportPage) -> str:
     scripts = page_scripts() if sections else ()
     return environment.get_template("report.html.j2").render(
         model=page.model,
-        alpha=page.policy.alpha,
+        alpha=SIGNIFICANCE_LEVEL,
         sections=sections,
         verdicts=[section["verdict"] for section in judged],
         tally=_tally(judged),

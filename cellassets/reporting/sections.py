@@ -22,6 +22,7 @@ from cellassets.reporting.hits_section import hits_section
 from cellassets.reporting.parts_table import parts_table
 from cellassets.reporting.recall_by_source import source_section
 from cellassets.reporting.steps_chart import steps_chart
+from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 N_STRONGEST = 12
 BATCH_MEASURES = {
@@ -60,7 +61,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "verdict": benchmarks[0]["verdict"] if benchmarks else "",
         "by_source": source_section(page.recall_by_source, dataset.dataset_id, page.model.key),
         "map": _map(page.model.key, dataset),
-        "clusters": cluster_section(dataset.clusters, alpha=page.policy.alpha),
+        "clusters": cluster_section(dataset.clusters, alpha=SIGNIFICANCE_LEVEL),
         "batch_effect": _batch_charts(dataset.batch_effect),
         "strongest": _strongest(page, dataset),
         "hits": None if dataset.hits is None else hits_section(dataset.hits),
@@ -99,7 +100,7 @@ def _strongest(page: ReportPage, dataset: DatasetPage) -> dict[str, Any] | None:
     return {
         "rows": units.head(N_STRONGEST).to_dicts(),
         "n_judged": units.height,
-        "n_significant": units.filter(pl.col("q_value") <= page.policy.alpha).height,
+        "n_significant": units.filter(pl.col("q_value") <= SIGNIFICANCE_LEVEL).height,
         "metric": BENCHMARKS[page.strongest_by].unit_metric.replace("_", " "),
     }
 
