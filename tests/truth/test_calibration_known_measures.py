@@ -15,7 +15,6 @@ from scipy.stats import binom, kstest
 from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.comparison import compare_models
-from cellassets.statistics import bootstrap
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import vectors, with_vectors
@@ -65,15 +64,7 @@ def headline(name, judged, seed=0):
 
 
 @pytest.fixture(scope="module")
-def no_intervals():
-    """Where p-values alone count, intervals are made of few resamples: they take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "N_RESAMPLES", 10)
-        yield
-
-
-@pytest.fixture(scope="module")
-def null_p_values(no_intervals, n_of):  # noqa: ARG001
+def null_p_values(n_of):
     """P-values by null, benchmark and metric; the metric `unit` is one unit per seed, a different unit each time."""
     found = {}
     for null, design in NULLS.items():
@@ -142,7 +133,7 @@ def test_power_grows_with_the_effect(n_of):
 
 
 @pytest.fixture(scope="module")
-def equal_models(no_intervals, n_of, evidence_of):  # noqa: ARG001
+def equal_models(n_of, evidence_of):  # noqa: ARG001
     """Evidence of two models that see the same biology, each with its own noise."""
     found = []
     for seed in range(n_of(N_COMPARISONS, 0.25)):
