@@ -114,7 +114,6 @@ def test_planted_effects_are_found_under_the_same_nuisances(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_intervals")
 def test_power_grows_with_the_effect(n_of):
     n_seeds = n_of(12, 0.5)
     found = []
@@ -133,7 +132,7 @@ def test_power_grows_with_the_effect(n_of):
 
 
 @pytest.fixture(scope="module")
-def equal_models(n_of, evidence_of):  # noqa: ARG001
+def equal_models(n_of, evidence_of):
     """Evidence of two models that see the same biology, each with its own noise."""
     found = []
     for seed in range(n_of(N_COMPARISONS, 0.25)):
