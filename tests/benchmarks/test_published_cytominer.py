@@ -74,12 +74,14 @@ def test_equal_controls_have_a_spread_of_one():
 
 def test_profiles_without_a_correlation_are_refused_by_row(wells):
     vectors, names, _, is_control = wells
-    for value in (np.nan, np.inf, 3.0):
+    constant = f"1 of {len(vectors)} profiles, the first in row 7, have no corr"
+    not_finite = f"profiles, row 7 of {len(vectors)} is not finite"
+    for value, message in ((np.nan, not_finite), (np.inf, not_finite), (3.0, constant)):
         spoilt = vectors.copy()
         spoilt[7] = value
-        with pytest.raises(BenchmarkError, match=f"1 of {len(vectors)} profiles, the first in row 7, have no corr"):
+        with pytest.raises(BenchmarkError, match=message):
             cytominer.grit(spoilt, names, is_control)
-        with pytest.raises(BenchmarkError, match="the first in row 7"):
+        with pytest.raises(BenchmarkError, match=message):
             cytominer.replicate_reproducibility(spoilt, names)
 
 
