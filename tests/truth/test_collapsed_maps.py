@@ -53,7 +53,6 @@ def test_perturbations_of_one_vector_are_refused_although_their_wells_differ(scr
         chosen.rows(replace(screen, map_table=constant), chosen.parameters(n_permutations=99))
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 @pytest.mark.parametrize("family", POOR)
 def test_a_poor_map_scores_at_chance_in_every_benchmark(screen, n_of, name, family):
@@ -65,7 +64,6 @@ def test_a_poor_map_scores_at_chance_in_every_benchmark(screen, n_of, name, fami
     assert gains.mean() <= 4 * spread / np.sqrt(len(rows)) + 1e-9
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("family", TWO_COSINES)
 @pytest.mark.parametrize("name", ["known_relationships", "cell_type_generalisation"])
 def test_ties_are_never_recalled(screen, name, family):

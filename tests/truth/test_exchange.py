@@ -40,7 +40,6 @@ def recall_of(seed, *, n_kept=2, is_aligned=False, **design):
     return benchmark.score(judged, benchmark.parameters(n_permutations=199, seed=seed + 10_000))[0]
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("n_kept", [2, 3])
 def test_complexes_that_share_their_batches_are_not_taken_for_related(n_kept):
     p_values = np.array([recall_of(seed, n_kept=n_kept).p_value for seed in range(N_SCREENS)])
@@ -53,14 +52,12 @@ def main_plates(judged, units, _parameters=None):
     return np.array([np.bincount(judged.plate_index[labels == unit]).argmax() for unit in units])
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_strata_by_the_plate_with_most_wells_would_take_them_for_related(monkeypatch):
     monkeypatch.setattr(map_genes, "plate_strata", main_plates)
     p_values = np.array([recall_of(seed).p_value for seed in range(20)])
     assert (p_values <= 0.05).mean() > 0.3
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("n_kept", [2, 4])
 def test_planted_complexes_are_found_in_aligned_maps(n_kept):
     found = [recall_of(seed, n_kept=n_kept, is_aligned=True, gene_effect=4.0) for seed in range(10)]

@@ -41,7 +41,6 @@ def as_one_guide(judged):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("design", [{}, UNEVEN], ids=["even", "uneven"])
 @pytest.mark.parametrize("name", ["perturbation_consistency", "phenotypic_consistency", "known_relationships"])
 def test_effects_of_guides_alone_are_not_taken_for_those_of_genes(n_of, score_by, headline_of, name, design):
@@ -50,7 +49,6 @@ def test_effects_of_guides_alone_are_not_taken_for_those_of_genes(n_of, score_by
     assert (np.array(p_values) <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_wells_of_one_guide_counted_as_replicates_would_make_every_screen_significant(score_by, headline_of):
     name = "perturbation_consistency"
     p_values = [headline_of(name, score_by(name, as_one_guide(screen(seed)), seed)).p_value for seed in range(8)]

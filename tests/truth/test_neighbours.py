@@ -28,7 +28,6 @@ def screen(seed, **design):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_with_one_well_per_plate_neighbours_are_not_taken_for_alike(n_of, score_by, headline_of, name):
     n_screens, settings = n_of(N_SCREENS), {**SETTINGS[name], "is_one_well_per_plate": True}
@@ -37,7 +36,6 @@ def test_with_one_well_per_plate_neighbours_are_not_taken_for_alike(n_of, score_
     assert (p_values <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
