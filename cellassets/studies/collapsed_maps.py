@@ -24,7 +24,15 @@ Family = Callable[[int, np.random.Generator], Float[np.ndarray, "row feature"]]
 N_DIMENSIONS = 8
 N_PERMUTATIONS = 99
 SCREEN = SimulatedWells(
-    n_guides_per_gene=2, n_compounds=8, n_doses=3, n_combinations=6, n_lone_genes=12, gene_effect=0.0, seed=3
+    n_guides_per_gene=2,
+    n_compounds=8,
+    n_doses=3,
+    n_combinations=6,
+    n_lone_genes=12,
+    n_positive_controls=3,
+    n_annotated_compounds=30,
+    gene_effect=0.0,
+    seed=3,
 )
 SCHEMA = {
     "benchmark_name": pl.String,
