@@ -14,9 +14,8 @@ import polars as pl
 import pytest
 import yaml
 
-from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.reconcile.live import LiveSnapshot
-from cellassets.reconcile.work import map_agenda
+from cellassets.reconcile.work import map_agenda, map_chain
 from cellassets.stages.catalogue import stages
 from cellassets.stages.state import is_current, state_of
 from cellassets.storage.deployment import Deployment, Home
@@ -70,7 +69,7 @@ def partitions(tags: dict[str, str]) -> str:
     return tags.get("dagster/partition", " to ".join(filter(None, ends)))
 
 
-SCORED = "+".join(sorted([*(f"benchmark/{name}" for name in BENCHMARKS), "perturbation_map", "map_clusters"]))
+SCORED = "+".join(sorted(map_chain()))
 MODELS = ("classical.v1", "tiny_network.v1")
 TAKEN_IN = "plate_quality+plate_store+raw_plates"
 
