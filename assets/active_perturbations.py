@@ -1,5 +1,6 @@
 """`active_perturbations`: which perturbations of a map are active, and what the active ones show."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -7,6 +8,7 @@ import dagster as dg
 from assets.checks import check_of
 from assets.inputs import hit_settings
 from assets.materialise import materialised, publish
+from assets.missing_map import checks_without_map
 from assets.perturbation_map import perturbation_map
 from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.hits.summary import ActivePerturbationsSummary
@@ -34,6 +36,7 @@ N_SHOWN = 20
     owners=["team:computational-biology"],
     kinds={"scipy", "parquet"},
     code_version=CODE_VERSION,
+    output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
     pool=step_pool(ACTIVE_PERTURBATIONS.pod),
     op_tags=op_tags(ACTIVE_PERTURBATIONS.pod),
     check_specs=[
@@ -52,12 +55,18 @@ N_SHOWN = 20
         ),
     ],
 )
-def active_perturbations(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
+def active_perturbations(
+    context: dg.AssetExecutionContext, deployment: DeploymentResource
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Active perturbations at a stated false discovery rate, lowest active doses, and scores among active ones."""
+    names = (TESTED_CHECK, PERMUTATIONS_CHECK, UNSEEN_CHECK)
+    if failed := checks_without_map(context, ACTIVE_PERTURBATIONS, deployment, names):
+        yield from failed
+        return
     published = publish(context, ACTIVE_PERTURBATIONS, deployment)
     summary = ActivePerturbationsSummary.model_validate(published.record.summary)
     checks = [check_tested(summary), check_permutations(summary), check_unseen(summary)]
-    return materialised(published, metadata=_pictures(published), checks=checks)
+    yield materialised(published, metadata=_pictures(published), checks=checks)
 
 
 def check_tested(summary: ActivePerturbationsSummary) -> dg.AssetCheckResult:

@@ -8,13 +8,14 @@ import dagster as dg
 from assets.checks import check_of
 from assets.inputs import SAME_MODEL, benchmark_settings
 from assets.materialise import materialised, publish
+from assets.missing_map import checks_without_map
 from assets.perturbation_map import perturbation_map
 from cellassets.benchmarks.definition import Benchmark
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.stages.benchmark import name_of
 from cellassets.stages.catalogue import stages
 from cellassets.stages.stage import Stage
-from resources.partitions import DATASET_MODEL, keys_of
+from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
 
@@ -58,11 +59,9 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
     def score(
         context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        by_axis = keys_of(stage.axes, context.partition_key)
-        keys = by_axis["dataset"], by_axis["model"]
-        if deployment.open().lake.artifact("perturbation_map", *keys).generation() == 0:
-            for name in (CHECK, *([] if benchmark.over_correction is None else [BELOW_CHANCE])):
-                yield _no_map(key, name, "{1} has no map of {0}: nothing is scored".format(*keys))
+        names = [CHECK] if benchmark.over_correction is None else [CHECK, BELOW_CHANCE]
+        if failed := checks_without_map(context, stage, deployment, names):
+            yield from failed
             return
         published = publish(context, stage, deployment)
         every_part = read_scores(published)
@@ -100,13 +99,6 @@ def check_over_correction(benchmark: Benchmark, scores: "pl.DataFrame") -> dg.As
         severity=dg.AssetCheckSeverity.WARN,
         description=" ".join(one.describe() for one in found) or None,
         metadata={"two_sided_p_value": min(one.p_value for one in found)} if found else {},
-    )
-
-
-def _no_map(key: dg.AssetKey, check_name: str, reason: str) -> dg.AssetCheckResult:
-    """Returns a failed check with the reason; the partition stays missing."""
-    return dg.AssetCheckResult(
-        asset_key=key, check_name=check_name, passed=False, severity=dg.AssetCheckSeverity.WARN, description=reason
     )
 
 

@@ -7,10 +7,11 @@ import dagster as dg
 
 from assets.checks import check_of
 from assets.materialise import materialised, publish
+from assets.missing_map import checks_without_map
 from assets.perturbation_map import perturbation_map
 from cellassets.clustering.summary import MapClustersSummary
 from cellassets.stages.map_clusters import CODE_VERSION, MAP_CLUSTERS
-from resources.partitions import DATASET_MODEL, keys_of
+from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
 from resources.pods import op_tags, step_pool
 
@@ -51,10 +52,8 @@ def map_clusters(
     context: dg.AssetExecutionContext, deployment: DeploymentResource
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Clusters of one map at several resolutions: their stability, and the annotated sets that they are rich in."""
-    keys = tuple(keys_of(MAP_CLUSTERS.axes, context.partition_key).values())
-    if deployment.open().lake.artifact("perturbation_map", *keys).generation() == 0:
-        reason = f"{keys[1]} has no map of {keys[0]}: nothing is clustered"
-        yield from (_result(name, reason, passed=False) for name in (STABILITY_CHECK, CONFOUNDER_CHECK))
+    if failed := checks_without_map(context, MAP_CLUSTERS, deployment, (STABILITY_CHECK, CONFOUNDER_CHECK)):
+        yield from failed
         return
     published = publish(context, MAP_CLUSTERS, deployment)
     summary = MapClustersSummary.model_validate(published.record.summary)
@@ -89,7 +88,6 @@ def check_confounders(summary: MapClustersSummary) -> dg.AssetCheckResult:
 
 def _result(name: str, description: str, *, passed: bool) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        asset_key="map_clusters",
         check_name=name,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,

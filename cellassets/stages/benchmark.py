@@ -125,7 +125,7 @@ def plan(benchmark_name: str, snapshot: Snapshot, keys: Keys) -> Plan:
             }
             for part in parts
         },
-        "seen_perturbations": _seen_perturbations(snapshot, model_key),
+        "seen_perturbations": snapshot.value(_perturbations_fingerprint, model_key),
         "model_key": model_key,
         "perturbation_map": own.fingerprint,
         "made_from_maps": {pin.keys[0]: pin.fingerprint for pin in others},
@@ -155,10 +155,6 @@ def _protocol_fingerprint(protocol: Mapping[str, Any], part: Part, beside: Mappi
     if part.part_id == WHOLE and not beside:
         return fingerprint(protocol)
     return fingerprint({**protocol, "part_id": part.part_id, "beside": beside})
-
-
-def _seen_perturbations(snapshot: Snapshot, model_key: str) -> str | None:
-    return snapshot.value(_perturbations_fingerprint, model_key)
 
 
 def _perturbations_fingerprint(snapshot: Snapshot, model_key: str) -> str | None:

@@ -10,7 +10,7 @@ from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.registry.lineage import TAG
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
-from cellassets.stages.datasets import dataset_names
+from cellassets.stages.datasets import dataset_names, declared_datasets
 from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
 from cellassets.stages.settings import gate_policy
@@ -91,10 +91,14 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 
 
 def _policy(snapshot: Snapshot) -> "GatePolicy":
-    """Returns the gate's policy, which names deciding and guarded benchmarks; the defaults without a `gate.yaml`."""
+    """Returns the gate's policy with the datasets that it asks about; the defaults without a `gate.yaml`."""
     from cellassets.judging.gate import GatePolicy
 
-    return gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
+    policy = gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
+    active = tuple(declared_datasets(snapshot))
+    deciding = active if policy.deciding_datasets == "all" else policy.deciding_datasets
+    guarded = tuple(dict.fromkeys([*active, *deciding])) if policy.datasets is None else policy.datasets
+    return policy.model_copy(update={"deciding_datasets": deciding, "datasets": guarded})
 
 
 def _scores_of(snapshot: Snapshot, model_key: str) -> list[Publication]:

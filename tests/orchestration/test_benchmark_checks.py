@@ -92,7 +92,7 @@ def test_a_benchmark_of_a_dataset_without_a_map_fails(tmp_path, name):
     for evaluation in evaluations:
         assert not evaluation.passed
         assert evaluation.severity.value == "WARN"
-        assert evaluation.description == "m.v1 has no map of HUVEC: nothing is scored"
+        assert evaluation.description == "m.v1 has no map of HUVEC: nothing is made of it"
 
 
 def below_chance(scored, name, p_below):

@@ -368,20 +368,18 @@ def test_clusters_that_are_chromosome_arms_fail():
     return map_clusters.check_confounders(clusters_with(n_of_one_arm=5))
 
 
-def cluster_partition(deployment):
-    """Returns the run that materialises the clusters of one map."""
+def map_partition(asset, deployment):
+    """Returns the run that materialises an asset of one dataset and one model."""
     with dg.DagsterInstance.ephemeral() as instance:
         for axis, key in (("dataset", "SIM"), ("model", "good.v1")):
             instance.add_dynamic_partitions(axis, [key])
         resources = {"deployment": DeploymentResource.of(deployment)}
-        return dg.materialize(
-            [map_clusters.map_clusters], instance=instance, partition_key="SIM|good.v1", resources=resources
-        )
+        return dg.materialize([asset], instance=instance, partition_key="SIM|good.v1", resources=resources)
 
 
 @fails(f"map_clusters:{map_clusters.STABILITY_CHECK}", f"map_clusters:{map_clusters.CONFOUNDER_CHECK}")
 def test_clusters_of_a_dataset_without_a_map_fail(tmp_path):
-    done = cluster_partition(Deployment.of({}, home=tmp_path, configs=tmp_path / "configs"))
+    done = map_partition(map_clusters.map_clusters, Deployment.of({}, home=tmp_path, configs=tmp_path / "configs"))
     evaluations = done.get_asset_check_evaluations()
     assert {found.check_name for found in evaluations} == {map_clusters.STABILITY_CHECK, map_clusters.CONFOUNDER_CHECK}
     assert not any(found.passed for found in evaluations)
@@ -391,7 +389,7 @@ def test_clusters_of_a_dataset_without_a_map_fail(tmp_path):
 
 def test_clusters_are_shown_with_their_sets_and_a_picture(scored_copy):
     scored_copy.annotate("complexes", scored_copy.known.sets)
-    done = cluster_partition(scored_copy.deployment)
+    done = map_partition(map_clusters.map_clusters, scored_copy.deployment)
     (made,) = done.asset_materializations_for_node("map_clusters")
     assert made.metadata["plot"].value.startswith("![stability of clusters](data:image/svg+xml;base64,")
     assert "| 5 | 6 |" in made.metadata["resolutions_table"].value
@@ -491,6 +489,21 @@ def test_a_model_that_a_person_gave_the_alias_fails(scored_copy):
 def hits_summary(scored, **changes):
     published = scored.lake.current("active_perturbations", "SIM", "good.v1")
     return ActivePerturbationsSummary.model_validate({**published.record.summary, **changes})
+
+
+@fails(
+    f"active_perturbations:{active_perturbations.TESTED_CHECK}",
+    f"active_perturbations:{active_perturbations.PERMUTATIONS_CHECK}",
+    f"active_perturbations:{active_perturbations.UNSEEN_CHECK}",
+)
+def test_hits_of_a_dataset_without_a_map_fail(tmp_path):
+    deployment = Deployment.of({}, home=tmp_path, configs=tmp_path / "configs")
+    done = map_partition(active_perturbations.active_perturbations, deployment)
+    evaluations = done.get_asset_check_evaluations()
+    assert len(evaluations) == 3
+    assert not any(found.passed for found in evaluations)
+    assert done.asset_materializations_for_node("active_perturbations") == []
+    return evaluations[0]
 
 
 def test_hits_of_perturbations_with_enough_wells_and_permutations_pass(scored):

@@ -286,4 +286,4 @@ def test_a_benchmark_of_a_model_without_a_map_leaves_its_partition_missing(insta
     assert not done.asset_materializations_for_node("benchmark__dose_response")
     (check,) = done.get_asset_check_evaluations()
     assert not check.passed
-    assert check.description == "m.v1 has no map of HUVEC: nothing is scored"
+    assert check.description == "m.v1 has no map of HUVEC: nothing is made of it"

@@ -148,6 +148,15 @@ def test_the_gates_policy_that_changes_between_plan_and_page_changes_nothing(sco
     assert scored.make(KIND, "good.v1").record.files != expected.files
 
 
+def test_the_page_says_that_the_gate_asks_about_active_datasets_alone(scored):
+    scored.set("gate.yaml", {"deciding": "perturbation_consistency"})
+    policy = scored.plan(KIND, "good.v1").settings["policy"]
+    assert (policy.deciding_datasets, policy.datasets) == (("SIM",), ("SIM",))
+    scored.set("policy.yaml", {"datasets": {"active": []}})
+    policy = scored.plan(KIND, "good.v1").settings["policy"]
+    assert (policy.deciding_datasets, policy.datasets) == ((), ())
+
+
 def test_two_runs_at_once_publish_one_page(scored, made_once_by_two):
     made_once_by_two(scored, KIND, "good.v1")
 

@@ -6,6 +6,7 @@ p-values are refused at one in a thousand instead of one in a hundred: each test
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,8 +17,14 @@ from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.parts import Part
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.benchmarks.scoring import influences_table, scores_table
+from cellassets.configuration import Parameters
 from cellassets.judging.comparison import Evidence
+from cellassets.registry import Registry
+from cellassets.stages.catalogue import open_snapshot, stage_named
+from cellassets.stages.stores import open_store
 from cellassets.studies.simulated import SIMULATED_MAP, annotations_of, map_wells
+from cellassets.tables.parquet import vectors, with_vectors, write_table
+from cellassets.tables.schemas import SITE_EMBEDDINGS
 
 IS_FULL = os.environ.get("CELLASSETS_TRUTH") == "full"
 LEVEL = 0.01 if IS_FULL else 0.001
@@ -116,3 +123,33 @@ def headline_of():
         return next(row for row in rows if row.level == "summary" and row.metric == metric)
 
     return headline
+
+
+class GreyLevels:
+    """A model whose embedding is the mean grey level of each channel; only the store knows its numbers."""
+
+    def register(self, deployment):
+        """Registers the model `means.v1`."""
+        folder = Path(str(deployment.lake.root)) / "means"
+        folder.mkdir(parents=True)
+        (folder / "encoder.json").write_text('{"kind": "classical"}')
+        registry = Registry(deployment.tracking_uri, deployment.model_root)
+        registry.register(folder, name="means", run_id=None, tags={"kind": "classical"})
+
+    def embed(self, deployment, experiment_id):
+        """Publishes the mean grey levels of each site as if they were an embedding."""
+        snapshot = open_snapshot(deployment)
+        sites = open_store(deployment.lake, snapshot.need("plate_store", experiment_id)).sites
+        labels = sites.drop("row_index", "channel_mean", "channel_std")
+        labels = labels.with_columns(pl.lit("means.v1").alias("model_key"))
+        table = with_vectors(labels, vectors(sites, "channel_mean"))
+        plan = stage_named("site_embeddings").plan(snapshot, {"experiment": experiment_id, "model": "means.v1"})
+        with deployment.lake.draft(plan) as draft:
+            write_table(table, draft.folder / "part-00000.parquet", SITE_EMBEDDINGS)
+            draft.publish(["part-00000.parquet"], Parameters())
+
+
+@pytest.fixture(scope="session")
+def grey_levels():
+    """Returns the simplest model to compare a network with."""
+    return GreyLevels()

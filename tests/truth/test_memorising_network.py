@@ -11,16 +11,14 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from cellassets.configuration import Parameters
 from cellassets.judging.comparison import Evidence, paired_difference
 from cellassets.stages.carry_out import carry_out
-from cellassets.stages.catalogue import open_snapshot, stage_named
-from cellassets.stages.stores import open_store
+from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
-from cellassets.tables.parquet import read_table, vectors, with_vectors, write_table
-from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, LEADERBOARD, SCORES, SITE_EMBEDDINGS
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, LEADERBOARD, SCORES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CONSISTENCY = "perturbation_consistency"
@@ -47,7 +45,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def memorised(tmp_path_factory):
+def memorised(tmp_path_factory, grey_levels):
     """Maps and scores of the network, and of mean grey levels, on a screen whose labels are shuffled."""
     root = tmp_path_factory.mktemp("memorised")
     design = tiny_design(cell_types=[{"name": "HUVEC", "n_experiments": 6}], n_compounds=0)
@@ -63,9 +61,9 @@ def memorised(tmp_path_factory):
         for name in ("raw_plates", "plate_store", "plate_quality"):
             make(deployment, name, experiment=experiment_id)
     make(deployment, "checkpoint", recipe="network")
-    register_means(deployment, root)
+    grey_levels.register(deployment)
     for experiment_id in (*TRAINED, *WATCHED, *UNSEEN):
-        embed_by_means(deployment, experiment_id)
+        grey_levels.embed(deployment, experiment_id)
         make(deployment, "site_embeddings", experiment=experiment_id, model="network.v1")
     for model_key in ("network.v1", "means.v1"):
         for name in ("perturbation_map", f"benchmark/{CONSISTENCY}"):
@@ -89,29 +87,6 @@ def shuffle_labels(folder, *, seed):
     kept = table.select(names).rename({name: f"{name}_before" for name in names})
     restored = shuffled.hstack(kept).with_columns(pl.coalesce(name, f"{name}_before").alias(name) for name in names)
     restored.select(table.columns).write_csv(folder / "metadata.csv")
-
-
-def register_means(deployment, root):
-    from cellassets.registry import Registry
-
-    folder = root / "means"
-    folder.mkdir()
-    (folder / "encoder.json").write_text('{"kind": "classical"}')
-    registry = Registry(deployment.tracking_uri, deployment.model_root)
-    registry.register(folder, name="means", run_id=None, tags={"kind": "classical"})
-
-
-def embed_by_means(deployment, experiment_id):
-    """Publishes the mean grey levels of each site as if they were an embedding."""
-    lake = deployment.lake
-    snapshot = open_snapshot(deployment)
-    sites = open_store(lake, snapshot.need("plate_store", experiment_id)).sites
-    labels = sites.drop("row_index", "channel_mean", "channel_std").with_columns(pl.lit("means.v1").alias("model_key"))
-    table = with_vectors(labels, vectors(sites, "channel_mean"))
-    plan = stage_named("site_embeddings").plan(snapshot, {"experiment": experiment_id, "model": "means.v1"})
-    with lake.draft(plan) as draft:
-        write_table(table, draft.folder / "part-00000.parquet", SITE_EMBEDDINGS)
-        draft.publish(["part-00000.parquet"], Parameters())
 
 
 def scores_of(deployment, model_key):

@@ -7,19 +7,16 @@ import pytest
 from upath import UPath
 
 from cellassets.benchmarks.registry import BENCHMARKS
-from cellassets.configuration import Parameters
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.steps import CentreScale, PrincipalComponents, TypicalVariation
-from cellassets.registry import Registry
 from cellassets.stages.carry_out import carry_out
-from cellassets.stages.catalogue import open_snapshot, stage_named
-from cellassets.stages.stores import open_store
+from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
-from cellassets.tables.parquet import read_table, vectors, with_vectors, write_table
-from cellassets.tables.schemas import BATCH_EFFECT, SCORES, SITE_EMBEDDINGS
+from cellassets.tables.parquet import read_table
+from cellassets.tables.schemas import BATCH_EFFECT, SCORES
 from cellassets.training.summary import CheckpointSummary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -41,7 +38,7 @@ MAP = MapParameters(steps=(PrincipalComponents(n_components=16), CentreScale(), 
 
 
 @pytest.fixture(scope="module")
-def screened(tmp_path_factory):
+def screened(tmp_path_factory, grey_levels):
     """One cell type of the demo's screen, with smaller images; its maps by a trained network and by pixel means."""
     root = tmp_path_factory.mktemp("screened")
     design = demo_design(image_size=128)
@@ -55,38 +52,17 @@ def screened(tmp_path_factory):
     deployment = Deployment.of({}, home=root, configs=UPath(root / "configs"))
     deployment.lake.annotations.mkdir(parents=True)
     (deployment.lake.annotations / "planted.csv").write_bytes((root / "truth" / "gene_pairs.csv").read_bytes())
-    register_means(deployment, root)
+    grey_levels.register(deployment)
     for experiment_id in EXPERIMENTS:
         for name in ("raw_plates", "plate_store", "plate_quality"):
             carry_out(stage_named(name), deployment, {"experiment": experiment_id})
-        embed_by_pixel_means(deployment, experiment_id)
+        grey_levels.embed(deployment, experiment_id)
     trained = carry_out(stage_named("checkpoint"), deployment, {"recipe": "small"})
     for experiment_id in EXPERIMENTS:
         carry_out(stage_named("site_embeddings"), deployment, {"experiment": experiment_id, "model": "small.v1"})
     for model_key in ("small.v1", "means.v1"):
         carry_out(stage_named("perturbation_map"), deployment, {"dataset": "HUVEC", "model": model_key})
     return deployment, CheckpointSummary.model_validate(trained.record.summary)
-
-
-def register_means(deployment, root):
-    folder = root / "means"
-    folder.mkdir()
-    (folder / "encoder.json").write_text('{"kind": "classical"}')
-    registry = Registry(deployment.tracking_uri, deployment.model_root)
-    registry.register(folder, name="means", run_id=None, tags={"kind": "classical"})
-
-
-def embed_by_pixel_means(deployment, experiment_id):
-    """Publishes the mean grey levels of each site as if they were an embedding."""
-    lake = deployment.lake
-    snapshot = open_snapshot(deployment)
-    sites = open_store(lake, snapshot.need("plate_store", experiment_id)).sites
-    labels = sites.drop("row_index", "channel_mean", "channel_std").with_columns(pl.lit("means.v1").alias("model_key"))
-    table = with_vectors(labels, vectors(sites, "channel_mean"))
-    plan = stage_named("site_embeddings").plan(snapshot, {"experiment": experiment_id, "model": "means.v1"})
-    with lake.draft(plan) as draft:
-        write_table(table, draft.folder / "part-00000.parquet", SITE_EMBEDDINGS)
-        draft.publish(["part-00000.parquet"], Parameters())
 
 
 def headline(deployment, name, model_key):
