@@ -6,7 +6,7 @@ fields that plans read; numbers that only people see are zero.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.quality.summary import PlateQualitySummary
+from cellassets.registry.lineage import TAG, TrainedOn
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import KIND_SELECTIONS, selection_key
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages
@@ -31,6 +32,7 @@ from cellassets.storage.plan import Plan
 
 CELL_TYPES = ("HUVEC", "RPE", "HEPG2", "U2OS")
 N_LISTED = 100
+N_TRAINING_SETS, N_TRAINED = 4, 24  # models of one training set have seen the same experiments
 CHANNELS = ("Hoechst", "ConA", "Phalloidin", "SYTO14", "MitoTracker", "WGA")
 BATCH = 5_000
 
@@ -55,7 +57,7 @@ def build(deployment: Deployment, size: Size) -> None:
     for name in size.experiments:
         land(deployment, name)
     for number in range(size.n_models):
-        register(deployment, f"model_{number:03d}")
+        register(deployment, f"model_{number:03d}", size.experiments[: N_TRAINED * (1 + number % N_TRAINING_SETS)])
     for name in ("raw_plates", "plate_store", "plate_quality"):
         publish(deployment, name, [(name,) for name in size.experiments])
     models = [entry.key for entry in open_snapshot(deployment).models()]
@@ -106,13 +108,20 @@ def land(deployment: Deployment, experiment_id: str) -> None:
         (folder / name).write_text(experiment_id)
 
 
-def register(deployment: Deployment, name: str) -> str:
-    """Returns the key of a model after registering it without files."""
+def register(deployment: Deployment, name: str, trained_on: Sequence[str]) -> str:
+    """Returns the key of a model after registering it without files.
+
+    Args:
+        deployment: where the registry is.
+        name: name of the model.
+        trained_on: the experiments that it has seen; its validation experiment is the last one.
+    """
     from cellassets.registry import Registry
 
     client = Registry(deployment.tracking_uri, deployment.model_root).client()
     client.create_registered_model(name)
-    tags = {"kind": "network", "fingerprint": _made_up(name)}
+    seen = TrainedOn(experiments=tuple(trained_on[:-1]), validation_experiments=tuple(trained_on[-1:]))
+    tags = {"kind": "network", "fingerprint": _made_up(name), TAG: seen.model_dump_json()}
     client.create_model_version(name, f"{deployment.model_root}/{name}", None, tags, await_creation_for=0)
     return f"{name}.v1"
 

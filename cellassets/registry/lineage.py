@@ -1,7 +1,7 @@
 """What a registered model has seen: the experiments, cell types and perturbations that it was trained on.
 
 The stage `checkpoint` declares it for the models that it trains; whoever registers a model from elsewhere declares it
-with `cellassets model declare`. The declaration is a tag of the model version. `cellassets.judging.parts` says what
+with `cellassets model declare`. The declaration is a tag of the model version. `cellassets.benchmarks.parts` says what
 follows for the wells of a dataset.
 """
 
