@@ -18,8 +18,8 @@ ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loo
 	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) $(if $(CONFIGS),CELLASSETS_CONFIGS=$(abspath $(CONFIGS))) \
 		DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
-test: $(VENV)/.installed-dev  ## all tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev  ## all tests, one process per core; the tests of one file run in one process
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
 	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \

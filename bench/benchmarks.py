@@ -40,7 +40,7 @@ from cellassets.benchmarks.published.rxrx import compound_gene_retrieval
 RESULT = Path(__file__).parent / "results" / "benchmarks.json"
 N_GENES, N_GUIDES, N_BATCHES, N_CONTROLS_PER_GENE = 1000, 4, 16, 6
 N_ROUNDS = 3
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]
 
 
 def make_wells(n_genes: int, dim: int, rng: np.random.Generator) -> Arrays:
@@ -92,6 +92,17 @@ def make_annotations(arrays: Arrays, rng: np.random.Generator) -> Arrays:
     }
 
 
+def named_annotations(arrays: Arrays) -> dict[str, Any]:
+    """Returns pairs and clusters as our functions take them."""
+    return {
+        "pairs_by_source": {
+            f"S{number}": pl.DataFrame(pairs, schema=["entity1", "entity2"])
+            for number, pairs in enumerate(arrays["pairs"])
+        },
+        "members_by_cluster": {f"K{number}": members.tolist() for number, members in enumerate(arrays["clusters"])},
+    }
+
+
 def consistency(a: Arrays) -> dict[str, float]:
     """Returns the mean cosine of each gene."""
     n_treated = int((a["gene"] != "NTC").sum())  # controls come last
@@ -111,17 +122,13 @@ def _values(table: pl.DataFrame) -> dict[str, float]:
 
 def recall(a: Arrays) -> dict[str, float]:
     """Returns the recall of five sources."""
-    sources = {
-        f"S{number}": pl.DataFrame(pairs, schema=["entity1", "entity2"]) for number, pairs in enumerate(a["pairs"])
-    }
-    table = relationship_recall(a["gene_vectors"], a["genes"].tolist(), sources, thresholds=[(0.05, 0.95)])
+    table = relationship_recall(a["gene_vectors"], a["genes"].tolist(), a["pairs_by_source"], thresholds=[(0.05, 0.95)])
     return dict(table.select("source", "recall").rows())
 
 
 def clusters(a: Arrays) -> dict[str, float]:
     """Returns the Kolmogorov-Smirnov statistic of each cluster."""
-    named = {f"K{number}": members.tolist() for number, members in enumerate(a["clusters"])}
-    table = cluster_separation(a["gene_vectors"], a["genes"].tolist(), named)
+    table = cluster_separation(a["gene_vectors"], a["genes"].tolist(), a["members_by_cluster"])
     return dict(table.select("cluster", "ks_statistic").rows())
 
 
@@ -231,6 +238,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for key, array in arrays.items():
             np.save(Path(name, f"{key}.npy"), array)
+        arrays |= named_annotations(arrays)
         for work in FAMILIES:
             if arguments.families and work.__name__ not in arguments.families:
                 continue

@@ -16,6 +16,7 @@ COMBINATION_SEPARATOR = "+"
 # Vectors are stored in single precision, so each is off by up to 2^-24 of its length, and the cosine of two by 2^-23.
 # Two cosines nearer to each other than 2^-22 (2.4e-7) cannot be distinguished.
 COSINE_ROUNDING = 2.0**-22
+NORM_VALUES = 1 << 16  # values whose squares are held at once
 
 
 def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
@@ -24,10 +25,12 @@ def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "ro
     Raises:
         AlignmentError: a row is not finite, or too long for its length to be.
     """
-    values = values.astype(np.float64)
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    unit = values.astype(np.float64)
+    n_rows = max(1, NORM_VALUES // max(1, unit.shape[1]))  # a norm squares its rows in a copy of them
+    starts = range(0, max(1, len(unit)), n_rows)
+    norms = np.concatenate([np.linalg.norm(unit[start : start + n_rows], axis=1, keepdims=True) for start in starts])
     require_finite("unit_rows", norms, error=AlignmentError)
-    return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+    return np.divide(unit, norms, out=unit, where=norms > 0)
 
 
 def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row row"]:

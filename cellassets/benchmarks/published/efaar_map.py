@@ -159,6 +159,7 @@ def cluster_separation(
         n_genes = len(members)
         within = cosines[:, members][np.triu_indices(n_genes, 1)]
         between = np.delete(cosines, members, axis=1).ravel()
+        del cosines
         means = {"mean_within": float(within.mean()), "mean_between": float(between.mean())}
         sizes = {"n_genes": n_genes, "n_other_genes": len(names) - n_genes}
         rows.append({"cluster": cluster, **sizes, **means, "ks_statistic": _largest_difference(within, between)})
@@ -191,10 +192,11 @@ def _largest_difference(within: Float[np.ndarray, "within"], between: Float[np.n
     """Kolmogorov and Smirnov's statistic of two samples, for many more values between than within.
 
     Between two adjacent values of the smaller sample the difference of the distributions is monotonic, so it is
-    evaluated just below and at each of them.
+    evaluated just below and at each of them. Both arrays are sorted in place.
     """
     n_within, n_between = len(within), len(between)
-    within, between = np.sort(within), np.sort(between)
+    within.sort()
+    between.sort()
     at_most = (
         np.searchsorted(within, within, side="right") / n_within
         - np.searchsorted(between, within, side="right") / n_between

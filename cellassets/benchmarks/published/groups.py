@@ -83,7 +83,7 @@ def cosines_to_all(
         groups: places of the rows of each group.
     """
     ends = np.cumsum([len(rows) for rows in groups], dtype=np.int64)
-    chunk = ends * len(unit) // (BLOCK_VALUES // 4)
+    chunk = ends * len(unit) // (BLOCK_VALUES // 32)
     for number in np.unique(chunk):
         together = [rows for rows, its_chunk in zip(groups, chunk, strict=True) if its_chunk == number]
         needed, place = np.unique(np.concatenate(together), return_inverse=True)  # a row may be in several groups
