@@ -3,8 +3,8 @@
 70,000 wells (or `--wells`) in 16 batches, a tenth of them controls, 5,000 genes; 128 and 1,024 features. The
 transcriptions write the formulas down as they are published: loops over batches or names, the singular value
 decomposition, scipy's `fractional_matrix_power`. Where EFAAR_PATH is the path of EFAAR_benchmarking's `efaar.py` and
-its imports are there, TVN is timed against that file as well. Beside them stand limits: reading the values once, a
-covariance, a linear map.
+its imports are there, TVN is timed against that file as well; where PYCYTOMINER_PYTHON is a Python with pycytominer,
+sphering is timed against its class. Beside them stand limits: reading the values once, a covariance, a linear map.
 Goal: TVN at least 50 times as fast; memory a small multiple of the input.
 
 Each method runs twice and the faster one counts; a transcription runs once. With fewer than 70,000 wells both run
@@ -19,7 +19,9 @@ import argparse
 import importlib.util
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 import types
@@ -194,6 +196,20 @@ def reference_tvn_s(values: np.ndarray, design: BatchDesign) -> float | None:
     return timed(lambda: module.tvn_on_controls(values, metadata, "name", "control", "batch"))[0]
 
 
+def reference_sphering_s(values: np.ndarray, design: BatchDesign) -> float | None:
+    """Returns the time of pycytominer's own sphering, or None with a line where there is no such Python."""
+    python = os.environ.get("PYCYTOMINER_PYTHON")
+    if python is None:
+        print("PYCYTOMINER_PYTHON is not set: pycytominer is left out", file=sys.stderr)
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "wells.npy"), values)
+        np.save(Path(folder, "is_control.npy"), design.is_control)
+        script = Path(__file__).parent / "references" / "sphering.py"
+        done = subprocess.run([python, str(script), folder], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
 def limits(values: np.ndarray) -> dict[str, float]:
     """Returns what no method can do without: reading all values once, a covariance of all wells, one linear map."""
     square = np.eye(values.shape[1])
@@ -217,9 +233,12 @@ def measure(n_wells: int, n_features: int, methods: Sequence[str]) -> dict[str, 
         found["tvn_s"] = round(timed(lambda: TypicalVariation().apply(values, design))[0], 3)
     if "limits" in methods:
         found["limits"] = limits(values)
-    reference = reference_tvn_s(values, design) if "reference" in methods else None
-    if reference is not None:
-        found["efaar_tvn_reference_s"] = round(reference, 3)
+    if "reference" in methods:
+        references = {
+            "efaar_tvn_reference_s": reference_tvn_s(values, design),
+            "pycytominer_sphering_s": reference_sphering_s(values, design),
+        }
+        found |= {name: round(seconds, 5) for name, seconds in references.items() if seconds is not None}
     return found
 
 

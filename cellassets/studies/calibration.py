@@ -77,7 +77,7 @@ def _tasks(names: Sequence[str], n_null: int, n_power: int) -> Iterable[_Task]:
     for subject in sorted({BENCHMARKS[name].asks_about for name in names}):
         asked = tuple(name for name in names if BENCHMARKS[name].asks_about == subject)
         for scenario in scenarios_of(subject):
-            for seed in range(n_null if scenario.is_null else n_power):
+            for seed in range(round(scenario.seeds_frac * (n_null if scenario.is_null else n_power))):
                 yield _Task(asked, scenario, seed)
 
 

@@ -32,12 +32,14 @@ NOT_ALIGNED = SIMULATED_MAP.model_copy(update={"steps": ()})
 NOTHING = {"gene_effect": 0.0, "compound_effect": 0.0}
 FIELDS = {"field_effect": 4.0, "n_wells_per_plate": 2, "layout": "new"}
 ONE_WELL = {"is_one_well_per_plate": True}
+SHOWN_FRAC = 0.25
 
 
 class Scenario(Parameters):
     """One kind of simulated screen, its alignment, and its planted effects.
 
-    `of_benchmarks` are settings of the benchmarks that have such parameters.
+    `of_benchmarks` are settings of the benchmarks that have such parameters. Scenarios that only show a known fault have
+    a `seeds_frac` below 1: they get this part of the screens.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -49,6 +51,7 @@ class Scenario(Parameters):
     of_benchmarks: dict[str, object] = Field(default_factory=dict)
     is_null: bool = True
     effect: float = 0.0
+    seeds_frac: float = 1.0
 
 
 def scenarios_of(subject: Subject) -> tuple[Scenario, ...]:
@@ -64,13 +67,18 @@ def _perturbations() -> tuple[Scenario, ...]:
         _null("two of four batches", "each treatment is in two batches only", n_batches_per_treatment=2, **NOTHING),
         _null("position", "row, column and edge effects; every treatment has one place", position_effect=4.0, **NOTHING)
         .model_copy(update={"parameters": WITH_POSITION}),
-        _null("position left in", "the same without the step `well_position`", position_effect=4.0, **NOTHING),
+        _null("position left in", "the same without the step `well_position`, on a quarter of the screens",
+              position_effect=4.0, **NOTHING)
+        .model_copy(update={"seeds_frac": SHOWN_FRAC}),
         _null("neighbours", "two wells of a treatment side by side, at new places of every plate, and smooth "
               "differences over plates; with `is_one_well_per_plate`", **FIELDS, **NOTHING)
         .model_copy(update={"of_benchmarks": ONE_WELL}),
-        _null("neighbours left in", "the same without `is_one_well_per_plate`", **FIELDS, **NOTHING),
-        _null("guides", "no gene has an effect, and every guide has one of its own, which magnitude, activity, "
-              "classification and generalisation see", guide_effect=3.0, **NOTHING),
+        _null("neighbours left in", "the same without `is_one_well_per_plate`, on a quarter of the screens",
+              **FIELDS, **NOTHING)
+        .model_copy(update={"seeds_frac": SHOWN_FRAC}),
+        _null("guides", "no gene has an effect, and every guide has one of its own. Benchmarks that ask what one guide "
+              "does see it: activity, classification, generalisation, grit, magnitude, mp-value, percent replicating",
+              guide_effect=3.0, **NOTHING),
     )  # fmt: skip
     return (*nulls, *(_planted(effect, n) for n in (1, 2) for effect in (0.5, 1.0, 2.0, 3.0)))
 

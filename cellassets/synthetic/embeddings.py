@@ -26,7 +26,7 @@ class SimulatedWells(Parameters):
 
     Attributes:
         gene_effect: effect of a gene, along a direction that it mostly shares with its complex.
-        guide_effect: effect that every guide has of its own, whatever its gene.
+        guide_effect: effect that every guide of one gene has of its own; guides of combinations have none.
         compound_effect: effect of a compound at an infinite dose, along the direction of its target.
         n_positive_controls: positive controls, one well each on every plate; the length of their effects is
             `compound_effect`, each along its own direction.
@@ -169,7 +169,7 @@ def _treatment_effects(
         strength = 1.0 if treatment.compound_id is None else of_compound * treatment.response
         effects[row] = strength * of_gene[[number[gene] for gene in treatment.genes]].sum(axis=0)
     if design.guide_effect:
-        is_guide = np.array([treatment.compound_id is None for treatment in screened])
+        is_guide = np.array([treatment.compound_id is None and len(treatment.genes) == 1 for treatment in screened])
         effects[is_guide] += design.guide_effect * _directions(int(is_guide.sum()), design, biology)
     return effects
 
