@@ -38,8 +38,8 @@ SHOWN_FRAC = 0.25
 class Scenario(Parameters):
     """One kind of simulated screen, its alignment, and its planted effects.
 
-    `of_benchmarks` are settings of the benchmarks that have such parameters. Scenarios that only show a known fault have
-    a `seeds_frac` below 1: they get this part of the screens.
+    `of_benchmarks` are settings of the benchmarks that have such parameters. A scenario that only shows a known fault
+    has a `seeds_frac` below 1: it gets this part of the screens.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
