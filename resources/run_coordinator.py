@@ -1,8 +1,8 @@
-"""Tags every run that needs a GPU, whether a sensor, a backfill or a person started it.
+"""Tags every run for the queue, whether a sensor, a backfill or a person started it.
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active. A Dagster pool limits a whole
 asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
-for one.
+for one. Trainings leave the queue first, then new plates, since all later work waits for them.
 """
 
 import os
@@ -14,17 +14,20 @@ from dagster import QueuedRunCoordinator, SubmitRunContext
 from resources.partitions import keys_of
 from resources.pods import GPU_POOL, POOL_TAG
 
+PRIORITY_TAG = "dagster/priority"
+
 GPU_ASSETS = {"checkpoint": ("recipe",), "site_embeddings": ("experiment", "model")}
+PRIORITIES = {"checkpoint": 2, "raw_plates": 1}  # of other assets: 0
 PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):
-    """Queues runs, after tagging those that need a GPU."""
+    """Queues runs, after tagging those that need a GPU and those that go first."""
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         """Returns the run after queueing it."""
         run = context.dagster_run
-        tags = pool_tags(run, os.environ)
+        tags = {**pool_tags(run, os.environ), **priority_tags(run)}
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
@@ -50,6 +53,12 @@ def pool_tags(run: dg.DagsterRun, environment: Mapping[str, str]) -> dict[str, s
     from cellassets.encoders.kinds import needs_gpu
 
     return {POOL_TAG: GPU_POOL if any(needs_gpu(kind) for kind in kinds) else "cpu"}
+
+
+def priority_tags(run: dg.DagsterRun) -> dict[str, str]:
+    """Returns the priority of runs that others wait for; empty for other runs, and where the run has one already."""
+    highest = max((PRIORITIES.get(key.to_user_string(), 0) for key in run.asset_selection or ()), default=0)
+    return {PRIORITY_TAG: str(highest)} if highest and PRIORITY_TAG not in run.tags else {}
 
 
 def _kind(asset: str, keys: Mapping[str, str], environment: Mapping[str, str]) -> str:

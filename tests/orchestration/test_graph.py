@@ -12,7 +12,7 @@ from dagster_k8s.job import get_user_defined_k8s_config
 from assets.inputs import INPUTS
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.definitions import build_definitions
-from resources.run_coordinator import PooledRunCoordinator, pool_tags
+from resources.run_coordinator import PooledRunCoordinator, pool_tags, priority_tags
 
 DEFINITIONS = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}
@@ -99,6 +99,13 @@ def test_networks_wait_for_the_gpu_pool_and_classical_features_do_not(tmp_path):
     assert pool_tags(run_of("site_embeddings", "E-1|from_elsewhere.v1"), place) == {"cellassets/pool": "gpu"}
     assert pool_tags(run_of("site_embeddings", "E-1|deep.v3", **{"cellassets/pool": "mine"}), place) == {}
     assert pool_tags(run_of("plate_store", "E-1"), place) == {}
+
+
+def test_what_all_later_work_waits_for_goes_first():
+    assert priority_tags(run_of("checkpoint", "deep")) == {"dagster/priority": "2"}
+    assert priority_tags(run_of("raw_plates", "E-1")) == {"dagster/priority": "1"}
+    assert priority_tags(run_of("raw_plates", "E-1", **{"dagster/priority": "-3"})) == {}
+    assert priority_tags(run_of("site_embeddings", "E-1|deep.v3")) == {}
 
 
 def test_a_queued_run_carries_its_pool(tmp_path, monkeypatch):
