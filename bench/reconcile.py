@@ -18,7 +18,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -113,8 +112,9 @@ def tick(snapshot: LiveSnapshot, sensor: str) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """Returns the most memory that this process has had, in MiB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    """Returns the most memory that this process has had, in MiB (`ru_maxrss` would count its parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
 
 
 def refresh_parts(snapshot: LiveSnapshot) -> dict[str, float]:
