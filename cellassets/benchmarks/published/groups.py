@@ -83,13 +83,15 @@ def cosines_to_all(
         groups: places of the rows of each group.
     """
     ends = np.cumsum([len(rows) for rows in groups], dtype=np.int64)
-    chunk = ends * len(unit) // (BLOCK_VALUES // 32)
+    n_values = max(1, min(BLOCK_VALUES // 4, len(unit) ** 2 // 16))  # few beside the rows, also in small maps
+    chunk = ends * len(unit) // n_values
     for number in np.unique(chunk):
         together = [rows for rows, its_chunk in zip(groups, chunk, strict=True) if its_chunk == number]
         needed, place = np.unique(np.concatenate(together), return_inverse=True)  # a row may be in several groups
         cosines = unit[needed] @ unit.T
         for rows in np.split(place, np.cumsum([len(rows) for rows in together])[:-1]):
             yield cosines[rows]
+        del cosines  # or the next ones are made beside them
 
 
 def group_sums(
