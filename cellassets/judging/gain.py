@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cellassets.statistics.permutation import Mean
+from cellassets.statistics.permutation import Mean, least_p_value
 
 POWER = 0.8
 GUARD_LEVEL = 0.025  # one-sided: the lower end of the 95% interval is above minus the margin
@@ -37,7 +37,7 @@ class Gain:
     @property
     def n_nodes(self) -> int:
         """Perturbations (genes of pairs, batches) that the differences depend on."""
-        return self.mean.n_free + 1
+        return self.mean.n_nodes
 
     @cached_property
     def interval(self) -> tuple[float, float]:
@@ -48,14 +48,15 @@ class Gain:
     def p_value(self, margin: float = 0.0) -> float:
         """Returns the one-sided p-value of a true loss of the margin or more; without a margin, of no gain.
 
-        It is never below 2^-n of n perturbations: that is the smallest p-value from flipping the signs of differences.
+        It is never below 2^-n of n perturbations (fewer where pairs share hubs): that is the smallest p-value from
+        flipping the signs of differences.
 
         Source: Schuirmann (1987), J. Pharmacokinet. Biopharm. 15:657, one of the two one-sided tests.
         """
         from scipy.stats import t
 
         above, error = self.value + margin, self.mean.standard_error
-        least = 2.0**-self.n_nodes
+        least = least_p_value(self.mean.n_free + 1.0)
         if error == 0:
             return least if above > 0 else 1.0
         return float(max(least, t.sf(above / error, self.mean.n_free)))
@@ -75,12 +76,13 @@ class Gain:
         """
         from scipy.stats import t
 
-        n_nodes = self.n_nodes if n_nodes is None else n_nodes
-        if 2.0**-n_nodes > level:
+        times = 1.0 if n_nodes is None else n_nodes / self.n_nodes
+        n_free = (self.mean.n_free + 1) * times - 1
+        if least_p_value(float(n_free + 1)) > level or np.isinf(self.mean.standard_error):
             return np.inf
         own = self.mean.standard_error**2 - self.mean.shared_error**2
-        error = np.sqrt(max(own, 0.0) * self.n_nodes / n_nodes + self.mean.shared_error**2)
-        return float(t.isf([level, 1 - POWER], n_nodes - 1).sum() * error)
+        error = np.sqrt(max(own, 0.0) / times + self.mean.shared_error**2)
+        return float(t.isf([level, 1 - POWER], n_free).sum() * error)
 
     def n_needed(self, margin: float, level: float = GUARD_LEVEL) -> int | None:
         """Returns how many perturbations would rule out a loss of the margin for equal models, in 8 of 10 cases.

@@ -17,9 +17,54 @@ Rows = Float[np.ndarray, "row"]
 NodesOf = Int[np.ndarray, "row node"]
 
 
+def degrees_of(nodes: NodesOf) -> Float[np.ndarray, "name"]:
+    """Returns the number of rows of each node."""
+    n_nodes = int(nodes.max()) + 1
+    return np.stack([np.bincount(column, minlength=n_nodes) for column in nodes.T]).sum(axis=0).astype(np.float64)
+
+
+def free_nodes(nodes: NodesOf) -> int:
+    """Returns the degrees of freedom of a mean over rows that share nodes, at least 1.
+
+    With equally many rows per node it is the number of nodes less one. A node with many rows (a hub) has a larger part
+    in the variance. With a few hubs there are about as many degrees of freedom as hubs: those of a sum of squares whose
+    weights grow with the square of the number of rows.
+
+    Source: Satterthwaite (1946), Biometrics Bull. 2:110.
+    """
+    weights = degrees_of(nodes) ** 2
+    return max(int(weights.sum() ** 2 / (weights**2).sum() + 1e-9) - 1, 1)
+
+
+def dependent_squares(residuals: Rows, nodes: NodesOf) -> float:
+    """Returns the sum of the products of residuals over all rows that share a node, each row with itself once.
+
+    The residuals of a node are too small, because the node has a share in the mean: those of a node with all rows add
+    up to 0. The total of a node is divided by the share of the rows without it, as in the jackknife over nodes.
+
+    Returns:
+        Infinity if one node has all of several rows.
+
+    Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Bell and McCaffrey
+    (2002), Surv. Methodol. 28:169, for the division.
+    """
+    degrees = degrees_of(nodes)
+    n_rows, n_nodes, n_columns = len(residuals), len(degrees), nodes.shape[1]
+    rest = 1 - degrees / n_rows
+    if n_rows == 1:
+        rest = np.ones(n_nodes)
+    elif not rest.all():
+        return float("inf")
+    scale = (1 - 1 / n_nodes) / rest if n_rows > 1 else rest
+    totals = np.stack([np.bincount(column, residuals, n_nodes) for column in nodes.T]).sum(axis=0)
+    # the square of a node's total holds all pairs of its rows; a row, in the squares of all its nodes, counts once
+    twice = (scale**2)[nodes].mean(axis=1) * (n_columns - 1)
+    return float(((scale * totals) ** 2).sum()) - float((residuals**2 * twice).sum())
+
+
 @finite_arguments(StatisticsError)
 def mean_interval(
-    rows: Rows, nodes: NodesOf, *, standard_error: float, shared_error: float, within: tuple[float, float]
+    rows: Rows, nodes: NodesOf, *, standard_error: float, shared_error: float, n_free: int, within: tuple[float, float]
 ) -> Interval:
     """Returns the 95% interval of the mean of the rows; nothing where nothing can be said.
 
@@ -32,15 +77,15 @@ def mean_interval(
         nodes: numbers, from 0, of the nodes that each row depends on: one column for perturbations, two for pairs.
         standard_error: of the mean, with what rows share.
         shared_error: the part of it that all rows share (controls).
+        n_free: degrees of freedom of the mean.
         within: the range of the statistic.
 
     Returns:
-        Lower and upper end, cut to the range; None twice with a single node, and where all rows are equal and not at an
-        end of a finite range.
+        Lower and upper end, cut to the range; None twice with a single node, where all rows share one node, and where
+        all rows are equal and not at an end of a finite range.
     """
     low, high = within
-    n_nodes = int(nodes.max()) + 1
-    if n_nodes < 2 or len(rows) < 2:
+    if len(rows) < 2 or np.isinf(standard_error):
         return None, None
     if np.isfinite([low, high]).all() and np.isin(rows, [low, high]).all():
         hits = (rows == high).astype(np.float64)
@@ -48,9 +93,9 @@ def mean_interval(
         return low + (high - low) * ends[0], low + (high - low) * ends[1]
     if np.ptp(rows) == 0:
         return None, None
-    n_free = max(n_nodes // nodes.shape[1] - 1, 1)  # as many pairs as share no gene; n_nodes - 1 held 91 to 93%
+    n_apart = max((n_free + 1) // nodes.shape[1] - 1, 1)  # as many pairs as share no gene; n_free held 91 to 93%
     skewness = _skewness_of_mean(rows, nodes, standard_error)
-    ends = skewed_interval(float(rows.mean()), standard_error, n_free, skewness=skewness)
+    ends = skewed_interval(float(rows.mean()), standard_error, n_apart, skewness=skewness)
     return max(ends[0], low), min(ends[1], high)
 
 
@@ -85,23 +130,19 @@ def effective_number(hits: Rows, nodes: NodesOf, shared_error: float) -> float:
     """
     from scipy.stats import t
 
-    n_rows, n_nodes = len(hits), int(nodes.max()) + 1
+    n_rows, degrees = len(hits), degrees_of(nodes)
     residuals = hits - hits.mean()
     own = float((residuals**2).sum())
-    sums, degrees = np.zeros(n_nodes), np.zeros(n_nodes)
-    for column in nodes.T:
-        sums += np.bincount(column, residuals, n_nodes)
-        degrees += np.bincount(column, minlength=n_nodes)
     n_sharing = float((degrees**2).sum() - degrees.sum()) / n_rows  # other rows that a row shares a node with
     largest = 1 + (n_sharing / 2 if nodes.shape[1] > 1 else n_sharing)
     if own == 0:
         return n_rows / largest
-    estimated = max((float((sums**2).sum()) - (nodes.shape[1] - 1) * own) / own, 1.0)
+    estimated = max(dependent_squares(residuals, nodes) / own, 1.0) if n_sharing else 1.0
     n_rare = min(hits.sum(), n_rows - hits.sum())
     design = max(estimated, 1 + (largest - 1) / np.sqrt(n_rare)) + shared_error**2 * n_rows**2 / own
     if n_sharing == 0:
         return n_rows / design
-    certainty = t.ppf(1 - TAIL, n_rows - 1) / t.ppf(1 - TAIL, n_nodes - 1)
+    certainty = t.ppf(1 - TAIL, n_rows - 1) / t.ppf(1 - TAIL, free_nodes(nodes))
     return float(n_rows / design * min(certainty, 1.0) ** 2)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from cellassets.errors import StatisticsError
 from cellassets.finite import finite_arguments
-from cellassets.statistics.intervals import Interval, mean_interval
+from cellassets.statistics.intervals import Interval, dependent_squares, free_nodes, mean_interval
 
 Nodes = Shaped[np.ndarray, "row node"]  # numbers or names
 BLOCK_VALUES = 1 << 22  # values held at once in a loop over draws: 32 MiB
@@ -71,7 +71,7 @@ class Mean:
         value: the mean.
         standard_error: of the mean, including what rows share.
         shared_error: the part of it that all rows share, which their own spread cannot show.
-        n_free: degrees of freedom.
+        n_free: degrees of freedom: nodes less one, fewer where some nodes have many more rows than others.
         rows: the values.
         nodes: numbers of the nodes that each row depends on.
     """
@@ -88,13 +88,18 @@ class Mean:
         """Rows that the mean is taken over."""
         return len(self.rows)
 
+    @property
+    def n_nodes(self) -> int:
+        """Nodes that the rows depend on."""
+        return int(self.nodes.max()) + 1
+
     def interval(self, *, within: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
         """Returns the 95% interval, cut to the range of the statistic; None twice where none can be given.
 
         It is exact for proportions (all rows at one or the other end of the range), and allows for skewed values.
         """
         errors = {"standard_error": self.standard_error, "shared_error": self.shared_error}
-        return mean_interval(self.rows, self.nodes, **errors, within=within)
+        return mean_interval(self.rows, self.nodes, **errors, n_free=self.n_free, within=within)
 
     def student_interval(self) -> tuple[float, float]:
         """Returns the 95% interval by Student's t; it agrees with `two_sided_p_value`."""
@@ -110,13 +115,13 @@ class Mean:
         """
         from scipy.stats import t
 
-        least = least_p_value(self.n_free)
+        least = least_p_value(float(self.n_free))
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else least
         return float(min(1.0, max(least, 2 * t.sf(abs(self.value) / self.standard_error, self.n_free))))
 
 
-def least_p_value(n_free: int) -> float:
+def least_p_value(n_free: float) -> float:
     """Returns the smallest two-sided p-value from flipping the signs of n_free + 1 values: 2^-n_free."""
     return 2.0**-n_free
 
@@ -127,6 +132,8 @@ def mean_over_nodes(
 ) -> Mean:
     """Returns the mean of values that depend on each other where they share a node or a well.
 
+    If one node is in all of several rows, nothing is known about the spread of nodes: the standard error is infinite.
+
     Args:
         values: one value per row.
         nodes: nodes that each row depends on: its perturbation, or the two genes of a pair. Residuals of rows that
@@ -134,18 +141,15 @@ def mean_over_nodes(
         influences: by how much the mean would fall without each well that all rows share (a control), where there are
             such.
 
-    Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Efron and Stein (1981),
-    Ann. Stat. 9:586, the jackknife, for the influences.
+    Source: `dependent_squares`, `free_nodes`; Efron and Stein (1981), Ann. Stat. 9:586, the jackknife, for the
+    influences.
     """
     residuals = values - values.mean()
     names, index = np.unique(nodes, return_inverse=True)
     index = index.reshape(nodes.shape)
-    totals = np.stack([np.bincount(column, residuals, len(names)) for column in index.T]).sum(axis=0)
-    own = float((residuals**2).sum())
-    # the square of a node total holds all pairs of its rows; a row, in the squares of all its nodes, counts once
-    dependent = float((totals**2).sum()) - (nodes.shape[1] - 1) * own
-    n_free = max(len(names) - 1, 1)
-    variance = max(dependent, own) / len(values) ** 2 * len(names) / n_free
+    dependent, own = dependent_squares(residuals, index), float((residuals**2).sum())
+    n_free = free_nodes(index)
+    variance = max(dependent, own) / len(values) ** 2 * len(names) / max(len(names) - 1, 1)
     shared = 0.0 if influences is None else float((influences**2).sum())
     return Mean(float(values.mean()), float(np.sqrt(variance + shared)), float(np.sqrt(shared)), n_free, values, index)
 

@@ -49,6 +49,40 @@ def test_effects_of_guides_alone_are_not_taken_for_those_of_genes(n_of, score_by
     assert (np.array(p_values) <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
 
 
+@pytest.mark.slow
+def test_genes_with_one_guide_among_genes_with_several_do_not_make_the_headline_significant(
+    n_of, score_by, headline_of
+):
+    """A quarter of the genes keep one guide of three: their wells agree, whatever the gene does."""
+    name, n_screens = "perturbation_consistency", n_of(N_SCREENS, 0.3)
+    scored = [score_by(name, with_one_guide(screen(seed)), seed) for seed in range(n_screens)]
+    p_values = [headline_of(name, rows).p_value for rows in scored]
+    assert (np.array(p_values) <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
+    (apart,) = [row for row in scored[0] if row.level == "summary" and row.metric == "one_guide_percentile"]
+    assert apart.p_value == 0.01
+    assert apart.n_units == 6
+
+
+def with_one_guide(judged):
+    """The map without the second and third guide of every fourth gene."""
+    genes = sorted({name for name in judged.wells["gene_symbol"].to_list() if name is not None})[::4]
+    guides = judged.wells.filter(pl.col("gene_symbol").is_in(genes))["guide_id"].unique()
+    first = (
+        judged.wells.filter(pl.col("gene_symbol").is_in(genes)).group_by("gene_symbol").agg(pl.col("guide_id").min())
+    )
+    gone = set(guides.to_list()) - set(first["guide_id"].to_list())
+    is_kept = np.array([guide not in gone for guide in judged.wells["guide_id"].to_list()])
+    return replace(
+        judged,
+        wells=judged.wells.filter(is_kept),
+        vectors=judged.vectors[is_kept],
+        units=tuple(np.array(judged.units, dtype=object)[is_kept].tolist()),
+        is_treatment=judged.is_treatment[is_kept],
+        is_held_out_control=judged.is_held_out_control[is_kept],
+        plate_index=judged.plate_index[is_kept],
+    )
+
+
 def test_wells_of_one_guide_counted_as_replicates_would_make_every_screen_significant(score_by, headline_of):
     name = "perturbation_consistency"
     p_values = [headline_of(name, score_by(name, as_one_guide(screen(seed)), seed)).p_value for seed in range(8)]

@@ -9,9 +9,9 @@ REPLICATES = (
         description=(
             "Share of random groups of wells from the same plates that agree less with each other than the replicates "
             "of a perturbation do (where a gene has several guides: random groups of guides, and wells of different "
-            "guides); 0.5 by chance, 1 at best."
+            "guides; genes with one guide then stand apart); 0.5 by chance, 1 at best."
         ),
-        code_version="3",
+        code_version="4",
         function="cellassets.benchmarks.replicates.consistency:perturbation_consistency",
         ranked_by=RankedBy("consistency_percentile", "consistency_percentile"),
         published="cellassets.benchmarks.published.beside_wells:perturbation_consistency",

@@ -95,6 +95,13 @@ def has_several_guides(judged: JudgedMap) -> Bool[np.ndarray, "well"]:
     return judged.is_treatment & (np.bincount(pairs[0], minlength=unit.max() + 1) > 1)[unit]
 
 
+def genes_with_one_guide(judged: JudgedMap) -> set[str]:
+    """Returns the treated units that are genes, or combinations of genes, and have a single guide."""
+    is_gene = judged.wells["perturbation_kind"].to_numpy() == "gene"
+    is_single = judged.is_treatment & is_gene & ~has_several_guides(judged)
+    return set(np.array(judged.units)[is_single].tolist())
+
+
 def _given_to(wells: Int[np.ndarray, "well"], group: Int[np.ndarray, "well"]) -> Int[np.ndarray, "well"]:
     """The labels after the first of `wells` gets the label of the first well, and so on."""
     given = np.empty_like(group)
