@@ -26,11 +26,16 @@ below each value. A calibrated test follows the diagonal. A curve above it has m
 
 ## Nothing to find: fraction of p-values at or below 0.05
 
-The number in brackets is the p-value of a Kolmogorov-Smirnov test against the uniform distribution. `headline` is the
-summary that models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, another one in each
-screen. `published` is the statistic of the literature on the same screens, computed as in its own code
+The number in brackets is the p-value of a Kolmogorov-Smirnov test against the uniform distribution. A small number
+means: not uniform. Both too many small p-values and too many large ones make it small. `headline` is the summary that
+models are ranked by. `one unit` is one perturbation (or pair, or compound) per screen, another one in each screen.
+`published` is the statistic of the literature on the same screens, computed as in its own code
 ([published-statistics.md](published-statistics.md)). Bold numbers are above the 99th percentile of what a calibrated
-test would give with as many screens.
+test would give with as many screens; among a few hundred cells, about one in a hundred is bold by chance alone.
+
+All p-values of *one unit* can be above 0.05 where one unit has few partners to exchange names with. With n of them, the
+unit itself included, no p-value is below about 1/n. Example: in `compound_gene_matching` eight genes exchange names,
+and *one unit* is 0.000 everywhere. Such p-values are too large, never too small.
 """
 
 

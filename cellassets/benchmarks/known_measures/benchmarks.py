@@ -35,7 +35,8 @@ KNOWN_MEASURES = (
         title="Grit",
         description=(
             "Mean correlation between the replicates of a treatment, in standard deviations of their correlations with "
-            "negative controls; about 0 by chance."
+            "negative controls; compare it with the mean of the null distribution, which is about 0 only where treated "
+            "wells have nothing in common."
         ),
         code_version="1",
         function="cellassets.benchmarks.known_measures.grit:grit",
