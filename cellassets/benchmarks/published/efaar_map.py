@@ -53,8 +53,8 @@ def relationship_recall(
         genes: one vector per gene.
         names: the genes, in upper and lower case as in `pairs`.
         pairs: entity1 and entity2, each pair once, by annotation source.
-        thresholds: left and right shares, from 0 to 1. As in the reference, the smaller of the two is the left one
-            whatever their order; the result shows them as given.
+        thresholds: left and right shares, from 0 to 1. A pair may come in either order: as in the reference, the
+            smaller share counts as the left one. The result shows the pair as given.
 
     Returns:
         source, left, right, recall, n_pairs (known and in the map), n_null_pairs (all of the map); no rows of a source
