@@ -110,6 +110,12 @@ def proportion_interval(share: float, n_effective: float) -> tuple[float, float]
     """
     from scipy.stats import beta
 
+    if not (0 <= share <= 1 and 0 <= n_effective < np.inf):
+        message = (
+            f"proportion_interval: a share of {share} among {n_effective} trials; expected a share from 0 to 1 and a "
+            "number of trials of 0 or more"
+        )
+        raise StatisticsError(message)
     n_hits = share * n_effective
     n_misses = n_effective - n_hits
     low = float(beta.ppf(TAIL, n_hits, n_misses + 1)) if n_hits > 0 else 0.0

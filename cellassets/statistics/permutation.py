@@ -60,6 +60,10 @@ def benjamini_hochberg(p_values: Float[np.ndarray, "unit"]) -> Float[np.ndarray,
     """
     from scipy.stats import false_discovery_control
 
+    if not all(0 <= end <= 1 for end in (np.min(p_values, initial=0.0), np.max(p_values, initial=1.0))):
+        message = f"benjamini_hochberg: p-values from {np.min(p_values)} to {np.max(p_values)}; expected 0 to 1"
+        raise StatisticsError(message)
+
     return np.asarray(false_discovery_control(p_values)) if len(p_values) else p_values
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from scipy.stats import binom
 
+from cellassets.errors import StatisticsError
 from cellassets.statistics.intervals import effective_number, proportion_interval, skewed_interval
 from cellassets.statistics.permutation import mean_over_nodes
 from cellassets.studies.coverage import Population, populations, run_coverage
@@ -125,3 +126,9 @@ def test_the_study_counts_what_is_held_and_what_is_missing():
     assert found["coverage"].is_between(0.7, 1).all()
     assert (found["mean_width"] > 0).all()
     assert found["missing_frac"].max() < 0.1
+
+
+@pytest.mark.parametrize(("share", "n_trials"), [(-0.1, 5.0), (1.2, 5.0), (np.nan, 5.0), (0.5, -1.0), (0.5, np.nan)])
+def test_a_share_that_is_not_a_proportion_is_refused(share, n_trials):
+    with pytest.raises(StatisticsError, match=r"expected a share from 0 to 1 and a number of trials of 0 or more"):
+        proportion_interval(share, n_trials)

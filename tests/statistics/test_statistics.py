@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cellassets.errors import StatisticsError
 from cellassets.statistics import permutation as statistics
 from cellassets.statistics.permutation import (
     benjamini_hochberg,
@@ -115,3 +116,9 @@ def test_blocks_add_up_and_stay_small(monkeypatch, n_draws, n_values):
     sizes = list(blocks(n_draws, n_values))
     assert sum(sizes) == n_draws
     assert all(size == 1 or size * n_values <= 12 for size in sizes)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1])
+def test_p_values_outside_0_to_1_are_refused(wrong):
+    with pytest.raises(StatisticsError, match=r"benjamini_hochberg: p-values from .* expected 0 to 1"):
+        benjamini_hochberg(np.array([0.5, wrong]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from cellassets.benchmarks.published.checked import Names, checked_names
+from cellassets.benchmarks.published.checked import Names, checked_names, matrix_arguments
 from cellassets.benchmarks.published.groups import combined_codes, grouped_blocks
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments, require_finite
@@ -59,6 +59,7 @@ class AveragePrecision:
     n_total: Int[np.ndarray, "profile"]
 
 
+@matrix_arguments("profiles")
 @finite_arguments(BenchmarkError, profiles=("perturbation", "profile of"))
 def phenotypic_activity(
     profiles: Profiles,
@@ -93,6 +94,7 @@ def phenotypic_activity(
     )
 
 
+@matrix_arguments("profiles")
 @finite_arguments(BenchmarkError, profiles=("perturbation", "profile of"))
 def phenotypic_consistency(profiles: Profiles, label: Names, perturbation: Names) -> AveragePrecision:
     """Returns how well each profile finds other perturbations of its label before those of other labels.
@@ -113,6 +115,7 @@ def phenotypic_consistency(profiles: Profiles, label: Names, perturbation: Names
     )
 
 
+@matrix_arguments("profiles")
 def average_precision(
     profiles: Profiles,
     *,

@@ -8,17 +8,22 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
+from cellassets.benchmarks.published.checked import Names, checked_names, require_count
 from cellassets.benchmarks.published.copairs import AveragePrecision
 from cellassets.benchmarks.published.groups import BLOCK_VALUES, named_codes
+from cellassets.errors import BenchmarkError
 from cellassets.statistics.permutation import benjamini_hochberg
 
 
 def mean_average_precision(
-    scores: AveragePrecision, group: Shaped[np.ndarray, "profile"], *, n_draws: int = 10_000, seed: int = 0
+    scores: AveragePrecision, group: Names, *, n_draws: int = 10_000, seed: int = 0
 ) -> pl.DataFrame:
     """Returns the mean average precision of each group of profiles, its p-value and its q-value.
+
+    Profiles that are all equal have the largest value and the smallest p-value, as in copairs: a positive that ties
+    with a negative counts as the more similar one (`average_precision`), and the null distribution has no ties.
 
     Args:
         scores: of the profiles; those without a positive partner are left out.
@@ -30,9 +35,18 @@ def mean_average_precision(
         group, n_profiles, value, normalised, p_value (1 + draws above the value of 1 + draws), q_value (Benjamini and
         Hochberg), in order of the groups.
 
+    Raises:
+        BenchmarkError: there are more or fewer groups than profiles, a profile has no group, no profile has a positive
+            partner, or `n_draws` is below 1.
+
     Source: Kalinin et al. (2025), Nat. Commun. 16:5181; copairs 0.5.5.
     """
+    require_count("mean_average_precision", n_draws=n_draws)
+    group = checked_names("mean_average_precision", group, len(scores.value), what="groups")
     kept = np.flatnonzero(scores.n_positives > 0)
+    if len(kept) == 0:
+        message = f"mean_average_precision: none of {len(group)} profiles has a positive partner"
+        raise BenchmarkError(message)
     names, code = named_codes(group[kept])
     n_profiles = np.bincount(code)
     values = np.bincount(code, scores.value[kept]) / n_profiles
@@ -67,7 +81,14 @@ def random_average_precisions(
         n_total: positives and negatives.
         n_draws: orders.
         seed: of the draws.
+
+    Raises:
+        BenchmarkError: a number is below 1, or there are more positives than partners.
     """
+    require_count("random_average_precisions", n_positives=n_positives, n_total=n_total, n_draws=n_draws)
+    if n_positives > n_total:
+        message = f"random_average_precisions: {n_positives} positives among {n_total}; expected at most all"
+        raise BenchmarkError(message)
     rng = np.random.default_rng(seed)
     values, start = np.empty(n_draws), 0
     ranks = np.arange(1, n_positives + 1)

@@ -5,20 +5,28 @@ has no correlation (NaN) and its pairs are dropped; here such profiles are refus
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
+from cellassets.benchmarks.published.checked import (
+    Names,
+    checked_names,
+    matrix_arguments,
+    require_count,
+    require_places,
+    require_shares,
+)
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments
 
 Profiles = Float[np.ndarray, "profile feature"]
 Own = Float[np.ndarray, "own feature"]
 Controls = Float[np.ndarray, "control feature"]
-Names = Shaped[np.ndarray, "profile"]
 VARIANCE_FRAC = 0.9
 N_PERMUTATIONS = 100
 LEAST_SHARE = 1e-12  # of all variance; controls with less have no covariance to divide by
 
 
+@matrix_arguments("profiles")
 @finite_arguments(BenchmarkError)
 def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: float = 0.95) -> tuple[float, int]:
     """Returns the share of pairs within a group that correlate above a quantile of the pairs between groups.
@@ -28,16 +36,19 @@ def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: flo
     Args:
         profiles: one vector per well, or per perturbation.
         group: name that replicates share.
-        quantile: of the correlations between groups.
+        quantile: of the correlations between groups, from 0 to 1.
 
     Returns:
         The share, and the number of pairs within groups.
 
     Raises:
-        BenchmarkError: a profile has no correlation, no two profiles are of one group, or all are.
+        BenchmarkError: a profile has no correlation or no group, no two profiles are of one group, or all are;
+            `quantile` is not a share.
 
     Source: `replicate_reproducibility` of cytominer-eval 0.1.
     """
+    require_shares("replicate_reproducibility", quantile=quantile)
+    group = checked_names("replicate_reproducibility", group, len(profiles), what="groups")
     correlations = _correlations(profiles)
     first, second = np.triu_indices(len(profiles), 1)
     is_within = group[first] == group[second]
@@ -52,8 +63,9 @@ def replicate_reproducibility(profiles: Profiles, group: Names, *, quantile: flo
     return float((values[is_within] > threshold).mean()), int(is_within.sum())
 
 
+@matrix_arguments("profiles")
 @finite_arguments(BenchmarkError)
-def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "profile"]) -> Float[np.ndarray, "profile"]:
+def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "_"]) -> Float[np.ndarray, "profile"]:
     """Returns the grit of each profile: its mean z-score with other profiles of its group.
 
     z-scores are correlations in standard deviations from the mean of the profile's correlations with controls.
@@ -67,10 +79,12 @@ def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "profile
         One value per profile; NaN where there is no other profile of its group.
 
     Raises:
-        BenchmarkError: a profile has no correlation, or there are fewer than three controls.
+        BenchmarkError: a profile has no correlation or no group, or there are fewer than three controls.
 
     Source: `grit` of cytominer-eval 0.1 with one name for each profile, and means over replicates.
     """
+    group = checked_names("grit", group, len(profiles), what="groups")
+    is_control = checked_names("grit", is_control, len(profiles), what="is_control").astype(bool)
     if is_control.sum() < 3:
         message = f"grit: {is_control.sum()} of {len(profiles)} profiles are controls; expected at least 3"
         raise BenchmarkError(message)
@@ -87,6 +101,7 @@ def grit(profiles: Profiles, group: Names, is_control: Bool[np.ndarray, "profile
     return values
 
 
+@matrix_arguments("own", "controls")
 @finite_arguments(BenchmarkError)
 def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIONS, seed: int = 0) -> float:
     """Returns the mp-value: the share of permutations of labels whose Mahalanobis distance is at least as large.
@@ -102,10 +117,12 @@ def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIO
         seed: of the permutations.
 
     Raises:
-        BenchmarkError: a profile is not finite, or the controls are too few or too alike for a covariance.
+        BenchmarkError: a profile is not finite, the features differ, there is no profile or no permutation, or the
+            controls are too few or too alike for a covariance.
 
     Source: Hutz et al. (2013), J. Biomol. Screen. 18:367; `mp_value` of cytominer-eval 0.1.
     """
+    require_count("mp_value", own=len(own), controls=len(controls), n_permutations=n_permutations)
     rng = np.random.default_rng(seed)
     n_profiles = len(own) + len(controls)
     permuted = rng.permuted(np.tile(np.arange(n_profiles), (n_permutations, 1)), axis=1)[:, : len(own)]
@@ -113,6 +130,7 @@ def mp_value(own: Own, controls: Controls, *, n_permutations: int = N_PERMUTATIO
     return float((found[1:] >= found[0]).mean())
 
 
+@matrix_arguments("own", "controls")
 @finite_arguments(BenchmarkError)
 def mahalanobis_of_chosen(
     own: Own, controls: Controls, chosen: Int[np.ndarray, "draw own"]
@@ -129,9 +147,12 @@ def mahalanobis_of_chosen(
         chosen: places among `own` and then `controls`, as many as there are rows in `own`.
 
     Raises:
-        BenchmarkError: a profile is not finite, or the controls are too few or too alike for a covariance.
+        BenchmarkError: a profile is not finite, the features differ, a place is not among the profiles, or the
+            controls are too few or too alike for a covariance.
     """
     n_own, n_controls = len(own), len(controls)
+    require_count("mahalanobis_of_chosen", own=n_own, controls=n_controls)
+    require_places("mahalanobis_of_chosen", n_own + n_controls, chosen=chosen)
     profiles = np.concatenate([own, controls]).astype(np.float64)
     if not np.isfinite(profiles).all():
         message = f"mp_value: {(~np.isfinite(profiles)).any(axis=1).sum()} of {len(profiles)} profiles are not finite"

@@ -11,7 +11,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from cellassets.benchmarks.published.checked import Names, checked_names
+from cellassets.benchmarks.published.checked import (
+    Names,
+    checked_names,
+    matrix_arguments,
+    require_places,
+    require_shares,
+)
 from cellassets.benchmarks.published.groups import BLOCK_VALUES, cosines_to_all
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments
@@ -29,6 +35,7 @@ THRESHOLDS = ((0.05, 0.95), (0.1, 0.9))
 Genes = Float[np.ndarray, "gene feature"]
 
 
+@matrix_arguments("genes")
 @finite_arguments(BenchmarkError, genes=("names", "gene"))
 def relationship_recall(
     genes: Genes,
@@ -46,18 +53,21 @@ def relationship_recall(
         genes: one vector per gene.
         names: the genes, in upper and lower case as in `pairs`.
         pairs: entity1 and entity2, each pair once, by annotation source.
-        thresholds: left and right shares.
+        thresholds: left and right shares, from 0 to 1. A pair may come in either order: as in the reference, the
+            smaller share counts as the left one. The result shows the pair as given.
 
     Returns:
         source, left, right, recall, n_pairs (known and in the map), n_null_pairs (all of the map); no rows of a source
         that has no pair in the map.
 
     Raises:
-        BenchmarkError: a gene has several rows or none, a vector is not finite, a table lacks a column, or no name of
-            the pairs is in the map, though some are there in another letter case.
+        BenchmarkError: a gene has several rows or none, a vector is not finite, a table lacks a column, a threshold
+            is not a share, or no name of the pairs is in the map, though some are there in another letter case.
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463.
     """
+    for left, right in thresholds:
+        require_shares("relationship_recall", left=left, right=right)
     index = {
         name: number
         for number, name in enumerate(checked_names("relationship_recall", names, len(genes), what="genes").tolist())
@@ -85,6 +95,7 @@ def relationship_recall(
     return pl.DataFrame(rows).with_columns(pl.lit(len(genes) * (len(genes) - 1) // 2, pl.Int64).alias("n_null_pairs"))
 
 
+@matrix_arguments("genes")
 @finite_arguments(BenchmarkError)
 def pair_percentiles(
     genes: Genes, pairs: Int[np.ndarray, "pair 2"]
@@ -97,8 +108,12 @@ def pair_percentiles(
     Args:
         genes: one vector per gene.
         pairs: places of the two genes, which differ.
+
+    Raises:
+        BenchmarkError: a place is not among the genes, a pair is of a gene with itself, or a vector is not finite.
     """
     n_genes = len(genes)
+    _check_pairs(pairs, n_genes)
     place = _places_among_all(pairs, n_genes)
     values = np.empty(len(pairs))
     kept = list(_upper_cosines(genes)) if n_genes <= MAX_KEPT_GENES else []
@@ -119,12 +134,27 @@ def pair_percentiles(
     return at_most, below
 
 
+def _check_pairs(pairs: Int[np.ndarray, "pair 2"], n_genes: int) -> None:
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        message = (
+            f"pair_percentiles: pairs are an array of shape {pairs.shape}; expected one row of two places per pair"
+        )
+        raise BenchmarkError(message)
+    require_places("pair_percentiles", n_genes, pairs=pairs)
+    is_itself = pairs[:, 0] == pairs[:, 1]
+    if is_itself.any():
+        row = int(np.argmax(is_itself))
+        message = f"pair_percentiles: pair {row} is of gene {pairs[row, 0]} with itself; expected two genes"
+        raise BenchmarkError(message)
+
+
 def _places_among_all(pairs: Int[np.ndarray, "pair 2"], n_genes: int) -> Int[np.ndarray, "pair"]:
     """The number of each pair among all pairs of genes, row by row of the upper triangle."""
     low, high = pairs.min(axis=1).astype(np.int64), pairs.max(axis=1)
     return low * (2 * n_genes - low - 1) // 2 + high - low - 1
 
 
+@matrix_arguments("genes")
 @finite_arguments(BenchmarkError, genes=("names", "gene"))
 def cluster_separation(
     genes: Genes, names: Names, clusters: Mapping[str, Collection[str]], *, min_genes: int = 10

@@ -11,7 +11,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
-from cellassets.benchmarks.published.checked import Names, checked_names
+from cellassets.benchmarks.published.checked import (
+    Names,
+    checked_names,
+    matrix_arguments,
+    require_count,
+    require_places,
+)
 from cellassets.benchmarks.published.groups import group_sums, grouped_blocks, named_codes
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments
@@ -21,6 +27,7 @@ N_WELLS_OF_MAGNITUDE = 5
 Wells = Float[np.ndarray, "well feature"]
 
 
+@matrix_arguments("wells")
 @finite_arguments(BenchmarkError, wells=("perturbation", "well of"))
 def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: Collection[str] = ()) -> pl.DataFrame:
     """Returns the mean cosine over the pairs of each perturbation's wells, and its p-value.
@@ -49,6 +56,7 @@ def perturbation_consistency(wells: Wells, perturbation: Names, *, unexpressed: 
     return _against_null(names, n_wells, values, unexpressed=unexpressed, side="left")
 
 
+@matrix_arguments("wells")
 @finite_arguments(BenchmarkError, wells=("perturbation", "well of"))
 def perturbation_magnitude(
     wells: Wells,
@@ -74,10 +82,11 @@ def perturbation_magnitude(
 
     Raises:
         BenchmarkError: there is no control well, or no well of an unexpressed gene though some are named; there is no
-            well, a well has no name, or a vector is not finite.
+            well, a well has no name, or a vector is not finite; `max_controls` is below 1.
 
     Source: Celik et al. (2024), PLOS Comput Biol 20:e1012463, perturbation signal magnitude.
     """
+    require_count("perturbation_magnitude", max_controls=max_controls)
     perturbation = checked_names("perturbation_magnitude", perturbation, len(wells), what="perturbations")
     control_rows = np.flatnonzero(perturbation == control)
     if len(control_rows) == 0:
@@ -96,6 +105,7 @@ def perturbation_magnitude(
     return _against_null(names, n_wells, values, unexpressed=unexpressed, side="right")
 
 
+@matrix_arguments("wells")
 @finite_arguments(BenchmarkError)
 def energy_distances(
     wells: Wells, rows: Int[np.ndarray, "row"], group: Int[np.ndarray, "row"], *, controls: Int[np.ndarray, "control"]
@@ -110,7 +120,11 @@ def energy_distances(
         rows: places of the wells of x.
         group: group of each of them, from 0 without a gap.
         controls: places of the wells of y.
+
+    Raises:
+        BenchmarkError: a place is not among the wells, or a vector is not finite.
     """
+    require_places("energy_distances", len(wells), rows=rows, controls=controls)
     n_x, n_y = np.bincount(group), len(controls)
     together, alone = np.zeros(len(rows), dtype=np.int64), np.zeros(n_y, dtype=np.int64)
     between = _distance_sums(wells, rows, controls, groups=(together, alone))

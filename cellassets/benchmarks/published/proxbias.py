@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from cellassets.benchmarks.published.checked import Names, checked_names
+from cellassets.benchmarks.published.checked import Names, checked_names, matrix_arguments
 from cellassets.benchmarks.published.groups import cosines_to_all
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments
@@ -44,6 +44,7 @@ class BrunnerMunzel:
     n_between: int
 
 
+@matrix_arguments("genes")
 @finite_arguments(BenchmarkError, genes=("arm", "gene on"))
 def proximity_bias(
     genes: Genes, arm: Names, *, arms: Sequence[str] | None = None
@@ -103,8 +104,17 @@ def brunner_munzel(within: Float[np.ndarray, "within"], between: Float[np.ndarra
         within: at least 2 values.
         between: at least 2 values, in ascending order.
 
+    Raises:
+        BenchmarkError: a sample has fewer than 2 values, or `between` is not in ascending order.
+
     Source: Brunner and Munzel (2000), Biom. J. 42:17.
     """
+    if min(len(within), len(between)) < 2:
+        message = f"brunner_munzel: {len(within)} values within, {len(between)} between; needs 2 of each"
+        raise BenchmarkError(message)
+    if (between[1:] < between[:-1]).any():
+        message = "brunner_munzel: between is not in ascending order; sort it first"
+        raise BenchmarkError(message)
     ordered = np.sort(within)
     below, at_most = (np.searchsorted(between, ordered, side=side) for side in ("left", "right"))
     return _from_counts(ordered, below, at_most, len(between))

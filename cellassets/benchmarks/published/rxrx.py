@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from cellassets.benchmarks.published.checked import checked_names
+from cellassets.benchmarks.published.checked import checked_names, require_matrices
 from cellassets.errors import BenchmarkError
 from cellassets.finite import finite_arguments, require_finite
 from cellassets.knowledge.letter_case import other_case_note
@@ -86,6 +86,7 @@ def compound_gene_retrieval(
 
 def _check(vectors: Profiles, labels: pl.DataFrame, genes: tuple[Genes, list[str]], activities: pl.DataFrame) -> None:
     where = "compound_gene_retrieval"
+    require_matrices(where, compounds=vectors, genes=genes[0])
     owners = checked_names(where, labels["compound_id"].to_numpy(), len(vectors), what="compounds")
     names = checked_names(where, genes[1], len(genes[0]), what="genes")
     if len(np.unique(names)) < len(names):
@@ -137,16 +138,38 @@ def ranking_metrics(
     Args:
         scores: larger first.
         is_active: at least one, and not all, of each ranking.
+
+    Raises:
+        BenchmarkError: the shapes differ, or a ranking has no active item or no other.
     """
     from scipy.stats import rankdata
 
+    n_active = _n_active(scores, is_active)
     order = np.lexsort((is_active, -scores))
     ordered = np.take_along_axis(is_active, order, axis=1)
     precision = np.cumsum(ordered, axis=1) / np.arange(1, ordered.shape[1] + 1)
-    n_active = ordered.sum(axis=1)
     rank_sums = (rankdata(scores, axis=1) * is_active).sum(axis=1)
     pairs = n_active * (ordered.shape[1] - n_active)
     return (precision * ordered).sum(axis=1) / n_active, (rank_sums - n_active * (n_active + 1) / 2) / pairs
+
+
+def _n_active(scores: Scores, is_active: Bool[np.ndarray, "ranking item"]) -> Int[np.ndarray, "ranking"]:
+    if scores.ndim != 2 or scores.shape != is_active.shape:
+        message = (
+            f"ranking_metrics: scores of shape {scores.shape} and is_active of shape {is_active.shape}; expected two "
+            "arrays of rankings x items"
+        )
+        raise BenchmarkError(message)
+    n_active = is_active.sum(axis=1)
+    is_wrong = (n_active == 0) | (n_active == scores.shape[1])
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        message = (
+            f"ranking_metrics: {n_active[row]} of {scores.shape[1]} items are active in ranking {row}; expected some, "
+            "and not all"
+        )
+        raise BenchmarkError(message)
+    return n_active
 
 
 def retrieval_summary(retrieval: pl.DataFrame) -> pl.DataFrame:
