@@ -100,7 +100,9 @@ def same_protocol(evidence: Evidence) -> Iterator[tuple[dict[str, str | int], Ev
 
 
 def paired_difference(evidence: Evidence, first: str, second: str) -> Mean | None:
-    """Returns the mean difference of two models over the units that both have; None where there are none.
+    """Returns the mean difference of two models over the units that both have.
+
+    None where there are no such units, and where one gene is in all pairs: its part in the difference is unknown.
 
     Args:
         evidence: rows of level perturbation, and influences, of one benchmark's unit metric on one dataset.
@@ -116,7 +118,8 @@ def paired_difference(evidence: Evidence, first: str, second: str) -> Mean | Non
     names = both["perturbation_id"].to_list()
     is_pair = units["unit"][0] == "pair"
     nodes = np.array([name.split(PAIR_SEPARATOR) for name in names] if is_pair else names).reshape(len(names), -1)
-    return mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
+    mean = mean_over_nodes(_difference(both), nodes, influences=_difference(shared))
+    return mean if np.isfinite(mean.standard_error) else None
 
 
 def _side_by_side(rows: pl.DataFrame, first: str, second: str) -> pl.DataFrame:

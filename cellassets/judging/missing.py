@@ -29,4 +29,7 @@ def why_not_compared(scores: pl.DataFrame, benchmark_name: str, dataset_id: str,
                 f"{start} {model_key} has no score on wells that it has not seen ({seen}); land experiments that it "
                 "was not trained on, or declare what it was trained on by `cellassets model declare`"
             )
-    return f"{start} there are no wells that neither model has seen, or too few; land experiments that are new to both"
+    return (
+        f"{start} there are no wells that neither model has seen, or too few, or all known pairs share one gene; land "
+        "experiments that are new to both, or add annotations"
+    )

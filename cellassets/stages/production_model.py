@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cellassets.judging.production import Override
     from cellassets.registry import ModelEntry
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 class ProductionModelSummary(Parameters):

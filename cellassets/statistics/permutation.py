@@ -148,6 +148,9 @@ def mean_over_nodes(
     Source: `dependent_squares`, `free_nodes`; Efron and Stein (1981), Ann. Stat. 9:586, the jackknife, for the
     influences.
     """
+    if not len(values):
+        message = "mean_over_nodes: there are no values; expected one per row"
+        raise StatisticsError(message)
     residuals = values - values.mean()
     names, index = np.unique(nodes, return_inverse=True)
     index = index.reshape(nodes.shape)

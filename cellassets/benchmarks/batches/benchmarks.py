@@ -10,7 +10,7 @@ BATCHES = (
             "How often a linear probe finds the batch of a control well from wells of other plates; lower is better. "
             "Chance, about one in the number of batches, is the mean of the null distribution."
         ),
-        code_version="2",
+        code_version="3",
         function="cellassets.benchmarks.batches.leftover_batch_effect:leftover_batch_effect",
         ranked_by=RankedBy("batch_predictability", "batch_predictability", is_higher_better=False),
         asks_about="batches",

@@ -142,10 +142,10 @@ def _rows(metric: str, wells: PlateWells, values: Draws, judged_by: Draws, *, en
     """A summary and one row per batch, with p-values from another statistic of the same draws.
 
     Plates of one batch share the leftover batch effect, so the mean is taken over batches and not over plates. `end` is
-    the value where batches are separate.
+    the value where batches are separate: 1 for shares of wells, and 0 for the mixing, which can be above 1.
     """
     mean = mean_over_nodes(values[0], np.arange(len(wells.batches))[:, None])
-    summary = replace(summary_score(metric, mean, values, within=(0.0, np.inf), end=end), unit="batch")
+    summary = replace(summary_score(metric, mean, values, within=(0.0, end or np.inf), end=end), unit="batch")
     n_wells = np.bincount(wells.batch_of_plate[wells.plate])
     return with_p_values_of([summary, *unit_scores(metric, wells.batches, values, n_wells=n_wells, end=end)], judged_by)
 

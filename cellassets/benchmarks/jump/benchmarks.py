@@ -23,7 +23,7 @@ JUMP = (
             "Mean average precision of finding the compounds that target a gene by the similarity of their wells to "
             "those of the gene; 1 at best. The chance level depends on the number of compounds and is shown beside it."
         ),
-        code_version="1",
+        code_version="2",
         function="cellassets.benchmarks.jump.compound_gene_matching:compound_gene_matching",
         ranked_by=RankedBy("gene_average_precision", "gene_average_precision"),
         uses=("targets",),

@@ -10,7 +10,7 @@ RELATIONSHIPS = (
             "Share of known gene pairs that are among the 5% most similar or the 5% most opposite pairs of the map; "
             "0.1 by chance, 1 at best."
         ),
-        code_version="4",
+        code_version="5",
         function="cellassets.benchmarks.relationships.relationships:known_relationships",
         ranked_by=RankedBy("recall", "pair_recalled"),
         uses=("pairs", "sets", "gene_arms"),

@@ -22,7 +22,7 @@ TRANSFER = (
             "Reciprocal rank of the true combination A+B among all perturbations, by similarity to the sum of A and "
             "B: 1 where every combination is the nearest to the sum of its parts, about ln(n)/n by chance."
         ),
-        code_version="2",
+        code_version="3",
         function="cellassets.benchmarks.transfer.analogies:analogies",
         ranked_by=RankedBy("analogy_reciprocal_rank", "analogy_reciprocal_rank"),
     ),
