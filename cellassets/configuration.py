@@ -21,6 +21,22 @@ class Parameters(BaseModel):
 ParametersT = TypeVar("ParametersT", bound=BaseModel)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Reads YAML as `yaml.safe_load` does, but refuses a key that stands twice in one mapping."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            place = (key.tag, str(key.value))
+            line = key.start_mark.line + 1
+            if place in lines:
+                message = f"line {line}: the key {key.value!r} is in line {lines[place]} already; remove one of the two"
+                raise yaml.YAMLError(message)
+            lines[place] = line
+        return node
+
+
 def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> ParametersT:
     """Returns the YAML file at `path` as `model`.
 
@@ -30,10 +46,10 @@ def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> Paramet
         defaults: values for keys that the file does not set (such as a name taken from the file's name).
 
     Raises:
-        ConfigError: the file is missing, is no YAML mapping, or does not fit the model.
+        ConfigError: the file is missing, is no YAML mapping, has a key twice, or does not fit the model.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = _UniqueKeys(path.read_text()).get_single_data()
     except FileNotFoundError as error:
         message = f"{path}: no such file; expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error

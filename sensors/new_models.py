@@ -16,7 +16,7 @@ from sensors.requests import INTERVAL_S, Tick
 )
 def new_models(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
     """Asks for each missing (experiment, active model) pair of the active datasets."""
-    from cellassets.reconcile.standing import held
+    from cellassets.reconcile.standing import held, ignored
     from cellassets.reconcile.work import embedding_agenda
     from cellassets.stages.models import active_models
 
@@ -24,7 +24,7 @@ def new_models(context: dg.SensorEvaluationContext, deployment: DeploymentResour
     with live_snapshot(deployment) as snapshot:
         models, registered = active_models(snapshot), snapshot.models()
         agenda = embedding_agenda(snapshot)
-        tick.waiting += [*agenda.waiting, *held(snapshot)]
+        tick.waiting += [*agenda.waiting, *held(snapshot), *ignored(snapshot)]
     known = set(context.instance.get_dynamic_partitions("model"))
     tick.set_partitions("model", [entry.key for entry in models], retired=known - {entry.key for entry in registered})
     metadata = {entry.key: {"kind": entry.kind, "aliases": ", ".join(entry.aliases)} for entry in models}

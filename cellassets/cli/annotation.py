@@ -22,17 +22,14 @@ app.command("install")(install)
 @app.command("add")
 def add_annotation(source: Path, home: HomeOption = None) -> None:
     """Adds a table of pairs, sets (also GMT), targets or chromosome arms as a source that maps are judged against."""
-    from upath import UPath
-
     from cellassets.errors import AnnotationError
-    from cellassets.knowledge.annotation_files import read_source
     from cellassets.knowledge.annotations import SUFFIXES, annotation_files
     from cellassets.storage.artifact import write_bytes
 
     if source.suffix not in SUFFIXES:
         message = f"{source}: suffix {source.suffix!r}; expected one of {', '.join(SUFFIXES)}: rename the file"
         raise AnnotationError(message)
-    read_source(UPath(source))
+    _check(source)
     folder = deployment_at(home).lake.annotations
     target = folder / source.name
     known = annotation_files(folder).get(source.stem)
@@ -66,6 +63,20 @@ def remove_annotation(name: str, home: HomeOption = None) -> None:
     from cellassets.knowledge.installed_sources import remove_source
 
     typer.echo(f"removed {remove_source(deployment_at(home).lake.annotations, name)}")
+
+
+def _check(source: Path) -> None:
+    """Refuses a file that cannot be opened or is no table of annotations."""
+    from upath import UPath
+
+    from cellassets.errors import AnnotationError
+    from cellassets.knowledge.annotation_files import read_source
+
+    try:
+        read_source(UPath(source))
+    except OSError as error:
+        message = f"{source}: cannot be read ({error.strerror}); expected a file with a table of annotations"
+        raise AnnotationError(message) from error
 
 
 def _source_row(source: "InstalledSource") -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cellassets.storage.deployment import Deployment
 
 app = typer.Typer(no_args_is_help=True, help="Registered models.")
+MAX_CHARACTERS = 500  # of what a model was trained on
 SHOWN = ("key", "kind", "aliases", "trained_on", "fingerprint")
 NOBODY_WAITS = (
     "No model waits to be judged: each one with current scores of the deciding benchmark is in production or was "
@@ -26,6 +27,7 @@ def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Lists registered models."""
     from cellassets.registry import Registry
     from cellassets.registry.lineage import declared, seen_by
+    from cellassets.stages.models import ignored_models
 
     deployment = deployment_at(home)
     entries = Registry(deployment.tracking_uri, deployment.model_root).list_models()
@@ -38,30 +40,36 @@ def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "in MLflow."
     )
     show_rows([{name: value[name] for name in SHOWN} for value in values], as_json=as_json, empty=empty)
+    for key, reason in ignored_models(entries).items():
+        typer.echo(f"{key}: {reason}", err=True)
 
 
 @app.command("declare")
 def declare_model(
     key: Annotated[str, typer.Argument(help="Model key, such as resnet_ce.v2.")],
     file: Annotated[Path, typer.Argument(help="YAML file that says what the model was trained on.")],
+    has_elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Accept experiments and cell types that are not here, on purpose.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Declares what a model from elsewhere was trained on.
 
     The file has the keys experiments, validation_experiments, cell_types, perturbations and parents, each with a list;
-    keys that do not apply are left out. The model is then judged on what it has not seen. As long as nothing is
-    declared, it is compared with no other model and does not pass the gate.
+    keys that do not apply are left out, and `experiments: []` is for a model that nothing was trained for. The model
+    is then judged on what it has not seen. As long as nothing is declared, it is compared with no other model and does
+    not pass the gate.
     """
     from upath import UPath
 
-    from cellassets.configuration import load_yaml
-    from cellassets.registry import Registry
-    from cellassets.registry.lineage import TrainedOn
+    from cellassets.stages.catalogue import open_snapshot
+    from cellassets.stages.declaring import declare
 
-    deployment = deployment_at(home)
-    trained_on = load_yaml(UPath(file), TrainedOn)
-    Registry(deployment.tracking_uri, deployment.model_root).declare(key, trained_on)
-    typer.echo(f"{key}: declared; its scores are computed again by the sensors")
+    change = declare(open_snapshot(deployment_at(home)), key, UPath(file), has_elsewhere=has_elsewhere)
+    for line in change.from_elsewhere:
+        typer.echo(f"accepted: {line}", err=True)
+    typer.echo(f"{key}: was: {_shortened(change.before)}, now: {_shortened(change.now)}")
+    typer.echo("Its scores are computed again by the sensors.")
 
 
 @app.command("judge")
@@ -125,6 +133,10 @@ def foresee_judgement(
     empty = f"{candidate} is in production already."
     rows = [] if plan.settings.get("is_decided") else foresee(Context(deployment), plan).to_dicts()
     show_rows(rows, as_json=as_json, empty=empty)
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= MAX_CHARACTERS else f"{words[:MAX_CHARACTERS]}… ({len(words)} characters)"
 
 
 def _judge(deployment: "Deployment", key: str, override: "Override | None") -> dict[str, Any]:

@@ -42,10 +42,10 @@ def fetch_file(source: str, limits: Limits) -> bytes:
         limits: what the download may take.
 
     Raises:
-        AnnotationError: the address is not https or leads to one that is not, nothing answers in time, the answer is
-            incomplete or too large, or the file cannot be read.
+        AnnotationError: the address is wrong or not https, or leads to one that is not, nothing answers in time, the
+            answer is incomplete or too large, or the file cannot be read.
     """
-    scheme = urlsplit(source).scheme
+    scheme = _scheme(source)
     if scheme == "https":
         return _joined(source, _downloaded(source, limits), limits)
     if "://" in source:
@@ -75,6 +75,14 @@ def check_file(content: bytes, *, sha256: str, n_bytes: int | None, source: str)
         "name of its own with `cellassets annotation add`"
     )
     raise AnnotationError(message)
+
+
+def _scheme(address: str) -> str:
+    try:
+        return urlsplit(address).scheme
+    except ValueError as error:
+        message = f"{address}: not an address ({error}); expected an https address or a local file"
+        raise AnnotationError(message) from error
 
 
 def _downloaded(url: str, limits: Limits) -> Iterator[bytes]:
@@ -128,7 +136,7 @@ class _HttpsOnly(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        if urlsplit(newurl).scheme != "https":
+        if _scheme(newurl) != "https":
             message = f"{req.full_url}: leads to {newurl}, which is not https; nothing was downloaded from there"
             raise AnnotationError(message)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

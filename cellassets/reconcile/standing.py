@@ -18,7 +18,7 @@ from cellassets.reconcile.work import (
     embedding_agenda,
     map_agenda,
 )
-from cellassets.stages.models import active_models
+from cellassets.stages.models import active_models, ignored_models
 from cellassets.stages.snapshot import Snapshot
 
 PLATES_TITLE = "plates checked and stored"
@@ -53,10 +53,11 @@ def standing(snapshot: LiveSnapshot) -> list[Standing]:
     reports = report_agenda(snapshot)
     board = leaderboard_agenda(snapshot)
     embeddings = embedding_agenda(snapshot)
+    waiting = [*embeddings.waiting, *held(snapshot), *ignored(snapshot)]
     return [
         _standing(PLATES_TITLE, plate_agenda(snapshot)),
         _standing(MODELS_TITLE, recipe_agenda(snapshot)),
-        Standing(EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, [*embeddings.waiting, *held(snapshot)]),
+        Standing(EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, waiting),
         _standing(MAPS_TITLE, map_agenda(snapshot)),
         _standing(LEADERBOARD_TITLE, board),
         _standing(REPORTS_TITLE, reports),
@@ -102,6 +103,15 @@ def held(snapshot: Snapshot) -> list[Waiting]:
     counted = "1 embedding table waits" if n_held == 1 else f"{n_held} embedding tables wait"
     tables = f" ({counted} with it)" if n_held and len(reasons) == 1 else ""
     return [Waiting(f"dataset {name}{tables}", reason) for name, reason in reasons.items()]
+
+
+def ignored(snapshot: Snapshot) -> list[Waiting]:
+    """Returns the registered models that are never embedded, and why. Empty if the registry does not answer."""
+    try:
+        found = ignored_models(snapshot.models())
+    except CellAssetsError:
+        return []
+    return [Waiting(f"model {key}", reason) for key, reason in found.items()]
 
 
 def _standing(what: str, agenda: Agenda) -> Standing:

@@ -1,8 +1,8 @@
 """What a registered model has seen: the experiments, cell types and perturbations that it was trained on.
 
 The stage `checkpoint` declares it for the models that it trains; whoever registers a model from elsewhere declares it
-with `cellassets model declare`. The declaration is a tag of the model version. `cellassets.benchmarks.parts` says what
-follows for the wells of a dataset.
+with `cellassets model declare` (`cellassets.stages.declaring` checks the names). The declaration is a tag of the model
+version. `cellassets.benchmarks.parts` says what follows for the wells of a dataset.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pydantic import Field, ValidationError
 
 from cellassets.configuration import Parameters
+from cellassets.errors import RegistryError
 from cellassets.registry.entry import ModelEntry
 
 TAG = "trained_on"
+BY_HAND_TAG = "trained_on_by_hand"
+RECIPE_TAG = "recipe_fingerprint"  # the stage `checkpoint` gives it to the models that it trains
 MAX_CHARACTERS = 100_000  # the longest value of a model version's tag in MLflow
 UNTRAINED_KINDS = frozenset({"classical"})
 
@@ -93,11 +96,55 @@ def declaration(trained_on: TrainedOn) -> dict[str, str]:
     """Returns the tag that declares what a model was trained on.
 
     A list of perturbations that is too long for a tag is left out; it then counts as not known.
+
+    Raises:
+        RegistryError: the declaration is too long without the perturbations too.
     """
     text = trained_on.model_dump_json(exclude_defaults=True)
     if len(text) > MAX_CHARACTERS:
         text = trained_on.model_copy(update={"perturbations": None}).model_dump_json(exclude_defaults=True)
+    if len(text) > MAX_CHARACTERS:
+        n_experiments = len(trained_on.experiments) + len(trained_on.validation_experiments)
+        message = (
+            f"the declaration has {len(text):,} characters, with {n_experiments:,} experiments and "
+            f"{len(trained_on.cell_types):,} cell types; expected at most {MAX_CHARACTERS:,} characters, which is what "
+            "MLflow stores. Leave out experiments that will never land here, and name their cell types in cell_types"
+        )
+        raise RegistryError(message)
     return {TAG: text}
+
+
+def is_declared_by_recipe(entry: ModelEntry) -> bool:
+    """Returns whether a model was trained here and its recipe declares what it was trained on."""
+    return RECIPE_TAG in entry.tags and BY_HAND_TAG not in entry.tags and declared(entry) is not None
+
+
+def with_ancestors(key: str, trained_on: TrainedOn, declarations: Mapping[str, TrainedOn | None]) -> TrainedOn:
+    """Returns a declaration to which all is added that the model's parents have seen.
+
+    It stays known when a parent is deleted, or when other files are registered under its name. Perturbations are added
+    if something is declared about every ancestor.
+
+    Args:
+        key: the model version.
+        trained_on: what is declared about it.
+        declarations: what is declared about every registered version now.
+    """
+    others = {**declarations, key: TrainedOn(perturbations=())}
+    for parent in trained_on.parents:
+        seen = seen_by(parent, others)
+        perturbations = trained_on.perturbations
+        if seen.is_known and perturbations is not None:
+            perturbations = None if seen.perturbations is None else _union(perturbations, seen.perturbations)
+        trained_on = trained_on.model_copy(
+            update={
+                "experiments": _union(trained_on.experiments, seen.training),
+                "validation_experiments": _union(trained_on.validation_experiments, seen.validation),
+                "cell_types": _union(trained_on.cell_types, seen.cell_types),
+                "perturbations": perturbations,
+            }
+        )
+    return trained_on
 
 
 def seen_by(key: str, declarations: Mapping[str, TrainedOn | None]) -> Seen:
@@ -122,6 +169,11 @@ def seen_by(key: str, declarations: Mapping[str, TrainedOn | None]) -> Seen:
     return Seen(
         found.training, found.validation - found.training, found.cell_types, found.perturbations, found.is_known
     )
+
+
+def _union(names: tuple[str, ...], more: frozenset[str]) -> tuple[str, ...]:
+    """The names in their order, then the new ones, sorted."""
+    return (*names, *sorted(more - set(names)))
 
 
 def _joined(found: Seen, one: TrainedOn) -> Seen:

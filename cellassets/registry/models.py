@@ -10,7 +10,14 @@ from pathlib import Path
 from cellassets.errors import PartitionKeyError, RegistryError
 from cellassets.registry.entry import ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
 from cellassets.registry.fetching import checked_folder, download
-from cellassets.registry.lineage import TrainedOn, declaration
+from cellassets.registry.lineage import (
+    BY_HAND_TAG,
+    TrainedOn,
+    declaration,
+    declared,
+    is_declared_by_recipe,
+    with_ancestors,
+)
 from cellassets.registry.opening import create_unless_there, pages
 from cellassets.registry.relocation import local_path
 from cellassets.registry.runs import Runs
@@ -131,13 +138,27 @@ class Registry(Runs):
     def declare(self, key: str, trained_on: TrainedOn) -> None:
         """Declares what a registered version was trained on, in place of what was declared before.
 
+        What its parents have seen is stored with it.
+
         Raises:
-            RegistryError: no such version is registered, or a parent is not.
+            RegistryError: no such version is registered, a parent is not or is the version itself, the recipe of the
+                version declares what it was trained on, or the declaration is too long.
         """
         entry = self.find(key)
+        if is_declared_by_recipe(entry):
+            message = (
+                f"model {key} was trained here by the recipe {entry.tags.get('recipe_name', entry.name)}: its recipe "
+                "declares what it was trained on, and that cannot be changed; leave it, or train another recipe"
+            )
+            raise RegistryError(message)
         for parent in trained_on.parents:
             self.find(parent)
-        for name, value in declaration(trained_on).items():
+        if key in trained_on.parents:
+            message = f"model {key} is declared as its own parent; expected the versions that it was fine-tuned from"
+            raise RegistryError(message)
+        known = {other.key: declared(other) for other in self.list_models()}
+        tags = declaration(with_ancestors(key, trained_on, known))
+        for name, value in {BY_HAND_TAG: "true", **tags}.items():
             self.client().set_model_version_tag(entry.name, str(entry.version), name, value)
 
     def fetch(self, key: str, to: Path) -> Path:

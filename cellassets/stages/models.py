@@ -1,5 +1,6 @@
 """The registered models of a snapshot: which are active, what each has seen, and the parts that it is scored on."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cellassets.benchmarks.parts import Part, exposures_of, parts_of
@@ -16,9 +17,23 @@ if TYPE_CHECKING:
 def active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     """Returns the models that are embedded and benchmarked on everything new, sorted by key.
 
-    Registered models of an unknown kind of encoder are left out.
+    Registered models of an unknown kind of encoder are left out; `ignored_models` names them.
     """
     return snapshot.value(_active_models)
+
+
+def ignored_models(entries: Iterable["ModelEntry"]) -> dict[str, str]:
+    """Returns the models that are never embedded, with the reason and what to do, by key."""
+    kinds = " or ".join(ENCODER_KINDS)
+    found = {}
+    for entry in entries:
+        if entry.kind in ENCODER_KINDS:
+            continue
+        what = f"its tag `kind` is {entry.kind!r}" if "kind" in entry.tags else "it has no tag `kind`"
+        found[entry.key] = (
+            f"ignored: {what}; expected {kinds}, as in its encoder.json: set the tag of the model version in MLflow"
+        )
+    return found
 
 
 def seen_of(snapshot: Snapshot, model_key: str) -> Seen:

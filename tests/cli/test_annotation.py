@@ -43,6 +43,19 @@ def listed(run, place):
     return json.loads(run("annotation", "list", "--home", place, "--json"))
 
 
+@pytest.mark.parametrize(("name", "why"), [("gone.csv", "No such file"), ("folder.csv", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_refused(place, refused, tmp_path, name, why):
+    (tmp_path / "folder.csv").mkdir()
+    path = tmp_path / name
+    told = refused("annotation", "add", path, "--home", place)
+    assert f"AnnotationError: {path}: cannot be read ({why}" in told
+
+
+def test_an_address_that_is_none_is_refused(place, refused):
+    told = refused("annotation", "install", "CORUM", "--from", "https://[bad", "--accept-licence", "--home", place)
+    assert "AnnotationError: https://[bad: not an address (Invalid IPv6 URL)" in told
+
+
 def test_annotations_are_checked_before_they_are_added(place, run, refused, tmp_path):
     good, bad = tmp_path / "pairs.csv", tmp_path / "wrong.csv"
     good.write_text("entity1,entity2\nA,B\n")

@@ -1,7 +1,18 @@
 """`cellassets model` and `leaderboard`: what is listed, judged and overridden."""
 
 import json
+import re
+from pathlib import Path
 
+import pytest
+
+from cellassets.registry import Registry
+from cellassets.registry.lineage import declared
+from cellassets.stages.carry_out import carry_out
+from cellassets.stages.catalogue import stage_named
+from cellassets.storage.deployment import Deployment
+
+PAGE = Path(__file__).parents[2] / "docs/add-a-recipe.md"
 OVERRIDE = ("--approved-by", "M. Curie", "--override-reason", "the only model of six channels")
 
 
@@ -70,3 +81,75 @@ def test_the_leaderboard_is_shown_for_people_and_programs(settled, run):
 def test_a_leaderboard_that_does_not_exist_says_what_to_do(refused, tmp_path):
     (tmp_path / "home/lake").mkdir(parents=True)
     assert "materialise this asset's partition first" in refused("leaderboard", "show", "--home", tmp_path / "home")
+
+
+@pytest.fixture
+def deployment(home):
+    return Deployment.of({}, home=home)
+
+
+@pytest.fixture
+def registry(deployment):
+    return Registry(deployment.tracking_uri, deployment.model_root)
+
+
+@pytest.fixture
+def elsewhere(save_network, tmp_path, home, monkeypatch):
+    """The key of a network from elsewhere, registered by the code in the documentation."""
+    save_network(tmp_path / "my_model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CELLASSETS_HOME", str(home))
+    values = {}
+    exec(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1], values)  # noqa: S102
+    return values["entry"].key
+
+
+def test_a_model_that_is_registered_as_documented_is_embedded(elsewhere, deployment):
+    assert elsewhere == "elsewhere.v1"
+    carry_out(stage_named("site_embeddings"), deployment, {"experiment": "HUVEC-1", "model": elsewhere})
+    assert deployment.lake.current("site_embeddings", "HUVEC-1", elsewhere).record.summary
+
+
+def test_a_declaration_shows_what_was_declared_before(elsewhere, registry, home, tmp_path, run):
+    file = tmp_path / "trained_on.yaml"
+    file.write_text("experiments: [HUVEC-1]\n")
+    said = run("model", "declare", elsewhere, file, "--home", home)
+    assert said.startswith("elsewhere.v1: was: not declared, now: HUVEC-1\n")
+    file.write_text("experiments: []\n")
+    said = run("model", "declare", elsewhere, file, "--home", home)
+    assert said.startswith("elsewhere.v1: was: HUVEC-1, now: nothing\n")
+    assert declared(registry.find(elsewhere)).experiments == ()
+
+
+def test_experiments_that_are_not_here_need_a_flag_and_are_listed(elsewhere, home, tmp_path, call, refused):
+    file = tmp_path / "trained_on.yaml"
+    file.write_text("experiments: [HUVEC1]\n")
+    told = "experiment 'HUVEC1' did not land here (similar: HUVEC-1)"
+    assert told in refused("model", "declare", elsewhere, file, "--home", home)
+    answer = call("model", "declare", elsewhere, file, "--elsewhere", "--home", home)
+    assert (answer.status, answer.stderr) == (0, f"accepted: {told}\n")
+
+
+def test_a_declaration_that_is_empty_or_too_long_or_of_a_recipe_is_refused(elsewhere, home, tmp_path, refused):
+    file = tmp_path / "trained_on.yaml"
+    file.write_text("")
+    assert "declares nothing; expected at least one of" in refused("model", "declare", elsewhere, file, "--home", home)
+    file.write_text("experiments: []\n")
+    assert "its recipe declares" in refused("model", "declare", "plain.v1", file, "--home", home)
+    file.write_text(f"experiments: [{', '.join(f'E-{number}' for number in range(30_000))}]\n")
+    told = refused("model", "declare", elsewhere, file, "--elsewhere", "--home", home)
+    assert "RegistryError: the declaration has" in told
+    assert "expected at most 100,000 characters" in told
+
+
+def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, call, run):
+    client = registry.client()
+    name, _, version = elsewhere.partition(".v")
+    client.delete_model_version_tag(name, version, "kind")
+    told = "ignored: it has no tag `kind`; expected network or classical"
+    assert f"{elsewhere}: {told}" in call("model", "list", "--home", home).stderr
+    assert f"- model {elsewhere}: {told}" in run("status", "--home", home)
+    client.set_model_version_tag(name, version, "kind", "torch")
+    assert "its tag `kind` is 'torch'" in call("model", "list", "--home", home).stderr
+    client.set_model_version_tag(name, version, "kind", "network")
+    assert not call("model", "list", "--home", home).stderr

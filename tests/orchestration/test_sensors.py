@@ -1,6 +1,7 @@
 """Sensor ticks as the daemon evaluates them: what they add, what they ask for, and what they leave alone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +12,7 @@ from assets.benchmarks import build_benchmark_assets
 from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.raw_plates import raw_plates
+from cellassets.registry import Registry
 from cellassets.screens.policy import IngestPolicy
 from cellassets.storage.deployment import Deployment
 from resources.places import DeploymentResource
@@ -272,6 +274,18 @@ def test_a_waiting_cell_type_is_named_by_every_sensor_that_it_concerns(zone, ins
     for sensor in (new_experiments, new_models, stale_scores):
         told = tick(sensor, instance, places).skip_reason.skip_message
         assert "dataset HUVEC: it is not active: name it in datasets.active" in told
+
+
+def test_a_model_that_is_ignored_is_named_with_the_reason(instance, places, empty_home, tmp_path):
+    shutil.copy(empty_home / "mlflow.db", tmp_path / "mlflow.db")
+    deployment = places["deployment"].open()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "encoder.json").write_text("{}")
+    Registry(deployment.tracking_uri, deployment.model_root).register(folder, name="kindless", run_id=None, tags={})
+    told = tick(new_models, instance, places).skip_reason.skip_message
+    assert "model kindless.v1: ignored: it has no tag `kind`; expected network or classical" in told
+    assert not instance.get_dynamic_partitions("model")
 
 
 def test_a_benchmark_of_a_model_without_a_map_leaves_its_partition_missing(instance, places):

@@ -28,6 +28,8 @@ def test_a_file_is_read_with_defaults(tmp_path):
         ("n_neighbours: many\nname: s", "n_neighbours"),
         ("- 1", "expected a mapping"),
         ("a: [", "not valid YAML"),
+        ("name: s\nn_neighbours: 4\n'name': t", "line 3: the key 'name' is in line 1 already"),
+        ("name: {a: 1, b: 2,\n  a: 3}", "line 2: the key 'a' is in line 1 already"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, text, says):
@@ -38,3 +40,14 @@ def test_a_wrong_file_is_named(tmp_path, text, says):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         load_yaml(UPath(tmp_path / "none.yaml"), Settings)
+
+
+def test_a_key_may_stand_again_in_another_mapping_and_beside_a_merged_one(tmp_path):
+    class Wide(Parameters):
+        values: dict[str, dict[str, dict[str, int]]]
+
+    text = "values: {x: {p: &base {a: 1}, q: &more {<<: *base, a: 2}}, y: {r: {<<: *more, b: 3}}}"
+    assert load_yaml(write(tmp_path, text), Wide).values == {
+        "x": {"p": {"a": 1}, "q": {"a": 2}},
+        "y": {"r": {"a": 2, "b": 3}},
+    }
