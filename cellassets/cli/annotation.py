@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cellassets.cli.annotation_install import install
+from cellassets.cli.annotation_install import covered_datasets, install, warn_of_no_match
 from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_rows
 
@@ -32,14 +32,16 @@ def add_annotation(source: Path, home: HomeOption = None) -> None:
     if source.suffix not in SUFFIXES:
         message = f"{source}: suffix {source.suffix!r}; expected one of {', '.join(SUFFIXES)}: rename the file"
         raise AnnotationError(message)
-    read_source(UPath(source))
-    folder = deployment_at(home).lake.annotations
+    found = read_source(UPath(source))
+    deployment = deployment_at(home)
+    folder = deployment.lake.annotations
     target = folder / source.name
     known = annotation_files(folder).get(source.stem)
     if known is not None and known.name != source.name:
         message = f"{source}: there is a source of this name already, {known}; rename the file"
         raise AnnotationError(message)
     write_bytes(target, source.read_bytes())
+    warn_of_no_match(source.stem, covered_datasets(deployment, found))
     typer.echo(str(target))
 
 

@@ -21,7 +21,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 
 class LeaderboardSummary(Parameters):
