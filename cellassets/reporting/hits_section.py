@@ -74,8 +74,8 @@ def why_none(hits: pl.DataFrame, summary: ActivePerturbationsSummary) -> str:
     n_needed = n_hits_needed(least, summary.fdr)
     if n_needed == 1 or not least:
         return found
-    n_wells = hits.filter(pl.col("least_p_value").is_not_null())["n_wells"].max()
-    few = f"With at most {n_wells} wells per perturbation no p-value can be below {min(least):.2g}"
+    n_wells = hits.filter(pl.col("least_p_value").is_not_null())["n_wells"].to_list()
+    few = f"With at most {max(n_wells)} wells per perturbation no p-value can be below {min(least):.2g}"
     if n_needed is None:
         return f"{found} {few}, so none of {summary.n_tested} perturbations can reach the rate: more wells are needed."
     return f"{found} {few}, so any is active only if {n_needed} of {summary.n_tested} are that clear."
