@@ -122,19 +122,33 @@ class Demo:
 
 
 class Bars:
-    """The progress bars, each with the partitions that are being made."""
+    """The progress bars, each with the partitions that are being made; without a terminal one line per finished kind.
+
+    Bars cannot be drawn into a file or a pipe: rich would print them once, at the end.
+    """
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<30}"), BarColumn(14), MofNCompleteColumn(), TimeElapsedColumn())
         now = TextColumn("[dim]{task.fields[now]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        self.progress = Progress(*columns, now, console=console)
+        self.progress = Progress(*columns, now, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
+        self._finished: dict[str, int] = {}
+        self._started = time.monotonic()
 
     def show(self, what: str, n_done: int, n_total: int, *, now: str = "") -> None:
         """Draws one bar; the clock of a full bar stops."""
         if what not in self._tasks:
             self._tasks[what] = self.progress.add_task(what, total=n_total, now="")
         self.progress.update(self._tasks[what], completed=n_done, total=max(n_total, 1), now=now)
+        if not console.is_terminal and n_total and n_done >= n_total:
+            self._say_finished(what, n_total)
+
+    def _say_finished(self, what: str, n_total: int) -> None:
+        """Prints one plain line; again only where more was added, as by a second cell type."""
+        if self._finished.get(what, 0) < n_total:
+            self._finished[what] = n_total
+            minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+            console.print(f"{what}: {n_total} of {n_total}, after {minutes}:{seconds:02}")
 
     def report(self, n_done: int, n_total: int, what: str) -> None:
         """Draws one bar; this is the library's progress callback."""

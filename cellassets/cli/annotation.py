@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cellassets.cli.annotation_install import install
+from cellassets.cli.annotation_install import covered_datasets, install, warn_of_no_match
 from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_rows
 
 if TYPE_CHECKING:
     from upath import UPath
 
+    from cellassets.knowledge.annotation_files import Source
     from cellassets.knowledge.installed_sources import InstalledSource
     from cellassets.knowledge.packs import Pack
 
@@ -29,14 +30,16 @@ def add_annotation(source: Path, home: HomeOption = None) -> None:
     if source.suffix not in SUFFIXES:
         message = f"{source}: suffix {source.suffix!r}; expected one of {', '.join(SUFFIXES)}: rename the file"
         raise AnnotationError(message)
-    _check(source)
-    folder = deployment_at(home).lake.annotations
+    found = _read(source)
+    deployment = deployment_at(home)
+    folder = deployment.lake.annotations
     target = folder / source.name
     known = annotation_files(folder).get(source.stem)
     if known is not None and known.name != source.name:
         message = f"{source}: there is a source of this name already, {known}; rename the file"
         raise AnnotationError(message)
     write_bytes(target, source.read_bytes())
+    warn_of_no_match(source.stem, covered_datasets(deployment, found))
     typer.echo(str(target))
 
 
@@ -65,15 +68,15 @@ def remove_annotation(name: str, home: HomeOption = None) -> None:
     typer.echo(f"removed {remove_source(deployment_at(home).lake.annotations, name)}")
 
 
-def _check(source: Path) -> None:
-    """Refuses a file that cannot be opened or is no table of annotations."""
+def _read(source: Path) -> "Source":
+    """The source in a file; a file that cannot be opened or is not a table of annotations is refused."""
     from upath import UPath
 
     from cellassets.errors import AnnotationError
     from cellassets.knowledge.annotation_files import read_source
 
     try:
-        read_source(UPath(source))
+        return read_source(UPath(source))
     except OSError as error:
         message = f"{source}: cannot be read ({error.strerror}); expected a file with a table of annotations"
         raise AnnotationError(message) from error

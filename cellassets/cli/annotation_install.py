@@ -11,6 +11,7 @@ from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_json
 
 if TYPE_CHECKING:
+    from cellassets.knowledge.annotation_files import Source
     from cellassets.knowledge.installation import Installed
     from cellassets.knowledge.packs import Pack
     from cellassets.storage.deployment import Deployment
@@ -59,7 +60,8 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     )
     installed = install_pack(deployment.lake.annotations, pack, order)
     _warn_of_first_use(installed)
-    covered = _covered(deployment, installed)
+    covered = covered_datasets(deployment, installed.source)
+    warn_of_no_match(installed.provenance.name, covered)
     if as_json:
         show_json({**installed.provenance.model_dump(), "path": str(installed.path), "datasets": covered})
         return
@@ -120,14 +122,25 @@ def _warn_of_first_use(installed: "Installed") -> None:
         )
 
 
-def _covered(deployment: "Deployment", installed: "Installed") -> dict[str, dict[str, Any]]:
+def covered_datasets(deployment: "Deployment", source: "Source") -> dict[str, dict[str, Any]]:
+    """Returns the coverage of each dataset by a source, as plain values."""
     from dataclasses import asdict
 
     from cellassets.stages.annotation_coverage import coverage_of_datasets
     from cellassets.stages.catalogue import open_snapshot
 
-    found = coverage_of_datasets(open_snapshot(deployment), installed.source)
+    found = coverage_of_datasets(open_snapshot(deployment), source)
     return {dataset_id: asdict(one) for dataset_id, one in found.items()}
+
+
+def warn_of_no_match(name: str, covered: dict[str, dict[str, Any]]) -> None:
+    """Prints a warning on standard error if there are datasets, and the source names nothing of any of them."""
+    if covered and not any(found["n_covered"] for found in covered.values()):
+        typer.echo(
+            f"WARNING: {name}: none of its names is a gene or compound of a dataset ({', '.join(covered)}), so it "
+            "changes no score. Names must be equal to the letter, in upper and lower case too.",
+            err=True,
+        )
 
 
 def _in_words(dataset_id: str, found: dict[str, Any], kind: str) -> str:

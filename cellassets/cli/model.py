@@ -21,6 +21,18 @@ NOBODY_WAITS = (
     "waits."
 )
 
+NOTHING_TO_FORESEE = (
+    "No model is in production, so there is no comparison to foresee: {candidate} is judged against chance, by its "
+    "score in the deciding benchmark on wells that it has not seen. `cellassets model judge {candidate}` does that; if "
+    "it passes, it is the first model in production."
+)
+FORESEEN_COLUMNS = (
+    "detectable: the gain that would be found (deciding), or the loss that would be ruled out for equal models "
+    "(guarded), in 8 of 10 cases. largest_p_value: a comparison passes up to it. margin: the loss that a guard must "
+    "rule out. n_pairs: what both models are scored on. n_needed: perturbations that would rule out a loss of the "
+    "margin."
+)
+
 
 @app.command("list")
 def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -121,8 +133,13 @@ def foresee_judgement(
 ) -> None:
     """Shows what the gate could show about a model with the data at hand. Judges nothing.
 
+    `role` is deciding (the model must be better than the one in production) or guarded (it must not be worse).
+    `n_pairs` perturbations, or genes that pairs share, are in both models' scores. A comparison passes if its p-value
+    is at most `largest_p_value`.
+
     `detectable` is the gain that would be found (deciding), or the loss that would be ruled out for equal models
-    (guarded), in 8 of 10 cases. `n_needed` perturbations would rule out a loss of the margin.
+    (guarded), in 8 of 10 cases. A guard must rule out a loss of the `margin`; `n_needed` perturbations would do so in
+    8 of 10 cases. Cells are empty where two models cannot be compared.
     """
     from cellassets.stages.catalogue import open_snapshot
     from cellassets.stages.production_model import PRODUCTION_MODEL, foresee
@@ -130,9 +147,15 @@ def foresee_judgement(
 
     deployment = deployment_at(home, configs)
     plan = PRODUCTION_MODEL.plan(open_snapshot(deployment), {}, candidate=candidate)
+    is_decided = plan.settings.get("is_decided", False)
+    if not is_decided and plan.settings["champion"] is None and not as_json:
+        typer.echo(NOTHING_TO_FORESEE.format(candidate=candidate))
+        return
     empty = f"{candidate} is in production already."
-    rows = [] if plan.settings.get("is_decided") else foresee(Context(deployment), plan).to_dicts()
+    rows = [] if is_decided else foresee(Context(deployment), plan).to_dicts()
     show_rows(rows, as_json=as_json, empty=empty)
+    if rows and not as_json:
+        typer.echo(FORESEEN_COLUMNS)
 
 
 def _shortened(words: str) -> str:

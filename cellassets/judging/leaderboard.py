@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cellassets.benchmarks.over_correction import over_corrections
 from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.tables.schemas import LEADERBOARD
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 AXES = ["benchmark_name", "dataset_id", "protocol_fingerprint"]
-COLUMNS = ("score", "95% interval", "chance", "p", "seen")
+COLUMNS = ("score", "95% interval", "chance", "p", "training wells")
+OVER_CORRECTED = "below chance: over-corrected"
+CAPTION = (
+    "score: on the unseen wells named beside the dataset. training wells: the score on the wells that the networks "
+    "were trained on; models that were not trained on them are scored on them too. The two columns are of different "
+    "wells, and of different numbers of experiments: compare models within a column only."
+)
+OVER_CORRECTION_CAPTION = (
+    f"{OVER_CORRECTED}: this score of a nuisance is below its null distribution. The map was changed by more than the "
+    "nuisance, so a good rank in this benchmark is no merit. The model's report says more."
+)
 IS_UNSEEN = pl.col("exposure").is_in(list(UNSEEN))
 
 
@@ -43,11 +54,27 @@ def rank_models(scores: pl.DataFrame, newest: Mapping[str, str | None]) -> pl.Da
     ranked = dated.with_columns(is_stale.alias("is_stale")).with_columns(
         pl.when(IS_UNSEEN).then(signed.rank("min").over([*AXES, "is_stale", IS_UNSEEN])).cast(pl.Int32).alias("rank")
     )
-    main = ranked.join(main_parts(ranked), on="dataset_id", how="left", maintain_order="left")
+    main = ranked.join(main_parts(ranked), on="dataset_id", how="left", maintain_order="left").join(
+        _over_corrected(scores), on=[*AXES, "model_key", "part_id"], how="left", maintain_order="left"
+    )
     is_main = (pl.col("part_id") == pl.col("main_part_id")).fill_null(value=False)
     return LEADERBOARD.conform(main.with_columns(is_main.alias("is_main_part")), source="leaderboard").sort(
         "benchmark_name", "dataset_id", "is_stale", "protocol_fingerprint", "rank", "model_key", nulls_last=True
     )
+
+
+def _over_corrected(scores: pl.DataFrame) -> pl.DataFrame:
+    """Whether each score of a nuisance is below chance; no rows for benchmarks that declare no over-correction."""
+    keys = [*AXES, "model_key", "part_id"]
+    declared = [name for name, benchmark in BENCHMARKS.items() if benchmark.over_correction is not None]
+    found = [
+        {
+            **dict(zip(keys, key, strict=True)),
+            "is_over_corrected": bool(over_corrections(BENCHMARKS[str(key[0])], rows)),
+        }
+        for key, rows in scores.filter(pl.col("benchmark_name").is_in(declared)).group_by(keys, maintain_order=True)
+    ]
+    return pl.DataFrame(found, schema={**dict.fromkeys(keys, pl.String()), "is_over_corrected": pl.Boolean()})
 
 
 def main_parts(rows: pl.DataFrame) -> pl.DataFrame:
@@ -84,10 +111,31 @@ def shown_parts(leaderboard: pl.DataFrame, model_key: str) -> dict[str, str]:
 
 def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and those on training wells."""
+    rows = _rows(leaderboard)
+    table = _empty_table(CAPTION if not any(map(_is_over_corrected, rows)) else f"{CAPTION}\n{OVER_CORRECTION_CAPTION}")
+    before = ("", "")
+    for row in rows:
+        axes = row["dataset_id"], row["benchmark_name"]
+        if axes[0] != before[0]:
+            table.add_section()
+            wells = where(row) if row["rank"] is None else f"unseen wells ({row['experiments']})"
+            table.add_row(f"[bold]{axes[0]}[/bold]: {wells}")
+            if row["training_experiments"] is not None:
+                table.add_row(f"  training wells ({row['training_experiments']})")
+        if axes != before:
+            table.add_section()
+            table.add_row(axes[1].replace("_", " "))
+        before = axes
+        rank, model, *numbers = _cells(row)
+        is_dim = row["is_stale"] or row["rank"] is None
+        table.add_row(f"  {rank}  {model}", *numbers, style="dim" if is_dim else "")
+    return table
+
+
+def _empty_table(caption: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    caption = "score: on the wells named beside the dataset; seen: on wells that trained models were trained on"
     table = Table(
         title="Leaderboard",
         title_justify="left",
@@ -98,21 +146,7 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     )
     table.add_column("model", overflow="fold")
     for name in COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
-    before = ("", "")
-    for row in _rows(leaderboard):
-        axes = row["dataset_id"], row["benchmark_name"]
-        if axes[0] != before[0]:
-            table.add_section()
-            wells = where(row) if row["rank"] is None else f"unseen wells ({row['experiments']})"
-            table.add_row(f"[bold]{axes[0]}[/bold]: {wells}")
-        if axes != before:
-            table.add_section()
-            table.add_row(axes[1].replace("_", " "))
-        before = axes
-        rank, model, *numbers = _cells(row)
-        is_dim = row["is_stale"] or row["rank"] is None
-        table.add_row(f"  {rank}  {model}", *numbers, style="dim" if is_dim else "")
+        table.add_column(name.replace("training ", "training\n"), justify="right", no_wrap=True)
     return table
 
 
@@ -143,13 +177,22 @@ def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
     keys = ["dataset_id", "benchmark_name", "model_key", "is_stale"]
     training = leaderboard.filter(pl.col("exposure") == "training")
     seen_parts = training.group_by("dataset_id").agg(pl.col("part_id").mode().sort().first())
-    seen = leaderboard.join(seen_parts, on=["dataset_id", "part_id"]).select(*keys, pl.col("value").alias("seen_value"))
+    seen = leaderboard.join(seen_parts, on=["dataset_id", "part_id"]).select(
+        *keys, pl.col("value").alias("training_value")
+    )
+    named = training.join(seen_parts, on=["dataset_id", "part_id"]).group_by("dataset_id")
+    experiments = named.agg(pl.col("experiments").first().alias("training_experiments"))
     order = ["dataset_id", "benchmark_name", "is_stale", "rank", "model_key"]
     is_shown = pl.col("is_main_part") & IS_UNSEEN
     first = leaderboard.sort((~is_shown), "n_experiments", descending=[False, True], maintain_order=True)
     chosen = first.unique(keys, keep="first", maintain_order=True)
     beside = chosen.with_columns(pl.when(is_shown).then("rank").alias("rank")).join(seen, on=keys, how="left")
-    return beside.sort(order, nulls_last=True).to_dicts()
+    return beside.join(experiments, on="dataset_id", how="left").sort(order, nulls_last=True).to_dicts()
+
+
+def _is_over_corrected(row: Mapping[str, Any]) -> bool:
+    """False where the column is null: other benchmarks, and tables of earlier versions."""
+    return bool(row["is_over_corrected"])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -157,6 +200,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     note = " (stale)" if row["is_stale"] else ""
     if not row["rank"] or row["exposure"] == "unseen_cell_type":
         note += f" ({TITLES[row['exposure']]})"
-    seen = "" if row["seen_value"] is None else f"{row['seen_value']:z.3f}"
+    if _is_over_corrected(row):
+        note += f" ({OVER_CORRECTED})"
+    seen = "" if row["training_value"] is None else f"{row['training_value']:z.3f}"
     numbers = f"{row['value']:z.3f}", interval, f"{row['null_mean']:z.2f}", f"{row['p_value']:.2g}", seen
     return str(row["rank"] or "-"), row["model_key"] + note, *numbers

@@ -4,6 +4,7 @@ Two models differ only where the q-value of their difference is significant; oth
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -107,9 +108,10 @@ def gain_in_words(
     dataset_id: str,
     alpha: float = SIGNIFICANCE_LEVEL,
 ) -> str:
-    """Returns two plain sentences: what a model gained over a baseline on wells that neither has seen.
+    """Returns plain sentences: what a model gained over a baseline on wells that neither has seen.
 
-    The first one is about one benchmark, the second one counts the headline benchmarks with a significant difference.
+    The first one is about one benchmark. The second one names the headline benchmarks with a significant difference. A
+    third one says how many compared benchmarks are not headline ones, if there are any.
 
     Args:
         differences: DIFFERENCES rows.
@@ -130,24 +132,44 @@ def gain_in_words(
             f"{model_key} and {baseline} were not compared: there are no wells of {dataset_id} that neither has seen."
         )
     row = by_name[benchmark_name]
-    standings = [
-        standing_of(
-            found["difference"], found["q_value"], is_higher_better=BENCHMARKS[name].is_higher_better, alpha=alpha
-        )
-        for name, found in by_name.items()
-    ]
+    by_standing = _by_standing(by_name, alpha)
     interval = f"{row['interval_low']:+z.2f} to {row['interval_high']:+z.2f}"
-    standing = standing_of(
-        row["difference"], row["q_value"], is_higher_better=BENCHMARKS[benchmark_name].is_higher_better, alpha=alpha
-    )
+    (standing,) = (how for how, names in by_standing.items() if benchmark_name in names)
     what = {"better": "is better than", "worse": "is worse than", "not distinguishable": "shows no gain over"}[standing]
-    counts = {name: standings.count(name) for name in ("better", "worse", "not distinguishable")}
-    return (
+    first = (
         f"On unseen wells ({row['experiments']}), {model_key} {what} {baseline} in "
-        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+z.2f} ({interval}, q = "
-        f"{row['q_value']:.2g}). Of {len(standings)} headline benchmarks it is better in {counts['better']} and worse "
-        f"in {counts['worse']}; in {counts['not distinguishable']} there is no clear difference."
+        f"{BENCHMARKS[benchmark_name].title.lower()}: {row['difference']:+z.2f} ({interval}, q = {row['q_value']:.2g})."
     )
+    return f"{first} {_tally(by_standing, n_others=rows['benchmark_name'].n_unique() - len(by_name))}"
+
+
+def _by_standing(by_name: dict[str, dict[str, Any]], alpha: float) -> dict[str, list[str]]:
+    """Benchmarks by whether the model is better, worse or not distinguishable."""
+    found: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
+    for name, row in by_name.items():
+        is_higher_better = BENCHMARKS[name].is_higher_better
+        standing = standing_of(row["difference"], row["q_value"], is_higher_better=is_higher_better, alpha=alpha)
+        found[standing].append(name)
+    return found
+
+
+def _tally(by_standing: dict[str, list[str]], *, n_others: int) -> str:
+    """The sentences that count headline benchmarks, with the names of those with a difference."""
+    n_headlines = sum(len(names) for names in by_standing.values())
+    better, worse = (_counted(by_standing[how]) for how in ("better", "worse"))
+    counted = (
+        f"Of {n_headlines} headline benchmarks it is better in {better} and worse in {worse}; in "
+        f"{len(by_standing['not distinguishable'])} there is no clear difference."
+    )
+    if not n_others:
+        return counted
+    others = "1 other benchmark is not a headline one" if n_others == 1 else f"{n_others} others are not headline ones"
+    return f"{counted} {others} and not counted."
+
+
+def _counted(names: Sequence[str]) -> str:
+    titles = [BENCHMARKS[name].title.lower() for name in names]
+    return f"{len(titles)} ({_listed(titles)})" if titles else "none"
 
 
 def _listed(items: Sequence[str]) -> str:

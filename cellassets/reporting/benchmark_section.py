@@ -8,7 +8,7 @@ from cellassets.benchmarks.over_correction import over_corrections
 from cellassets.benchmarks.parts import TITLES
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.gate import GatePolicy
-from cellassets.judging.leaderboard import where
+from cellassets.judging.leaderboard import OVER_CORRECTED, where
 from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.reporting.chart import Chart
 from cellassets.reporting.contents import DatasetPage, ReportPage
@@ -17,6 +17,12 @@ from cellassets.reporting.unit_picture import unit_chart
 from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
 
 PROTOCOL = ("benchmark_name", "dataset_id", "protocol_fingerprint")
+# what a badge says of the production gate
+ROLES = {
+    "deciding": "The production gate: a new model must be better than the model in production in this benchmark.",
+    "guarded": "The production gate: a new model must not be worse than the model in production by more than a margin.",
+    "": "",
+}
 SIDES = {"better": "worse", "worse": "better", "not distinguishable": "not distinguishable"}
 
 
@@ -44,18 +50,20 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
     published = dataset.published.get(described.name)
     own = pl.col("protocol_fingerprint") == row["protocol_fingerprint"]
     below = [] if scores is None else [found.describe() for found in over_corrections(described, scores.filter(own))]
+    role = _role(page.policy, described.name, dataset.dataset_id)
     return {
         **told,
         "name": described.name,
         "description": described.description,
         "is_higher_better": described.is_higher_better,
-        "role": _role(page.policy, described.name, dataset.dataset_id),
+        "role": role,
+        "role_in_words": ROLES[role],
         "chart": _models(told, peers.to_dicts(), compared, described.headline_metric),
         "unit_chart": None if scores is None else unit_chart(scores, alpha=alpha),
         "others": [] if scores is None else _other_summaries(scores, row["metric"]),
         "published": [] if published is None else published.to_dicts(),
         "compared": compared,
-        "n_models": peers["rank"].count(),
+        "rank_in_words": rank_in_words(row["rank"], peers["rank"].count(), is_over_corrected=bool(below)),
         "where": where(row),
         "over_corrected": below,
         "verdict": verdict(
@@ -66,6 +74,18 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
             over_corrected=below[0] if below else "",
         ),
     }
+
+
+def rank_in_words(rank: int | None, n_models: int, *, is_over_corrected: bool) -> str:
+    """Returns the rank as the page shows it: `1 of 3`, `not ranked`, or a rank that is no merit.
+
+    Args:
+        rank: 1 is best; None where the model has seen the wells.
+        n_models: models with a rank on these wells.
+        is_over_corrected: true where a nuisance is below chance.
+    """
+    text = "not ranked" if rank is None else f"{rank} of {n_models}"
+    return f"{text} ({OVER_CORRECTED}, so the rank is no merit)" if is_over_corrected and rank else text
 
 
 def _differences(page: ReportPage, row: dict[str, Any]) -> pl.DataFrame:

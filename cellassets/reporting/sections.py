@@ -54,7 +54,7 @@ def dataset_section(page: ReportPage, dataset: DatasetPage) -> dict[str, Any]:
         "n_perturbations": dataset.map_table.filter(pl.col("control_kind").is_null()).height,
         "n_batches": dataset.wells["batch_id"].n_unique(),
         "benchmarks": benchmarks,
-        "parts": parts_table(every, in_order(rows, page.policy)),
+        "parts": parts_table(every, in_order(rows, page.policy), is_trained=page.model.kind != "classical"),
         "where": where(own.row(0, named=True)) if own.height else "",
         "missing": sorted(set(BENCHMARKS) - set(rows) - set(dataset.does_not_apply)),
         "does_not_apply": dict(sorted(dataset.does_not_apply.items())),

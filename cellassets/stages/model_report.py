@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cellassets.reporting.examples import Example, SiteImage
     from cellassets.reporting.hits_section import HitsPage
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 N_EXAMPLES = 4
 STRONGEST_BY = "perturbation_magnitude"
 SITE = ["plate_id", "well_id", "site_index"]

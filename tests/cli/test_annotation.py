@@ -129,6 +129,20 @@ def test_a_pack_is_fetched_from_an_address_and_says_which_genes_of_the_datasets_
     assert "not counted, in another letter case: BETA1" in words
 
 
+def test_a_source_that_names_nothing_of_any_dataset_is_added_with_a_warning(home, call, tmp_path):
+    strange, fitting = tmp_path / "strange.csv", tmp_path / "fitting.csv"
+    strange.write_text("entity1,entity2\nalpha1,NOBODY\n")
+    fitting.write_text("entity1,entity2\nALPHA1,NOBODY\n")
+    answer = call("annotation", "add", strange, "--home", home)
+    assert answer.status == 0
+    assert Path(answer.stdout.strip()).is_file()
+    warning = "WARNING: strange: none of its names is a gene or compound of a dataset (HUVEC, U2OS)"
+    assert warning in " ".join(answer.stderr.split())
+    assert "WARNING" not in call("annotation", "add", fitting, "--home", home).stderr
+    (tmp_path / "new/landing").mkdir(parents=True)
+    assert "WARNING" not in call("annotation", "add", strange, "--home", tmp_path / "new").stderr, "no dataset yet"
+
+
 def test_a_list_shows_what_is_installed_and_what_can_be(place, run, pack_file):
     (row,) = listed(run, place)
     assert (row["name"], row["state"], row["version"], row["n_rows"]) == ("PAIRS", "available", "2.0", 2)

@@ -42,6 +42,12 @@ def test_a_model_that_passes_goes_into_production(home, run):
     assert "plain.v1 is in production already" in run("model", "foresee", "plain.v1", "--home", home)
 
 
+def test_without_a_model_in_production_there_is_nothing_to_foresee_and_it_says_what_to_do(settled, run):
+    told = run("model", "foresee", "plain.v1", "--home", settled)
+    assert told.startswith("No model is in production, so there is no comparison to foresee: plain.v1 is judged")
+    assert "`cellassets model judge plain.v1` does that" in told
+
+
 def test_what_the_gate_could_show_is_shown_and_nothing_is_judged(home, run):
     (row,) = json.loads(run("model", "foresee", "plain.v1", "--home", home, "--json"))
     assert (row["role"], row["benchmark_name"]) == ("deciding", "known_relationships")

@@ -139,3 +139,15 @@ def test_the_demo_shows_leaderboard_and_reports(entered):
     assert "known relationships" in captured.get()
     report = next(line for line in captured.get().splitlines() if line.endswith("report.html"))
     assert Path(report.strip()).is_file()
+
+
+def test_without_a_terminal_the_demo_says_one_line_for_each_finished_kind():
+    bars = demo.Bars()
+    with demo.console.capture() as captured, bars.progress:
+        for n_done in (0, 1, 2, 2):
+            bars.show("plates", n_done, 2)
+        bars.show("models", 0, 0)
+        bars.show("plates", 2, 3)
+        bars.show("plates", 3, 3)
+    said = [line.partition(", after")[0] for line in captured.get().splitlines() if line]
+    assert said == ["plates: 2 of 2", "plates: 3 of 3"]

@@ -94,6 +94,45 @@ def test_a_terminal_of_eighty_columns_shows_it_whole(board):
     assert all(name.replace("_", " ") in text for name in names)
 
 
+def printed(board, width=100):
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(leaderboard_table(board))
+    return " ".join(stream.getvalue().split())
+
+
+def test_a_nuisance_below_chance_is_marked_in_the_tables(scores):
+    of_good = (pl.col("benchmark_name") == "leftover_batch_effect") & (pl.col("model_key") == "good.v1")
+    is_below = of_good & (pl.col("metric") == "batch_over_correction")
+    changed = scores.with_columns(pl.when(is_below).then(0.01).otherwise("p_value").alias("p_value"))
+    board = rank_models(changed, protocols_of(scores))
+    marked = board.filter("is_over_corrected").select("benchmark_name", "model_key").unique()
+    assert marked.rows() == [("leftover_batch_effect", "good.v1")]
+    declared = {name for name, benchmark in BENCHMARKS.items() if benchmark.over_correction is not None}
+    known = board.filter(pl.col("is_over_corrected").is_not_null())
+    assert set(known["benchmark_name"]) == declared & set(board["benchmark_name"])
+    assert "good.v1 (below chance: over-corrected)" in printed(board)
+    assert "good.v1 (below chance: over-corrected)" in leaderboard_markdown(board)
+    assert "a good rank in this benchmark is no merit" in printed(board)
+    usual = rank_models(scores, protocols_of(scores))
+    assert "over-corrected" not in printed(usual) + leaderboard_markdown(usual)
+
+
+def test_a_leaderboard_of_an_earlier_version_is_shown_without_marks(board):
+    earlier = board.with_columns(is_over_corrected=pl.lit(None, pl.Boolean()))
+    assert "over-corrected" not in printed(earlier)
+
+
+def test_the_columns_of_different_wells_are_not_to_be_compared(board):
+    trained = board.filter(pl.col("model_key") == "good.v1").with_columns(
+        part_id=pl.lit("first"), exposure=pl.lit("training"), experiments=pl.lit("E1"),
+        is_main_part=pl.lit(value=False), rank=pl.lit(None, pl.Int32()),
+    )  # fmt: skip
+    text = printed(pl.concat([board, trained]))
+    assert "training model score" in text  # the header of two lines: training wells
+    assert "training wells (E1)" in text
+    assert "compare models within a column only" in text
+
+
 def test_markdown_has_one_row_per_score(board):
     lines = leaderboard_markdown(board).splitlines()
     assert len(lines) == 2 + board.height

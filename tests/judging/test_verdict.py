@@ -100,11 +100,28 @@ def test_the_gain_over_the_baseline_is_said_also_where_it_is_nothing(first, stan
     )
     text = gain_in_words(table, "network.v1", "features.v1", benchmark_name="known_relationships", dataset_id="HUVEC")
     start = f"On unseen wells (E4, E5), network.v1 {standing} features.v1 in recall of known relationships: {numbers}. "
-    counts = {"is better than": (2, 1, 0), "is worse than": (1, 2, 0), "shows no gain over": (1, 1, 1)}[standing]
-    end = "Of 3 headline benchmarks it is better in {} and worse in {}; in {} there is no clear difference.".format(
-        *counts
+    recall, consistency, arms = "recall of known relationships", "perturbation consistency", "proximity bias"
+    better, worse, n_equal = {
+        "is better than": (f"2 ({recall} and {arms})", f"1 ({consistency})", 0),
+        "is worse than": (f"1 ({arms})", f"2 ({recall} and {consistency})", 0),
+        "shows no gain over": (f"1 ({arms})", f"1 ({consistency})", 1),
+    }[standing]
+    assert text == (
+        f"{start}Of 3 headline benchmarks it is better in {better} and worse in {worse}; in {n_equal} there is no "
+        "clear difference."
     )
-    assert text == start + end
+
+
+def test_the_gain_says_how_many_benchmarks_are_not_counted():
+    equal = (0.0, -0.1, 0.1, 0.9)
+    table = differences_of(("known_relationships", *equal), ("grit", *equal), ("mp_value", *equal))
+    names = {"benchmark_name": "known_relationships", "dataset_id": "HUVEC"}
+    end = "Of 1 headline benchmarks it is better in none and worse in none; in 1 there is no clear difference."
+    text = gain_in_words(table, "network.v1", "features.v1", **names)
+    assert text.endswith(f"{end} 2 others are not headline ones and not counted.")
+    fewer = table.filter(pl.col("benchmark_name") != "grit")
+    text = gain_in_words(fewer, "network.v1", "features.v1", **names)
+    assert text.endswith(f"{end} 1 other benchmark is not a headline one and not counted.")
 
 
 def test_models_without_unseen_wells_in_common_have_no_gain():

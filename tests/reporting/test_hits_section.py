@@ -10,7 +10,7 @@ from cellassets.hits.parameters import MEASURES, SECOND_STEP, HitParameters
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.hits.tables import hit_tables
 from cellassets.reporting.hits_chart import hits_chart
-from cellassets.reporting.hits_section import HitsPage, hits_section, q_column, strongest_hits
+from cellassets.reporting.hits_section import HitsPage, hits_section, n_hits_needed, q_column, strongest_hits
 from cellassets.reporting.page import render
 from cellassets.studies.simulated import simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells
@@ -43,6 +43,14 @@ def hits_page():
     )
 
 
+def without_hits(page, **columns):
+    """The page of a screen in which nothing is active; the smallest q-value is 0.07."""
+    q_value = pl.lit(0.07).alias(q_column(page.summary.measure))
+    none = page.hits.with_columns(pl.lit(value=False).alias("is_active"), q_value, **columns)
+    summary = page.summary.model_copy(update={"n_active": 0, "n_active_by_kind": {"gene": 0}, "n_compounds": 0})
+    return HitsPage(none, LOWEST_ACTIVE_DOSES.empty(), ACTIVE_SCORES.empty(), summary)
+
+
 def page_with(report_page, hits):
     return render(replace(report_page, datasets=(replace(report_page.datasets[0], hits=hits),)))
 
@@ -72,12 +80,50 @@ def test_a_hostile_name_stays_text(report_page, hits_page):
 
 
 def test_where_nothing_is_active_the_page_says_so(report_page, hits_page):
-    none = hits_page.hits.with_columns(pl.lit(value=False).alias("is_active"))
-    summary = hits_page.summary.model_copy(update={"n_active": 0, "n_active_by_kind": {"gene": 0}, "n_compounds": 0})
-    empty = HitsPage(none, LOWEST_ACTIVE_DOSES.empty(), ACTIVE_SCORES.empty(), summary)
-    text = page_with(report_page, empty)
-    assert f"0 of {summary.n_tested} perturbations are active (0 of kind gene)" in text
+    text = page_with(report_page, without_hits(hits_page))
+    n_tested = hits_page.summary.n_tested
+    assert f"No perturbation is active: of {n_tested} tested ones, none can be distinguished from the controls" in text
+    assert "their wells\ndiffer" not in text
+    assert "The smallest q-value is 0.07. This does not mean" in text
     assert "Among the active perturbations alone" not in text
+
+
+@pytest.mark.parametrize(
+    ("least", "reason"),
+    [
+        (0.1, "no p-value can be below 0.1, so none of {n} perturbations can reach the rate: more wells are needed."),
+        (0.01, "no p-value can be below 0.01, so any is active only if {k} of {n} are that clear."),
+    ],
+)
+def test_where_the_wells_are_too_few_for_a_hit_the_page_says_why(report_page, hits_page, least, reason):
+    page = without_hits(hits_page, least_p_value=pl.lit(least))
+    n_tested = page.summary.n_tested
+    assert page.hits.height == n_tested
+    needed = reason.format(n=n_tested, k=-(-n_tested // 5))
+    assert f"With at most {page.hits['n_wells'].max()} wells per perturbation {needed}" in page_with(report_page, page)
+
+
+@pytest.mark.parametrize(("least", "n_needed"), [(0.005, 7), (0.0005, 1), (0.05, 62), (0.051, None)])
+def test_how_many_hits_are_needed_follows_from_the_smallest_p_values(least, n_needed):
+    assert n_hits_needed([least] * 62, 0.05) == n_needed
+
+
+def test_perturbations_with_more_wells_can_be_active_alone():
+    assert n_hits_needed([0.1] * 9 + [0.005], 0.05) == 1
+
+
+def test_an_interval_that_starts_at_zero_is_explained(report_page, hits_page):
+    said = "An interval that starts at 0 beside a small q-value is no contradiction"
+    above, at_zero = (
+        replace(hits_page, hits=hits_page.hits.with_columns(pl.lit(low).alias("distance_sd_low"))) for low in (0.5, 0.0)
+    )
+    assert said not in page_with(report_page, above)
+    assert said in page_with(report_page, at_zero)
+
+
+def test_sentences_are_apart(report_page, hits_page):
+    text = " ".join(page_with(report_page, hits_page).split())
+    assert "Tested on wells of unseen experiments (E1, E2). 3 of 3 compounds" in text
 
 
 def test_the_strongest_are_active_and_sorted_by_distance(hits_page):

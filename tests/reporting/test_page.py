@@ -17,6 +17,7 @@ from cellassets.judging.gate import GatePolicy, Guard
 from cellassets.mapping.aggregate import unit_labels
 from cellassets.reporting.examples import SiteImage, find_examples, unit_scores
 from cellassets.reporting.page import render
+from cellassets.reporting.parts_table import parts_table
 from cellassets.reporting.sections import in_order
 from cellassets.tables.schemas import RECALL_BY_SOURCE
 
@@ -89,6 +90,30 @@ def test_it_says_the_verdict_and_shows_every_part(text):
         assert fact in text
 
 
+def test_every_entry_of_the_contents_is_on_the_page(text):
+    contents = text[text.index('<nav class="contents"') : text.index("</nav>")]
+    places = re.findall(r'href="#([^"]+)"', contents)
+    assert places[:3] == ["1", "1-benchmarks", "1-map"]
+    assert places[-1] == "provenance"
+    assert all(text.count(f'id="{place}"') == 1 for place in places)
+
+
+def test_the_words_deciding_and_guarded_are_explained(text):
+    assert '<span class="role" title="The production gate: a new model must be better than' in text
+    assert '<span class="role" title="The production gate: a new model must not be worse than' in text
+
+
+def test_the_share_of_unseen_perturbations_is_said_of_trained_models_only(report_page):
+    row = report_page.leaderboard.filter(pl.col("model_key") == "good.v1").head(1)
+    name = row["benchmark_name"][0]
+    shares = {"unseen_perturbations_frac": 1.0, "experiments": "SIM-1"}
+    twice = pl.concat([row, row.with_columns(part_id=pl.lit("first"), **{n: pl.lit(v) for n, v in shares.items()})])
+    said = [[part["unseen_perturbations"] for part in parts_table(twice, [name], is_trained=is_trained)["columns"]]
+            for is_trained in (True, False)]  # fmt: skip
+    assert max(said[0]) == "unseen perturbations"
+    assert said[1] == ["", ""]
+
+
 def test_the_blind_model_is_not_praised(report_pages):
     text = render(report_pages["blind.v1"])
     assert "not distinguishable from the 0.09 of chance" in text
@@ -141,8 +166,11 @@ def test_the_verdict_is_on_the_benchmark_that_decides(report_page):
     assert "in phenotypic activity on SIM" in verdict
     headings = [text.index(f'<h3 id="1-{name}"') for name in ("phenotypic_activity", "known_relationships")]
     assert headings == sorted(headings)
-    assert 'Phenotypic activity <span class="role">deciding</span>' in text
-    assert 'Recall of known relationships <span class="role">guarded</span>' in text
+    first, second = (text[at : at + 400] for at in headings)
+    assert 'Phenotypic activity <span class="role" title=' in first
+    assert ">deciding</span>" in first
+    assert 'Recall of known relationships <span class="role" title=' in second
+    assert ">guarded</span>" in second
 
 
 def test_the_alpha_of_the_gate_does_not_change_what_counts_as_a_difference(report_page):
@@ -162,7 +190,9 @@ def test_a_nuisance_below_chance_is_said_at_the_top_of_the_dataset_and_beside_it
     changed = {**report_page.datasets[0].scores, name: scores.with_columns(value, p_value)}
     text = render(with_dataset(report_page, scores=changed))
     before, _, after = text.partition('<h3 id="1-leftover_batch_effect"')
-    assert "Over-corrected: " in before.split("<h2>SIM</h2>")[1]
+    assert "Over-corrected: " in before.split('<h2 id="1">SIM</h2>')[1]
+    assert text.count(" of 3 (below chance: over-corrected, so the rank is no merit)") == 2
+    assert "so the rank is no merit" not in render(report_page)
     assert "(two-sided p = 0.02): plates of one batch" in after
 
 

@@ -48,6 +48,12 @@ LEADERBOARD = TableSchema(
             pl.Boolean(),
             "true where the score would be taken otherwise now: other wells, annotations, settings or code",
         ),
+        Column(
+            "is_over_corrected",
+            pl.Boolean(),
+            "true where a nuisance is below chance; null for benchmarks that declare no over-correction",
+            is_nullable=True,
+        ),
     ),
 )
 
