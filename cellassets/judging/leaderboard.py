@@ -26,7 +26,7 @@ CAPTION = (
 )
 OVER_CORRECTION_CAPTION = (
     f"{OVER_CORRECTED}: this score of a nuisance is below its null distribution. The map was changed by more than the "
-    "nuisance, so a good rank in this benchmark is no merit. The model's report says more."
+    "nuisance, so a good rank in this benchmark is not a merit. The model's report says more."
 )
 IS_UNSEEN = pl.col("exposure").is_in(list(UNSEEN))
 

@@ -77,7 +77,7 @@ def benchmark_section(page: ReportPage, dataset: DatasetPage, row: dict[str, Any
 
 
 def rank_in_words(rank: int | None, n_models: int, *, is_over_corrected: bool) -> str:
-    """Returns the rank as the page shows it: `1 of 3`, `not ranked`, or a rank that is no merit.
+    """Returns the rank as the page shows it: `1 of 3`, `not ranked`, or a rank that is not a merit.
 
     Args:
         rank: 1 is best; None where the model has seen the wells.
@@ -85,7 +85,7 @@ def rank_in_words(rank: int | None, n_models: int, *, is_over_corrected: bool) -
         is_over_corrected: true where a nuisance is below chance.
     """
     text = "not ranked" if rank is None else f"{rank} of {n_models}"
-    return f"{text} ({OVER_CORRECTED}, so the rank is no merit)" if is_over_corrected and rank else text
+    return f"{text} ({OVER_CORRECTED}, so the rank is not a merit)" if is_over_corrected and rank else text
 
 
 def _differences(page: ReportPage, row: dict[str, Any]) -> pl.DataFrame:

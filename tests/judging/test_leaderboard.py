@@ -112,7 +112,7 @@ def test_a_nuisance_below_chance_is_marked_in_the_tables(scores):
     assert set(known["benchmark_name"]) == declared & set(board["benchmark_name"])
     assert "good.v1 (below chance: over-corrected)" in printed(board)
     assert "good.v1 (below chance: over-corrected)" in leaderboard_markdown(board)
-    assert "a good rank in this benchmark is no merit" in printed(board)
+    assert "a good rank in this benchmark is not a merit" in printed(board)
     usual = rank_models(scores, protocols_of(scores))
     assert "over-corrected" not in printed(usual) + leaderboard_markdown(usual)
 

@@ -191,8 +191,8 @@ def test_a_nuisance_below_chance_is_said_at_the_top_of_the_dataset_and_beside_it
     text = render(with_dataset(report_page, scores=changed))
     before, _, after = text.partition('<h3 id="1-leftover_batch_effect"')
     assert "Over-corrected: " in before.split('<h2 id="1">SIM</h2>')[1]
-    assert text.count(" of 3 (below chance: over-corrected, so the rank is no merit)") == 2
-    assert "so the rank is no merit" not in render(report_page)
+    assert text.count(" of 3 (below chance: over-corrected, so the rank is not a merit)") == 2
+    assert "so the rank is not a merit" not in render(report_page)
     assert "(two-sided p = 0.02): plates of one batch" in after
 
 
