@@ -113,7 +113,7 @@ def test_perturbations_with_more_wells_can_be_active_alone():
 
 
 def test_an_interval_that_starts_at_zero_is_explained(report_page, hits_page):
-    said = "An interval that starts at 0 beside a small q-value is no contradiction"
+    said = "An interval that starts at 0 beside a small q-value is not a contradiction"
     above, at_zero = (
         replace(hits_page, hits=hits_page.hits.with_columns(pl.lit(low).alias("distance_sd_low"))) for low in (0.5, 0.0)
     )
