@@ -143,8 +143,10 @@ CALLS = {
         "hits": (SHARES > 0.5).astype(float), "nodes": EVERY[:, None], "shared_error": 0.0
     },
     "statistics.intervals.mean_interval": {
-        "rows": SHARES, "nodes": EVERY[:, None], "standard_error": 0.1, "shared_error": 0.0, "within": (0.0, 1.0)
+        "rows": SHARES, "nodes": EVERY[:, None], "standard_error": 0.1, "shared_error": 0.0, "n_free": 7,
+        "within": (0.0, 1.0)
     },
+    "statistics.intervals.dependent_squares": {"residuals": SHARES, "nodes": EVERY[:, None]},
     "statistics.mahalanobis.distances_of_chosen": {
         "own": WELLS[:3], "others": WELLS, "chosen": np.array([[0, 1, 2]])
     },

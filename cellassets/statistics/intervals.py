@@ -36,6 +36,7 @@ def free_nodes(nodes: NodesOf) -> int:
     return max(int(weights.sum() ** 2 / (weights**2).sum() + 1e-9) - 1, 1)
 
 
+@finite_arguments(StatisticsError)
 def dependent_squares(residuals: Rows, nodes: NodesOf) -> float:
     """Returns the sum of the products of residuals over all rows that share a node, each row with itself once.
 
