@@ -64,8 +64,10 @@ class Stream:
         means = differences.mean(axis=1)
         residuals = differences - means[:, None]
         own = (residuals**2).sum(axis=1)
-        dependent = ((residuals @ self._is_of_gene) ** 2).sum(axis=1) - own
-        n_genes = self._is_of_gene.shape[1]
+        n_pairs, n_genes = self._is_of_gene.shape
+        scale = (1 - 1 / n_genes) / (1 - self._is_of_gene.sum(axis=0) / n_pairs)  # as in `dependent_squares`
+        twice = self._is_of_gene @ scale**2 / 2
+        dependent = ((residuals @ self._is_of_gene * scale) ** 2).sum(axis=1) - residuals**2 @ twice
         errors = np.sqrt(np.maximum(dependent, own) * n_genes / (n_genes - 1)) / differences.shape[1]
         found = np.ones(len(means))
         has_error = errors > 0
