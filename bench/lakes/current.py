@@ -108,20 +108,21 @@ def land(deployment: Deployment, experiment_id: str) -> None:
         (folder / name).write_text(experiment_id)
 
 
-def register(deployment: Deployment, name: str, trained_on: Sequence[str]) -> str:
+def register(deployment: Deployment, name: str, trained_on: Sequence[str] = ()) -> str:
     """Returns the key of a model after registering it without files.
 
     Args:
         deployment: where the registry is.
         name: name of the model.
-        trained_on: the experiments that it has seen; its validation experiment is the last one.
+        trained_on: the experiments that it has seen; its validation experiment is the last one. Empty: nobody says.
     """
     from cellassets.registry import Registry
 
     client = Registry(deployment.tracking_uri, deployment.model_root).client()
     client.create_registered_model(name)
     seen = TrainedOn(experiments=tuple(trained_on[:-1]), validation_experiments=tuple(trained_on[-1:]))
-    tags = {"kind": "network", "fingerprint": _made_up(name), TAG: seen.model_dump_json()}
+    declared = {TAG: seen.model_dump_json()} if trained_on else {}
+    tags = {"kind": "network", "fingerprint": _made_up(name), **declared}
     client.create_model_version(name, f"{deployment.model_root}/{name}", None, tags, await_creation_for=0)
     return f"{name}.v1"
 

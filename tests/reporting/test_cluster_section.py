@@ -59,7 +59,7 @@ def test_without_stability_there_is_no_chart(found):
 
 def test_the_page_shows_resolutions_sets_and_chart(page):
     text = page()
-    assert "<h3>Clusters</h3>" in text
+    assert ">Clusters</h3>" in text
     assert "complex03" in text
     assert "at 2 resolutions" in text
     assert text.count("mean number of perturbations per cluster") >= 1
@@ -74,5 +74,5 @@ def test_the_page_says_why_a_map_is_not_clustered(page):
 def test_the_page_says_what_is_missing_and_nothing_of_clusters_that_are_not_published(page, found):
     missing = found.summary.model_copy(update={"enrichment_missing": "no annotation source of sets"})
     assert "No annotation source of sets." in page(replace(found, summary=missing))
-    assert "<h3>Clusters</h3>" not in page(None)
+    assert ">Clusters</h3>" not in page(None)
     assert cluster_section(None) is None

@@ -141,7 +141,7 @@ def test_sql_answers_which_perturbations_two_models_agree_on(scored):
 def test_the_report_lists_the_hits(scored):
     text = scored.make("model_report", "good.v1").path("report.html").read_text()
     n_active = scored.lake.current(KIND, *KEYS).record.summary["n_active"]
-    assert "<h3>Active perturbations</h3>" in text
+    assert ">Active perturbations</h3>" in text
     assert re.search(rf"{n_active} of 28 perturbations are active \({n_active} of kind gene\)", text)
     assert "at a false discovery rate of 0.05" in text
 
