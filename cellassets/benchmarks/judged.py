@@ -44,6 +44,18 @@ class JudgedMap:
     annotations: Annotations = field(default_factory=Annotations)
     other_maps: dict[str, pl.DataFrame] = field(default_factory=dict)
 
+    def with_wells(self, rows: Int[np.ndarray, "row"]) -> "JudgedMap":
+        """Returns the map with these wells, in this order; the perturbations of the map do not change."""
+        return replace(
+            self,
+            wells=self.wells[rows],
+            vectors=self.vectors[rows],
+            units=tuple(self.units[row] for row in rows),
+            is_treatment=self.is_treatment[rows],
+            is_held_out_control=self.is_held_out_control[rows],
+            plate_index=self.plate_index[rows],
+        )
+
 
 def judged_map(
     wells: pl.DataFrame,
@@ -92,15 +104,10 @@ def restricted(
     is_kept = judged.wells["experiment_id"].is_in(list(experiments)).to_numpy()
     if is_kept.all():
         return replace(judged, other_maps=other_maps or {})
-    kept = np.flatnonzero(is_kept)
+    part = judged.with_wells(np.flatnonzero(is_kept))
     return replace(
-        judged,
-        wells=judged.wells.filter(is_kept),
-        vectors=judged.vectors[kept],
-        units=tuple(judged.units[row] for row in kept),
-        is_treatment=judged.is_treatment[kept],
-        is_held_out_control=judged.is_held_out_control[kept],
-        plate_index=np.unique(judged.plate_index[kept], return_inverse=True)[1],
+        part,
+        plate_index=np.unique(part.plate_index, return_inverse=True)[1],
         map_table=restricted_map(judged, experiments),
         other_maps=other_maps or {},
     )

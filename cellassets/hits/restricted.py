@@ -18,13 +18,4 @@ def only_units(judged: JudgedMap, names: Collection[str]) -> JudgedMap:
     """
     is_kept = ~judged.is_treatment | np.isin(np.array(judged.units), sorted(names))
     is_row_kept = pl.col("control_kind").is_not_null() | pl.col("perturbation_id").is_in(sorted(names))
-    return replace(
-        judged,
-        wells=judged.wells.filter(pl.Series(is_kept)),
-        vectors=judged.vectors[is_kept],
-        units=tuple(np.array(judged.units)[is_kept].tolist()),
-        is_treatment=judged.is_treatment[is_kept],
-        is_held_out_control=judged.is_held_out_control[is_kept],
-        plate_index=judged.plate_index[is_kept],
-        map_table=judged.map_table.filter(is_row_kept),
-    )
+    return replace(judged.with_wells(np.flatnonzero(is_kept)), map_table=judged.map_table.filter(is_row_kept))

@@ -201,15 +201,7 @@ def test_equal_seeds_give_equal_scores_and_others_give_others(judge, name):
 def test_the_order_of_the_wells_does_not_change_a_value(judge, name):
     judged = judge(seed=9, **EVERYTHING)
     order = np.random.default_rng(0).permutation(judged.wells.height)
-    turned = replace(
-        judged,
-        wells=judged.wells[order],
-        vectors=judged.vectors[order],
-        units=tuple(np.array(judged.units)[order].tolist()),
-        is_treatment=judged.is_treatment[order],
-        is_held_out_control=judged.is_held_out_control[order],
-        plate_index=judged.plate_index[order],
-    )
+    turned = judged.with_wells(order)
     metric = NOT_OF_ITS_NULL.get(name, BENCHMARKS[name].unit_metric)
     found = unit_values(score(name, turned), metric)
     assert found == pytest.approx(unit_values(score(name, judged), metric), abs=1e-6)

@@ -87,15 +87,7 @@ def test_a_perturbation_with_one_well_is_named_with_the_reason(judged, settings)
     wells = np.flatnonzero(np.array(judged.units) == "GENE000")
     kept = np.ones(len(judged.units), dtype=bool)
     kept[wells[1:]] = False
-    fewer = replace(
-        judged,
-        wells=judged.wells.filter(pl.Series(kept)),
-        vectors=judged.vectors[kept],
-        units=tuple(np.array(judged.units)[kept].tolist()),
-        is_treatment=judged.is_treatment[kept],
-        is_held_out_control=judged.is_held_out_control[kept],
-        plate_index=judged.plate_index[kept],
-    )
+    fewer = judged.with_wells(np.flatnonzero(kept))
     row = call_hits(fewer, settings, HitParameters(n_permutations=99)).filter(pl.col("perturbation_id") == "GENE000")
     assert row["not_tested"].to_list() == [FEW_WELLS]
     assert row["is_active"].to_list() == [False]

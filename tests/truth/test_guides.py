@@ -72,15 +72,7 @@ def with_one_guide(judged):
     )
     gone = set(guides.to_list()) - set(first["guide_id"].to_list())
     is_kept = np.array([guide not in gone for guide in judged.wells["guide_id"].to_list()])
-    return replace(
-        judged,
-        wells=judged.wells.filter(is_kept),
-        vectors=judged.vectors[is_kept],
-        units=tuple(np.array(judged.units, dtype=object)[is_kept].tolist()),
-        is_treatment=judged.is_treatment[is_kept],
-        is_held_out_control=judged.is_held_out_control[is_kept],
-        plate_index=judged.plate_index[is_kept],
-    )
+    return judged.with_wells(np.flatnonzero(is_kept))
 
 
 def test_wells_of_one_guide_counted_as_replicates_would_make_every_screen_significant(score_by, headline_of):

@@ -47,16 +47,7 @@ def chosen_wells(judged: JudgedMap, parameters: PlateParameters) -> JudgedMap:
         return judged
     unit = np.unique(judged.units, return_inverse=True)[1]
     drawn = one_per_plate(unit, judged.plate_index, np.random.default_rng((parameters.seed, 2)))
-    is_kept = ~judged.is_treatment | drawn
-    return replace(
-        judged,
-        wells=judged.wells.filter(is_kept),
-        vectors=judged.vectors[is_kept],
-        units=tuple(np.array(judged.units, dtype=object)[is_kept].tolist()),
-        is_treatment=judged.is_treatment[is_kept],
-        is_held_out_control=judged.is_held_out_control[is_kept],
-        plate_index=judged.plate_index[is_kept],
-    )
+    return judged.with_wells(np.flatnonzero(~judged.is_treatment | drawn))
 
 
 def one_per_plate(
