@@ -17,6 +17,8 @@ DATASET = Column("dataset_id", pl.String(), "dataset: named set of wells on whic
 PROTOCOL = Column(
     "protocol_fingerprint", pl.String(), "all that the score depends on but the model; only equal ones are compared"
 )
+DATASET_FINGERPRINT = Column("dataset_fingerprint", pl.String(), "wells that the dataset held")
+SCORED_COLUMNS = (DATASET, DATASET_FINGERPRINT, PROTOCOL, MODEL)  # what a score, or a hit, is of
 PART_COLUMNS = (
     Column("part_id", pl.String(), "part of the dataset: `all`, or a fingerprint of its experiments"),
     Column(

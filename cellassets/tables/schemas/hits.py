@@ -3,22 +3,12 @@
 import polars as pl
 
 from cellassets.tables.schema import Column, TableSchema
-from cellassets.tables.schemas.columns import (
-    DATASET,
-    INTERVAL_COLUMNS,
-    MODEL,
-    NULL_COLUMNS,
-    PERTURBATION_COLUMNS,
-    PROTOCOL,
-)
+from cellassets.tables.schemas.columns import INTERVAL_COLUMNS, NULL_COLUMNS, PERTURBATION_COLUMNS, SCORED_COLUMNS
 
 HITS = TableSchema(
     "hits",
     (
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         *(column for column in PERTURBATION_COLUMNS if column.name != "control_kind"),
         Column("n_wells", pl.Int32(), "number of wells of the perturbation"),
         Column("n_controls", pl.Int32(), "held-out negative controls that they are compared with", is_nullable=True),
@@ -50,10 +40,7 @@ HITS = TableSchema(
 LOWEST_ACTIVE_DOSES = TableSchema(
     "lowest_active_doses",
     (
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         Column("compound_id", pl.String(), "compound with two doses or more"),
         Column("n_doses", pl.Int32(), "number of doses"),
         Column("lowest_um", pl.Float64(), "lowest dose in micromolar"),
@@ -69,10 +56,7 @@ LOWEST_ACTIVE_DOSES = TableSchema(
 ACTIVE_SCORES = TableSchema(
     "active_scores",
     (
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         Column("benchmark_name", pl.String(), "benchmark that was computed among active perturbations"),
         Column("metric", pl.String(), "what was measured"),
         Column("n_active", pl.Int64(), "active perturbations"),

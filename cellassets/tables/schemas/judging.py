@@ -5,6 +5,7 @@ import polars as pl
 from cellassets.tables.schema import Column, TableSchema
 from cellassets.tables.schemas.columns import (
     DATASET,
+    DATASET_FINGERPRINT,
     EFFECT_SIZE,
     INTERVAL_COLUMNS,
     MODEL,
@@ -78,7 +79,7 @@ DIFFERENCES = TableSchema(
         Column("benchmark_name", pl.String(), "benchmark"),
         Column("metric", pl.String(), "its headline metric"),
         DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
+        DATASET_FINGERPRINT,
         PROTOCOL,
         *PART_COLUMNS[:1],
         *PART_COLUMNS[2:4],

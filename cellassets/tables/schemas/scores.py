@@ -4,24 +4,19 @@ import polars as pl
 
 from cellassets.tables.schema import Column, TableSchema
 from cellassets.tables.schemas.columns import (
-    DATASET,
     EFFECT_SIZE,
     INTERVAL_COLUMNS,
-    MODEL,
     N_NULL_WELLS,
     NULL_COLUMNS,
     PART_COLUMNS,
-    PROTOCOL,
+    SCORED_COLUMNS,
 )
 
 SCORES = TableSchema(
     "scores",
     (
         Column("benchmark_name", pl.String(), "benchmark"),
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         *PART_COLUMNS,
         Column("metric", pl.String(), "what was measured"),
         Column("level", pl.String(), "summary, or perturbation (the units that the summary is the mean of)"),
@@ -45,10 +40,7 @@ INFLUENCES = TableSchema(
     "influences",
     (
         Column("benchmark_name", pl.String(), "benchmark"),
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         Column("metric", pl.String(), "metric of the units whose mean is influenced"),
         Column("shared_id", pl.String(), "what the units share: a control well, or a perturbation compared with"),
         Column("influence", pl.Float64(), "by how much the mean would fall without it"),
@@ -59,10 +51,7 @@ PUBLISHED = TableSchema(
     "published",
     (
         Column("benchmark_name", pl.String(), "benchmark that it is shown beside"),
-        DATASET,
-        Column("dataset_fingerprint", pl.String(), "wells that the dataset held"),
-        PROTOCOL,
-        MODEL,
+        *SCORED_COLUMNS,
         Column("statistic", pl.String(), "statistic of the literature; models are not ranked by it"),
         Column("source", pl.String(), "publication or code that defines it"),
         Column("value", pl.Float64(), "its value on this map"),
