@@ -28,7 +28,6 @@ from rich.table import Column
 from upath import UPath
 
 from cellassets.configuration import load_yaml
-from cellassets.judging.gate import GatePolicy
 from cellassets.judging.leaderboard import leaderboard_table
 from cellassets.judging.verdict import gain_in_words
 from cellassets.reconcile.live import LiveSnapshot
@@ -43,8 +42,8 @@ from cellassets.reconcile.standing import (
     standing,
 )
 from cellassets.stages.catalogue import stages
-from cellassets.stages.datasets import declared_datasets
-from cellassets.stages.settings import gate_policy, policy
+from cellassets.stages.datasets import asked_gate_policy
+from cellassets.stages.settings import policy
 from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
@@ -336,12 +335,10 @@ def gains(demo: Demo) -> list[str]:
     kinds = {entry.key: entry.kind for entry in demo.snapshot.models()}
     baseline = next((key for key, kind in kinds.items() if kind == "classical"), None)
     trained = [key for key, kind in kinds.items() if kind == "network"]
-    has_gate = demo.snapshot.config("gate.yaml").exists()
-    gate = gate_policy(demo.snapshot) if has_gate else GatePolicy()
-    datasets = declared_datasets(demo.snapshot) if gate.deciding_datasets == "all" else gate.deciding_datasets
+    gate = asked_gate_policy(demo.snapshot)
     return [
         gain_in_words(differences, key, baseline, benchmark_name=gate.deciding, dataset_id=dataset_id)
-        for dataset_id in datasets
+        for dataset_id in gate.deciding_on
         for key in trained
         if baseline is not None
     ]

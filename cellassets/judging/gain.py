@@ -78,7 +78,7 @@ class Gain:
 
         times = 1.0 if n_nodes is None else n_nodes / self.n_nodes
         n_free = (self.mean.n_free + 1) * times - 1
-        if least_p_value(float(n_free + 1)) > level or np.isinf(self.mean.standard_error):
+        if least_p_value(n_free + 1) > level:
             return np.inf
         own = self.mean.standard_error**2 - self.mean.shared_error**2
         error = np.sqrt(max(own, 0.0) / times + self.mean.shared_error**2)

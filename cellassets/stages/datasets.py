@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from cellassets.errors import CellAssetsError, ConfigError, DatasetError
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
 from cellassets.screens.summary import RawPlatesSummary
-from cellassets.stages.settings import policy
+from cellassets.stages.settings import gate_policy, policy
 from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.dataset import Dataset
 
 
@@ -27,6 +28,17 @@ def declared_datasets(snapshot: Snapshot) -> tuple[str, ...]:
     A dataset that only a backfill scored is not among them.
     """
     return snapshot.value(_declared)
+
+
+def asked_gate_policy(snapshot: Snapshot) -> "GatePolicy":
+    """Returns the gate's policy with the datasets that it asks about; the defaults without a `gate.yaml`."""
+    from cellassets.judging.gate import GatePolicy
+
+    found = gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
+    active = declared_datasets(snapshot)
+    deciding = active if found.deciding_datasets == "all" else found.deciding_datasets
+    guarded = tuple(dict.fromkeys([*active, *deciding])) if found.datasets is None else found.datasets
+    return found.model_copy(update={"deciding_datasets": deciding, "datasets": guarded})
 
 
 def dataset_named(snapshot: Snapshot, dataset_id: str) -> "Dataset":

@@ -10,10 +10,9 @@ from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.registry.lineage import TAG
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
-from cellassets.stages.datasets import dataset_names, declared_datasets
+from cellassets.stages.datasets import asked_gate_policy, dataset_names
 from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
-from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
 from cellassets.stages.stores import open_store
@@ -23,7 +22,6 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     import polars as pl
 
-    from cellassets.judging.gate import GatePolicy
     from cellassets.registry import ModelEntry
     from cellassets.reporting.contents import DatasetPage
     from cellassets.reporting.examples import Example, SiteImage
@@ -55,7 +53,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
         RegistryError: there is no such model.
     """
     model_key = keys["model"]
-    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), _policy(snapshot)
+    leaderboard, entry, policy = snapshot.need("leaderboard"), snapshot.model(model_key), asked_gate_policy(snapshot)
     # the maps of a dataset that was removed stay published; a report that waited for them would wait forever
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
@@ -88,17 +86,6 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     settings = {"model": entry, "policy": policy}
     pins = [leaderboard, *maps, *clusters, *scores, *hits, *images]
     return snapshot.plan("model_report", (model_key,), inputs, pins=pins, settings=settings)
-
-
-def _policy(snapshot: Snapshot) -> "GatePolicy":
-    """Returns the gate's policy with the datasets that it asks about; the defaults without a `gate.yaml`."""
-    from cellassets.judging.gate import GatePolicy
-
-    policy = gate_policy(snapshot) if snapshot.config("gate.yaml").exists() else GatePolicy()
-    active = tuple(declared_datasets(snapshot))
-    deciding = active if policy.deciding_datasets == "all" else policy.deciding_datasets
-    guarded = tuple(dict.fromkeys([*active, *deciding])) if policy.datasets is None else policy.datasets
-    return policy.model_copy(update={"deciding_datasets": deciding, "datasets": guarded})
 
 
 def _scores_of(snapshot: Snapshot, model_key: str) -> list[Publication]:

@@ -49,17 +49,16 @@ def dependent_squares(residuals: Rows, nodes: NodesOf) -> float:
     Source: Aronow, Samii and Assenova (2015), Polit. Anal. 23:564, for rows that share nodes; Bell and McCaffrey
     (2002), Surv. Methodol. 28:169, for the division.
     """
+    if len(residuals) == 1:
+        return float(residuals[0] ** 2)
     degrees = degrees_of(nodes)
-    n_rows, n_nodes, n_columns = len(residuals), len(degrees), nodes.shape[1]
-    rest = 1 - degrees / n_rows
-    if n_rows == 1:
-        rest = np.ones(n_nodes)
-    elif not rest.all():
+    n_nodes, rest = len(degrees), 1 - degrees / len(residuals)
+    if not rest.all():
         return float("inf")
-    scale = (1 - 1 / n_nodes) / rest if n_rows > 1 else rest
+    scale = (1 - 1 / n_nodes) / rest
     totals = np.stack([np.bincount(column, residuals, n_nodes) for column in nodes.T]).sum(axis=0)
     # the square of a node's total holds all pairs of its rows; a row, in the squares of all its nodes, counts once
-    twice = (scale**2)[nodes].mean(axis=1) * (n_columns - 1)
+    twice = (scale**2)[nodes].mean(axis=1) * (nodes.shape[1] - 1)
     return float(((scale * totals) ** 2).sum()) - float((residuals**2 * twice).sum())
 
 
