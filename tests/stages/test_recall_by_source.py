@@ -77,7 +77,7 @@ def test_the_report_shows_the_table_and_the_terms_of_the_sources(judged):
     for part in ("LITERATURE", "planted", "8 pairs", "<b>fair.v1</b>", "blind.v1"):
         assert part in section
     assert "good.v1" not in section, "its score was computed without the second source"
-    provenance = text.split("<h2>Provenance</h2>")[1]
+    provenance = text.split(">Provenance</h2>")[1]
     for part in (
         "<dt>annotations: LITERATURE</dt>", "7.1; CC-BY-NC-4.0, not for commercial use (https://127.0.0.1/nc)",
         "installed 2026-11-27T08:00:00+00:00 by ada", "cite Nobody (2026)",
