@@ -19,7 +19,6 @@ from cellassets.stages.production_model import (
 )
 from cellassets.stages.stage import Context
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -52,8 +51,7 @@ class GateConfig(dg.Config):
     owners=["team:machine-learning"],
     kinds={"mlflow"},
     code_version=CODE_VERSION,
-    pool=step_pool(PRODUCTION_MODEL.pod),
-    op_tags=op_tags(PRODUCTION_MODEL.pod),
+    pool="production_gate",
     check_specs=check_of(PRODUCTION_MODEL, CHECK, "The model in production passed the gate."),
 )
 def production_model(

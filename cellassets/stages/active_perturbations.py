@@ -20,7 +20,7 @@ from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_ann
 from cellassets.stages.models import parts_for
 from cellassets.stages.settings import benchmark_parameters, hit_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
@@ -150,6 +150,5 @@ ACTIVE_PERTURBATIONS = Stage(
     summary=ActivePerturbationsSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
     settings=("hits.yaml", *(f"benchmarks/{name}.yaml" for name in BENCHMARKS_USED)),
 )

@@ -22,7 +22,7 @@ from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_ann
 from cellassets.stages.models import parts_for, seen_of
 from cellassets.stages.settings import benchmark_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
@@ -297,6 +297,5 @@ def _stage(name: str) -> Stage:
         summary=BenchmarkSummary,
         plan=planned,
         make=make,
-        pod=Pod(n_cores=2, memory_gib=4),
         settings=(f"benchmarks/{name}.yaml",),
     )

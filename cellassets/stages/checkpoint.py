@@ -14,7 +14,7 @@ from upath import UPath
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.settings import recipe
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
@@ -170,6 +170,5 @@ CHECKPOINT = Stage(
     summary=CheckpointSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=8, memory_gib=32, n_gpus=1, pool="gpu"),
     settings=("recipes/<recipe>.yaml",),
 )

@@ -12,7 +12,7 @@ from cellassets.configuration import Parameters
 from cellassets.stages.benchmark import BenchmarkSummary, is_readable, kind_of, name_of
 from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.snapshot import NotReady, Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage
+from cellassets.stages.stage import Context, Keys, Stage
 from cellassets.stages.state import is_current
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Lake
@@ -148,6 +148,5 @@ LEADERBOARD = Stage(
     summary=LeaderboardSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=1, memory_gib=4),
     waits_for_inputs=False,
 )

@@ -12,7 +12,7 @@ from cellassets.stages.datasets import dataset_named
 from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_annotations
 from cellassets.stages.settings import cluster_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Lake
 from cellassets.storage.plan import Plan, Publication
@@ -96,6 +96,5 @@ MAP_CLUSTERS = Stage(
     summary=MapClustersSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
     settings=("clusters.yaml",),
 )

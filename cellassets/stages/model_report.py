@@ -14,7 +14,7 @@ from cellassets.stages.datasets import asked_gate_policy, dataset_names
 from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.storage.artifact import Record, write_bytes
 from cellassets.storage.plan import Plan, Publication
@@ -292,6 +292,5 @@ MODEL_REPORT = Stage(
     summary=ModelReportSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=1, memory_gib=4),
     settings=("gate.yaml",),
 )

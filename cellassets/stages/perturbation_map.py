@@ -13,7 +13,7 @@ from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_experiments, dataset_fingerprint, dataset_named
 from cellassets.stages.settings import map_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
@@ -186,6 +186,5 @@ PERTURBATION_MAP = Stage(
     summary=PerturbationMapSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=8),
     settings=("mapping.yaml", "datasets/<dataset>.yaml"),
 )

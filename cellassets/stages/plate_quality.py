@@ -2,7 +2,7 @@
 
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.storage.artifact import Record, write_bytes
 from cellassets.storage.plan import Plan
@@ -50,5 +50,4 @@ PLATE_QUALITY = Stage(
     summary=PlateQualitySummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
 )

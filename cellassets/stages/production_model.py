@@ -20,7 +20,7 @@ from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.leaderboard import label_of, published_scores, read_influences, read_scores
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.state import is_current
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Published
@@ -364,7 +364,6 @@ PRODUCTION_MODEL = Stage(
     plan=plan,
     make=make,
     settle=settle,
-    pod=Pod(n_cores=1, memory_gib=4, pool="production_gate"),
     settings=("gate.yaml",),
     waits_for_inputs=False,
 )

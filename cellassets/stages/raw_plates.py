@@ -9,7 +9,7 @@ from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.landing import require_unchanged
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
@@ -70,7 +70,6 @@ RAW_PLATES = Stage(
     summary=RawPlatesSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4, pool="landing_reads"),
     settings=("policy.yaml",),
     is_source=True,
 )
