@@ -1,4 +1,4 @@
-"""What is deployed, by the files alone: every overlay builds, every container is shut in, every setting is one that exists."""
+"""The files that are deployed: every overlay builds, every container is shut in, every setting exists."""
 
 import shutil
 import subprocess
