@@ -222,8 +222,8 @@ def postgres_programs() -> Path:
 @pytest.fixture(scope="session")
 def postgres_url(postgres_programs) -> Iterator[str]:
     """URL of a Postgres server of this test session's own."""
-    with postgres_server.private_postgres(postgres_programs) as url:
-        yield url
+    with postgres_server.private_postgres(postgres_programs) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session", name="postgres_server")

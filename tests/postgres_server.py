@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 PASSWORD_LENGTH = 24
@@ -22,9 +23,23 @@ def binaries() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server: the URL of its database, its port, its folder, and how pg_ctl is called."""
+
+    url: str
+    port: int
+    folder: Path
+    control: list[str]
+
+    def restart(self) -> None:
+        """Breaks all connections and starts the server again."""
+        run([*self.control, "-l", str(self.folder / "log"), "-m", "immediate", "restart"], self.folder)
+
+
 @contextmanager
-def private_postgres(programs: Path, *, networks: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yields the URL of the database of a new server on loopback; its data are removed at the end.
+def private_postgres(programs: Path, *, networks: tuple[str, ...] = ()) -> Iterator[Server]:
+    """Yields a new server on loopback; its data are removed at the end.
 
     Args:
         programs: folder of Postgres' programs.
@@ -47,7 +62,7 @@ def private_postgres(programs: Path, *, networks: tuple[str, ...] = ()) -> Itera
         options = f"-h 127.0.0.1 -p {port} -k {folder}"
         run([*control, "-l", str(folder / "log"), "-o", options, "start"], folder)
         try:
-            yield f"postgresql+psycopg2://tester:{password}@127.0.0.1:{port}/postgres"
+            yield Server(f"postgresql+psycopg2://tester:{password}@127.0.0.1:{port}/postgres", port, folder, control)
         finally:
             run([*control, "-m", "immediate", "stop"], folder)
     finally:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cellassets.synthetic.design import ScreenDesign
+from cellassets.synthetic.screen import write_screen
+from cellassets.synthetic.truth import write_truth
+
 REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "cellassets-test"
 ADDRESS = os.environ.get("CELLASSETS_TEST_ADDRESS", "10.85.0.1")
@@ -34,6 +39,8 @@ MLFLOW_PORT = 5000
 MAX_RUNS = 4  # at once, on a node of two cores
 SERVERS = ("mlflow", "code", "daemon", "webserver", "viewer")
 GPU = "nvidia.com/gpu"
+MODELS = {"classical.v1", "tiny_network.v1"}
+REPORT_S = 1500
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,12 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Platform:
-    """The platform on a cluster, by the API of its webserver and the bucket of its lake."""
+    """The platform on a cluster, by the API of its webserver, with the object store and the database that it uses."""
 
     cluster: Cluster
     url: str
-    storage_url: str
-    database_url: str
+    store: "ObjectStore"
+    database: Any
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Returns the data of an answer of Dagster's GraphQL API."""
@@ -142,10 +149,14 @@ class Platform:
 
     def objects(self, prefix: str) -> list[str]:
         """Returns the names of the objects in the bucket below a prefix."""
-        with urllib.request.urlopen(
-            f"{self.storage_url}/storage/v1/b/{BUCKET}/o?prefix={prefix}", timeout=60
-        ) as answer:
+        with urllib.request.urlopen(f"{self.store.url}/storage/v1/b/{BUCKET}/o?prefix={prefix}", timeout=60) as answer:
             return [item["name"] for item in json.loads(answer.read()).get("items", ())]
+
+    def record(self, address: str) -> dict[str, Any]:
+        """Returns the newest commit record at an address."""
+        name = urllib.parse.quote(max(self.objects(f"lake/records/{address}/")), safe="")
+        with urllib.request.urlopen(f"{self.store.url}/storage/v1/b/{BUCKET}/o/{name}?alt=media", timeout=60) as answer:
+            return json.loads(answer.read())
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float) -> Any:
         """Returns the first true answer; fails with the state of the platform when the time is over."""
@@ -189,24 +200,44 @@ def cluster() -> Cluster:
     return found
 
 
+class ObjectStore:
+    """A server that speaks Google Cloud Storage's protocol; its data outlive a stop."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
+        self._server: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Starts the server and waits until it answers."""
+        program = Path(sys.executable).with_name("gcp-storage-emulator")
+        command = [str(program), "-d", str(self.folder), "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        wait_for("the object store answers", lambda: answers(f"{self.url}/storage/v1/b?project=test"), timeout_s=30)
+
+    def stop(self) -> None:
+        """Stops the server."""
+        self._server.terminate()
+        self._server.wait(30)
+
+    def make_bucket(self, name: str) -> None:
+        """Makes an empty bucket."""
+        address, body = f"{self.url}/storage/v1/b?project=test", json.dumps({"name": name}).encode()
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+
+
 @contextmanager
-def object_store(folder: Path, port: int) -> Iterator[str]:
-    """Yields the address of a server that speaks Google Cloud Storage's protocol, with two empty buckets."""
-    program = Path(sys.executable).with_name("gcp-storage-emulator")
-    command = [str(program), "-d", str(folder), "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for("the object store answers", lambda: answers(f"{url}/storage/v1/b?project=test"), timeout_s=30)
-            for name in (BUCKET, LOG_BUCKET):
-                body = json.dumps({"name": name}).encode()
-                request = urllib.request.Request(
-                    f"{url}/storage/v1/b?project=test", body, {"Content-Type": "application/json"}
-                )
-                urllib.request.urlopen(request, timeout=30).close()
-            yield url
-        finally:
-            server.terminate()
+def object_store(folder: Path, port: int) -> Iterator[ObjectStore]:
+    """Yields a running object store with two empty buckets."""
+    store = ObjectStore(folder, port)
+    store.start()
+    try:
+        store.make_bucket(BUCKET)
+        store.make_bucket(LOG_BUCKET)
+        yield store
+    finally:
+        store.stop()
 
 
 def answers(url: str) -> bool:
@@ -346,20 +377,19 @@ def platform(cluster, postgres_server, postgres_programs, configs, tmp_path_fact
     """The platform, deployed and ready."""
     with ExitStack() as stack:
         storage_port = postgres_server.free_port()
-        storage_url = stack.enter_context(object_store(tmp_path_factory.mktemp("bucket"), storage_port))
-        database_url = stack.enter_context(postgres_server.private_postgres(postgres_programs, networks=(NETWORK,)))
-        database_port = int(database_url.rpartition(":")[2].partition("/")[0])
-        Storage(storage_url).upload_folder(configs, "configs")
-        passwords = make_databases(database_url)
+        store = stack.enter_context(object_store(tmp_path_factory.mktemp("bucket"), storage_port))
+        database = stack.enter_context(postgres_server.private_postgres(postgres_programs, networks=(NETWORK,)))
+        Storage(store.url).upload_folder(configs, "configs")
+        passwords = make_databases(database.url)
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-postgres", PGPASSWORD=passwords["cellassets"]))
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-mlflow-postgres", PGPASSWORD=passwords["mlflow"]))
-        folder = overlay(tmp_path_factory.mktemp("overlay"), storage_port=storage_port, database_port=database_port)
+        folder = overlay(tmp_path_factory.mktemp("overlay"), storage_port=storage_port, database_port=database.port)
         cluster.kubectl("apply", "-k", str(folder))
         for name in SERVERS:
             cluster.kubectl("rollout", "status", f"deploy/cellassets-{name}", "--timeout=300s")
         port = postgres_server.free_port()
         stack.enter_context(forwarded(cluster, "deploy/cellassets-webserver", port, 3000))
-        found = Platform(cluster, f"http://127.0.0.1:{port}", storage_url, database_url)
+        found = Platform(cluster, f"http://127.0.0.1:{port}", store, database)
         try:
             yield found
         finally:
@@ -382,7 +412,7 @@ def forwarded(cluster: Cluster, target: str, port: int, pod_port: int) -> Iterat
 @pytest.fixture(scope="session")
 def storage(platform) -> Storage:
     """The bucket of the platform."""
-    return Storage(platform.storage_url)
+    return Storage(platform.store.url)
 
 
 @pytest.fixture(scope="session")
@@ -397,3 +427,21 @@ def viewer(platform, postgres_server) -> Iterator[Platform]:
 def repository() -> Path:
     """The root of the repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def landed(platform, storage, design_file, tmp_path_factory):
+    """The platform after a screen of three experiments landed and was judged."""
+    design = ScreenDesign.model_validate(yaml.safe_load(design_file.read_text()))
+    folder = tmp_path_factory.mktemp("screen")
+    write_truth(design, folder / "truth")
+    storage.upload({folder / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
+    write_screen(design, folder / "landing")
+    storage.upload_folder(folder / "landing", "landing")
+    platform.wait("both models have a report", lambda: reported(platform) >= MODELS, timeout_s=REPORT_S)
+    return platform
+
+
+def reported(platform) -> set[str]:
+    """The models with a published report."""
+    return {name.split("/")[3] for name in platform.objects("lake/records/model_report/")}

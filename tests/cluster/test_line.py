@@ -3,27 +3,9 @@
 import pytest
 import yaml
 
-from cellassets.synthetic.design import ScreenDesign
-from cellassets.synthetic.screen import write_screen
-from cellassets.synthetic.truth import write_truth
 from resources.pods import Pods, PodTable, largest
 
 pytestmark = [pytest.mark.timeout(1800)]
-MODELS = {"classical.v1", "tiny_network.v1"}
-REPORT_S = 1500
-
-
-@pytest.fixture(scope="module")
-def landed(platform, storage, design_file, tmp_path_factory):
-    """The platform after a screen of three experiments landed and was judged."""
-    design = ScreenDesign.model_validate(yaml.safe_load(design_file.read_text()))
-    folder = tmp_path_factory.mktemp("screen")
-    write_truth(design, folder / "truth")
-    storage.upload({folder / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
-    write_screen(design, folder / "landing")
-    storage.upload_folder(folder / "landing", "landing")
-    platform.wait("both models have a report", lambda: reported(platform) >= MODELS, timeout_s=REPORT_S)
-    return platform
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +13,6 @@ def table(repository) -> Pods:
     """The table of pods of this deployment."""
     files = (repository / "resources" / "pods.yaml", repository / "deploy/kustomize/overlays/test/pods.yaml")
     return Pods((path.name, PodTable.model_validate(yaml.safe_load(path.read_text()))) for path in files)
-
-
-def reported(platform) -> set[str]:
-    """The models with a published report."""
-    return {name.split("/")[3] for name in platform.objects("lake/records/model_report/")}
 
 
 def assert_pod_fits(platform, table, run) -> None:
