@@ -150,4 +150,4 @@ def test_a_run_goes_on_after_daemon_code_server_and_run_were_killed(tmp_path, mo
         for pid in processes_of(tmp_path):
             os.kill(pid, signal.SIGKILL)
         daemon.wait()
-    assert local_launcher.START_S >= settings["run_monitoring"]["start_timeout_seconds"]
+    assert settings["run_monitoring"]["start_timeout_seconds"] <= local_launcher.START_S
