@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cellassets.errors import CellAssetsError
+from cellassets.errors import CellAssetsError, is_refusal
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import Stage
 from resources.partitions import keys_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cellassets.progress import Progress
     from cellassets.storage.lake import Published
 
+REFUSED = "refused"  # metadata of a failure: the partitions whose data was refused
 PROGRESS_STEPS = 10
 PROGRESS_INTERVAL_S = 60.0
 
@@ -36,7 +37,7 @@ def publish(
     from cellassets.stages.carry_out import carry_out
 
     key = context.partition_key if context.has_partition_key else None
-    with refusals_as_failures():
+    with refusals_as_failures(key):
         return carry_out(
             stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context), options=options
         )
@@ -77,7 +78,11 @@ def publish_all(
         fingerprints.append(published.record.fingerprint)
     if refused:
         message = "; ".join(f"{key}: {error}" for key, error in refused.items())
-        raise dg.Failure(f"{len(refused)} of {len(context.partition_keys)} refused: {message}", allow_retries=False)
+        raise dg.Failure(
+            f"{len(refused)} of {len(context.partition_keys)} refused: {message}",
+            metadata={REFUSED: [key for key, error in refused.items() if is_refusal(error)]},
+            allow_retries=False,
+        )
     version = fingerprints[0] if len(fingerprints) == 1 else fingerprint({"of": fingerprints})
     return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=[_together(checks)])
 
@@ -117,13 +122,17 @@ def materialised(
 
 
 @contextmanager
-def refusals_as_failures() -> Iterator[None]:
-    """Turns an error of the library into a Dagster failure that is not retried."""
+def refusals_as_failures(partition: str | None) -> Iterator[None]:
+    """Turns an error of the library into a Dagster failure, which names the partition if its data was refused.
+
+    Dagster does not retry the step. Sensors ask again for work that was not refused (`sensors.attempts`).
+    """
     try:
         yield
     except CellAssetsError as error:
+        refused = [partition or ""] if is_refusal(error) else []
         raise dg.Failure(
-            description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
+            description=str(error), metadata={"error": type(error).__name__, REFUSED: refused}, allow_retries=False
         ) from error
 
 

@@ -69,7 +69,7 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
     from cellassets.stages.catalogue import open_snapshot
 
     places = deployment.open()
-    with refusals_as_failures():
+    with refusals_as_failures(None):
         override = load_override(config.override_reason, config.approved_by)
         waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(places))
     if not waiting and places.lake.artifact("production_model").generation():
