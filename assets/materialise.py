@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.interruption import interruptions_kept
 from cellassets.errors import CellAssetsError
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import Stage
@@ -32,6 +33,7 @@ def publish(
 
     Raises:
         Failure: the library refused the inputs. The run is not retried, since the same inputs would be refused again.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
@@ -61,13 +63,17 @@ def publish_all(
 
     Raises:
         Failure: some partitions were refused; the message names each of them with its reason.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            published = carry_out(stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context))
+            with interruptions_kept():
+                published = carry_out(
+                    stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context)
+                )
         except CellAssetsError as error:
             refused[key] = error
             continue
@@ -118,9 +124,10 @@ def materialised(
 
 @contextmanager
 def refusals_as_failures() -> Iterator[None]:
-    """Turns an error of the library into a Dagster failure that is not retried."""
+    """Turns an error of the library into a Dagster failure that is not retried, unless a signal caused it."""
     try:
-        yield
+        with interruptions_kept():
+            yield
     except CellAssetsError as error:
         raise dg.Failure(
             description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
