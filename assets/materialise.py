@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.interruption import interruptions_kept
 from cellassets.errors import CellAssetsError, is_refusal
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import Stage
@@ -33,6 +34,7 @@ def publish(
 
     Raises:
         Failure: the library refused the inputs. The run is not retried, since the same inputs would be refused again.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
@@ -62,13 +64,17 @@ def publish_all(
 
     Raises:
         Failure: some partitions were refused; the message names each of them with its reason.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            published = carry_out(stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context))
+            with interruptions_kept():
+                published = carry_out(
+                    stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context)
+                )
         except CellAssetsError as error:
             refused[key] = error
             continue
@@ -125,10 +131,12 @@ def materialised(
 def refusals_as_failures(partition: str | None) -> Iterator[None]:
     """Turns an error of the library into a Dagster failure, which names the partition if its data was refused.
 
-    Dagster does not retry the step. Sensors ask again for work that was not refused (`sensors.attempts`).
+    Dagster does not retry the step, unless a signal interrupted it. Sensors ask again for work that was not refused
+    (`sensors.attempts`).
     """
     try:
-        yield
+        with interruptions_kept():
+            yield
     except CellAssetsError as error:
         refused = [partition or ""] if is_refusal(error) else []
         raise dg.Failure(

@@ -8,7 +8,7 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_LAKE` | artefacts: folder or URL | `<home>/lake` |
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
-| `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
+| `CELLASSETS_WORK` | local folder for scratch files and locks | `<home>/work` |
 | `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | from `<home>/deployment.yaml` (see below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """Unpublished work that a killed run continues, such as training checkpoints."""
+        """Scratch space and locks of this machine. What a killed run continues from is in the lake."""
         return self.root / "work"
 
     @property
@@ -183,7 +183,7 @@ class Deployment:
         return UPath(self.configs_root)
 
     def work_folder(self, *names: str) -> Path:
-        """Returns a local folder that remains after a killed run; creates it if needed."""
+        """Returns a local folder for scratch files; creates it if needed."""
         folder = Path(self.work_root).joinpath(*names)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
