@@ -14,6 +14,7 @@ from resources.partitions import keys_of
 from resources.places import DeploymentResource
 
 if TYPE_CHECKING:
+    from cellassets.encoders.container.encoder import ContainerRunner
     from cellassets.progress import Progress
     from cellassets.storage.lake import Published
 
@@ -49,6 +50,7 @@ def publish_all(
     *,
     check: Callable[["Published"], dg.AssetCheckResult],
     metadata: Callable[["Published"], Mapping[str, Any]] | None = None,
+    containers: "ContainerRunner | None" = None,
 ) -> dg.MaterializeResult:
     """Returns the materialisation of all partitions of a run; a refused one does not stop the others.
 
@@ -58,6 +60,7 @@ def publish_all(
         deployment: where everything is.
         check: returns the check of one partition; the run's check passes if all of them pass.
         metadata: returns the metadata of one partition.
+        containers: starts the processes of container encoders.
 
     Raises:
         Failure: some partitions were refused; the message names each of them with its reason.
@@ -67,7 +70,13 @@ def publish_all(
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            published = carry_out(stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context))
+            published = carry_out(
+                stage,
+                deployment.open(),
+                keys_of(stage.axes, key),
+                progress=log_progress(context),
+                containers=containers,
+            )
         except CellAssetsError as error:
             refused[key] = error
             continue
