@@ -15,6 +15,7 @@ from resources.partitions import keys_of
 from resources.places import DeploymentResource
 
 if TYPE_CHECKING:
+    from cellassets.encoders.container.encoder import ContainerRunner
     from cellassets.progress import Progress
     from cellassets.storage.lake import Published
 
@@ -52,6 +53,7 @@ def publish_all(
     *,
     check: Callable[["Published"], dg.AssetCheckResult],
     metadata: Callable[["Published"], Mapping[str, Any]] | None = None,
+    containers: "ContainerRunner | None" = None,
 ) -> dg.MaterializeResult:
     """Returns the materialisation of all partitions of a run; a refused one does not stop the others.
 
@@ -61,6 +63,7 @@ def publish_all(
         deployment: where everything is.
         check: returns the check of one partition; the run's check passes if all of them pass.
         metadata: returns the metadata of one partition.
+        containers: starts the processes of container encoders.
 
     Raises:
         Failure: some partitions were refused; the message names each of them with its reason.
@@ -73,7 +76,11 @@ def publish_all(
         try:
             with interruptions_kept():
                 published = carry_out(
-                    stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context)
+                    stage,
+                    deployment.open(),
+                    keys_of(stage.axes, key),
+                    progress=log_progress(context),
+                    containers=containers,
                 )
         except CellAssetsError as error:
             refused[key] = error

@@ -10,6 +10,7 @@ from assets.materialise import publish_all
 from assets.plate_store import plate_store
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
 from cellassets.stages.site_embeddings import CODE_VERSION, SITE_EMBEDDINGS
+from resources.containers import PipesContainers
 from resources.partitions import EXPERIMENT_MODEL
 from resources.places import DeploymentResource
 
@@ -41,7 +42,15 @@ SAME_WITHIN = 1e-5  # of a feature's largest value; devices and batch sizes chan
 )
 def site_embeddings(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Embedding table of one experiment by one model: Parquet, one row per site."""
-    return publish_all(context, SITE_EMBEDDINGS, deployment, check=check_vectors)
+    containers = PipesContainers(context, deployment.open())
+    return publish_all(
+        context,
+        SITE_EMBEDDINGS,
+        deployment,
+        check=check_vectors,
+        metadata=lambda _: containers.take_reported(),
+        containers=containers,
+    )
 
 
 def check_vectors(published: "Published") -> dg.AssetCheckResult:

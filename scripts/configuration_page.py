@@ -25,6 +25,8 @@ from pydantic_core import PydanticUndefined
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.clustering.parameters import ClusterParameters
+from cellassets.encoders.container.declaration import ContainerDeclaration
+from cellassets.encoders.container.settings import ContainerSettings
 from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
@@ -66,6 +68,12 @@ FILES = (
     File("gate.yaml", "What a model must show before it goes into production.", GatePolicy),
     File("recipes/&lt;name&gt;.yaml with kind: network", "A network to train.", NetworkRecipe),
     File("recipes/&lt;name&gt;.yaml with kind: classical", "A classical encoder, without training.", ClassicalRecipe),
+    File("containers.yaml", "Whether and where the programs of container encoders are started.", ContainerSettings),
+    File(
+        "The file of `cellassets model register`",
+        "A program in any language that turns sites into vectors ([container_encoders.md](container_encoders.md)).",
+        ContainerDeclaration,
+    ),
     File("datasets/&lt;name&gt;.yaml", "A curated dataset. The name of the file is its `dataset_id`.", Dataset),
 )
 DESIGN = File(

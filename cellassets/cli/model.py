@@ -56,6 +56,28 @@ def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
         typer.echo(f"{key}: {reason}", err=True)
 
 
+@app.command("register")
+def register_model(
+    file: Annotated[Path, typer.Argument(help="YAML file that declares a container encoder.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers a container encoder: a program in any language that turns sites into vectors.
+
+    The same program gives the same model version; cores, memory and batch size can be changed by registering it again.
+    Declare what it was trained on with `cellassets model declare`.
+    """
+    from cellassets.encoders.container.registering import register_container
+    from cellassets.registry import Registry
+
+    deployment = deployment_at(home)
+    entry = register_container(Registry(deployment.tracking_uri, deployment.model_root), file)
+    if as_json:
+        show_json(entry.model_dump(mode="json"))
+    else:
+        typer.echo(entry.key)
+
+
 @app.command("declare")
 def declare_model(
     key: Annotated[str, typer.Argument(help="Model key, such as resnet_ce.v2.")],

@@ -4,6 +4,7 @@ A part is written as a whole and never replaced: of two runs that embed the same
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
+from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.loading import Encoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
@@ -34,7 +36,7 @@ class Embedded:
 
 def embed_store(
     store: ExperimentStore,
-    encoder: Encoder,
+    encoder: Encoder | ContainerEncoder,
     folder: UPath,
     *,
     model_key: str,
@@ -48,13 +50,17 @@ def embed_store(
         encoder: from images to vectors.
         folder: where the parts are written, SITE_EMBEDDINGS tables in Parquet.
         model_key: name of the model in the tables.
-        sites_per_part: rows per part; a run that was cut off loses at most one part.
+        sites_per_part: rows per part; a run that was cut off loses at most one part. The parts of a container encoder
+            are not larger than its batches.
         progress: receives the number of sites embedded.
 
     Raises:
-        EncoderError: the encoder was made for other channels, or a vector is not finite; names the site.
+        EncoderError: the encoder was made for other channels, a vector is not finite, or the process of a container
+            encoder failed; names the site.
         CorruptArtifact: a shard of the store is damaged.
     """
+    if isinstance(encoder, ContainerEncoder):
+        sites_per_part = min(sites_per_part, encoder.batch_size)
     starts = range(0, store.n_sites, sites_per_part)
     parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
@@ -79,7 +85,9 @@ def embed_store(
 class _Embedding:
     """Embeds parts of one experiment and counts how long that takes."""
 
-    def __init__(self, store: ExperimentStore, encoder: Encoder, model_key: str, progress: Progress) -> None:
+    def __init__(
+        self, store: ExperimentStore, encoder: Encoder | ContainerEncoder, model_key: str, progress: Progress
+    ) -> None:
         self.store = store
         self.encoder = encoder
         self.model_key = model_key
@@ -95,8 +103,7 @@ class _Embedding:
     def part(self, indices: Integer[np.ndarray, "site"]) -> pl.DataFrame:
         """Returns the SITE_EMBEDDINGS rows of some sites."""
         started, blocks = time.perf_counter(), []
-        for rows, images in self.store.blocks(self.encoder.batch_size, indices=indices):
-            embedded = self.encoder.embed(images, self.mean[rows], self.std[rows])
+        for rows, embedded in self._blocks(indices):
             self._check_finite(rows, embedded)
             blocks.append(embedded)
             self.n_done += len(rows)
@@ -104,6 +111,17 @@ class _Embedding:
         self.seconds += time.perf_counter() - started
         labels = self.store.sites[indices].select(KEY).with_columns(pl.lit(self.model_key).alias("model_key"))
         return with_vectors(labels, np.concatenate(blocks))
+
+    def _blocks(
+        self, indices: Integer[np.ndarray, "site"]
+    ) -> Iterator[tuple[Integer[np.ndarray, "block"], Float32[np.ndarray, "block feature"]]]:
+        """Yields rows and their vectors: block by block, or all at once by a process that reads them from files."""
+        if isinstance(self.encoder, ContainerEncoder):
+            moments = (self.mean[indices], self.std[indices])
+            yield indices, self.encoder.embed_sites(self.store, indices, moments, self.model_key)
+            return
+        for rows, images in self.store.blocks(self.encoder.batch_size, indices=indices):
+            yield rows, self.encoder.embed(images, self.mean[rows], self.std[rows])
 
     def _check_finite(self, rows: Integer[np.ndarray, "site"], embedded: Float32[np.ndarray, "site feature"]) -> None:
         is_bad = ~np.isfinite(embedded).all(axis=1)
@@ -129,7 +147,7 @@ def _is_made(path: UPath, store: ExperimentStore, indices: Integer[np.ndarray, "
     return is_whole
 
 
-def _check_channels(encoder: Encoder, store: ExperimentStore, model_key: str) -> None:
+def _check_channels(encoder: Encoder | ContainerEncoder, store: ExperimentStore, model_key: str) -> None:
     if encoder.n_channels != store.n_channels:
         message = (
             f"model {model_key} was made for {encoder.n_channels} channels, experiment {store.experiment_id} has "

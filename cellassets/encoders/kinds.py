@@ -20,7 +20,12 @@ class EncoderKind:
 
 
 ENCODER_KINDS = {
-    kind.name: kind for kind in (EncoderKind("network", needs_gpu=True), EncoderKind("classical", needs_gpu=False))
+    kind.name: kind
+    for kind in (
+        EncoderKind("network", needs_gpu=True),
+        EncoderKind("classical", needs_gpu=False),
+        EncoderKind("container", needs_gpu=False),  # the GPU belongs to the pod that the run starts, not to the run
+    )
 }
 
 

@@ -1,20 +1,31 @@
 """What an encoder is, and how a model folder becomes one.
 
-Model folders come from the registry; `run.py` feeds sites to the encoder. A new kind of encoder is a class with the
-members of `Encoder`, an entry in `kinds.py` and a branch in `load_encoder`.
+Model folders come from the registry; `embed.py` feeds sites to the encoder. A new kind of encoder is a class with the
+members of `Encoder`, an entry in `kinds.py` and a branch in `load_encoder`. A container encoder has `embed_sites` in
+place of `embed`: its process reads the sites from files.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from pydantic import ValidationError
 
+from cellassets.encoders.container.declaration import RUNNING_TAG, Running
+from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
+
+if TYPE_CHECKING:
+    from cellassets.encoders.container.encoder import ContainerRunner
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -53,15 +64,19 @@ class Encoder(Protocol):
         """Releases processes and memory that the encoder holds."""
 
 
-def load_encoder(folder: Path) -> Encoder:
+def load_encoder(
+    folder: Path, *, tags: Mapping[str, str] = NO_TAGS, containers: "ContainerRunner | None" = None
+) -> Encoder | ContainerEncoder:
     """Returns the encoder in a model folder.
 
     Args:
         folder: a model folder with `encoder.json`.
+        tags: tags of the model version; they say what a container encoder needs to run.
+        containers: starts the processes of container encoders.
 
     Raises:
-        EncoderError: the kind of the encoder is not known here.
-        RegistryError: one of its files is missing or damaged.
+        EncoderError: the kind of the encoder is not known here, or nothing here starts processes of that kind.
+        RegistryError: one of its files or tags is missing or damaged.
     """
     try:
         kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
@@ -76,6 +91,19 @@ def load_encoder(folder: Path) -> Encoder:
         from cellassets.encoders.classical import ClassicalEncoder
 
         return ClassicalEncoder.load(folder)
+    if kind == "container":
+        return ContainerEncoder(folder, containers, _running(tags))
     known = " and ".join(repr(name) for name in ENCODER_KINDS)
     message = f"{folder / SPEC_NAME}: kind {kind!r}; known are {known}"
     raise EncoderError(message)
+
+
+def _running(tags: Mapping[str, str]) -> Running:
+    try:
+        return Running.model_validate_json(tags.get(RUNNING_TAG, "{}"))
+    except ValidationError as error:
+        message = (
+            f"tag {RUNNING_TAG!r} of the model version: {error}; register its declaration again, or correct the tag "
+            "in MLflow"
+        )
+        raise RegistryError(message) from error

@@ -1,13 +1,16 @@
 """Makes one partition of a stage. Dagster runs, tests and notebooks call this function."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellassets.progress import Progress, no_progress
 from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.stage import Context, Keys, Stage
 from cellassets.storage.deployment import Deployment
 from cellassets.storage.lake import Published
+
+if TYPE_CHECKING:
+    from cellassets.encoders.container.encoder import ContainerRunner
 
 
 def carry_out(
@@ -17,6 +20,7 @@ def carry_out(
     *,
     progress: Progress = no_progress,
     options: Mapping[str, Any] | None = None,
+    containers: "ContainerRunner | None" = None,
 ) -> Published:
     """Returns what is published at some keys, after making it if it differs from what the plan asks for.
 
@@ -26,6 +30,7 @@ def carry_out(
         keys: the partition, by axis.
         progress: receives the progress of the work.
         options: further arguments of the stage's plan, for stages that have options.
+        containers: starts the processes of container encoders.
 
     Raises:
         CellAssetsError: an input is missing or refused.
@@ -33,7 +38,7 @@ def carry_out(
     """
     plan = stage.plan(open_snapshot(deployment), keys, **(options or {}))
     lake = deployment.lake
-    context = Context(deployment, progress)
+    context = Context(deployment, progress, containers)
     record = lake.find_done(plan) or stage.make(context, plan)
     if stage.settle is not None:
         stage.settle(context, record)

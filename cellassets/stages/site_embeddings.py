@@ -60,7 +60,11 @@ def make(context: Context, plan: Plan) -> Record:
     store = open_store(context.lake, plan.pin("plate_store", plan.keys[0]))
     with (
         tempfile.TemporaryDirectory() as scratch,
-        closing(load_encoder(context.registry.fetch(entry.key, Path(scratch)))) as encoder,
+        closing(
+            load_encoder(
+                context.registry.fetch(entry.key, Path(scratch)), tags=entry.tags, containers=context.containers
+            )
+        ) as encoder,
         context.lake.draft(plan, is_shared=True) as draft,
     ):
         embedded = embed_store(store, encoder, draft.folder, model_key=entry.key, progress=context.progress)

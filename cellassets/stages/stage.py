@@ -11,6 +11,7 @@ from cellassets.storage.deployment import Deployment
 from cellassets.storage.plan import Plan
 
 if TYPE_CHECKING:
+    from cellassets.encoders.container.encoder import ContainerRunner
     from cellassets.registry import Registry
     from cellassets.storage.lake import Lake
 
@@ -24,10 +25,12 @@ class Context:
     Attributes:
         deployment: all places of the deployment.
         progress: receives the progress of the work.
+        containers: starts the processes of container encoders; None where nothing may start them.
     """
 
     deployment: Deployment
     progress: Progress = no_progress
+    containers: "ContainerRunner | None" = None
 
     @property
     def lake(self) -> "Lake":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,24 @@ def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, c
     client = registry.client()
     name, _, version = elsewhere.partition(".v")
     client.delete_model_version_tag(name, version, "kind")
-    told = "ignored: it has no tag `kind`; expected network or classical"
+    told = "ignored: it has no tag `kind`; expected network or classical or container"
     assert f"{elsewhere}: {told}" in call("model", "list", "--home", home).stderr
     assert f"- model {elsewhere}: {told}" in run("status", "--home", home)
     client.set_model_version_tag(name, version, "kind", "torch")
     assert "its tag `kind` is 'torch'" in call("model", "list", "--home", home).stderr
     client.set_model_version_tag(name, version, "kind", "network")
     assert not call("model", "list", "--home", home).stderr
+
+
+def test_a_program_is_registered_by_its_file_and_the_same_program_is_the_same_version(settled, run, tmp_path):
+    file = tmp_path / "moments.yaml"
+    for name in ("moments.yaml", "moments.pl"):
+        (tmp_path / name).write_bytes((PAGE.parents[1] / "examples/container_encoder" / name).read_bytes())
+    home = tmp_path / "home"
+    shutil.copytree(settled, home)
+    assert run("model", "register", file, "--home", home) == "moments.v1\n"
+    file.write_text(file.read_text().replace("memory_gib: 0.5", "memory_gib: 3"))
+    again = json.loads(run("model", "register", file, "--home", home, "--json"))
+    assert (again["key"], json.loads(again["tags"]["running"])["memory_gib"]) == ("moments.v1", 3)
+    (row,) = [row for row in json.loads(run("model", "list", "--home", home, "--json")) if row["key"] == "moments.v1"]
+    assert (row["kind"], row["trained_on"]) == ("container", "not declared")
