@@ -2,8 +2,9 @@
 
 Makes an experiment of RxRx1's size (512 x 512 pixels, 6 channels, 8 bits) and takes it through every stage up to the
 embeddings, with the processor time (of all cores, children included) and the published bytes of each. One image is one
-channel of one site. The sums are these figures times the number of sites; no price is in them. Networks
-are not in it: bench/embedding.py measures one on the processor, and a GPU was not measured. Prints JSON and keeps it in bench/results/bill.json.
+channel of one site. The sums are these figures times the number of images; no price is in them. Networks are
+not in it: bench/embedding.py measures one on the processor, and a GPU was not measured. Prints JSON and keeps it in
+bench/results/bill.json.
 """
 
 import json

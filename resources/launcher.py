@@ -127,7 +127,7 @@ def pod_settings(request: PodRequest, *, start_timeout_s: float) -> dict[str, An
     }
     if request.image:
         container["image"] = request.image
-        container["env"].append({"name": "CELLASSETS_IMAGE", "value": request.image})  # what a trained model is tagged with
+        container["env"].append({"name": "CELLASSETS_IMAGE", "value": request.image})
     pod: dict[str, Any] = {
         "service_account_name": request.service_account,
         "tolerations": [toleration.model_dump(exclude_none=True) for toleration in request.tolerations],

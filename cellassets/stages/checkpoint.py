@@ -86,7 +86,10 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
             outcome = _carry_out(context, plan, folder, (attempt, run_id))
             attempt.require_newest()
             entry = registry.register(
-                outcome.folder, name=chosen.name, run_id=run_id, tags=_tags(chosen, plan, outcome)
+                outcome.folder,
+                name=chosen.name,
+                run_id=run_id,
+                tags={**_tags(chosen, plan, outcome), **_image(context)},
             )
         names = sorted(path.name for path in outcome.folder.iterdir())
         with context.lake.draft(plan) as draft:
@@ -144,9 +147,15 @@ def _run_id(context: Context, plan: Plan) -> str:
     if begun is not None:
         return begun
     origin = {"data_fingerprint": _data_fingerprint(plan), "code_version": code_version(), PLAN_TAG: plan.fingerprint}
+    origin |= _image(context)
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
     registry.log_json(run_id, plan.inputs, "made_from.json")
     return run_id
+
+
+def _image(context: Context) -> dict[str, str]:
+    """Returns the tag of the container image; nothing outside a container."""
+    return {"image": context.deployment.image} if context.deployment.image else {}
 
 
 def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:

@@ -12,6 +12,7 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | from `<home>/deployment.yaml` (see below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
+| `CELLASSETS_IMAGE` | container image of this process, which models trained here are tagged with | empty |
 
 A home can name its own settings folder: `configs: FOLDER` in `<home>/deployment.yaml`, absolute or relative to the
 home. So a later command on the same home uses the same settings. The file is read only for the lake inside the home.
@@ -126,6 +127,7 @@ class Deployment:
     configs_root: str
     tracking_uri: str
     model_root: str
+    image: str = ""
 
     @classmethod
     def of(
@@ -153,6 +155,7 @@ class Deployment:
             configs_root=named or str(own or CONFIGS_BESIDE),
             tracking_uri=given.get("MLFLOW_TRACKING_URI", place.tracking_uri),
             model_root=given.get("CELLASSETS_MODELS", place.model_root),
+            image=environment.get("CELLASSETS_IMAGE", ""),
         )
 
     def environment(self) -> dict[str, str]:
@@ -165,6 +168,7 @@ class Deployment:
             "CELLASSETS_CONFIGS": self.configs_root,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "CELLASSETS_MODELS": self.model_root,
+            "CELLASSETS_IMAGE": self.image,
         }
 
     @property

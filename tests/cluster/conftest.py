@@ -35,7 +35,7 @@ ADDRESS = os.environ.get("CELLASSETS_TEST_ADDRESS", "10.85.0.1")
 NETWORK = os.environ.get("CELLASSETS_TEST_NETWORK", "10.85.0.0/24")
 IMAGE = os.environ.get("CELLASSETS_TEST_IMAGE", "localhost/cellassets:test")
 BUCKET, LOG_BUCKET = "cellassets-test", "cellassets-test-logs"
-MLFLOW_PORT = 5000
+MLFLOW_PORT, MLFLOW_LOCAL_PORT = 5000, 15000
 MAX_RUNS = 4  # at once, on a node of two cores
 SERVERS = ("mlflow", "code", "daemon", "webserver", "viewer")
 GPU = "nvidia.com/gpu"
@@ -151,6 +151,13 @@ class Platform:
         """Returns the names of the objects in the bucket below a prefix."""
         with urllib.request.urlopen(f"{self.store.url}/storage/v1/b/{BUCKET}/o?prefix={prefix}", timeout=60) as answer:
             return [item["name"] for item in json.loads(answer.read()).get("items", ())]
+
+    def models(self) -> list[dict[str, Any]]:
+        """Returns all versions of all models, as MLflow's server lists them."""
+        with forwarded(self.cluster, "deploy/cellassets-mlflow", MLFLOW_LOCAL_PORT, MLFLOW_PORT, "/health"):
+            address = f"http://127.0.0.1:{MLFLOW_LOCAL_PORT}/api/2.0/mlflow/model-versions/search"
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                return json.loads(answer.read())["model_versions"]
 
     def record(self, address: str) -> dict[str, Any]:
         """Returns the newest commit record at an address."""
@@ -301,7 +308,7 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
     }
     mlflow = {
         "MLFLOW_ARTIFACTS_DESTINATION": f"gs://{BUCKET}/models",
-        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{ADDRESS}:{MLFLOW_PORT},127.0.0.1:{MLFLOW_PORT}",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{ADDRESS}:{MLFLOW_PORT},127.0.0.1:{MLFLOW_PORT},127.0.0.1:{MLFLOW_LOCAL_PORT}",
         "MLFLOW_LISTEN": "127.0.0.1",
         **storage,
         **database,
@@ -398,12 +405,12 @@ def platform(cluster, postgres_server, postgres_programs, configs, tmp_path_fact
 
 
 @contextmanager
-def forwarded(cluster: Cluster, target: str, port: int, pod_port: int) -> Iterator[None]:
+def forwarded(cluster: Cluster, target: str, port: int, pod_port: int, path: str = "/server_info") -> Iterator[None]:
     """Forwards a port of this machine's loopback to a pod, as a user of kubectl would."""
     command = ["kubectl", "-n", cluster.namespace, "port-forward", target, f"{port}:{pod_port}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}/server_info"), timeout_s=60)
+            wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}{path}"), timeout_s=60)
             yield
         finally:
             process.terminate()

@@ -134,3 +134,11 @@ def test_at_the_limit_it_stops_and_says_so(landed):
     landed.wait("the run fails", lambda: landed.status(run_id) == "FAILURE", timeout_s=300)
     assert "raise max_memory_gib" in landed.events(run_id)
     assert not [run for run in landed.runs() if run["parentRunId"] == run_id]
+
+
+def test_models_name_the_image_that_they_were_trained_in(landed):
+    [run, *_] = landed.runs(asset="checkpoint")
+    models = landed.models()
+    assert {model["name"] for model in models} == {"classical", "tiny_network"}
+    for model in models:
+        assert {tag["key"]: tag["value"] for tag in model["tags"]}["image"] == run["tags"]["dagster/image"]
