@@ -19,6 +19,7 @@ from cellassets.images.spec import StoreSpec
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import plate_agenda
 from cellassets.reconcile.work import map_agenda
+from cellassets.registry import Registry
 from cellassets.stages import plate_store
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import open_snapshot, stage_named, stages
@@ -31,6 +32,8 @@ from cellassets.storage.deployment import Deployment
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth
+from cellassets.training.classical import set_up_classical
+from cellassets.training.recipe import ClassicalRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of answers that are not used
 EXPERIMENTS = ("HUVEC-1", "HUVEC-2")
@@ -49,7 +52,7 @@ BENCHMARKS = ("perturbation_consistency", "known_relationships")
 SETTINGS = {
     "policy.yaml": {},
     "mapping.yaml": MAP,
-    "recipes/classical.yaml": {"kind": "classical", "parameters": {"families": ["intensity"]}},
+    "recipes/classical.yaml": {"kind": "classical"},
     **{f"benchmarks/{name}.yaml": {"n_permutations": 99} for name in BENCHMARKS},
 }
 LINE = (
@@ -94,7 +97,10 @@ def local(tmp_path_factory, empty_home):
     write_screen(DESIGN, home / "landing", experiment_ids=list(EXPERIMENTS))
     write_truth(DESIGN, home / "truth")
     write_bytes(deployment.lake.annotations / "planted.csv", (home / "truth" / "gene_pairs.csv").read_bytes())
-    carry_out(stage_named("checkpoint"), deployment, {"recipe": "classical"})
+    recipe = ClassicalRecipe(name="classical", parameters={"families": ["intensity"]})
+    model = set_up_classical(recipe, home / "model").folder
+    registry = Registry(deployment.tracking_uri, deployment.model_root)
+    registry.register(model, name="classical", run_id=None, tags={"kind": "classical", "recipe_name": "classical"})
     return run_line(deployment)
 
 
