@@ -10,6 +10,7 @@
     ├── ArtifactMissing (FileNotFoundError) nothing published at that place yet
     ├── StaleArtifact (RuntimeError)        published from other inputs than those asked for
     ├── CorruptArtifact (OSError)           published files differ from their commit record
+    ├── StorageRefused (PermissionError)    an object store does not let us read or write
     ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
     ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
@@ -78,6 +79,10 @@ class StaleArtifact(CellAssetsError, RuntimeError):
 
 class CorruptArtifact(CellAssetsError, OSError):
     """Published files differ from their commit record."""
+
+
+class StorageRefused(CellAssetsError, PermissionError):
+    """An object store does not let us read or write."""
 
 
 class RecipeError(CellAssetsError, ValueError):

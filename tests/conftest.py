@@ -1,11 +1,15 @@
 """Fixtures for all tests: a landing zone of small random images, tiny models, and deployments of simulated wells."""
 
 import csv
+import gc
 import importlib.util
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from zlib import crc32
 
@@ -13,9 +17,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import yaml
+from upath import UPath
 
 from cellassets.registry import Registry
 from cellassets.screens.policy import IngestPolicy
+from cellassets.storage import objects
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.synthetic.presets import tiny_design
 
@@ -38,6 +44,13 @@ _postgres_spec.loader.exec_module(postgres_server)
 
 # make test-k8s runs these, against a cluster
 collect_ignore = [] if "CELLASSETS_CLUSTER_TESTS" in os.environ else ["cluster"]
+
+_store_spec = importlib.util.spec_from_file_location(
+    "object_store", Path(__file__).parents[1] / "scripts" / "object_store.py"
+)
+object_store = importlib.util.module_from_spec(_store_spec)
+sys.modules["object_store"] = object_store  # its dataclasses look for their module
+_store_spec.loader.exec_module(object_store)
 
 SCORED_MODELS = {"good.v1": 4.0, "fair.v1": 1.6, "blind.v1": 0.0}  # effect of a gene, as each model sees it
 SCORED_DESIGN = SimulatedWells(n_complexes=6, n_lone_genes=10)
@@ -133,6 +146,32 @@ def web(_certificate, monkeypatch):
 
         web.server = https_server
         yield web
+
+
+@pytest.fixture(scope="module")
+def gcs():
+    """A server of the Google Cloud Storage protocol on loopback, to which this process's clients talk.
+
+    `gcs.requests` lists what it was asked; `gcs.fault` makes it fail (see scripts/object_store.py).
+    """
+    with object_store.object_server() as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STORAGE_EMULATOR_HOST", server.url)
+        environment.setenv("NO_GCE_CHECK", "true")  # never look for a metadata server
+        objects._client.cache_clear()
+        server.names = (f"bucket-{number}" for number in count(1))
+        server.CUT, server.LOST = object_store.CUT, object_store.LOST
+        yield server
+        with warnings.catch_warnings(action="ignore"):  # connections whose answers were not used are still open
+            objects.client().close()
+            objects._client.cache_clear()
+            gc.collect()
+
+
+@pytest.fixture
+def bucket(gcs):
+    """An empty bucket of its own."""
+    yield UPath(gcs.make_bucket(next(gcs.names)))
+    gcs.fault = lambda _operation, _name: None
 
 
 @pytest.fixture(scope="session")

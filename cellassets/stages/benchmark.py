@@ -171,7 +171,7 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: an annotation source changed since the plan was made.
     """
     from cellassets.benchmarks.scoring import score_parts
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
 
     scored = score_parts(plan.settings["benchmark"], _parts(context, plan), plan.settings["parameters"])
@@ -181,9 +181,7 @@ def make(context: Context, plan: Plan) -> Record:
         "published.parquet": (scored.published, PUBLISHED),
     }
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), _summary(plan, scored.summaries))
+        return draft.publish(write_tables(tables, draft.folder), _summary(plan, scored.summaries))
 
 
 def _summary(plan: Plan, summaries: "Sequence[ScoreSummary]") -> BenchmarkSummary:

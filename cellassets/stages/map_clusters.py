@@ -56,7 +56,7 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: an annotation source changed since the plan was made.
     """
     from cellassets.clustering.map_clusters import cluster_map
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
 
     annotations = planned_annotations(context, plan, USES)
@@ -65,9 +65,7 @@ def make(context: Context, plan: Plan) -> Record:
     found = cluster_map(judged, parameters, aggregation=aggregation, progress=context.progress)
     tables = {"clusters.parquet": (found.clusters, CLUSTERS), "enrichment.parquet": (found.enrichment, ENRICHMENT)}
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), found.summary)
+        return draft.publish(write_tables(tables, draft.folder), found.summary)
 
 
 def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTables | None":

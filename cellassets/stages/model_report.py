@@ -16,7 +16,7 @@ from cellassets.stages.models import seen_of
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
-from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.artifact import Record, write_files
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ def make(context: Context, plan: Plan) -> Record:
     )
     text = render(page).encode()
     with context.lake.draft(plan) as draft:
-        write_bytes(draft.folder / "report.html", text)
+        files = write_files(draft.folder, {"report.html": text})
         summary = ModelReportSummary(n_datasets=len(plan.inputs["maps"]), n_bytes=len(text))
-        return draft.publish(["report.html"], summary)
+        return draft.publish(files, summary)
 
 
 def _known_pairs(context: Context, plan: Plan) -> "dict[str, pl.DataFrame]":

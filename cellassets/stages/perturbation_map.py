@@ -100,7 +100,7 @@ def make(context: Context, plan: Plan) -> Record:
     import polars as pl
 
     from cellassets.mapping.build import build_map, summarise
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, WELL_EMBEDDINGS
 
     dataset, parameters = plan.settings["dataset"], plan.settings["parameters"]
@@ -122,9 +122,7 @@ def make(context: Context, plan: Plan) -> Record:
         experiments=tuple(sorted(plan.inputs["site_embeddings"])),
     )
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), summary)
+        return draft.publish(write_tables(tables, draft.folder), summary)
 
 
 def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:

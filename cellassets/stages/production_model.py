@@ -215,7 +215,7 @@ def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
 
 def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the decision."""
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import GATE
 
     if plan.settings.get("is_decided"):
@@ -223,8 +223,8 @@ def make(context: Context, plan: Plan) -> Record:
     decision = _decide(context, plan)
     summary = _summary(context, plan, decision)
     with context.lake.draft(plan) as draft:
-        write_table(decision.comparisons, draft.folder / "comparisons.parquet", GATE)
-        return draft.publish(["comparisons.parquet"], summary)
+        files = write_tables({"comparisons.parquet": (decision.comparisons, GATE)}, draft.folder)
+        return draft.publish(files, summary)
 
 
 def settle(context: Context, record: Record) -> None:

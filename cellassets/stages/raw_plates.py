@@ -39,7 +39,7 @@ def make(context: Context, plan: Plan) -> Record:
     """
     from cellassets.screens.ingest import check_experiment, summarise
     from cellassets.tables.content import frame_fingerprint
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
     (experiment_id,), landing, ingest = plan.keys, context.deployment.landing, plan.settings["policy"]
@@ -59,9 +59,8 @@ def make(context: Context, plan: Plan) -> Record:
         landing=str(landing / experiment_id),
     )
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), summary, fingerprint=fingerprint({"kind": "raw_plates", "inputs": content}))
+        files = write_tables(tables, draft.folder)
+        return draft.publish(files, summary, fingerprint=fingerprint({"kind": "raw_plates", "inputs": content}))
 
 
 RAW_PLATES = Stage(

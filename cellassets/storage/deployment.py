@@ -30,7 +30,7 @@ from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError
-from cellassets.storage.artifact import write_bytes
+from cellassets.storage.artifact import is_local, write_bytes
 from cellassets.storage.lake import Lake
 
 DEFAULT_HOME = "demo"
@@ -197,8 +197,9 @@ class Deployment:
 
         Raises:
             ConfigError: neither the lake nor the landing zone exists; nothing was created.
+            StorageRefused: a bucket exists, but we may not read it.
         """
-        if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
+        if not any(_is_there(UPath(place)) for place in (self.lake_root, self.landing_root)):
             message = (
                 f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) is "
                 "there. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
@@ -206,3 +207,8 @@ class Deployment:
             )
             raise ConfigError(message)
         return self
+
+
+def _is_there(place: UPath) -> bool:
+    """Returns true for a folder that exists, and for any place in a bucket that exists: buckets have no folders."""
+    return place.exists() or not is_local(place)
