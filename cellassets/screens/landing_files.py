@@ -49,8 +49,7 @@ def stamp(landing: UPath, relative: str) -> Stamp | None:
         relative: path of the file below it, with '/'.
     """
     if not is_local(landing):
-        path = landing / relative
-        return _remote_stamp(path, landing) if path.exists() else None
+        return _find_remote_stamp(landing / relative, landing)
     try:
         status = os.stat(f"{landing.path}/{relative}")  # noqa: PTH116  called thousands of times per tick
     except OSError as error:
@@ -66,7 +65,8 @@ def stamp_folder(landing: UPath, name: str) -> list[Stamp]:
     A file that vanishes during the call is left out. A symbolic link to a folder above it is not followed.
     """
     if not is_local(landing):
-        return [_remote_stamp(path, landing) for path in _remote_files(landing / name) if path.exists()]
+        stamps = [_find_remote_stamp(path, landing) for path in _remote_files(landing / name)]
+        return [each for each in stamps if each is not None]
     root, folder = landing.path, f"{landing.path}/{name}"
     above = _ids_above(root) | _ids_above(folder)
     return [_local_stamp(path[len(root) :], status) for path, status in _local_files(folder, above)]
@@ -88,7 +88,11 @@ def _kind_of(entry: os.DirEntry[str], above: frozenset[FolderId]) -> EntryKind:
 
 
 def _local_files(folder: str, above: frozenset[FolderId]) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:  # renamed since it was listed, as copying tools do with temporary names
+        return
+    with entries:
         for entry in entries:
             try:
                 status = entry.stat()
@@ -142,7 +146,10 @@ def _remote_files(folder: UPath) -> Iterator[UPath]:
             yield child
 
 
-def _remote_stamp(path: UPath, landing: UPath) -> Stamp:
-    info = path.fs.info(path.path)
+def _find_remote_stamp(path: UPath, landing: UPath) -> Stamp | None:
+    try:
+        info = path.fs.info(path.path)
+    except FileNotFoundError:
+        return None
     token = next((str(info[key]) for key in ("etag", "md5Hash", "mtime", "updated", "created") if key in info), "")
     return [str(path)[len(str(landing)) :], int(info.get("size") or 0), token]
