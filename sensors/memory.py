@@ -4,7 +4,10 @@ What was asked for, and how it ended, is in Dagster's runs (`sensors.attempts`).
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 
 @dataclass
@@ -23,22 +26,38 @@ class Memory:
 
     @classmethod
     def read(cls, cursor: str | None) -> "Memory":
-        """Returns the content of a cursor; empty if this version cannot read it."""
+        """Returns the content of a cursor. What is damaged is left out, which costs a full look and nothing else."""
         try:
             values = json.loads(cursor or "{}")
-            return cls(
-                reported=dict(values.get("reported", {})),
-                first_seen={name: (seen[0], seen[1]) for name, seen in values.get("first_seen", {}).items()},
-                since=dict(values.get("since", {})),
-            )
-        except (ValueError, AttributeError, TypeError, IndexError, KeyError):
-            return cls()
+        except ValueError:
+            values = {}
+        return cls(
+            reported=_those(values, "reported", _is_text),
+            first_seen={name: (seen[0], seen[1]) for name, seen in _those(values, "first_seen", _is_seen).items()},
+            since=_those(values, "since", _is_time),
+        )
 
     def text(self) -> str:
         """Returns the cursor."""
-        values = {
-            "reported": self.reported,
-            "first_seen": self.first_seen,
-            "since": self.since,
-        }
+        values = {"reported": self.reported, "first_seen": self.first_seen, "since": self.since}
         return json.dumps({name: value for name, value in values.items() if value}, sort_keys=True)
+
+
+def _those(values: Any, name: str, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+    found = values.get(name) if isinstance(values, dict) else None
+    return {key: value for key, value in found.items() if is_valid(value)} if isinstance(found, dict) else {}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_seen(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _is_text(value[0]) and _is_time(value[1])

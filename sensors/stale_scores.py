@@ -62,7 +62,7 @@ def _is_time(tick: Tick, snapshot: "LiveSnapshot", *, is_due: bool, is_busy: boo
         else:
             since.pop(name, None)
     longest = timedelta(minutes=policy(snapshot).reports.max_wait_minutes)
-    waited = {name: now - datetime.fromisoformat(time) for name, time in since.items()}
+    waited = {name: abs(now - datetime.fromisoformat(time)) for name, time in since.items()}  # clocks are set back
     return waited.get("quiet", timedelta(0)) >= SETTLED or waited.get("due", timedelta(0)) >= longest
 
 

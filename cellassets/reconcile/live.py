@@ -4,16 +4,20 @@ One object serves all sensors of a process. Every tick calls `refresh`, which as
 file system what changed, and then reads plans and states as from any snapshot.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+import fnmatch
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from upath import UPath
 
-from cellassets.errors import LayoutError, RegistryError
+from cellassets.errors import CorruptArtifact, LayoutError, RegistryError
 from cellassets.incremental import Incremental
 from cellassets.reconcile.landing import Landing
+from cellassets.reconcile.patience import PatientCall
+from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.snapshot import Snapshot, not_registered
 from cellassets.storage.artifact import is_local
 from cellassets.storage.deployment import Deployment
@@ -29,6 +33,7 @@ T = TypeVar("T")
 MODELS, ANNOTATIONS, CONFIGS = ("models",), ("annotations",), ("configs",)
 GROWTH = 1.25  # unused nodes are removed when the graph has grown by this factor ...
 MIN_GROWTH = 10_000  # ... and this number of nodes
+REGISTRY_LIMIT_S = 10.0  # a registry that is busy answers later; the next tick reads the answer
 OBJECT_TAGS = ("etag", "generation", "mtime", "updated", "created")  # fields in which object stores report a version
 
 
@@ -45,6 +50,7 @@ class LiveSnapshot(Snapshot):
         self.landing = Landing({}, {}, {})
         self._models: dict[str, ModelEntry] = {}
         self._registry_problem: RegistryError | None = None
+        self._list_models = PatientCall(self._ask_registry, REGISTRY_LIMIT_S)  # a server may hang
         self._stamps: dict[Hashable, dict[str, Any]] = {}
         self._n_nodes = 0  # after the last collection
 
@@ -79,7 +85,13 @@ class LiveSnapshot(Snapshot):
             quiet: a folder without a marker is complete after this long without a change.
         """
         before = self.landing
-        self.landing = Landing.scan(self.deployment.landing, first_seen=first_seen, now=now, quiet=quiet)
+        self.landing = Landing.scan(
+            self.deployment.landing,
+            first_seen=first_seen,
+            now=now,
+            quiet=quiet,
+            published=lambda name: self.value(_landing_signature, name),
+        )
         names = {*before.complete, *self.landing.complete}
         changed = [name for name in names if before.complete.get(name) != self.landing.complete.get(name)]
         if changed:
@@ -166,17 +178,29 @@ class LiveSnapshot(Snapshot):
         return [ANNOTATIONS] if self._changed_files(ANNOTATIONS, self.deployment.lake.annotations, "*") else []
 
     def _changed_models(self) -> list[Hashable]:
-        from cellassets.registry import Registry
-
         before, problem = self._models, self._registry_problem
         try:
-            found = Registry(self.deployment.tracking_uri, self.deployment.model_root).list_models()
+            found = self._ask_registry() if self.deployment.tracking_uri.startswith("sqlite:") else self._list_models()
+        except TimeoutError:
+            message = (
+                f"the model registry at {self.deployment.tracking_uri} does not answer within {REGISTRY_LIMIT_S:.0f} s"
+            )
+            return self._note_problem(RegistryError(message))
         except RegistryError as error:
-            self._registry_problem = error
-            return [MODELS] if str(error) != str(problem) else []
+            return self._note_problem(error)
         self._registry_problem, self._models = None, {entry.key: entry for entry in found}
         changed = [key for key in before.keys() | self._models.keys() if before.get(key) != self._models.get(key)]
         return [*((MODELS, key) for key in changed), *([MODELS] if changed or problem is not None else [])]
+
+    def _note_problem(self, error: RegistryError) -> list[Hashable]:
+        is_new = str(error) != str(self._registry_problem)
+        self._registry_problem = error
+        return [MODELS] if is_new else []
+
+    def _ask_registry(self) -> list["ModelEntry"]:
+        from cellassets.registry import Registry
+
+        return Registry(self.deployment.tracking_uri, self.deployment.model_root).list_models()
 
     def _changed_files(self, cell: Hashable, folder: UPath, pattern: str) -> list[Hashable]:
         """Returns the changed files below a folder, and the folders whose listing changed."""
@@ -186,6 +210,15 @@ class LiveSnapshot(Snapshot):
         changed: list[Hashable] = [(cell, name) for name in {*before, *now} if before.get(name) != now.get(name)]
         listings = {_folder_of(name) for name in before.keys() ^ now.keys()}
         return [*changed, *((cell, name) for name in listings)]
+
+
+def _landing_signature(snapshot: Snapshot, experiment_id: str) -> str | None:
+    """Returns the signature of the folder that the manifest of an experiment was made from."""
+    published = snapshot.find("raw_plates", experiment_id)
+    try:
+        return None if published is None else published.summary(RawPlatesSummary).landing_signature
+    except CorruptArtifact:
+        return None
 
 
 def _folder_of(name: str) -> str:
@@ -201,12 +234,21 @@ def _stamps(folder: UPath, pattern: str) -> dict[str, Any]:
     if not folder.is_dir():
         return {}
     stamps: dict[str, Any] = {}
-    for path in folder.glob(pattern):
+    for path in _matching(folder, pattern):
         try:
             stamps[path.path[len(folder.path) :].lstrip("/")] = _local_stamp(path)
         except FileNotFoundError:  # removed after the listing
             continue
     return stamps
+
+
+def _matching(folder: UPath, pattern: str) -> Iterator[UPath]:
+    """Yields the local files and folders that match a pattern, which is `*` or `**/` and a pattern of names."""
+    is_deep, _, name_pattern = pattern.rpartition("/")
+    for place, folders, files in os.walk(folder.path):  # unlike `glob` it skips folders that vanish while it reads them
+        yield from (UPath(place, name) for name in fnmatch.filter([*folders, *files], name_pattern))
+        if not is_deep:
+            return
 
 
 def _local_stamp(path: UPath) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from cellassets.reconcile.work import (
     embedding_agenda,
     map_agenda,
 )
+from cellassets.stages.datasets import unreadable_experiments
 from cellassets.stages.models import active_models, ignored_models
 from cellassets.stages.snapshot import Snapshot
 
@@ -94,8 +95,14 @@ def report_agenda(snapshot: Snapshot) -> Agenda:
 def held(snapshot: Snapshot) -> list[Waiting]:
     """Returns the datasets that wait, with the number of embedding tables that wait with them, and the reason.
 
-    Empty if that is not known; then `embedding_agenda` gives the reason.
+    Also the experiments whose summary is damaged: no dataset contains them. No dataset is listed if policy cannot be
+    read; then `embedding_agenda` gives the reason.
     """
+    damaged = [Waiting(f"experiment {name}", reason) for name, reason in unreadable_experiments(snapshot).items()]
+    return [*damaged, *_held_datasets(snapshot)]
+
+
+def _held_datasets(snapshot: Snapshot) -> list[Waiting]:
     try:
         n_held, reasons = len(held_embeddings(snapshot)), idle_datasets(snapshot)
     except CellAssetsError:

@@ -88,7 +88,11 @@ def _kind_of(entry: os.DirEntry[str], above: frozenset[FolderId]) -> EntryKind:
 
 
 def _local_files(folder: str, above: frozenset[FolderId]) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:  # renamed since it was listed, as copying tools do with temporary names
+        return
+    with entries:
         for entry in entries:
             try:
                 status = entry.stat()

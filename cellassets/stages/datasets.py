@@ -102,8 +102,29 @@ def _declared(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(name for name in dataset_names(snapshot) if wanted == "all" or name in wanted)
 
 
+def landed_experiments(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the experiments that were accepted and whose summaries can be read, sorted."""
+    unreadable = unreadable_experiments(snapshot)
+    return tuple(name for name in snapshot.keys("raw_plates") if name not in unreadable)
+
+
+def unreadable_experiments(snapshot: Snapshot) -> dict[str, str]:
+    """Returns the reason for each experiment whose summary is damaged. No dataset contains it."""
+    return snapshot.value(_unreadable)
+
+
+def _unreadable(snapshot: Snapshot) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for experiment_id in snapshot.keys("raw_plates"):
+        try:
+            cell_types_of(snapshot, experiment_id)
+        except CellAssetsError as error:
+            found[experiment_id] = str(error)
+    return found
+
+
 def _cell_types(snapshot: Snapshot) -> tuple[str, ...]:
-    found = {name for experiment_id in snapshot.keys("raw_plates") for name in cell_types_of(snapshot, experiment_id)}
+    found = {name for experiment_id in landed_experiments(snapshot) for name in cell_types_of(snapshot, experiment_id)}
     return tuple(sorted(name for name in found if KEY_PATTERN.fullmatch(name) and ".." not in name))
 
 
@@ -146,7 +167,7 @@ def _experiments(snapshot: Snapshot, dataset_id: str) -> tuple[str, ...]:
     if missing:
         message = f"dataset {dataset_id}: experiments {missing} have not landed; landed are {list(landed[:20])}"
         raise DatasetError(message)
-    candidates = landed if dataset.experiment_ids is None else sorted(set(dataset.experiment_ids))
+    candidates = landed_experiments(snapshot) if dataset.experiment_ids is None else sorted(set(dataset.experiment_ids))
     wanted = None if dataset.cell_types is None else set(dataset.cell_types)
     found = [name for name in candidates if wanted is None or wanted & set(cell_types_of(snapshot, name))]
     if not found:

@@ -16,7 +16,7 @@ from cellassets.errors import ConfigError
 from cellassets.fingerprint import KEY_PATTERN
 from cellassets.registry import Registry
 from cellassets.registry.lineage import TrainedOn, declared, seen_by
-from cellassets.stages.datasets import cell_types_of
+from cellassets.stages.datasets import cell_types_of, landed_experiments
 from cellassets.stages.snapshot import Snapshot
 
 SUBSTANCE = ("experiments", "cell_types", "parents")
@@ -99,7 +99,7 @@ def unknown_experiments(snapshot: Snapshot, trained_on: TrainedOn) -> tuple[str,
 
 def respelt_cell_types(snapshot: Snapshot, trained_on: TrainedOn) -> tuple[str, ...]:
     """Returns a line for each declared cell type that is one that landed in another spelling."""
-    landed = {kind for name in snapshot.keys("raw_plates") for kind in cell_types_of(snapshot, name)}
+    landed = {kind for name in landed_experiments(snapshot) for kind in cell_types_of(snapshot, name)}
     by_letters = {_letters(kind): kind for kind in sorted(landed)}
     return tuple(
         f"cell type {name!r} is written {by_letters[_letters(name)]!r} here"

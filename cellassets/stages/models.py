@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cellassets.benchmarks.parts import Part, exposures_of, parts_of
 from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.registry.lineage import Seen, TrainedOn, declared, seen_by
-from cellassets.stages.datasets import cell_types_of
+from cellassets.stages.datasets import cell_types_of, landed_experiments
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 
@@ -89,4 +89,4 @@ def _parts(snapshot: Snapshot, model_key: str, experiments: tuple[str, ...]) -> 
 
 def _cell_types(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
     """The cell types of every landed experiment."""
-    return {name: cell_types_of(snapshot, name) for name in snapshot.keys("raw_plates")}
+    return {name: cell_types_of(snapshot, name) for name in landed_experiments(snapshot)}

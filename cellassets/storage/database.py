@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
 SQLITE_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 10  # a Postgres server that is gone without a word would be waited for during minutes
 CREATING = 7_302_911  # any number: the advisory lock that Postgres holds while tables are created
 
 
@@ -58,10 +59,9 @@ def _engine(url: str) -> "Engine":
 
     place = _parsed(url)
     is_sqlite = place.get_backend_name() == "sqlite"
+    limits = {"timeout": SQLITE_TIMEOUT_S} if is_sqlite else {"connect_timeout": CONNECT_TIMEOUT_S}
     try:
-        engine = create_engine(
-            place, poolclass=NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S} if is_sqlite else {}
-        )
+        engine = create_engine(place, poolclass=NullPool, connect_args=limits)
     except ModuleNotFoundError as error:
         message = f"{place.render_as_string()}: its driver is not installed ({error}); install requirements.lock"
         raise ConfigError(message) from error

@@ -47,9 +47,11 @@ class Publication:
         try:
             return model.model_validate_json(self.summary_json)
         except ValidationError as error:
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, in {error.error_count()} places at most"
             message = (
                 f"{describe_address(self.kind, self.keys)}: the summary of publication {self.generation} is not a "
-                f"{model.__name__} ({error}); materialise this asset's partition again"
+                f"{model.__name__} ({what}); delete its commit record and materialise this asset's partition again"
             )
             raise CorruptArtifact(message) from error
 

@@ -13,6 +13,7 @@ from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
 from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
 
+NOON = "2026-01-01T12:00:00+00:00"
 EXPERIMENTS = ["E-9", "E-1", "E-5", "E-3", "E-7"]  # Dagster keeps the order in which they were added
 
 
@@ -225,7 +226,9 @@ def test_an_asset_without_partitions_is_covered_by_its_run(instance):
     "cursor",
     [
         None, "", "not JSON", "[]", "3", "null", '"text"', '{"since": 3}', '{"first_seen": {"E-1": []}}',
-        '{"first_seen": {"E-1": 3}}', '{"reported": [1]}', '{"since": 5}',
+        '{"first_seen": {"E-1": 3}}', '{"first_seen": {"E-1": ["signature", "yesterday"]}}', '{"since": {"quiet": 1}}',
+        '{"first_seen": {"E-1": ["signature", "2026-01-01T00:00:00"]}}', '{"since": {"quiet": "soon"}}',
+        '{"reported": [1]}', '{"since": 5}',
     ],
 )  # fmt: skip
 def test_a_cursor_that_cannot_be_read_starts_again(cursor):
@@ -233,9 +236,16 @@ def test_a_cursor_that_cannot_be_read_starts_again(cursor):
 
 
 def test_a_cursor_gives_back_what_was_remembered():
-    memory = Memory({"asset/key": "0123"}, {"E-1": ("of files", "2026-01-01")}, {"quiet": "2026-01-02"})
+    memory = Memory({"asset/key": "0123"}, {"E-1": ("of files", NOON)}, {"quiet": NOON})
     assert Memory.read(memory.text()) == memory
     assert json.loads(Memory().text()) == {}
+
+
+def test_only_the_damaged_part_of_a_cursor_is_forgotten():
+    text = json.dumps(
+        {"reported": {"a/1": "0123", "a/2": 5}, "first_seen": {"E-1": "?", "E-2": ["s", NOON]}, "since": []}
+    )
+    assert Memory.read(text) == Memory({"a/1": "0123"}, {"E-2": ("s", NOON)}, {})
 
 
 def reported(tick):

@@ -225,6 +225,61 @@ def test_a_dropped_site_is_a_warning_and_the_rest_goes_on(zone, instance, places
     assert places["deployment"].open().lake.current("plate_store", "E-1").record.summary["n_sites"] == 11
 
 
+def test_an_experiment_with_a_damaged_summary_is_named_and_the_others_go_on(zone, instance, places):
+    for name in ("E-1", "E-2"):
+        zone.land(name)
+        tick(new_experiments, instance, places)
+        assert take_in(instance, places, name).success
+    lake = places["deployment"].open().lake
+    path = Path(lake.artifact("raw_plates", "E-1").record_path(1).path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "summary": {}}))
+    for file in Path(lake.root.path).glob("catalogue.db*"):
+        file.unlink()
+    for sensor in (new_experiments, new_models, stale_scores):
+        told = tick(sensor, instance, places).skip_reason.skip_message
+        if sensor is not stale_scores:
+            assert "experiment E-1: raw_plates of E-1: the summary of publication 1 is not a RawPlatesSummary" in told
+    assert instance.get_dynamic_partitions("dataset") == ["HUVEC"]
+
+
+def test_an_unmarked_folder_leaves_the_cursor_when_it_is_published(zone, instance, places):
+    zone.land(is_complete=False)
+    first = tick(new_experiments, instance, places)
+    (since,) = json.loads(first.cursor)["first_seen"].values()
+    earlier = {"E-1": [since[0], "2020-01-01T00:00:00+00:00"]}
+    quiet = tick(new_experiments, instance, places, cursor=json.dumps({"first_seen": earlier}))
+    assert carry_out(instance, places, quiet) == [True]
+    for cursor in (quiet.cursor, None):
+        done = tick(new_experiments, instance, places, cursor=cursor)
+        assert not done.run_requests
+        assert "first_seen" not in json.loads(done.cursor)
+
+
+def test_a_deleted_partition_key_comes_back_and_nobody_asks_without_it(zone, instance, places):
+    zone.land()
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    tick(new_experiments, instance, places)
+    for axis in ("experiment", "dataset"):
+        (key,) = instance.get_dynamic_partitions(axis)
+        instance.delete_dynamic_partition(axis, key)
+    shutil.rmtree(zone.root / "E-1")  # it is in the lake, and that is enough
+    tick(new_experiments, instance, places)
+    assert instance.get_dynamic_partitions("experiment") == ["E-1"]
+    assert instance.get_dynamic_partitions("dataset") == ["HUVEC"]
+
+
+def test_a_new_instance_over_an_old_lake_goes_on(zone, instance, places):
+    zone.land()
+    tick(new_experiments, instance, places)
+    assert take_in(instance, places, "E-1").success
+    live._snapshots.clear()
+    with dg.DagsterInstance.ephemeral() as new:
+        for sensor in (new_models, stale_scores, new_experiments):
+            assert not tick(sensor, new, places).run_requests
+        assert new.get_dynamic_partitions("experiment") == ["E-1"]
+
+
 def test_a_recipe_waits_for_its_experiments_and_is_asked_for_once_they_are_stored(zone, instance, places):
     recipe = {"kind": "network", "train_experiments": ["E-1"], "validation_experiments": ["E-2"]}
     (configs_of(places) / "recipes/small.yaml").write_text(yaml.safe_dump(recipe))
