@@ -318,3 +318,9 @@ def design_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("design") / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_design(**DESIGN).model_dump(mode="json")))
     return path
+
+
+@pytest.fixture(scope="session")
+def object_server():
+    """How to start servers of the Google Cloud Storage protocol."""
+    return object_store.object_server

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -81,7 +80,7 @@ class Platform:
 
     cluster: Cluster
     url: str
-    store: "ObjectStore"
+    store: Any
     database: Any
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
@@ -205,46 +204,6 @@ def cluster() -> Cluster:
     found.kubectl("create", "namespace", NAMESPACE)
     found.set_gpus(1)
     return found
-
-
-class ObjectStore:
-    """A server that speaks Google Cloud Storage's protocol; its data outlive a stop."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
-        self._server: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        """Starts the server and waits until it answers."""
-        program = Path(sys.executable).with_name("gcp-storage-emulator")
-        command = [str(program), "-d", str(self.folder), "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        with (self.folder / "log").open("ab") as log:
-            self._server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        wait_for("the object store answers", lambda: answers(f"{self.url}/storage/v1/b?project=test"), timeout_s=30)
-
-    def stop(self) -> None:
-        """Stops the server."""
-        self._server.terminate()
-        self._server.wait(30)
-
-    def make_bucket(self, name: str) -> None:
-        """Makes an empty bucket."""
-        address, body = f"{self.url}/storage/v1/b?project=test", json.dumps({"name": name}).encode()
-        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=30).close()
-
-
-@contextmanager
-def object_store(folder: Path, port: int) -> Iterator[ObjectStore]:
-    """Yields a running object store with two empty buckets."""
-    store = ObjectStore(folder, port)
-    store.start()
-    try:
-        store.make_bucket(BUCKET)
-        store.make_bucket(LOG_BUCKET)
-        yield store
-    finally:
-        store.stop()
 
 
 def answers(url: str) -> bool:
@@ -380,17 +339,24 @@ def make_databases(url: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def platform(cluster, postgres_server, postgres_programs, configs, tmp_path_factory) -> Iterator[Platform]:
+def platform(
+    cluster, postgres_server, postgres_programs, object_server, configs, tmp_path_factory
+) -> Iterator[Platform]:
     """The platform, deployed and ready."""
     with ExitStack() as stack:
-        storage_port = postgres_server.free_port()
-        store = stack.enter_context(object_store(tmp_path_factory.mktemp("bucket"), storage_port))
+        store = stack.enter_context(object_server())
+        for name in (BUCKET, LOG_BUCKET):
+            store.make_bucket(name)
         database = stack.enter_context(postgres_server.private_postgres(postgres_programs, networks=(NETWORK,)))
         Storage(store.url).upload_folder(configs, "configs")
         passwords = make_databases(database.url)
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-postgres", PGPASSWORD=passwords["cellassets"]))
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-mlflow-postgres", PGPASSWORD=passwords["mlflow"]))
-        folder = overlay(tmp_path_factory.mktemp("overlay"), storage_port=storage_port, database_port=database.port)
+        folder = overlay(
+            tmp_path_factory.mktemp("overlay"),
+            storage_port=int(store.url.rpartition(":")[2]),
+            database_port=database.port,
+        )
         cluster.kubectl("apply", "-k", str(folder))
         for name in SERVERS:
             cluster.kubectl("rollout", "status", f"deploy/cellassets-{name}", "--timeout=300s")

@@ -83,10 +83,10 @@ class Disturber(threading.Thread):
         return "restarted"
 
     def stop_the_store(self) -> str:
-        self.platform.store.stop()
+        self.platform.store.fault = lambda _operation, _name: 503
         time.sleep(OUTAGE_S)
-        self.platform.store.start()
-        return f"away for {OUTAGE_S:.0f} s"
+        self.platform.store.fault = lambda _operation, _name: None
+        return f"answered 503 for {OUTAGE_S:.0f} s"
 
     def stop_mlflow(self) -> str:
         self.platform.cluster.kubectl("scale", "deploy/cellassets-mlflow", "--replicas=0")

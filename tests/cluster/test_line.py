@@ -15,6 +15,11 @@ def table(repository) -> Pods:
     return Pods((path.name, PodTable.model_validate(yaml.safe_load(path.read_text()))) for path in files)
 
 
+def bytes_of(quantity: str) -> int:
+    """An amount of memory as Kubernetes writes it, in bytes."""
+    return int(quantity[:-2]) << {"Ki": 10, "Mi": 20, "Gi": 30}[quantity[-2:]]
+
+
 def assert_pod_fits(platform, table, run) -> None:
     """The pod of a run has exactly what the table says of the run's stages."""
     needs_gpu = run["tags"].get("cellassets/pool") != "cpu"
@@ -25,8 +30,8 @@ def assert_pod_fits(platform, table, run) -> None:
         [container] = pod["spec"]["containers"]
         limits = container["resources"]["limits"]
         assert container["resources"]["requests"] == limits
-        assert limits["memory"] == f"{round(expected.memory_gib * 1024)}Mi"
-        assert limits["cpu"] == f"{round(1000 * expected.cores)}m"
+        assert bytes_of(limits["memory"]) == round(expected.memory_gib * 1024) << 20
+        assert float(limits["cpu"].removesuffix("m")) * (0.001 if "m" in limits["cpu"] else 1) == expected.cores
         assert limits.get("nvidia.com/gpu") == (str(expected.gpus) if expected.gpus else None)
         assert pod["spec"]["serviceAccountName"] == expected.service_account
         assert pod["spec"]["priorityClassName"] == expected.priority_class

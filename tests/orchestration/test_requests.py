@@ -318,7 +318,7 @@ def test_the_pool_of_a_range_is_that_of_its_model(tmp_path):
 
     def pool(asset, **tags):
         run = dg.DagsterRun("job", asset_selection=frozenset({dg.AssetKey(asset)}), tags=tags)
-        return pool_tags(run, place).get("cellassets/pool")
+        return pool_tags(run, [asset], place).get("cellassets/pool")
 
     ranges = {RANGE_START: "E-1|{}.v1", RANGE_END: "E-9|{}.v1"}
     for name, expected in (("deep", "gpu"), ("plain", "cpu"), ("unknown", "gpu")):
