@@ -18,7 +18,7 @@ from pathlib import Path
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
-from cellassets.synthetic.presets import demo_design
+from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
 
 RESULT = Path(__file__).parent / "results" / "bill.json"
@@ -43,7 +43,7 @@ def processor_s() -> float:
 
 def prepare(root: Path) -> Deployment:
     """Returns a deployment with a landed experiment and a registered baseline."""
-    write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
+    write_screen(tiny_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
     recipes = root / "configs" / "recipes"
     recipes.mkdir(parents=True)
     (root / "configs" / "policy.yaml").write_text("{}\n")
