@@ -8,7 +8,7 @@ HOME_FOLDER ?= demo
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test test-fast check bench calibrate lock clean-demo
+.PHONY: demo ui test test-fast test-k8s check bench calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -24,6 +24,9 @@ test: $(VENV)/.installed-dev  ## all tests, one process per core; the tests of o
 test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
 	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \
 		--ignore tests/registry --ignore tests/orchestration --ignore tests/stages --ignore tests/cli
+
+test-k8s: $(VENV)/.installed-dev  ## the platform on a real Kubernetes; scripts/test_k8s.sh says which
+	@scripts/test_k8s.sh
 
 check: $(VENV)/.installed-dev  ## linters, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -15,7 +15,6 @@ from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.stages.active_perturbations import ACTIVE_PERTURBATIONS, CODE_VERSION
 from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,8 +36,6 @@ N_SHOWN = 20
     kinds={"scipy", "parquet"},
     code_version=CODE_VERSION,
     output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
-    pool=step_pool(ACTIVE_PERTURBATIONS.pod),
-    op_tags=op_tags(ACTIVE_PERTURBATIONS.pod),
     check_specs=[
         *check_of(
             ACTIVE_PERTURBATIONS,

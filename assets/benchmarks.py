@@ -17,7 +17,6 @@ from cellassets.stages.catalogue import stages
 from cellassets.stages.stage import Stage
 from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,8 +51,6 @@ def _build(stage: Stage) -> dg.AssetsDefinition:
         code_version=benchmark.version,
         output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
         description=f"{benchmark.title}. {benchmark.description}",
-        pool=step_pool(stage.pod),
-        op_tags=op_tags(stage.pod),
         check_specs=_checks_of(stage, benchmark),
     )
     def score(

@@ -9,7 +9,6 @@ from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION
 from cellassets.training.summary import CheckpointSummary
 from resources.partitions import RECIPE
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 CHECK = "beats_chance_on_held_out_experiments"
 
@@ -21,8 +20,6 @@ CHECK = "beats_chance_on_held_out_experiments"
     owners=["team:machine-learning"],
     kinds={"pytorch", "mlflow"},
     code_version=CODE_VERSION,
-    pool=step_pool(CHECKPOINT.pod),
-    op_tags=op_tags(CHECKPOINT.pod),
     check_specs=check_of(CHECKPOINT, CHECK, "Accuracy on experiments that were not trained on is above chance."),
 )
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:

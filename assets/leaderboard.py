@@ -9,7 +9,6 @@ from assets.inputs import judged_scores
 from assets.materialise import materialised, publish
 from cellassets.stages.leaderboard import CODE_VERSION, LEADERBOARD
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 CHECK = "scores_are_as_they_would_be_taken_now"
 
@@ -20,8 +19,6 @@ CHECK = "scores_are_as_they_would_be_taken_now"
     owners=["team:machine-learning"],
     kinds={"polars"},
     code_version=CODE_VERSION,
-    pool=step_pool(LEADERBOARD.pod),
-    op_tags=op_tags(LEADERBOARD.pod),
     check_specs=check_of(
         LEADERBOARD, CHECK, "Every score was computed with the present wells, annotations, settings, maps and code."
     ),

@@ -13,7 +13,6 @@ from cellassets.clustering.summary import MapClustersSummary
 from cellassets.stages.map_clusters import CODE_VERSION, MAP_CLUSTERS
 from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -31,8 +30,6 @@ MAX_CONFOUNDED_FRAC = 0.1
     kinds={"scikitlearn", "parquet"},
     code_version=CODE_VERSION,
     output_required=False,  # a backfill over all partitions includes datasets of which a model has no map
-    pool=step_pool(MAP_CLUSTERS.pod),
-    op_tags=op_tags(MAP_CLUSTERS.pod),
     check_specs=[
         *check_of(
             MAP_CLUSTERS,

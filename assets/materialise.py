@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cellassets.errors import CellAssetsError
+from assets.interruption import interruptions_kept
+from cellassets.errors import CellAssetsError, is_refusal
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import Stage
 from resources.partitions import keys_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cellassets.progress import Progress
     from cellassets.storage.lake import Published
 
+REFUSED = "refused"  # metadata of a failure: the partitions whose data was refused
 PROGRESS_STEPS = 10
 PROGRESS_INTERVAL_S = 60.0
 
@@ -33,11 +35,12 @@ def publish(
 
     Raises:
         Failure: the library refused the inputs. The run is not retried, since the same inputs would be refused again.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
     key = context.partition_key if context.has_partition_key else None
-    with refusals_as_failures():
+    with refusals_as_failures(key):
         return carry_out(
             stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context), options=options
         )
@@ -64,19 +67,21 @@ def publish_all(
 
     Raises:
         Failure: some partitions were refused; the message names each of them with its reason.
+        DagsterExecutionInterruptedError: the process was asked to end. Dagster retries the run.
     """
     from cellassets.stages.carry_out import carry_out
 
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            published = carry_out(
-                stage,
-                deployment.open(),
-                keys_of(stage.axes, key),
-                progress=log_progress(context),
-                containers=containers,
-            )
+            with interruptions_kept():
+                published = carry_out(
+                    stage,
+                    deployment.open(),
+                    keys_of(stage.axes, key),
+                    progress=log_progress(context),
+                    containers=containers,
+                )
         except CellAssetsError as error:
             refused[key] = error
             continue
@@ -86,7 +91,11 @@ def publish_all(
         fingerprints.append(published.record.fingerprint)
     if refused:
         message = "; ".join(f"{key}: {error}" for key, error in refused.items())
-        raise dg.Failure(f"{len(refused)} of {len(context.partition_keys)} refused: {message}", allow_retries=False)
+        raise dg.Failure(
+            f"{len(refused)} of {len(context.partition_keys)} refused: {message}",
+            metadata={REFUSED: [key for key, error in refused.items() if is_refusal(error)]},
+            allow_retries=False,
+        )
     version = fingerprints[0] if len(fingerprints) == 1 else fingerprint({"of": fingerprints})
     return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=[_together(checks)])
 
@@ -126,13 +135,19 @@ def materialised(
 
 
 @contextmanager
-def refusals_as_failures() -> Iterator[None]:
-    """Turns an error of the library into a Dagster failure that is not retried."""
+def refusals_as_failures(partition: str | None) -> Iterator[None]:
+    """Turns an error of the library into a Dagster failure, which names the partition if its data was refused.
+
+    Dagster does not retry the step, unless a signal interrupted it. Sensors ask again for work that was not refused
+    (`sensors.attempts`).
+    """
     try:
-        yield
+        with interruptions_kept():
+            yield
     except CellAssetsError as error:
+        refused = [partition or ""] if is_refusal(error) else []
         raise dg.Failure(
-            description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
+            description=str(error), metadata={"error": type(error).__name__, REFUSED: refused}, allow_retries=False
         ) from error
 
 

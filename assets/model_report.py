@@ -11,7 +11,6 @@ from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
 from cellassets.stages.model_report import CODE_VERSION, MODEL_REPORT
 from resources.partitions import MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -27,8 +26,6 @@ CHECK = "needs_no_network"
     owners=["team:machine-learning"],
     kinds={"html"},
     code_version=CODE_VERSION,
-    pool=step_pool(MODEL_REPORT.pod),
-    op_tags=op_tags(MODEL_REPORT.pod),
     check_specs=check_of(MODEL_REPORT, CHECK, "The page loads nothing from the network."),
 )
 def model_report(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:

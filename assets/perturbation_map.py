@@ -11,7 +11,6 @@ from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.perturbation_map import CODE_VERSION, PERTURBATION_MAP
 from resources.partitions import DATASET_MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,8 +28,6 @@ MIN_DISTANCE_FRAC, MAX_P_VALUE = 0.75, 0.01  # replicates this near to each othe
     owners=["team:computational-biology"],
     kinds={"numpy", "parquet"},
     code_version=CODE_VERSION,
-    pool=step_pool(PERTURBATION_MAP.pod),
-    op_tags=op_tags(PERTURBATION_MAP.pod),
     check_specs=[
         *check_of(
             PERTURBATION_MAP,

@@ -11,7 +11,6 @@ from assets.plate_store import plate_store
 from cellassets.stages.plate_quality import CODE_VERSION, PLATE_QUALITY
 from resources.partitions import EXPERIMENT
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -27,8 +26,6 @@ MAX_FLAGGED_FRAC = 0.2
     owners=["team:data-engineering"],
     kinds={"parquet", "numpy"},
     code_version=CODE_VERSION,
-    pool=step_pool(PLATE_QUALITY.pod),
-    op_tags=op_tags(PLATE_QUALITY.pod),
     check_specs=check_of(PLATE_QUALITY, CHECK, f"At most {MAX_FLAGGED_FRAC:.0%} of sites are flagged."),
 )
 def plate_quality(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:

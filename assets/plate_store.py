@@ -11,7 +11,6 @@ from cellassets.errors import ArtifactMissing, CellAssetsError
 from cellassets.stages.plate_store import CODE_VERSION, PLATE_STORE
 from resources.partitions import EXPERIMENT
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.deployment import Deployment
@@ -28,8 +27,7 @@ N_SAMPLED = 16
     owners=["team:data-engineering"],
     kinds={"zarr"},
     code_version=CODE_VERSION,
-    pool=step_pool(PLATE_STORE.pod),
-    op_tags=op_tags(PLATE_STORE.pod),
+    pool="landing_reads",
     check_specs=check_of(
         PLATE_STORE, CHECK, f"{N_SAMPLED} random sites have the same pixels in the store as in the landing zone."
     ),

@@ -19,7 +19,6 @@ from cellassets.stages.production_model import (
 )
 from cellassets.stages.stage import Context
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -52,8 +51,7 @@ class GateConfig(dg.Config):
     owners=["team:machine-learning"],
     kinds={"mlflow"},
     code_version=CODE_VERSION,
-    pool=step_pool(PRODUCTION_MODEL.pod),
-    op_tags=op_tags(PRODUCTION_MODEL.pod),
+    pool="production_gate",
     check_specs=check_of(PRODUCTION_MODEL, CHECK, "The model in production passed the gate."),
 )
 def production_model(
@@ -71,7 +69,7 @@ def decide(context: dg.AssetExecutionContext, config: GateConfig, deployment: De
     from cellassets.stages.catalogue import open_snapshot
 
     places = deployment.open()
-    with refusals_as_failures():
+    with refusals_as_failures(None):
         override = load_override(config.override_reason, config.approved_by)
         waiting: list[str] = [config.candidate] if config.candidate else candidates(open_snapshot(places))
     if not waiting and places.lake.artifact("production_model").generation():

@@ -12,7 +12,6 @@ from cellassets.errors import PlateRefused
 from cellassets.stages.raw_plates import CODE_VERSION, RAW_PLATES
 from resources.partitions import EXPERIMENT
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 CHECK = "images_are_whole"
 MAX_ROWS_SHOWN = 50
@@ -25,8 +24,7 @@ MAX_ROWS_SHOWN = 50
     owners=["team:data-engineering"],
     kinds={"parquet", "polars"},
     code_version=CODE_VERSION,
-    pool=step_pool(RAW_PLATES.pod),
-    op_tags=op_tags(RAW_PLATES.pod),
+    pool="landing_reads",
     check_specs=check_of(
         RAW_PLATES, CHECK, "Every image in the metadata exists exactly once, is complete and has the right size."
     ),

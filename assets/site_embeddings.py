@@ -13,7 +13,6 @@ from cellassets.stages.site_embeddings import CODE_VERSION, SITE_EMBEDDINGS
 from resources.containers import PipesContainers
 from resources.partitions import EXPERIMENT_MODEL
 from resources.places import DeploymentResource
-from resources.pods import op_tags, step_pool
 
 if TYPE_CHECKING:
     from cellassets.storage.lake import Published
@@ -34,8 +33,6 @@ SAME_WITHIN = 1e-5  # of a feature's largest value; devices and batch sizes chan
     owners=["team:machine-learning"],
     kinds={"pytorch", "parquet"},
     code_version=CODE_VERSION,
-    pool=step_pool(SITE_EMBEDDINGS.pod),
-    op_tags=op_tags(SITE_EMBEDDINGS.pod),
     check_specs=check_of(
         SITE_EMBEDDINGS,
         CHECK,

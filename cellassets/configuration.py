@@ -53,6 +53,8 @@ def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> Paramet
     except FileNotFoundError as error:
         message = f"{path}: no such file; expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error
+    except ConnectionError:  # of an object store; says nothing about the file
+        raise
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read as a text file ({error}); expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error

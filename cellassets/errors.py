@@ -10,6 +10,7 @@
     ├── ArtifactMissing (FileNotFoundError) nothing published at that place yet
     ├── StaleArtifact (RuntimeError)        published from other inputs than those asked for
     ├── CorruptArtifact (OSError)           published files differ from their commit record
+    ├── StorageRefused (PermissionError)    an object store does not let us read or write
     ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
     ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
@@ -23,8 +24,12 @@
 
 Each class is also the built-in error that a caller without cellassets in mind would catch. Messages say which
 experiment, plate, well or file, what was found, what was expected and what to do.
+
+`is_refusal` distinguishes refused data, which stays refused, from causes that pass, such as a full disk.
 """
 
+import errno
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -76,6 +81,10 @@ class CorruptArtifact(CellAssetsError, OSError):
     """Published files differ from their commit record."""
 
 
+class StorageRefused(CellAssetsError, PermissionError):
+    """An object store does not let us read or write."""
+
+
 class RecipeError(CellAssetsError, ValueError):
     """A recipe cannot be trained on what is there."""
 
@@ -117,3 +126,35 @@ class NotApplicable(BenchmarkError):
 
     This does not count as a failure: the benchmark is published without scores and with this reason.
     """
+
+
+PASSING = (StaleArtifact, ArtifactMissing, RegistryError, ConnectionError, TimeoutError, MemoryError)
+PASSING_NAMES = frozenset({"OperationalError", "InterfaceError"})  # of every database driver: locked, restarted
+PASSING_ERRNO = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EBUSY, errno.EAGAIN, errno.EINTR),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
+    }
+)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Returns true if the same inputs would be refused again.
+
+    False for errors that cellassets did not raise on purpose, for inputs that were replaced or are missing, for a
+    registry that does not answer, and for refusals whose cause goes away, such as a full disk.
+    """
+    return isinstance(error, CellAssetsError) and not any(_passes(one) for one in _with_causes(error))
+
+
+def _passes(error: BaseException) -> bool:
+    is_passing = isinstance(error, PASSING) or type(error).__name__ in PASSING_NAMES
+    return is_passing or (isinstance(error, OSError) and error.errno in PASSING_ERRNO)
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and the errors that it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

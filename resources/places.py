@@ -19,6 +19,7 @@ class DeploymentResource(dg.ConfigurableResource):
     configs_root: str
     tracking_uri: str
     model_root: str
+    image: str = ""
 
     @classmethod
     def of(cls, deployment: "Deployment") -> "DeploymentResource":

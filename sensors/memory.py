@@ -1,6 +1,6 @@
-"""What a sensor remembers from tick to tick, in its cursor. If it is lost, work is requested and reported again.
+"""What a sensor remembers from tick to tick, in its cursor. If the cursor is lost or damaged, nothing is done twice.
 
-To request failed work again, reset the sensor's cursor in the UI, or launch the partition there.
+What was asked for, and how it ended, is in Dagster's runs (`sensors.attempts`).
 """
 
 import json
@@ -12,13 +12,11 @@ class Memory:
     """Content of a cursor.
 
     Attributes:
-        asked: run keys of partitions that were asked for and are still due, for example because their run failed.
         reported: the version of each external partition that was reported last, shortened.
         first_seen: when each unmarked landing folder was first seen with its present content: signature and time.
         since: times of events, by name.
     """
 
-    asked: set[str] = field(default_factory=set)
     reported: dict[str, str] = field(default_factory=dict)
     first_seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     since: dict[str, str] = field(default_factory=dict)
@@ -29,7 +27,6 @@ class Memory:
         try:
             values = json.loads(cursor or "{}")
             return cls(
-                asked=set(values.get("asked", ())),
                 reported=dict(values.get("reported", {})),
                 first_seen={name: (seen[0], seen[1]) for name, seen in values.get("first_seen", {}).items()},
                 since=dict(values.get("since", {})),
@@ -40,7 +37,6 @@ class Memory:
     def text(self) -> str:
         """Returns the cursor."""
         values = {
-            "asked": sorted(self.asked),
             "reported": self.reported,
             "first_seen": self.first_seen,
             "since": self.since,

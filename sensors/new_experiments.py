@@ -22,23 +22,24 @@ def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentR
     """Asks for manifest, store and quality of each complete experiment that is new or has changed."""
     from cellassets.reconcile.standing import held, plate_agenda
     from cellassets.stages.datasets import dataset_names
-    from cellassets.stages.settings import policy
+    from cellassets.stages.settings import policy, retry_policy
     from cellassets.stages.state import state_of
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
+        tick.retries = retry_policy(snapshot)
         quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
         snapshot.refresh_landing(tick.memory.first_seen, datetime.now(UTC), quiet)
         tick.memory.first_seen = dict(snapshot.landing.first_seen)
         agenda = plate_agenda(snapshot)
         landed, names = snapshot.landing.complete, dataset_names(snapshot)
-        published = {*snapshot.keys("raw_plates"), *landed, *snapshot.landing.waiting}
+        known_here = {*snapshot.keys("raw_plates"), *landed}
+        waiting = set(snapshot.landing.waiting)
         tick.waiting += [*agenda.waiting, *held(snapshot)]
         versions = {name: state_of(snapshot, "raw_plates", name).plan_fingerprint for name in landed}
     known = context.instance.get_dynamic_partitions
-    tick.set_partitions("experiment", landed, retired=set(known("experiment")) - published)
+    tick.set_partitions("experiment", known_here, retired=set(known("experiment")) - known_here - waiting)
     tick.set_partitions("dataset", names, retired=set(known("dataset")) - set(names))
     tick.report("landed_experiment", {name: version for name, version in versions.items() if version}, {})
-    tick.forget_done(agenda.work)
     tick.ask(agenda.work)
     return tick.answer()

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.checkpoint import checkpoint
+from cellassets.stages.settings import retry_policy
 from resources.places import DeploymentResource
 from sensors.live import live_snapshot
 from sensors.requests import INTERVAL_S, Tick
@@ -22,6 +23,7 @@ def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResou
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
+        tick.retries = retry_policy(snapshot)
         agenda, names = recipe_agenda(snapshot), recipes(snapshot)
         tick.waiting += agenda.waiting
         states = {name: state_of(snapshot, "checkpoint", name) for name in names}
@@ -32,6 +34,5 @@ def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResou
         {name: state.plan_fingerprint for name, state in states.items() if state.status != "waiting"},
         {},
     )
-    tick.forget_done(agenda.work)
     tick.ask(agenda.work)
     return tick.answer()

@@ -1,5 +1,6 @@
 """Turns due work into requests to Dagster: partitions to add or remove, runs, and versions of external assets."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -8,17 +9,23 @@ import dagster as dg
 
 from cellassets.errors import PartitionKeyError
 from cellassets.fingerprint import check_partition_key, fingerprint
+from cellassets.reconcile.retries import Verdict, verdict
+from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting
+from cellassets.stages.settings import RetryPolicy
+from cellassets.storage.artifact import describe_address
 from resources.partitions import AXES, RANGE_END, RANGE_START, partition_key
+from sensors.attempts import Attempts, read_attempts, work_tag
 from sensors.in_flight import InFlight, read_in_flight
 from sensors.memory import Memory
 
 if TYPE_CHECKING:
-    from cellassets.reconcile.work import Waiting, Work
+    from cellassets.reconcile.work import Work
 
 INTERVAL_S = 5
 MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
-VERSION_TAG = "dagster/data_version"
+MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
+VERSION_TAG, RUN_KEY_TAG = "dagster/data_version", "dagster/run_key"
 SHORT = 8
 
 
@@ -29,40 +36,112 @@ class Tick:
     context: dg.SensorEvaluationContext
     memory: Memory
     in_flight: InFlight
+    attempts: Attempts
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     requests: list[dg.RunRequest] = field(default_factory=list)
     partitions: list[Any] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
-    waiting: list["Waiting"] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    _keys: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, context: dg.SensorEvaluationContext) -> "Tick":
         """Returns a tick; call it before the state of the lake is read."""
-        return cls(context, Memory.read(context.cursor), read_in_flight(context.instance))
+        in_flight = read_in_flight(context.instance)  # first: a run that ends meanwhile is then seen in one of both
+        return cls(context, Memory.read(context.cursor), in_flight, read_attempts(context.instance))
 
     def ask(self, work: Sequence["Work"], *, job_name: str | None = None, axis: str | None = None) -> int:
-        """Returns how many partitions are new: not queued or running, and not asked for before.
+        """Returns how many partitions can be asked for now; each is asked for in this tick or in one of the next.
+
+        Work is left out while it is queued, running, or waiting for its next attempt, and if it was refused or has
+        failed for good. The tick says so, and says which partition keys are missing in Dagster.
 
         Args:
             work: everything that is due.
             job_name: the job to run, if the sensor has several.
             axis: consecutive partitions on this axis share a run.
         """
-        new = [item for item in work if item.run_key not in self.memory.asked and not self.in_flight.covers(item)]
-        groups = [[item] for item in new] if axis is None else _runs_of(new, self._order(axis), axis)
-        groups = groups[: max(0, MAX_REQUESTS_PER_TICK - len(self.requests))]
+        ready = [item for item in work if self._is_ready(item)]
+        groups = [[item] for item in ready] if axis is None else self._runs_of(ready, axis)
+        groups.sort(key=lambda group: len(self.attempts.of(group[0])))  # what never failed goes first
         for group in groups:
-            self.requests.append(_request(group, job_name))
-            self.memory.asked.update(item.run_key for item in group)
-        return len(new)
+            if len(self.requests) >= MAX_REQUESTS_PER_TICK:
+                break
+            run_key = self._free_run_key(group)
+            if run_key is not None:
+                self.requests.append(_request(group, job_name, run_key))
+        return len(ready)
 
-    def forget_done(self, due: Iterable["Work"]) -> None:
-        """Forgets work that was asked for and is no longer due. Call it once per tick, with everything that is due."""
-        self.memory.asked &= {item.run_key for item in due}
+    def is_open(self, item: "Work") -> bool:
+        """True if due work will still be done without a person: it was not refused and has not failed for good."""
+        return not self.verdict(item).is_final
+
+    def verdict(self, item: "Work") -> Verdict:
+        """Returns what the attempts at some work mean for it now."""
+        ended, now_s = self.attempts.of(item), time.time()
+        is_refused = bool(ended) and self._is_refused(item, ended[-1].run.run_id)
+        return verdict([one.attempt(now_s) for one in ended], self.retries, is_refused=is_refused, now_s=now_s)
+
+    def _is_refused(self, item: "Work", run_id: str) -> bool:
+        return (partition_key(item.keys) or "") in self.attempts.reason(self.context.instance, run_id).refused
+
+    def _is_ready(self, item: "Work") -> bool:
+        if self.in_flight.covers(item):
+            return False
+        missing = [f"{axis} {key}" for axis, key in item.keys.items() if key not in self._known(axis)]
+        if missing:
+            self._say(item, f"waits for the partition key of {' and '.join(missing)} in Dagster; its sensor adds it")
+            return False
+        found = self.verdict(item)
+        if found.outcome == "ready":
+            return True
+        self._say(item, self._in_words(item, found))
+        return False
+
+    def _in_words(self, item: "Work", found: Verdict) -> str:
+        if found.outcome == "restarting":
+            return "its run died; Dagster starts it again"
+        last = self.attempts.of(item)[-1].run.run_id
+        reason = self.attempts.reason(self.context.instance, last).text
+        if found.outcome == "waiting":
+            number = f"attempt {found.n_attempts + 1} of {self.retries.max_attempts}"
+            return f"{number} in {found.wait_s:.0f} s, after: {reason}"
+        n = f"failed {found.n_attempts} times" if found.outcome == "failed" else "refused"
+        return f"{n}, run `cellassets work retry` to ask again: {reason}"
+
+    def _say(self, item: "Work", reason: str) -> None:
+        self.waiting.append(Waiting(describe_address(item.assets[0], tuple(item.keys.values())), reason))
+
+    def _known(self, axis: str) -> frozenset[str]:
+        """Returns the keys that an axis has when this tick's runs are created."""
+        if axis not in self._keys:
+            self._keys[axis] = frozenset(self.context.instance.get_dynamic_partitions(axis))
+        return self._keys[axis]
+
+    def _free_run_key(self, group: Sequence["Work"]) -> str | None:
+        """Returns the run key of the next attempt; two ticks or daemons with the same runs before them find the same.
+
+        An earlier run with the key succeeded where its publication was removed later: then the number is raised.
+        None if all numbers are used up.
+        """
+        numbers = [len(self.attempts.of(item)) for item in group]
+        for step in range(self.retries.max_attempts):
+            keys = [
+                item.run_key + (f"-{n + step + 1}" if n + step else "") for item, n in zip(group, numbers, strict=True)
+            ]
+            run_key = keys[0] if len(keys) == 1 else fingerprint({"of": keys})
+            if not self.context.instance.get_run_records(
+                dg.RunsFilter(tags={RUN_KEY_TAG: run_key}, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1
+            ):
+                return run_key
+        for item in group:
+            self._say(item, f"its runs succeed and leave it undone ({self.retries.max_attempts} of them)")
+        return None
 
     def set_partitions(self, axis: str, wanted: Iterable[str], *, retired: Iterable[str] = ()) -> None:
         """Adds new keys to an axis and removes keys that no longer exist; an invalid key is logged and left out."""
-        known = set(self.context.instance.get_dynamic_partitions(axis))
-        new = []
+        known = self._known(axis)
+        new: list[str] = []
         for key in sorted(set(wanted) - known):
             try:
                 new.append(check_partition_key(key, axis))
@@ -74,6 +153,7 @@ class Tick:
         if gone:
             self.context.log.info("retired partitions of %s: %s", axis, ", ".join(gone))
             self.partitions.append(AXES[axis].build_delete_request(gone))
+        self._keys[axis] = known.union(new).difference(gone)
 
     def report(self, asset: str, versions: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Reports new versions of an external asset's partitions, and forgets partitions that no longer exist.
@@ -110,14 +190,16 @@ class Tick:
             cursor=self.memory.text(),
         )
 
-    def _order(self, axis: str) -> dict[str, int]:
-        return {key: number for number, key in enumerate(self.context.instance.get_dynamic_partitions(axis))}
+    def _runs_of(self, work: Sequence["Work"], axis: str) -> list[list["Work"]]:
+        """Returns groups of work that differ only in one axis and are consecutive on it."""
+        order = {key: number for number, key in enumerate(self.context.instance.get_dynamic_partitions(axis))}
+        n_failed = {item.run_key: len(self.attempts.of(item)) for item in work}
+        shared = [item for item in work if n_failed[item.run_key] < MAX_ATTEMPTS_SHARED]
+        alone = [[item] for item in work if n_failed[item.run_key] >= MAX_ATTEMPTS_SHARED]
+        return [*_consecutive(shared, order, axis), *alone]
 
 
-def _runs_of(work: Sequence["Work"], order: Mapping[str, int], axis: str) -> list[list["Work"]]:
-    """Returns groups of work that differ only in one axis and are consecutive on it."""
-    from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN
-
+def _consecutive(work: Sequence["Work"], order: Mapping[str, int], axis: str) -> list[list["Work"]]:
     def place(item: "Work") -> tuple[Any, ...]:
         others = tuple(value for name, value in sorted(item.keys.items()) if name != axis)
         return (item.assets, others, order.get(item.keys[axis], -1))
@@ -134,14 +216,14 @@ def _runs_of(work: Sequence["Work"], order: Mapping[str, int], axis: str) -> lis
     return groups
 
 
-def _request(group: Sequence["Work"], job_name: str | None) -> dg.RunRequest:
+def _request(group: Sequence["Work"], job_name: str | None, run_key: str) -> dg.RunRequest:
     first, last = group[0], group[-1]
     is_range = len(group) > 1
     tags = {RANGE_START: str(partition_key(first.keys)), RANGE_END: str(partition_key(last.keys))} if is_range else {}
     return dg.RunRequest(
         job_name=job_name,
-        run_key=fingerprint({"of": [item.run_key for item in group]}) if is_range else first.run_key,
+        run_key=run_key,
         partition_key=None if is_range else partition_key(first.keys),
         asset_selection=[dg.AssetKey(name.split("/")) for name in first.assets],
-        tags=tags,
+        tags={**tags, **work_tag(group)},
     )

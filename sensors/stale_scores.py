@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cellassets.stages.settings import retry_policy
 from resources.partitions import partition_key
 from resources.places import DeploymentResource
 from sensors.jobs import rank_models, score_maps, write_reports
@@ -27,7 +28,7 @@ SETTLED = timedelta(seconds=INTERVAL_S + 1)  # other sensors have had a tick in 
 def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentResource) -> dg.SensorResult:
     """Asks for stale (dataset, model) pairs; once no run is active for the leaderboard, and after it for the reports.
 
-    A pair that failed does not block the others: it was asked for already, so it is not asked for again.
+    A pair that failed for good does not block the others.
     """
     from cellassets.reconcile.standing import leaderboard_agenda, report_agenda
     from cellassets.reconcile.wanted import idle_datasets
@@ -39,9 +40,10 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
         tick.waiting += [*maps.waiting, *board.waiting, *reports.waiting]
         tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
         _report_inputs(tick, snapshot)
-        is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=bool(maps.work))
+        tick.retries = retry_policy(snapshot)
+        is_busy = any(tick.is_open(item) for item in maps.work)
+        is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=is_busy)
     tick.set_partitions("dataset", sorted({item.keys["dataset"] for item in maps.work}))
-    tick.forget_done([*maps.work, *board.work, *reports.work])
     tick.ask(maps.work, job_name=score_maps.name)
     if is_time and not tick.requests and not tick.ask(board.work, job_name=rank_models.name) and not board.work:
         tick.ask(reports.work, job_name=write_reports.name, axis="model")

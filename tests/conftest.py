@@ -1,19 +1,29 @@
 """Fixtures for all tests: a landing zone of small random images, tiny models, and deployments of simulated wells."""
 
 import csv
+import gc
 import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from zlib import crc32
 
 import imagecodecs
 import numpy as np
 import pytest
+import yaml
+from upath import UPath
 
 from cellassets.registry import Registry
 from cellassets.screens.policy import IngestPolicy
+from cellassets.storage import objects
 from cellassets.synthetic.embeddings import SimulatedWells
+from cellassets.synthetic.presets import tiny_design
 
 _spec = importlib.util.spec_from_file_location(
     "simulated_deployment", Path(__file__).with_name("simulated_deployment.py")
@@ -25,6 +35,22 @@ SimulatedDeployment = simulated_deployment.SimulatedDeployment
 _https_spec = importlib.util.spec_from_file_location("https_server", Path(__file__).with_name("https_server.py"))
 https_server = importlib.util.module_from_spec(_https_spec)
 _https_spec.loader.exec_module(https_server)
+
+_postgres_spec = importlib.util.spec_from_file_location(
+    "postgres_server", Path(__file__).with_name("postgres_server.py")
+)
+postgres_server = importlib.util.module_from_spec(_postgres_spec)
+_postgres_spec.loader.exec_module(postgres_server)
+
+# make test-k8s runs these, against a cluster
+collect_ignore = [] if "CELLASSETS_CLUSTER_TESTS" in os.environ else ["cluster"]
+
+_store_spec = importlib.util.spec_from_file_location(
+    "object_store", Path(__file__).parents[1] / "scripts" / "object_store.py"
+)
+object_store = importlib.util.module_from_spec(_store_spec)
+sys.modules["object_store"] = object_store  # its dataclasses look for their module
+_store_spec.loader.exec_module(object_store)
 
 SCORED_MODELS = {"good.v1": 4.0, "fair.v1": 1.6, "blind.v1": 0.0}  # effect of a gene, as each model sees it
 SCORED_DESIGN = SimulatedWells(n_complexes=6, n_lone_genes=10)
@@ -122,6 +148,32 @@ def web(_certificate, monkeypatch):
         yield web
 
 
+@pytest.fixture(scope="module")
+def gcs():
+    """A server of the Google Cloud Storage protocol on loopback, to which this process's clients talk.
+
+    `gcs.requests` lists what it was asked; `gcs.fault` makes it fail (see scripts/object_store.py).
+    """
+    with object_store.object_server() as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STORAGE_EMULATOR_HOST", server.url)
+        environment.setenv("NO_GCE_CHECK", "true")  # never look for a metadata server
+        objects._client.cache_clear()
+        server.names = (f"bucket-{number}" for number in count(1))
+        server.CUT, server.LOST = object_store.CUT, object_store.LOST
+        yield server
+        with warnings.catch_warnings(action="ignore"):  # connections whose answers were not used are still open
+            objects.client().close()
+            objects._client.cache_clear()
+            gc.collect()
+
+
+@pytest.fixture
+def bucket(gcs):
+    """An empty bucket of its own."""
+    yield UPath(gcs.make_bucket(next(gcs.names)))
+    gcs.fault = lambda _operation, _name: None
+
+
 @pytest.fixture(scope="session")
 def save_network():
     """Saves a tiny network of random weights as a model folder: `save_network(folder, n_channels=6)`."""
@@ -193,3 +245,76 @@ def scored(tmp_path_factory, empty_home):
         made.make("map_clusters", "SIM", model_key)
     made.make("leaderboard")
     return made
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """Folder of the programs of a Postgres server."""
+    programs = postgres_server.binaries()
+    if programs is None:
+        reason = "no Postgres here: install it (Debian: apt-get install postgresql) to test what needs it"
+        assert "CI" not in os.environ, reason
+        pytest.skip(reason)
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_programs) -> Iterator[str]:
+    """URL of a Postgres server of this test session's own."""
+    with postgres_server.private_postgres(postgres_programs) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session", name="postgres_server")
+def postgres_server_module():
+    """How to start servers of Postgres."""
+    return postgres_server
+
+
+# A small deployment for whole lines: a tiny screen, two cheap recipes.
+NETWORK = {
+    "kind": "network",
+    "train_experiments": ["HUVEC-1"],
+    "validation_experiments": ["HUVEC-2"],
+    "backbone": {"family": "resnet", "stem_width": 8, "widths": [8, 16], "depths": [1, 1]},
+    "embedding_dim": 16,
+    "uses_flagged_sites": True,  # there are only two wells per perturbation: none may be missing
+    "augmentation": {"crop_px": 48},
+    "n_epochs": 2,
+    "batch_size": 16,
+}
+CLASSICAL = {"kind": "classical", "parameters": {"families": ["intensity", "sizeshape"]}}
+POLICY = {"datasets": {"active": ["HUVEC"]}}
+DESIGN = {
+    "cell_types": [{"name": "HUVEC", "n_experiments": 2}, {"name": "U2OS", "n_experiments": 1}],
+    "image_size": 80,
+    "n_rows": 8,
+    "n_columns": 10,
+    "n_wells_per_perturbation": 2,
+    "n_negative_controls": 16,
+}
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory) -> Path:
+    """Settings of a small deployment."""
+    folder = tmp_path_factory.mktemp("configs")
+    for path, values in {
+        "recipes/tiny_network.yaml": NETWORK,
+        "recipes/classical.yaml": CLASSICAL,
+        "policy.yaml": POLICY,
+        "mapping.yaml": {},
+    }.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(yaml.safe_dump(values))
+    for name in ("benchmarks", "datasets"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def design_file(tmp_path_factory) -> Path:
+    """The design of its screen."""
+    path = tmp_path_factory.mktemp("design") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_design(**DESIGN).model_dump(mode="json")))
+    return path

@@ -8,7 +8,6 @@ was interrupted continues at the first unfinished shard. What is read and publis
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from os import cpu_count
 
 import polars as pl
 from upath import UPath
@@ -18,6 +17,7 @@ from cellassets.images.plates import SourcePlate, channel_names_of, sites_table,
 from cellassets.images.spec import StoreSpec, zarr_metadata
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.images.writer import ShardNote, find_shard, pack_sites, write_shard
+from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress
 from cellassets.storage.artifact import FileEntry, describe_file, write_bytes
 from cellassets.tables.parquet import write_table
@@ -109,7 +109,7 @@ def _pack_shards(
 
     A thread packs one shard at a time, one site after the other, so memory holds one site per thread.
     """
-    n_threads = packing.n_threads or THREADS_PER_CORE * (cpu_count() or 1)
+    n_threads = packing.n_threads or THREADS_PER_CORE * n_cores()
     shards = [(plate, shard) for plate in plates for shard in range(plate.spec.n_shards)]
     notes: dict[str, list[ShardNote]] = {plate.spec.plate_id: [] for plate in plates}
     n_total, n_done, n_resumed = sum(plate.spec.n_sites for plate in plates), 0, 0

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from upath import UPath
 
 from cellassets.configuration import Parameters
-from cellassets.errors import CorruptArtifact, ImageError
+from cellassets.errors import CorruptArtifact, ImageError, StorageRefused
 from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
 from cellassets.screens.codecs import decode_png
 from cellassets.screens.layout import image_path
@@ -144,6 +144,8 @@ def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y 
     path = image_path(source, image.path)
     try:
         content = path.read_bytes()
+    except (ConnectionError, StorageRefused):  # says nothing about the image
+        raise
     except OSError as error:
         message = f"{path}: listed in the manifest but cannot be read ({error}); land the experiment again"
         raise ImageError(message) from error

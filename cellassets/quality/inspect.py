@@ -7,7 +7,6 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 
 import numpy as np
 import polars as pl
@@ -15,6 +14,7 @@ from jaxtyping import UInt8
 
 from cellassets.errors import ConfigError
 from cellassets.images.reader import ExperimentStore
+from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress
 from cellassets.quality.composite import channel_limits, composite
 from cellassets.quality.measures import QualityParameters, flag_sites, measure_site, quality_row
@@ -72,7 +72,7 @@ def inspect_store(
 
 def _measures(store: ExperimentStore, parameters: QualityParameters, progress: Progress) -> pl.DataFrame:
     rows = []
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         for indices, images in store.blocks(BLOCK_SITES):
             rows += [quality_row(site) for site in pool.map(lambda site: measure_site(site, parameters), images)]
             progress(int(indices[-1]) + 1, store.n_sites, "sites inspected")

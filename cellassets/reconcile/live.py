@@ -194,22 +194,25 @@ def _folder_of(name: str) -> str:
 
 def _stamps(folder: UPath, pattern: str) -> dict[str, Any]:
     """Returns for each file below a folder values that change with its content, by file name."""
-    if not folder.is_dir():
-        return {}
     if not is_local(folder):
         folder.fs.invalidate_cache()  # a cached listing would hide what changed since the last call
+        found = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)  # one listing, however many files there are
+        return {path[len(folder.path) :].lstrip("/"): _object_stamp(info) for path, info in found.items()}
+    if not folder.is_dir():
+        return {}
     stamps: dict[str, Any] = {}
     for path in folder.glob(pattern):
         try:
-            stamps[path.path[len(folder.path) :].lstrip("/")] = _stamp(path)
+            stamps[path.path[len(folder.path) :].lstrip("/")] = _local_stamp(path)
         except FileNotFoundError:  # removed after the listing
             continue
     return stamps
 
 
-def _stamp(path: UPath) -> tuple[Any, ...]:
-    if is_local(path):
-        status = path.stat()  # of the target of a link: Kubernetes replaces the target and leaves the link as it is
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    info = path.fs.info(path.path)
+def _local_stamp(path: UPath) -> tuple[Any, ...]:
+    status = path.stat()  # of the target of a link: Kubernetes replaces the target and leaves the link as it is
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _object_stamp(info: Mapping[str, Any]) -> tuple[Any, ...]:
     return info.get("size"), *(str(info.get(name)) for name in OBJECT_TAGS)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from cellassets.errors import RegistryError
-from cellassets.registry.opening import Connection, create_unless_there
+from cellassets.errors import RegistryError, StaleArtifact
+from cellassets.registry.opening import Connection, create_unless_there, pages
 from cellassets.registry.relocation import EXPERIMENT_NAME
 
 PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
@@ -42,17 +42,21 @@ class Runs(Connection):
             client.log_batch(run_id, params=values[start : start + PARAMETERS_PER_REQUEST])
         return run_id
 
-    def resume_run(self, run_id: str) -> bool:
-        """Returns whether this run exists, after setting its status back to RUNNING."""
-        from mlflow.exceptions import MlflowException
+    def take_up_run(self, name: str, tags: Mapping[str, str]) -> str | None:
+        """Returns the unfinished run with a name and tags, which gets the status RUNNING again; None if there is none.
 
-        try:
-            if self.client().get_run(run_id).info.lifecycle_stage != "active":
-                return False
-        except MlflowException:
-            return False
-        self.client().update_run(run_id, status="RUNNING")
-        return True
+        Other runs of this name that a killed process left as RUNNING get the status KILLED.
+        """
+        client = self.client()
+        unfinished = f"attributes.run_name = '{name}' and attributes.status != 'FINISHED'"
+        found = None
+        for run in list(pages(client.search_runs, [self._experiment_id()], unfinished)):
+            if found is None and tags.items() <= run.data.tags.items():
+                found = str(run.info.run_id)
+                client.update_run(found, status="RUNNING")
+            elif run.info.status == "RUNNING":
+                self.end_run(run.info.run_id, "KILLED")
+        return found
 
     def log_json(self, run_id: str, values: Mapping[str, Any], name: str) -> None:
         """Stores JSON-like values as a file of a run."""
@@ -75,10 +79,13 @@ class Runs(Connection):
         """Ends a run when the block ends: FINISHED, FAILED after an error, KILLED after an interruption.
 
         An interruption is any exception that is not an `Exception`: `KeyboardInterrupt`, `SystemExit`, or what an
-        orchestrator raises when it receives SIGTERM. Every exception is raised again.
+        orchestrator raises when it receives SIGTERM. After `StaleArtifact` the run is left to the process that took
+        over. Every exception is raised again.
         """
         try:
             yield
+        except StaleArtifact:
+            raise
         except BaseException as error:
             self._end_after(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise

@@ -11,7 +11,10 @@ from upath import UPath
 from cellassets.configuration import Parameters
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
 from cellassets.screens.landing_files import Entry, Stamp, list_entries, stamp, stamp_folder
+from cellassets.storage.artifact import is_local
+from cellassets.storage.objects import in_parallel
 
+N_REQUESTS_AT_ONCE = 16
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
 REASONS = {
@@ -63,10 +66,9 @@ def scan_landing(landing: UPath) -> LandingZone:
     """
     shared = stamp(landing, METADATA)
     zone = LandingZone([], [])
-    for entry in list_entries(landing):
-        if entry.name == METADATA and entry.kind == "file":
-            continue
-        found = _look_at(landing, entry, shared)
+    entries = [entry for entry in list_entries(landing) if (entry.name, entry.kind) != (METADATA, "file")]
+    n_threads = 1 if is_local(landing) else N_REQUESTS_AT_ONCE
+    for found in in_parallel(_look_at, [(landing, entry, shared) for entry in entries], n_threads=n_threads):
         if isinstance(found, IgnoredEntry):
             zone.ignored.append(found)
         else:
@@ -91,6 +93,8 @@ def _look_at(landing: UPath, entry: Entry, shared: Stamp | None) -> LandedExperi
         return IgnoredEntry(name=entry.name, reason=BAD_NAME)
     try:
         experiment, has_metadata = _describe(landing, entry.name, shared)
+    except ConnectionError:  # of an object store; says nothing about the folder
+        raise
     except OSError as error:
         return IgnoredEntry(name=entry.name, reason=f"it cannot be read ({error}); correct its permissions")
     if experiment.is_marked_complete or has_metadata:

@@ -5,7 +5,7 @@ give the same stamps. Image content is never read here.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from upath import UPath
 from cellassets.storage.artifact import is_local
 
 Stamp = list[Any]
+TOKENS = ("etag", "md5Hash", "mtime", "updated", "created")  # the first one that the file system gives
 FolderId = tuple[int, int]
 EntryKind = Literal["folder", "file", "broken_link", "loop"]
 
@@ -49,8 +50,7 @@ def stamp(landing: UPath, relative: str) -> Stamp | None:
         relative: path of the file below it, with '/'.
     """
     if not is_local(landing):
-        path = landing / relative
-        return _remote_stamp(path, landing) if path.exists() else None
+        return _remote_stamp(landing, relative)
     try:
         status = os.stat(f"{landing.path}/{relative}")  # noqa: PTH116  called thousands of times per tick
     except OSError as error:
@@ -66,7 +66,7 @@ def stamp_folder(landing: UPath, name: str) -> list[Stamp]:
     A file that vanishes during the call is left out. A symbolic link to a folder above it is not followed.
     """
     if not is_local(landing):
-        return [_remote_stamp(path, landing) for path in _remote_files(landing / name) if path.exists()]
+        return _remote_stamps(landing, name)
     root, folder = landing.path, f"{landing.path}/{name}"
     above = _ids_above(root) | _ids_above(folder)
     return [_local_stamp(path[len(root) :], status) for path, status in _local_files(folder, above)]
@@ -129,20 +129,33 @@ def _local_stamp(name: str, status: os.stat_result) -> Stamp:
 
 
 def _remote_entries(landing: UPath) -> list[Entry]:
-    if not landing.is_dir():
+    try:
+        found = landing.fs.ls(landing.path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [Entry(child.name, "folder" if child.is_dir() else "file") for child in landing.iterdir()]
+    return [Entry(_last_part(info["name"]), "folder" if info["type"] == "directory" else "file") for info in found]
 
 
-def _remote_files(folder: UPath) -> Iterator[UPath]:
-    for child in folder.iterdir():
-        if child.is_dir():
-            yield from _remote_files(child)
-        else:
-            yield child
+def _remote_stamp(landing: UPath, relative: str) -> Stamp | None:
+    path = landing / relative
+    try:
+        info = path.fs.info(path.path)
+    except FileNotFoundError:
+        return None
+    return _stamp_of(f"/{relative}", info) if info["type"] == "file" else None
 
 
-def _remote_stamp(path: UPath, landing: UPath) -> Stamp:
-    info = path.fs.info(path.path)
-    token = next((str(info[key]) for key in ("etag", "md5Hash", "mtime", "updated", "created") if key in info), "")
-    return [str(path)[len(str(landing)) :], int(info.get("size") or 0), token]
+def _remote_stamps(landing: UPath, name: str) -> list[Stamp]:
+    """Returns the stamps of all files in a folder, from one listing."""
+    folder = landing / name
+    found = folder.fs.find(folder.path, detail=True)
+    return [_stamp_of(f"/{name}{path[len(folder.path) :]}", info) for path, info in found.items()]
+
+
+def _stamp_of(name: str, info: Mapping[str, Any]) -> Stamp:
+    token = next((str(info[key]) for key in TOKENS if key in info), "")
+    return [name, int(info.get("size") or 0), token]
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import google_crc32c
 from upath import UPath
 
-from cellassets.errors import ImageError
+from cellassets.errors import ImageError, StorageRefused
 from cellassets.progress import Progress
 from cellassets.screens.codecs import decode_png
 from cellassets.screens.layout import ImageFile, image_path
@@ -52,9 +52,16 @@ def scan_images(folder: UPath, files: Sequence[ImageFile], *, n_threads: int, pr
 
 
 def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
-    """Returns what was found in one file."""
+    """Returns what was found in one file.
+
+    Raises:
+        ConnectionError: the object store does not answer.
+        StorageRefused: the object store does not let us read.
+    """
     try:
         content = image_path(folder, file.path).read_bytes()
+    except (ConnectionError, StorageRefused):  # says nothing about the image
+        raise
     except OSError as error:
         return ScannedImage(file, 0, 0, 0, 0, "unreadable", is_constant=False, error=f"{file.path}: {error}")
     checksum = google_crc32c.value(content)

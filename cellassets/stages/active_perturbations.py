@@ -20,7 +20,7 @@ from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_ann
 from cellassets.stages.models import parts_for
 from cellassets.stages.settings import benchmark_parameters, hit_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
@@ -82,7 +82,7 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: an annotation source changed since the plan was made.
     """
     from cellassets.hits.tables import hit_tables
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import ACTIVE_SCORES, HITS, LOWEST_ACTIVE_DOSES
 
     found = hit_tables(_judged(context, plan), plan.settings["benchmarks"], plan.settings["parameters"])
@@ -99,11 +99,11 @@ def make(context: Context, plan: Plan) -> Record:
         experiments=named(part.experiments),
         **found.counts(),
     )
+    labelled = {
+        name: (schema.empty() if table.is_empty() else _labelled(table, plan), schema) for name, table, schema in tables
+    }
     with context.lake.draft(plan) as draft:
-        for name, table, schema in tables:
-            labelled = schema.empty() if table.is_empty() else _labelled(table, plan)
-            write_table(labelled, draft.folder / name, schema)
-        return draft.publish(list(FILES), summary)
+        return draft.publish(write_tables(labelled, draft.folder), summary)
 
 
 def _labelled(table: "pl.DataFrame", plan: Plan) -> "pl.DataFrame":
@@ -150,6 +150,5 @@ ACTIVE_PERTURBATIONS = Stage(
     summary=ActivePerturbationsSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
     settings=("hits.yaml", *(f"benchmarks/{name}.yaml" for name in BENCHMARKS_USED)),
 )

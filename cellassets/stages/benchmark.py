@@ -22,7 +22,7 @@ from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_ann
 from cellassets.stages.models import parts_for, seen_of
 from cellassets.stages.settings import benchmark_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
@@ -171,7 +171,7 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: an annotation source changed since the plan was made.
     """
     from cellassets.benchmarks.scoring import score_parts
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import INFLUENCES, PUBLISHED, SCORES
 
     scored = score_parts(plan.settings["benchmark"], _parts(context, plan), plan.settings["parameters"])
@@ -181,9 +181,7 @@ def make(context: Context, plan: Plan) -> Record:
         "published.parquet": (scored.published, PUBLISHED),
     }
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), _summary(plan, scored.summaries))
+        return draft.publish(write_tables(tables, draft.folder), _summary(plan, scored.summaries))
 
 
 def _summary(plan: Plan, summaries: "Sequence[ScoreSummary]") -> BenchmarkSummary:
@@ -297,6 +295,5 @@ def _stage(name: str) -> Stage:
         summary=BenchmarkSummary,
         plan=planned,
         make=make,
-        pod=Pod(n_cores=2, memory_gib=4),
         settings=(f"benchmarks/{name}.yaml",),
     )

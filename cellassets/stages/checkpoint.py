@@ -1,20 +1,18 @@
 """The stage `checkpoint`: trains a recipe, or sets up a classical encoder, and registers it as a model version.
 
-Every step checks whether it was done before. A killed training continues after its last complete epoch in the same
-MLflow run, and a model that was registered but not published is not registered again.
+Every step checks whether it was done before. The state of a training is kept in the lake: a killed training continues
+after its last complete epoch, on any machine and in the same MLflow run. A model that was registered but not published
+is not registered again.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upath import UPath
-
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.settings import recipe
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
@@ -23,13 +21,16 @@ from cellassets.training.summary import CheckpointSummary, checkpoint_summary
 
 if TYPE_CHECKING:
     import polars as pl
+    from upath import UPath
 
     from cellassets.progress import Progress
+    from cellassets.training.attempts import Attempt
     from cellassets.training.outcome import Outcome
     from cellassets.training.recipe import Recipe
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
-RUN_NAME = "run.json"
+PLAN_TAG = "plan"  # of MLflow runs
+STATES = "training"  # folder of the training's states, beside the published models of the recipe
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
@@ -58,44 +59,62 @@ def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the checkpoint, after training and registering what does not exist yet.
 
     The MLflow run ends as FINISHED, as FAILED after an error, or as KILLED if the process is interrupted or terminated.
-    If two runs start on one machine, the second waits for the first and uses its result.
+    If two runs start on one machine, the second waits for the first and uses its result. If they start on two machines,
+    the second takes over from the first.
 
     Raises:
         RecipeError: the experiments do not fit the recipe.
         TrainingError: the loss is not finite.
+        StaleArtifact: another process took over.
     """
     folder = context.deployment.work_folder("training", plan.keys[0])
     with alone_in(folder):
-        return context.lake.find_done(plan) or _train_and_publish(context, plan, folder / plan.fingerprint)
+        return context.lake.find_done(plan) or _train_and_publish(context, plan, folder)
 
 
 def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
+    from cellassets.training.attempts import Attempt
     from cellassets.training.termination import termination_as_exit
 
     registry, chosen = context.registry, plan.settings["recipe"]
-    with termination_as_exit():
-        run_id = _run_id(context, plan, folder)
+    shutil.rmtree(folder)  # files of a killed process
+    with termination_as_exit(), context.lake.draft(plan, is_shared=True) as kept:
+        _remove_states(kept.artifact.data, but=kept.folder)
+        attempt = Attempt.begin(kept.folder / STATES)
+        run_id = _run_id(context, plan)
         with registry.ended_on_exit(run_id):
-            outcome = _carry_out(context, plan, folder, run_id)
+            outcome = _carry_out(context, plan, folder, (attempt, run_id))
+            attempt.require_newest()
             entry = registry.register(
-                outcome.folder, name=chosen.name, run_id=run_id, tags=_tags(chosen, plan, outcome)
+                outcome.folder,
+                name=chosen.name,
+                run_id=run_id,
+                tags={**_tags(chosen, plan, outcome), **_image(context)},
             )
-    names = sorted(path.name for path in outcome.folder.iterdir())
-    with context.lake.draft(plan) as draft:
-        for name in names:
-            write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-        record = draft.publish(names, checkpoint_summary(outcome, entry))
+        names = sorted(path.name for path in outcome.folder.iterdir())
+        with context.lake.draft(plan) as draft:
+            for name in names:
+                write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
+            record = draft.publish(names, checkpoint_summary(outcome, entry))
+        attempt.remove()
     shutil.rmtree(folder)
     return record
 
 
-def _carry_out(context: Context, plan: Plan, folder: Path, run_id: str) -> "Outcome":
+def _remove_states(data: "UPath", *, but: "UPath") -> None:
+    """Removes the states of trainings by earlier plans of this recipe. A process that still trains by one stops."""
+    for folder in data.iterdir() if data.exists() else ():
+        if folder.name != but.name and (folder / STATES).is_dir():
+            folder.fs.rm((folder / STATES).path, recursive=True)
+
+
+def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
     from cellassets.training.classical import set_up_classical
     from cellassets.training.data import open_training_data
     from cellassets.training.recipe import ClassicalRecipe
     from cellassets.training.train import train_network
 
-    chosen = plan.settings["recipe"]
+    chosen, (attempt, run_id) = plan.settings["recipe"], run
     if isinstance(chosen, ClassicalRecipe):
         return set_up_classical(chosen, folder / "model")
     stores = [open_store(context.lake, pin) for pin in plan.pinned("plate_store")]
@@ -106,7 +125,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run_id: str) -> "Outc
         context.registry.log_metrics(run_id, metrics, step=epoch + 1)
 
     progress: Progress = context.progress
-    return train_network(chosen, data, folder=folder, on_epoch=add_point, progress=progress)
+    return train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
 
 
 def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":
@@ -119,20 +138,24 @@ def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame 
     return read_table(published.path("quality.parquet"), QUALITY)
 
 
-def _run_id(context: Context, plan: Plan, folder: Path) -> str:
+def _run_id(context: Context, plan: Plan) -> str:
     """Returns the id of the MLflow run: the run that a killed process started, or a new one."""
     from cellassets.training.provenance import code_version
 
-    registry, note, chosen = context.registry, folder / RUN_NAME, plan.settings["recipe"]
-    if note.is_file():
-        begun: str = json.loads(note.read_text())["run_id"]
-        if registry.resume_run(begun):
-            return begun
-    origin = {"data_fingerprint": _data_fingerprint(plan), "code_version": code_version(), "plan": plan.fingerprint}
+    registry, chosen = context.registry, plan.settings["recipe"]
+    begun = registry.take_up_run(chosen.name, {PLAN_TAG: plan.fingerprint})
+    if begun is not None:
+        return begun
+    origin = {"data_fingerprint": _data_fingerprint(plan), "code_version": code_version(), PLAN_TAG: plan.fingerprint}
+    origin |= _image(context)
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
-    write_bytes(UPath(note), json.dumps({"run_id": run_id}).encode())
     registry.log_json(run_id, plan.inputs, "made_from.json")
     return run_id
+
+
+def _image(context: Context) -> dict[str, str]:
+    """Returns the tag of the container image; nothing outside a container."""
+    return {"image": context.deployment.image} if context.deployment.image else {}
 
 
 def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
@@ -170,6 +193,5 @@ CHECKPOINT = Stage(
     summary=CheckpointSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=8, memory_gib=32, n_gpus=1, pool="gpu"),
     settings=("recipes/<recipe>.yaml",),
 )

@@ -12,7 +12,7 @@ from cellassets.configuration import Parameters
 from cellassets.stages.benchmark import BenchmarkSummary, is_readable, kind_of, name_of
 from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.snapshot import NotReady, Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage
+from cellassets.stages.stage import Context, Keys, Stage
 from cellassets.stages.state import is_current
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Lake
@@ -89,7 +89,7 @@ def make(context: Context, plan: Plan) -> Record:
     from cellassets.judging.leaderboard import IS_UNSEEN, rank_models
     from cellassets.judging.recall_by_source import recall_by_source
     from cellassets.statistics.significance import SIGNIFICANCE_LEVEL
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD, RECALL_BY_SOURCE
 
     current = {label for label, value in plan.inputs["is_current"].items() if value}
@@ -113,11 +113,13 @@ def make(context: Context, plan: Plan) -> Record:
         n_comparisons=differences.height,
         n_differences=differences.filter(pl.col("q_value") <= SIGNIFICANCE_LEVEL).height,
     )
+    tables = {
+        "leaderboard.parquet": (rows, LEADERBOARD),
+        "differences.parquet": (differences, DIFFERENCES),
+        "recall_by_source.parquet": (recall_by_source(main), RECALL_BY_SOURCE),
+    }
     with context.lake.draft(plan) as draft:
-        write_table(rows, draft.folder / "leaderboard.parquet", LEADERBOARD)
-        write_table(differences, draft.folder / "differences.parquet", DIFFERENCES)
-        write_table(recall_by_source(main), draft.folder / "recall_by_source.parquet", RECALL_BY_SOURCE)
-        return draft.publish(["leaderboard.parquet", "differences.parquet", "recall_by_source.parquet"], summary)
+        return draft.publish(write_tables(tables, draft.folder), summary)
 
 
 def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
@@ -148,6 +150,5 @@ LEADERBOARD = Stage(
     summary=LeaderboardSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=1, memory_gib=4),
     waits_for_inputs=False,
 )

@@ -12,7 +12,7 @@ from cellassets.stages.datasets import dataset_named
 from cellassets.stages.judged_maps import fingerprints_of, open_map, planned_annotations
 from cellassets.stages.settings import cluster_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Lake
 from cellassets.storage.plan import Plan, Publication
@@ -56,7 +56,7 @@ def make(context: Context, plan: Plan) -> Record:
         StaleArtifact: an annotation source changed since the plan was made.
     """
     from cellassets.clustering.map_clusters import cluster_map
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
 
     annotations = planned_annotations(context, plan, USES)
@@ -65,9 +65,7 @@ def make(context: Context, plan: Plan) -> Record:
     found = cluster_map(judged, parameters, aggregation=aggregation, progress=context.progress)
     tables = {"clusters.parquet": (found.clusters, CLUSTERS), "enrichment.parquet": (found.enrichment, ENRICHMENT)}
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), found.summary)
+        return draft.publish(write_tables(tables, draft.folder), found.summary)
 
 
 def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTables | None":
@@ -96,6 +94,5 @@ MAP_CLUSTERS = Stage(
     summary=MapClustersSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
     settings=("clusters.yaml",),
 )

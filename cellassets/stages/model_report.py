@@ -14,9 +14,9 @@ from cellassets.stages.datasets import asked_gate_policy, dataset_names
 from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
-from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.artifact import Record, write_files
 from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ def make(context: Context, plan: Plan) -> Record:
     )
     text = render(page).encode()
     with context.lake.draft(plan) as draft:
-        write_bytes(draft.folder / "report.html", text)
+        files = write_files(draft.folder, {"report.html": text})
         summary = ModelReportSummary(n_datasets=len(plan.inputs["maps"]), n_bytes=len(text))
-        return draft.publish(["report.html"], summary)
+        return draft.publish(files, summary)
 
 
 def _known_pairs(context: Context, plan: Plan) -> "dict[str, pl.DataFrame]":
@@ -292,6 +292,5 @@ MODEL_REPORT = Stage(
     summary=ModelReportSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=1, memory_gib=4),
     settings=("gate.yaml",),
 )

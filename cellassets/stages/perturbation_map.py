@@ -13,7 +13,7 @@ from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.datasets import dataset_experiments, dataset_fingerprint, dataset_named
 from cellassets.stages.settings import map_parameters
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan, Publication
 
@@ -100,7 +100,7 @@ def make(context: Context, plan: Plan) -> Record:
     import polars as pl
 
     from cellassets.mapping.build import build_map, summarise
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, WELL_EMBEDDINGS
 
     dataset, parameters = plan.settings["dataset"], plan.settings["parameters"]
@@ -122,9 +122,7 @@ def make(context: Context, plan: Plan) -> Record:
         experiments=tuple(sorted(plan.inputs["site_embeddings"])),
     )
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), summary)
+        return draft.publish(write_tables(tables, draft.folder), summary)
 
 
 def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:
@@ -186,6 +184,5 @@ PERTURBATION_MAP = Stage(
     summary=PerturbationMapSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=8),
     settings=("mapping.yaml", "datasets/<dataset>.yaml"),
 )

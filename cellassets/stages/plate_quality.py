@@ -2,9 +2,9 @@
 
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
-from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.artifact import Record, write_files
 from cellassets.storage.plan import Plan
 
 CODE_VERSION = "1"
@@ -32,16 +32,15 @@ def make(context: Context, plan: Plan) -> Record:
         ConfigError: the images do not have the nucleus channel of the parameters.
     """
     from cellassets.quality.inspect import inspect_store
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import QUALITY
 
     store = open_store(context.lake, plan.pin("plate_store", *plan.keys))
     inspected = inspect_store(store, plan.settings["parameters"], progress=context.progress)
     with context.lake.draft(plan) as draft:
-        write_table(inspected.quality, draft.folder / "quality.parquet", QUALITY)
-        for name, content in inspected.pictures.items():
-            write_bytes(draft.folder / name, content)
-        return draft.publish(["quality.parquet", *inspected.pictures], inspected.summary)
+        tables = write_tables({"quality.parquet": (inspected.quality, QUALITY)}, draft.folder)
+        pictures = write_files(draft.folder, inspected.pictures)
+        return draft.publish([*tables, *pictures], inspected.summary)
 
 
 PLATE_QUALITY = Stage(
@@ -50,5 +49,4 @@ PLATE_QUALITY = Stage(
     summary=PlateQualitySummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4),
 )

@@ -8,7 +8,7 @@ from cellassets.images.summary import PlateStoreSummary
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.landing import require_unchanged
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
@@ -60,5 +60,4 @@ PLATE_STORE = Stage(
     summary=PlateStoreSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=4, memory_gib=4, pool="landing_reads"),
 )

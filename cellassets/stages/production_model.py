@@ -20,7 +20,7 @@ from cellassets.stages.datasets import declared_datasets
 from cellassets.stages.leaderboard import label_of, published_scores, read_influences, read_scores
 from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.state import is_current
 from cellassets.storage.artifact import Record
 from cellassets.storage.lake import Published
@@ -215,7 +215,7 @@ def _plan_again(snapshot: Snapshot, chosen: "ModelEntry") -> Plan:
 
 def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the decision."""
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import GATE
 
     if plan.settings.get("is_decided"):
@@ -223,8 +223,8 @@ def make(context: Context, plan: Plan) -> Record:
     decision = _decide(context, plan)
     summary = _summary(context, plan, decision)
     with context.lake.draft(plan) as draft:
-        write_table(decision.comparisons, draft.folder / "comparisons.parquet", GATE)
-        return draft.publish(["comparisons.parquet"], summary)
+        files = write_tables({"comparisons.parquet": (decision.comparisons, GATE)}, draft.folder)
+        return draft.publish(files, summary)
 
 
 def settle(context: Context, record: Record) -> None:
@@ -364,7 +364,6 @@ PRODUCTION_MODEL = Stage(
     plan=plan,
     make=make,
     settle=settle,
-    pod=Pod(n_cores=1, memory_gib=4, pool="production_gate"),
     settings=("gate.yaml",),
     waits_for_inputs=False,
 )

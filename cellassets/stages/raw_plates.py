@@ -9,7 +9,7 @@ from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.landing import require_unchanged
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage, settings_of
+from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
@@ -39,7 +39,7 @@ def make(context: Context, plan: Plan) -> Record:
     """
     from cellassets.screens.ingest import check_experiment, summarise
     from cellassets.tables.content import frame_fingerprint
-    from cellassets.tables.parquet import write_table
+    from cellassets.tables.parquet import write_tables
     from cellassets.tables.schemas import FINDINGS, IMAGES, WELLS
 
     (experiment_id,), landing, ingest = plan.keys, context.deployment.landing, plan.settings["policy"]
@@ -59,9 +59,8 @@ def make(context: Context, plan: Plan) -> Record:
         landing=str(landing / experiment_id),
     )
     with context.lake.draft(plan) as draft:
-        for name, (table, schema) in tables.items():
-            write_table(table, draft.folder / name, schema)
-        return draft.publish(list(tables), summary, fingerprint=fingerprint({"kind": "raw_plates", "inputs": content}))
+        files = write_tables(tables, draft.folder)
+        return draft.publish(files, summary, fingerprint=fingerprint({"kind": "raw_plates", "inputs": content}))
 
 
 RAW_PLATES = Stage(
@@ -70,7 +69,6 @@ RAW_PLATES = Stage(
     summary=RawPlatesSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=2, memory_gib=4, pool="landing_reads"),
     settings=("policy.yaml",),
     is_source=True,
 )

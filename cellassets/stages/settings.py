@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cellassets.configuration import Parameters, load_yaml
+from cellassets.errors import CellAssetsError
 from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
 
@@ -42,6 +43,18 @@ class ReportPolicy(Parameters):
     max_wait_minutes: float = Field(default=30, gt=0, description="minutes that stale ones wait at most")
 
 
+class RetryPolicy(Parameters):
+    """How work is asked for again whose run failed for a cause that passes. Refused data is not asked for again."""
+
+    max_attempts: int = Field(default=6, ge=1, description="attempts before the work is listed as failed")
+    first_delay_minutes: float = Field(default=1, ge=0, description="minutes before the second attempt")
+    factor: float = Field(default=4, ge=1, description="each later delay is this many times the one before")
+
+    def delay_s(self, n_attempts: int) -> float:
+        """Returns the seconds to wait after a number of failed attempts."""
+        return 60.0 * self.first_delay_minutes * self.factor ** (n_attempts - 1) if n_attempts else 0.0
+
+
 class Policy(Parameters):
     """All of `policy.yaml`."""
 
@@ -50,6 +63,7 @@ class Policy(Parameters):
     models: ModelPolicy = Field(default=ModelPolicy(), description="Which models are active")
     datasets: DatasetPolicy = Field(default=DatasetPolicy(), description="Which datasets are active")
     reports: ReportPolicy = Field(default=ReportPolicy(), description="When leaderboard and reports are made")
+    retries: RetryPolicy = Field(default=RetryPolicy(), description="How failed work is asked for again")
 
 
 def policy(snapshot: Snapshot) -> Policy:
@@ -59,6 +73,14 @@ def policy(snapshot: Snapshot) -> Policy:
         ConfigError: the file is missing or wrong; the message names the key.
     """
     return snapshot.value(_policy)
+
+
+def retry_policy(snapshot: Snapshot) -> RetryPolicy:
+    """Returns how failed work is asked for again; the defaults if `policy.yaml` cannot be read."""
+    try:
+        return policy(snapshot).retries
+    except CellAssetsError:
+        return RetryPolicy()
 
 
 def map_parameters(snapshot: Snapshot) -> "MapParameters":

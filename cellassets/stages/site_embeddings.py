@@ -11,7 +11,7 @@ from pathlib import Path
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import StaleArtifact
 from cellassets.stages.snapshot import Snapshot
-from cellassets.stages.stage import Context, Keys, Pod, Stage
+from cellassets.stages.stage import Context, Keys, Stage
 from cellassets.stages.stores import open_store
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
@@ -77,5 +77,4 @@ SITE_EMBEDDINGS = Stage(
     summary=SiteEmbeddingsSummary,
     plan=plan,
     make=make,
-    pod=Pod(n_cores=8, memory_gib=32, n_gpus=1, pool="gpu"),
 )

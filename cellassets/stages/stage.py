@@ -19,23 +19,6 @@ Keys = Mapping[str, str]  # axis to key
 
 
 @dataclass(frozen=True)
-class Pod:
-    """Resources that the run of a stage needs.
-
-    Attributes:
-        n_cores: processor cores.
-        memory_gib: memory in GiB.
-        n_gpus: GPUs.
-        pool: runs that share a pool wait for each other; None for a stage that does not wait.
-    """
-
-    n_cores: int
-    memory_gib: int
-    n_gpus: int = 0
-    pool: str | None = None
-
-
-@dataclass(frozen=True)
 class Context:
     """What `make` needs in addition to its plan.
 
@@ -73,7 +56,6 @@ class Stage:
         plan: returns the plan for some keys from a snapshot. It is cheap: it does not read tables or images. It raises
             `NotReady` if an input is not published.
         make: carries out a plan and publishes the result. It reads only the publications that the plan pins.
-        pod: resources that a run needs.
         settings: files in the configuration folder that the plan reads, for people.
         is_source: true if the input is not an artefact (the landing zone). Later stages use what is published, even if
             the input has changed.
@@ -88,7 +70,6 @@ class Stage:
     summary: type[Parameters]
     plan: Callable[..., Plan]  # of a Snapshot and Keys; options by name where a stage has them
     make: Callable[[Context, Plan], Record]
-    pod: Pod
     settings: tuple[str, ...] = ()
     is_source: bool = False
     waits_for_inputs: bool = True

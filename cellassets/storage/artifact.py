@@ -14,11 +14,12 @@ later.
 This module knows nothing about tables, images or science.
 """
 
+import base64
 import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,10 @@ from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
+from cellassets.storage.objects import in_parallel
 
 READ_BLOCK_BYTES = 1 << 22
+N_VERIFIED_AT_ONCE = 16
 
 
 class FileEntry(Parameters):
@@ -91,10 +94,7 @@ class Artifact:
 
     def generation(self) -> int:
         """Returns the number of the current publication, 0 where nothing is published."""
-        try:
-            return max((generation_of(path.name) for path in self.records.iterdir()), default=0)
-        except (FileNotFoundError, NotADirectoryError):  # which one depends on the file system
-            return 0
+        return max((generation_of(name) for name in names_in(self.records)), default=0)
 
     def find_record(self) -> Record | None:
         """Returns the current commit record, or None where nothing is published.
@@ -182,21 +182,25 @@ class Artifact:
         return record
 
     def verify(self, record: Record) -> None:
-        """Reads every file of a publication again.
+        """Compares every file of a publication with its record.
+
+        Local files are read again. An object store is asked for the checksums of the objects that it holds.
 
         Raises:
             CorruptArtifact: names the first file whose size or checksum differs from the record.
         """
         repair = f"delete {self.record_path(record.generation)} and materialise the asset again"
-        for entry in record.files:
-            try:
-                found = describe_file(self.folder(record) / entry.name, entry.name)
-            except CorruptArtifact as error:
-                message = f"{error}; {repair}"
-                raise CorruptArtifact(message) from error
+        folder = self.folder(record)
+        try:
+            names = [(folder / entry.name, entry.name) for entry in record.files]
+            present = in_parallel(describe_file, names, n_threads=1 if is_local(folder) else N_VERIFIED_AT_ONCE)
+        except CorruptArtifact as error:
+            message = f"{error}; {repair}"
+            raise CorruptArtifact(message) from error
+        for entry, found in zip(record.files, present, strict=True):
             if found != entry:
                 message = (
-                    f"{self.folder(record) / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
+                    f"{folder / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
                     f"recorded {entry.n_bytes} with {entry.crc32c:08x}; {repair}"
                 )
                 raise CorruptArtifact(message)
@@ -213,8 +217,46 @@ def describe_address(kind: str, keys: Sequence[str]) -> str:
     return f"{kind} of {'|'.join(keys)}" if keys else kind
 
 
+def names_in(folder: UPath) -> list[str]:
+    """Returns the names in a folder, with one request; none where it does not exist."""
+    try:
+        if is_local(folder):
+            return os.listdir(folder.path)  # noqa: PTH208
+        return [str(name).rpartition("/")[2] for name in folder.fs.ls(folder.path, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):  # which one depends on the file system
+        return []
+
+
+def describe_content(content: bytes, name: str) -> FileEntry:
+    """Returns size and CRC32C of the content of a file."""
+    return FileEntry(name=name, n_bytes=len(content), crc32c=google_crc32c.value(content))
+
+
 def describe_file(path: UPath, name: str) -> FileEntry:
-    """Returns size and CRC32C of a file, read in blocks of 4 MiB."""
+    """Returns size and CRC32C of a file.
+
+    An object store knows the checksum of what it stores and tells it with one request. Other files are read in blocks
+    of 4 MiB.
+
+    Raises:
+        CorruptArtifact: there is no such file.
+    """
+    known = None if is_local(path) else _describe_object(path, name)
+    return known or _describe_by_reading(path, name)
+
+
+def _describe_object(path: UPath, name: str) -> FileEntry | None:
+    try:
+        info = path.fs.info(path.path)
+    except FileNotFoundError:
+        return None
+    crc32c = info.get("crc32c")
+    if crc32c is None:
+        return None
+    return FileEntry(name=name, n_bytes=info["size"], crc32c=int.from_bytes(base64.b64decode(crc32c), "big"))
+
+
+def _describe_by_reading(path: UPath, name: str) -> FileEntry:
     checksum = google_crc32c.Checksum()
     n_bytes = 0
     try:
@@ -256,18 +298,30 @@ def atomic_write(path: UPath) -> Iterator[BinaryIO]:
 
 def write_bytes(path: UPath, content: bytes) -> None:
     """Writes `content` to `path` in one atomic step."""
+    if not is_local(path):
+        path.fs.pipe_file(path.path, content)
+        return
     with atomic_write(path) as stream:
         stream.write(content)
+
+
+def write_files(folder: UPath, contents: Mapping[str, bytes]) -> list[FileEntry]:
+    """Writes files below a folder in parallel, each in one atomic step, and returns their sizes and checksums."""
+    in_parallel(lambda name, content: write_bytes(folder / name, content), list(contents.items()))
+    return [describe_content(content, name) for name, content in contents.items()]
 
 
 def create_file(path: UPath, content: bytes) -> None:
     """Creates `path` with `content` in one atomic step.
 
+    On an object store the request carries the condition that there is no such object yet. If it exists with this very
+    content, it counts as created: an earlier attempt was carried out, and its answer was lost.
+
     Raises:
         FileExistsError: the file exists already; it is not changed.
     """
     if not is_local(path):
-        path.fs.pipe_file(path.path, content, mode="create")  # a precondition of the request on object stores
+        path.fs.pipe_file(path.path, content, mode="create")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=Path(path.parent.path))

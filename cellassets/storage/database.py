@@ -63,7 +63,7 @@ def _engine(url: str) -> "Engine":
             place, poolclass=NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S} if is_sqlite else {}
         )
     except ModuleNotFoundError as error:
-        message = f"{place.render_as_string()}: its driver is not installed ({error}); install cellassets[postgres]"
+        message = f"{place.render_as_string()}: its driver is not installed ({error}); install requirements.lock"
         raise ConfigError(message) from error
     if is_sqlite:
         event.listen(engine, "do_connect", lambda *_ignored: _make_folder(place))

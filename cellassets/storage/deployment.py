@@ -8,10 +8,11 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `CELLASSETS_LAKE` | artefacts: folder or URL | `<home>/lake` |
 | `CELLASSETS_CATALOGUE` | database of the lake's catalogue | `catalogue.db` in a local lake |
 | `CELLASSETS_LANDING` | landing zone: folder or URL | `<home>/landing` |
-| `CELLASSETS_WORK` | local folder for unpublished work | `<home>/work` |
+| `CELLASSETS_WORK` | local folder for scratch files and locks | `<home>/work` |
 | `CELLASSETS_CONFIGS` | recipes, datasets, benchmarks, policy | from `<home>/deployment.yaml` (see below) |
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
+| `CELLASSETS_IMAGE` | container image of this process, which models trained here are tagged with | empty |
 
 A home can name its own settings folder: `configs: FOLDER` in `<home>/deployment.yaml`, absolute or relative to the
 home. So a later command on the same home uses the same settings. The file is read only for the lake inside the home.
@@ -29,7 +30,7 @@ from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError
-from cellassets.storage.artifact import write_bytes
+from cellassets.storage.artifact import is_local, write_bytes
 from cellassets.storage.lake import Lake
 
 DEFAULT_HOME = "demo"
@@ -74,7 +75,7 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """Unpublished work that a killed run continues, such as training checkpoints."""
+        """Scratch space and locks of this machine. What a killed run continues from is in the lake."""
         return self.root / "work"
 
     @property
@@ -126,6 +127,7 @@ class Deployment:
     configs_root: str
     tracking_uri: str
     model_root: str
+    image: str = ""
 
     @classmethod
     def of(
@@ -153,6 +155,7 @@ class Deployment:
             configs_root=named or str(own or CONFIGS_BESIDE),
             tracking_uri=given.get("MLFLOW_TRACKING_URI", place.tracking_uri),
             model_root=given.get("CELLASSETS_MODELS", place.model_root),
+            image=environment.get("CELLASSETS_IMAGE", ""),
         )
 
     def environment(self) -> dict[str, str]:
@@ -165,6 +168,7 @@ class Deployment:
             "CELLASSETS_CONFIGS": self.configs_root,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "CELLASSETS_MODELS": self.model_root,
+            "CELLASSETS_IMAGE": self.image,
         }
 
     @property
@@ -183,7 +187,7 @@ class Deployment:
         return UPath(self.configs_root)
 
     def work_folder(self, *names: str) -> Path:
-        """Returns a local folder that remains after a killed run; creates it if needed."""
+        """Returns a local folder for scratch files; creates it if needed."""
         folder = Path(self.work_root).joinpath(*names)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -193,8 +197,9 @@ class Deployment:
 
         Raises:
             ConfigError: neither the lake nor the landing zone exists; nothing was created.
+            StorageRefused: a bucket exists, but we may not read it.
         """
-        if not UPath(self.lake_root).exists() and not UPath(self.landing_root).exists():
+        if not any(_is_there(UPath(place)) for place in (self.lake_root, self.landing_root)):
             message = (
                 f"no deployment here: neither a lake ({self.lake_root}) nor a landing zone ({self.landing_root}) is "
                 "there. Name its folder with --home, or set CELLASSETS_HOME; for a new deployment create the landing "
@@ -202,3 +207,8 @@ class Deployment:
             )
             raise ConfigError(message)
         return self
+
+
+def _is_there(place: UPath) -> bool:
+    """Returns true for a folder that exists, and for any place in a bucket that exists: buckets have no folders."""
+    return place.exists() or not is_local(place)

@@ -18,10 +18,18 @@ from pathlib import Path
 from pydantic import BaseModel
 from upath import UPath
 
-from cellassets.errors import ArtifactMissing, ConfigError, CorruptArtifact, PartitionKeyError, StaleArtifact
+from cellassets.errors import (
+    ArtifactMissing,
+    CellAssetsError,
+    ConfigError,
+    CorruptArtifact,
+    PartitionKeyError,
+    StaleArtifact,
+)
 from cellassets.fingerprint import check_partition_key
 from cellassets.storage.artifact import Artifact, FileEntry, Record, describe_file, generation_of, is_local
 from cellassets.storage.catalogue import Catalogue
+from cellassets.storage.objects import in_parallel
 from cellassets.storage.plan import Plan, Publication
 from cellassets.storage.records import Address, Records
 
@@ -79,7 +87,7 @@ class Draft:
         Raises:
             StaleArtifact: another run published something else meanwhile.
         """
-        entries = [name if isinstance(name, FileEntry) else describe_file(self.folder / name, name) for name in names]
+        entries = in_parallel(self._describe, [(name,) for name in names])
         record = Record(
             kind=self.plan.kind,
             keys=self.plan.keys,
@@ -94,6 +102,9 @@ class Draft:
         committed = self.artifact.commit(record)
         self.lake.catalogue.note([committed])
         return committed
+
+    def _describe(self, name: str | FileEntry) -> FileEntry:
+        return name if isinstance(name, FileEntry) else describe_file(self.folder / name, name)
 
 
 @dataclass(frozen=True)
@@ -264,14 +275,17 @@ class Lake:
 
     def _read(self, addresses: Sequence[Address], generations: Mapping[Address, int]) -> tuple[list[Record], list[str]]:
         """Returns the commit records at some addresses, and messages about those that cannot be read."""
-        records, unreadable = [], []
-        for kind, keys in addresses:
-            try:
-                records.append(self.artifact(kind, *keys).record_of(generations[kind, keys]))
-            except (CorruptArtifact, ArtifactMissing, PartitionKeyError) as error:
-                logger.warning("left out of the catalogue: %s", error)
-                unreadable.append(str(error))
-        return records, unreadable
+        found = in_parallel(self._read_or_refusal, [(*address, generations[address]) for address in addresses])
+        refusals = [each for each in found if isinstance(each, CellAssetsError)]
+        for error in refusals:
+            logger.warning("left out of the catalogue: %s", error)
+        return [each for each in found if isinstance(each, Record)], [str(error) for error in refusals]
+
+    def _read_or_refusal(self, kind: str, keys: tuple[str, ...], generation: int) -> Record | CellAssetsError:
+        try:
+            return self.artifact(kind, *keys).record_of(generation)
+        except (CorruptArtifact, ArtifactMissing, PartitionKeyError) as error:
+            return error
 
     def _refuse_earlier_layout(self) -> None:
         earlier = [name for name in EARLIER_FOLDERS if (self.root / name).is_dir()]

@@ -1,7 +1,7 @@
 """Reading and writing Parquet; every table is checked against its schema in both directions."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -10,8 +10,11 @@ from jaxtyping import Float
 from upath import UPath
 
 from cellassets.errors import SchemaError
-from cellassets.storage.artifact import create_file, is_local, write_bytes
+from cellassets.storage.artifact import FileEntry, create_file, is_local, write_bytes, write_files
+from cellassets.storage.objects import in_parallel
 from cellassets.tables.schema import TableSchema
+
+N_READ_AT_ONCE = 4  # tables in memory twice, as bytes and decoded
 
 
 def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
@@ -20,9 +23,22 @@ def write_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
     Raises:
         SchemaError: the table does not follow `schema`.
     """
-    buffer = io.BytesIO()
-    schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, _encode(table, path, schema))
+
+
+def write_tables(tables: Mapping[str, tuple[pl.DataFrame, TableSchema]], folder: UPath) -> list[FileEntry]:
+    """Writes tables below a folder as zstd Parquet, in parallel, and returns their sizes and checksums.
+
+    Args:
+        tables: table and schema by file name.
+        folder: the folder.
+
+    Raises:
+        SchemaError: a table does not follow its schema.
+    """
+    return write_files(
+        folder, {name: _encode(table, folder / name, schema) for name, (table, schema) in tables.items()}
+    )
 
 
 def write_new_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> None:
@@ -31,10 +47,14 @@ def write_new_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> No
     Raises:
         SchemaError: the table is not what `schema` says.
     """
+    with suppress(FileExistsError):
+        create_file(path, _encode(table, path, schema))
+
+
+def _encode(table: pl.DataFrame, path: UPath, schema: TableSchema) -> bytes:
     buffer = io.BytesIO()
     schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
-    with suppress(FileExistsError):
-        create_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
@@ -59,7 +79,7 @@ def read_tables(paths: Sequence[UPath], schema: TableSchema) -> pl.DataFrame:
     """Returns the rows of several files of one table, in the order of `paths`; an empty table without files."""
     if not paths:
         return schema.empty()
-    return pl.concat([read_table(path, schema) for path in paths])
+    return pl.concat(in_parallel(read_table, [(path, schema) for path in paths], n_threads=N_READ_AT_ONCE))
 
 
 def vectors(table: pl.DataFrame, column: str = "embedding") -> Float[np.ndarray, "row feature"]:

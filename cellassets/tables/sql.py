@@ -1,4 +1,4 @@
-"""SQL by DuckDB over Parquet files on a local disk: one view per kind of table, read-only, nothing copied."""
+"""SQL by DuckDB over Parquet files, local or on an object store: one view per kind of table, read-only."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,15 @@ def query(views: Mapping[str, Sequence[UPath]], statement: str) -> pl.DataFrame:
         statement: one SELECT statement (WITH, DESCRIBE, SUMMARIZE and SHOW count as such).
 
     Raises:
-        ConfigError: a file is not local, the statement is not valid over these views, or it is not one SELECT.
+        ConfigError: the statement is not valid over these views, or it is not one SELECT.
     """
-    remote = [path for paths in views.values() for path in paths if not is_local(path)]
-    if remote:
-        message = f"{remote[0]}: SQL reads local files only; mount or copy the lake first"
-        raise ConfigError(message)
+    stores = {path.protocol: path.fs for paths in views.values() for path in paths if not is_local(path)}
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        for store in stores.values():
+            connection.register_filesystem(store)
         known = sorted(name for name, paths in views.items() if paths)
         for view in known:
-            listed = ", ".join("'" + path.path.replace("'", "''") + "'" for path in views[view])
+            listed = ", ".join("'" + _place(path).replace("'", "''") + "'" for path in views[view])
             connection.execute(f'CREATE VIEW "{view}" AS SELECT * FROM read_parquet([{listed}])')  # noqa: S608
         try:
             _refuse_all_but_a_select(connection, statement)
@@ -35,6 +34,10 @@ def query(views: Mapping[str, Sequence[UPath]], statement: str) -> pl.DataFrame:
         except duckdb.Error as error:
             message = f"not a query over {known}: {error}"
             raise ConfigError(message) from error
+
+
+def _place(path: UPath) -> str:
+    return path.path if is_local(path) else str(path)
 
 
 def _refuse_all_but_a_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

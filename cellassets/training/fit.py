@@ -1,24 +1,27 @@
-"""Runs Lightning's trainer over a recipe, with a checkpoint after every epoch.
+"""Runs Lightning's trainer over a recipe, and stores the state of the training after every epoch.
 
-The checkpoint is a file of Lightning in the work folder. Only this module writes and reads it, with
-`weights_only=True`, and it never leaves that folder. The model folder for others is written by `checkpoint.py`.
+The state (weights, optimiser, schedule, epoch) is kept by `attempts.py`, where the next process finds it, on whichever
+machine it runs. The model folder for others is written by `checkpoint.py`.
 """
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as lightning
+from lightning_fabric.plugins import CheckpointIO
 
+from cellassets.training.attempts import Attempt
 from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.module import PerturbationClassifier
+from cellassets.training.packing import pack, unpack
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sites import Split
 
-LAST_CHECKPOINT = "last.ckpt"
+STATE = "the state of the attempt"  # Lightning wants a path, which `States` does not need
 
 
 class Batches(lightning.LightningDataModule):
@@ -48,26 +51,41 @@ class Batches(lightning.LightningDataModule):
         )
 
 
-class LastEpoch(lightning.callbacks.Checkpoint):
-    """Keeps one checkpoint in a folder. It is replaced in one step after each epoch, so it is never incomplete."""
+class States(CheckpointIO):
+    """Where Lightning stores and finds its state: not in a file that it names, but with the attempt."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LAST_CHECKPOINT
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.last = attempt.last_state()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: object, storage_options: object = None) -> None:  # noqa: ARG002
+        """Stores everything that a later process needs to continue."""
+        self.attempt.save(checkpoint["epoch"], pack(checkpoint))
+
+    def load_checkpoint(self, path: object, map_location: object = None, weights_only: bool | None = None) -> Any:  # noqa: ARG002
+        """Returns the last complete state."""
+        return unpack(self.last) if self.last is not None else None
+
+    def remove_checkpoint(self, path: object) -> None:
+        """Does nothing: the attempt removes older states."""
+
+
+class EveryEpoch(lightning.callbacks.Checkpoint):
+    """Stores the state after each epoch."""
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Saves everything that a later process needs to continue: weights, optimiser, schedule, epoch."""
-        unfinished = self.path.with_suffix(".unfinished")
-        trainer.save_checkpoint(unfinished)
-        unfinished.replace(self.path)
+        """Has Lightning collect the state and give it to `States`."""
+        trainer.save_checkpoint(STATE)
 
 
-def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkRecipe, work_dir: Path) -> None:
-    """Trains `module` to the recipe's last epoch, from the last checkpoint in `work_dir` if there is one.
+def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkRecipe, attempt: Attempt) -> None:
+    """Trains `module` to the recipe's last epoch, from the last state that an attempt has left.
 
     Raises:
         TrainingError: the loss is not finite.
+        StaleArtifact: another process took over.
     """
-    last = work_dir / LAST_CHECKPOINT
+    states = States(attempt)
     keep_freed_memory()
     with _quiet_lightning():
         trainer = lightning.Trainer(
@@ -78,13 +96,13 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
             check_val_every_n_epoch=recipe.validate_every_n_epochs,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
-            callbacks=[LastEpoch(work_dir)],
-            default_root_dir=work_dir,
+            callbacks=[EveryEpoch()],
+            plugins=[states],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, datamodule=batches, ckpt_path=None if states.last is None else STATE)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from cellassets.progress import Progress, no_progress
+from cellassets.training.attempts import Attempt
 from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import build_network, seeded
 from cellassets.training.checkpoint import save_model_folder
@@ -25,6 +26,7 @@ def train_network(
     data: TrainingData,
     *,
     folder: Path,
+    attempt: Attempt,
     on_epoch: OnEpoch | None = None,
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -33,13 +35,15 @@ def train_network(
     Args:
         recipe: how to train.
         data: sites to train on and held-out sites.
-        folder: work folder. It keeps a checkpoint after every epoch, from which a later call continues.
+        folder: local work folder, for the model folder.
+        attempt: stores the state after every epoch; the training continues from the last state of earlier attempts.
         on_epoch: called at the end of every epoch with its index, counted from 0, and its metrics.
         progress: receives the number of batches trained, at least every few seconds and after every epoch.
 
     Raises:
         RecipeError: the crops of the recipe do not fit the sites.
         TrainingError: the loss is not finite.
+        StaleArtifact: another process took over.
     """
     spec = _network_spec(recipe, data)
     network = build_network(
@@ -55,6 +59,7 @@ def train_network(
     reports = TrainingReports(recipe, n_steps=n_steps, progress=progress)
 
     def report_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        attempt.require_newest()  # before anybody is told about the epoch
         if on_epoch is not None:
             on_epoch(epoch, metrics)
         reports.epoch(epoch, metrics)
@@ -62,7 +67,7 @@ def train_network(
     module = PerturbationClassifier(network, heads, recipe=recipe, n_steps=n_steps, on_epoch=report_epoch)
     module.on_step = reports.step
     readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
-    fit(module, Batches(data.split, readers, recipe), recipe=recipe, work_dir=folder)
+    fit(module, Batches(data.split, readers, recipe), recipe=recipe, attempt=attempt)
     model_folder = save_model_folder(folder / "model", module.network, spec)
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())

@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from dagster_k8s.job import get_user_defined_k8s_config
 
 from assets.inputs import INPUTS
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.definitions import build_definitions
-from resources.run_coordinator import PooledRunCoordinator, pool_tags, priority_tags
+from resources.pods import open_pods
+from resources.run_coordinator import PooledRunCoordinator, limit_tags, pool_tags
 
 DEFINITIONS = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}
@@ -64,24 +64,6 @@ def test_loading_the_definitions_imports_nothing_heavy():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", sorted(set(SPECS) - INPUT_NAMES))
-def test_pod_settings_are_spelt_as_kubernetes_has_them(name):
-    tags = {}
-    for definition in DEFINITIONS.resolve_asset_graph().assets_defs:
-        if name in {key.to_user_string() for key in definition.keys}:
-            tags = dict(definition.op.tags)
-    config = get_user_defined_k8s_config(tags)
-    assert config.job_spec_config["backoff_limit"] == 0
-    assert config.container_config["resources"]["requests"]["cpu"]
-    assert config.container_config["security_context"]["allow_privilege_escalation"] is False
-
-
-def test_gpu_work_asks_for_a_gpu():
-    for name in ("checkpoint", "site_embeddings"):
-        config = get_user_defined_k8s_config(dict(DEFINITIONS.resolve_assets_def(name).op.tags))
-        assert config.container_config["resources"]["limits"]["nvidia.com/gpu"] == "1"
-
-
 def run_of(asset: str, partition: str, **tags: str) -> dg.DagsterRun:
     key = frozenset({dg.AssetKey(asset.split("/"))})
     return dg.DagsterRun("job", asset_selection=key, tags={"dagster/partition": partition, **tags})
@@ -92,20 +74,34 @@ def test_networks_wait_for_the_gpu_pool_and_classical_features_do_not(tmp_path):
     for name, kind in (("deep", "network"), ("plain", "classical")):
         (tmp_path / "recipes" / f"{name}.yaml").write_text(f"kind: {kind}\n")
     place = {"CELLASSETS_CONFIGS": str(tmp_path)}
-    assert pool_tags(run_of("checkpoint", "deep"), place) == {"cellassets/pool": "gpu"}
-    assert pool_tags(run_of("checkpoint", "plain"), place) == {"cellassets/pool": "cpu"}
-    assert pool_tags(run_of("site_embeddings", "E-1|deep.v3"), place) == {"cellassets/pool": "gpu"}
-    assert pool_tags(run_of("site_embeddings", "E-1|plain.v1"), place) == {"cellassets/pool": "cpu"}
-    assert pool_tags(run_of("site_embeddings", "E-1|from_elsewhere.v1"), place) == {"cellassets/pool": "gpu"}
-    assert pool_tags(run_of("site_embeddings", "E-1|deep.v3", **{"cellassets/pool": "mine"}), place) == {}
-    assert pool_tags(run_of("plate_store", "E-1"), place) == {}
+
+    def pool(asset: str, partition: str, **tags: str) -> str | None:
+        return pool_tags(run_of(asset, partition, **tags), [asset], place).get("cellassets/pool")
+
+    assert pool("checkpoint", "deep") == "gpu"
+    assert pool("checkpoint", "plain") == "cpu"
+    assert pool("site_embeddings", "E-1|deep.v3") == "gpu"
+    assert pool("site_embeddings", "E-1|plain.v1") == "cpu"
+    assert pool("site_embeddings", "E-1|from_elsewhere.v1") == "gpu"
+    assert pool("site_embeddings", "E-1|deep.v3", **{"cellassets/pool": "mine"}) is None
+    assert pool("plate_store", "E-1") is None
 
 
 def test_what_all_later_work_waits_for_goes_first():
-    assert priority_tags(run_of("checkpoint", "deep")) == {"dagster/priority": "2"}
-    assert priority_tags(run_of("raw_plates", "E-1")) == {"dagster/priority": "1"}
-    assert priority_tags(run_of("raw_plates", "E-1", **{"dagster/priority": "-3"})) == {}
-    assert priority_tags(run_of("site_embeddings", "E-1|deep.v3")) == {}
+    pods = open_pods({})
+    assert limit_tags({}, ["checkpoint"], pods)["dagster/priority"] == "2"
+    assert limit_tags({}, ["raw_plates", "plate_quality"], pods)["dagster/priority"] == "1"
+    assert limit_tags({}, ["site_embeddings"], pods)["dagster/priority"] == "0"
+    assert "dagster/priority" not in limit_tags({"dagster/priority": "-3"}, ["raw_plates"], pods)
+    assert limit_tags({}, [], pods) == {}
+
+
+def test_limits_of_a_run_come_from_the_table_of_pods():
+    pods = open_pods({})
+    assert limit_tags({}, ["checkpoint"], pods)["dagster/max_runtime"] == str(48 * 3600)
+    assert limit_tags({"cellassets/pool": "cpu"}, ["checkpoint"], pods)["dagster/max_runtime"] == str(6 * 3600)
+    assert limit_tags({}, ["checkpoint"], pods)["dagster/max_retries"] == "20"
+    assert "dagster/max_retries" not in limit_tags({"dagster/max_retries": "0"}, ["checkpoint"], pods)
 
 
 def test_a_queued_run_carries_its_pool(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
+from cellassets.stages.settings import RetryPolicy
 from resources.partitions import RANGE_END, RANGE_START
 from resources.run_coordinator import pool_tags
 from sensors.in_flight import read_in_flight
@@ -39,11 +40,11 @@ def begin(instance):
 
 
 def embed(experiment, model="a.v1", *, asset="site_embeddings"):
-    return Work((asset,), {"experiment": experiment, "model": model}, f"{asset} {experiment} {model}")
+    return Work((asset,), {"experiment": experiment, "model": model}, f"{experiment} {model} {asset}")
 
 
 def plate(experiment, run_key=None):
-    return Work(("raw_plates", "plate_store"), {"experiment": experiment}, run_key or f"plates {experiment}")
+    return Work(("raw_plates", "plate_store"), {"experiment": experiment}, run_key or f"{experiment} plates")
 
 
 def runs(tick):
@@ -66,6 +67,20 @@ def start(instance, asset, *, status=dg.DagsterRunStatus.STARTED, **tags):
         tags={spelt[name]: value for name, value in tags.items()},
     )
     instance.add_run(run)
+
+
+def launch(instance, tick, **tags):
+    """Creates the runs that a tick requests, as the daemon does, and starts them."""
+    created = []
+    for request in tick.requests:
+        partition = {"dagster/partition": request.partition_key} if request.partition_key else {}
+        own = {**request.tags, **partition, "dagster/run_key": request.run_key, **tags}
+        run = dg.DagsterRun(
+            "job", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset(request.asset_selection), tags=own
+        )
+        instance.add_run(run)
+        created.append(run)
+    return created
 
 
 def test_a_batch_follows_the_order_of_the_axis(begin):
@@ -109,8 +124,19 @@ def test_a_batch_holds_at_most_twenty_partitions(instance, begin):
     ]  # fmt: skip
 
 
-def test_partitions_that_dagster_does_not_know_yet_are_asked_for_singly(begin):
+def test_a_partition_whose_key_dagster_does_not_have_is_named_and_not_asked_for(begin):
     tick = begin()
+    assert tick.ask([embed("gone-1"), embed("E-1"), embed("E-9", "c.v1")], axis="experiment") == 1
+    assert runs(tick) == [("E-1|a.v1", "E-1|a.v1")]
+    assert {item.what: item.reason for item in tick.waiting} == {
+        f"site_embeddings of {what}": f"waits for the partition key of {key} in Dagster; its sensor adds it"
+        for what, key in (("gone-1|a.v1", "experiment gone-1"), ("E-9|c.v1", "model c.v1"))
+    }
+
+
+def test_keys_that_this_tick_adds_are_asked_for_singly(begin):
+    tick = begin()
+    tick.set_partitions("experiment", ["new-1", "new-2"])
     tick.ask([embed("new-1"), embed("new-2")], axis="experiment")
     assert sorted(runs(tick)) == [("new-1|a.v1", "new-1|a.v1"), ("new-2|a.v1", "new-2|a.v1")]
 
@@ -119,7 +145,7 @@ def test_without_an_axis_every_partition_is_a_run_under_its_own_key(begin):
     tick = begin()
     tick.ask([plate("E-9"), plate("E-1")], job_name="score_maps")
     assert runs(tick) == [("E-9", "E-9"), ("E-1", "E-1")]
-    assert [request.run_key for request in tick.requests] == ["plates E-9", "plates E-1"]
+    assert [request.run_key for request in tick.requests] == ["E-9 plates", "E-1 plates"]
     assert {request.job_name for request in tick.requests} == {"score_maps"}
 
 
@@ -132,33 +158,19 @@ def test_equal_batches_have_equal_run_keys_and_others_do_not(begin):
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_tick_asks_for_at_most_25_runs_and_the_next_one_for_the_rest(begin):
-    work = [plate(f"F-{number}") for number in range(30)]
+def test_a_tick_asks_for_at_most_25_runs_and_the_next_one_for_the_rest(instance, begin):
+    names = [f"F-{number}" for number in range(30)]
+    instance.add_dynamic_partitions("experiment", names)
+    work = [plate(name) for name in names]
     tick = begin()
     assert tick.ask(work) == 30
     assert len(tick.requests) == MAX_REQUESTS_PER_TICK == 25
-    tick.ask([plate("late")])
+    tick.ask([plate("E-9")])
     assert len(tick.requests) == 25, "several calls share the limit"
+    launch(instance, tick)
     after = begin(tick.answer().cursor)
     assert after.ask(work) == 5
     assert runs(after) == [(f"F-{number}", f"F-{number}") for number in range(25, 30)]
-
-
-def test_what_was_asked_for_is_not_asked_for_again_until_its_run_key_changes(begin):
-    tick = begin()
-    tick.ask([plate("E-9")])
-    after = begin(tick.answer().cursor)
-    assert after.ask([plate("E-9")]) == 0
-    assert after.ask([plate("E-9", "plates E-9 with other images")]) == 1
-
-
-def test_what_was_asked_for_and_is_no_longer_due_is_forgotten(begin):
-    tick = begin()
-    tick.ask([plate("E-9"), plate("E-1")])
-    after = begin(tick.answer().cursor)
-    after.forget_done([plate("E-1"), plate("E-5")])
-    assert after.memory.asked == {"plates E-1"}
-    assert begin(after.answer().cursor).ask([plate("E-9")]) == 1
 
 
 def test_a_range_in_flight_covers_each_of_its_partitions(instance, begin):
@@ -212,7 +224,7 @@ def test_an_asset_without_partitions_is_covered_by_its_run(instance):
 @pytest.mark.parametrize(
     "cursor",
     [
-        None, "", "not JSON", "[]", "3", "null", '"text"', '{"asked": 3}', '{"first_seen": {"E-1": []}}',
+        None, "", "not JSON", "[]", "3", "null", '"text"', '{"since": 3}', '{"first_seen": {"E-1": []}}',
         '{"first_seen": {"E-1": 3}}', '{"reported": [1]}', '{"since": 5}',
     ],
 )  # fmt: skip
@@ -221,7 +233,7 @@ def test_a_cursor_that_cannot_be_read_starts_again(cursor):
 
 
 def test_a_cursor_gives_back_what_was_remembered():
-    memory = Memory({"b", "a"}, {"asset/key": "0123"}, {"E-1": ("of files", "2026-01-01")}, {"quiet": "2026-01-02"})
+    memory = Memory({"asset/key": "0123"}, {"E-1": ("of files", "2026-01-01")}, {"quiet": "2026-01-02"})
     assert Memory.read(memory.text()) == memory
     assert json.loads(Memory().text()) == {}
 
@@ -303,3 +315,104 @@ def test_the_pool_of_a_range_is_that_of_its_model(tmp_path):
         assert pool("site_embeddings", **{tag: key.format(name) for tag, key in ranges.items()}) == expected
     assert pool("checkpoint") == "gpu", "a run of no named partition may be of any recipe"
     assert pool("perturbation_map", **{"dagster/partition": "HUVEC|deep.v1"}) is None
+
+
+def fail(instance, runs, *, message="the disk is full"):
+    for run in runs:
+        instance.report_run_failed(run, message)
+
+
+def again(begin, work, **options):
+    """A tick whose delays are over."""
+    tick = begin()
+    tick.retries = RetryPolicy(first_delay_minutes=0)
+    tick.ask(work, **options)
+    return tick
+
+
+def test_work_whose_run_failed_is_asked_for_again_after_a_delay_under_another_run_key(instance, begin):
+    tick = begin()
+    tick.ask([plate("E-9")])
+    fail(instance, launch(instance, tick))
+    waiting = begin(tick.answer().cursor)
+    assert waiting.ask([plate("E-9")]) == 0
+    (told,) = waiting.waiting
+    assert told.what == "raw_plates of E-9"
+    assert told.reason.startswith("attempt 2 of 6 in ")
+    assert told.reason.endswith("s, after: the disk is full")
+    (request,) = again(begin, [plate("E-9")]).requests
+    assert request.run_key == "E-9 plates-2"
+
+
+def test_attempts_are_bounded_and_then_the_work_is_listed_as_failed(instance, begin):
+    keys = []
+    for _ in range(6):
+        tick = again(begin, [plate("E-9")])
+        keys += [request.run_key for request in tick.requests]
+        fail(instance, launch(instance, tick))
+    assert keys == ["E-9 plates", *(f"E-9 plates-{number}" for number in range(2, 7))]
+    last = again(begin, [plate("E-9")])
+    assert not last.requests
+    (told,) = last.waiting
+    assert told.reason == "failed 6 times, run `cellassets work retry` to ask again: the disk is full"
+    assert not last.is_open(plate("E-9"))
+    assert again(begin, [plate("E-9", "other images")]).requests, "another input starts again"
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_run_that_was_cancelled_or_never_started_answers_nothing(instance, begin, is_cancelled):
+    tick = again(begin, [plate("E-9")])
+    (run,) = launch(instance, tick)
+    instance.report_run_canceled(run) if is_cancelled else instance.report_run_failed(run, "no such launcher")
+    assert again(begin, [plate("E-9")]).requests
+
+
+def test_two_ticks_that_see_the_same_runs_ask_under_the_same_key(instance, begin):
+    fail(instance, launch(instance, again(begin, [plate("E-9"), embed("E-1"), embed("E-5")], axis="experiment")))
+    keys = [
+        [request.run_key for request in again(begin, [embed("E-1"), embed("E-5")], axis="experiment").requests]
+        for _ in range(2)
+    ]
+    assert keys[0] == keys[1] != []
+
+
+def test_a_run_that_dagster_restarts_itself_is_one_attempt(instance, begin):
+    (run,) = launch(instance, again(begin, [plate("E-9")]))
+    fail(instance, [run])
+    instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+    tick = again(begin, [plate("E-9")])
+    assert not tick.requests
+    assert tick.waiting[0].reason == "its run died; Dagster starts it again"
+    (retry,) = launch(instance, again(begin, [plate("E-1")]))  # in place of Dagster's own
+    instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": retry.run_id})
+    assert again(begin, [plate("E-9")]).requests
+
+
+def test_work_that_failed_twice_gets_a_run_of_its_own(instance, begin):
+    work = [embed(name) for name in ("E-9", "E-1", "E-5")]
+    for expected in ([("E-9|a.v1", "E-5|a.v1")], [("E-9|a.v1", "E-5|a.v1")]):
+        tick = again(begin, work, axis="experiment")
+        assert runs(tick) == expected
+        fail(instance, launch(instance, tick))
+    assert sorted(runs(again(begin, work, axis="experiment"))) == [
+        (f"{n}|a.v1", f"{n}|a.v1") for n in ("E-1", "E-5", "E-9")
+    ]
+
+
+def test_work_that_never_failed_goes_first(instance, begin):
+    fail(instance, launch(instance, again(begin, [plate("E-1")])))
+    assert runs(again(begin, [plate("E-1"), plate("E-9")])) == [("E-9", "E-9"), ("E-1", "E-1")]
+
+
+def test_work_is_asked_for_again_when_its_publication_was_removed(instance, begin):
+    """Its run key has succeeded before, and Dagster starts a run key once."""
+    (run,) = launch(instance, again(begin, [plate("E-9")]))
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "job"), run.run_id)
+    (request,) = again(begin, [plate("E-9")]).requests
+    assert request.run_key == "E-9 plates-2"
+
+
+def test_a_range_names_the_work_of_each_partition(instance, begin):
+    tick = again(begin, [embed(name) for name in EXPERIMENTS], axis="experiment")
+    fail(instance, launch(instance, tick))
+    assert not begin().ask([embed(name) for name in EXPERIMENTS], axis="experiment")

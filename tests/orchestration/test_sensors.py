@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import dagster as dg
@@ -75,6 +76,27 @@ def asked(answer) -> list[tuple[str | None, list[str]]]:
 
 def take_in(instance, places, experiment_id, **options) -> dg.ExecuteInProcessResult:
     return dg.materialize(TAKE_IN, instance=instance, partition_key=experiment_id, resources=places, **options)
+
+
+def carry_out(instance, places, answer) -> list[bool]:
+    """Carries out the runs that a tick asks for, with the tags that the daemon gives them; whether each succeeded."""
+    return [
+        take_in(
+            instance,
+            places,
+            request.partition_key,
+            tags={**request.tags, "dagster/run_key": request.run_key},
+            selection=request.asset_selection,
+            raise_on_error=False,
+        ).success
+        for request in answer.run_requests
+    ]
+
+
+def ask_at_once(places) -> None:
+    """Sets the delay before the second attempt to zero."""
+    path = configs_of(places) / "policy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "retries": {"first_delay_minutes": 0}}))
 
 
 def test_a_tick_says_what_it_waits_for_and_remembers_since_when(zone, instance, places):
@@ -254,14 +276,46 @@ def test_partitions_of_removed_recipes_and_datasets_are_retired(zone, instance, 
     assert instance.get_dynamic_partitions("dataset") == []
 
 
-def test_what_was_asked_for_and_failed_is_not_asked_for_again_until_the_cursor_is_reset(zone, instance, places):
-    zone.land("E-1")
-    first = tick(new_experiments, instance, places)
-    assert len(first.run_requests) == 1
-    second = tick(new_experiments, instance, places, cursor=first.cursor)
-    assert not second.run_requests
-    reset = tick(new_experiments, instance, places)
-    assert reset.run_requests[0].run_key == first.run_requests[0].run_key
+def test_refused_data_is_asked_for_once_and_named_until_it_changes(zone, instance, places):
+    folder = zone.land()
+    ask_at_once(places)
+    (folder / "metadata.csv").write_text("nonsense\n1\n")
+    assert carry_out(instance, places, tick(new_experiments, instance, places)) == [False]
+    told = tick(new_experiments, instance, places)
+    assert not told.run_requests
+    assert "raw_plates of E-1: refused, run `cellassets work retry` to ask again: " in told.skip_reason.skip_message
+    assert "metadata.csv" in told.skip_reason.skip_message
+    zone.land()
+    assert carry_out(instance, places, tick(new_experiments, instance, places)) == [True]
+
+
+def test_a_cause_that_passes_is_asked_for_again(zone, instance, places, tmp_path):
+    zone.land()
+    ask_at_once(places)
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    (lake / "data").write_text("in the way of a folder")
+    for _ in range(2):
+        assert carry_out(instance, places, tick(new_experiments, instance, places)) == [False]
+    (lake / "data").unlink()
+    assert carry_out(instance, places, tick(new_experiments, instance, places)) == [True]
+    assert tick(new_experiments, instance, places).skip_reason.skip_message == "everything is there"
+
+
+def test_a_full_disk_is_a_cause_that_passes(zone, instance, places, tmp_path):
+    zone.land()
+    ask_at_once(places)
+    (tmp_path / "lake").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path / "lake")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    try:
+        (tmp_path / "lake" / "filler").write_bytes(bytes(100_000))
+        assert carry_out(instance, places, tick(new_experiments, instance, places)) == [False]
+        subprocess.run(["mount", "-o", "remount,size=50m", str(tmp_path / "lake")], check=True)
+        assert carry_out(instance, places, tick(new_experiments, instance, places)) == [True]
+    finally:
+        subprocess.run(["umount", str(tmp_path / "lake")], check=True)
 
 
 def test_a_waiting_cell_type_is_named_by_every_sensor_that_it_concerns(zone, instance, places):

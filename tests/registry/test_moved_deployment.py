@@ -13,7 +13,7 @@ from cellassets.registry import Registry, folder_fingerprint
 
 # Each step is a process of its own, as after a real move: MLflow keeps connections and places in memory.
 FIRST = """
-first = registry.start_run("training", parameters={}, tags={})
+first = registry.start_run("training", parameters={}, tags={"plan": "p"})
 registry.log_json(first, {"a": 1}, "note.json")
 registry.register(folder, name="moved", run_id=first, tags={"kind": "classical"})
 print(first)
@@ -22,7 +22,7 @@ SECOND = """
 assert [entry.key for entry in registry.list_models()] == ["moved.v1"]
 place = registry.fetch("moved.v1", home / "cache")  # compares the files with their fingerprint
 assert place.is_relative_to(home), place
-assert registry.resume_run(sys.argv[3])
+assert registry.take_up_run("training", {"plan": "p"}) == sys.argv[3]
 registry.log_json(sys.argv[3], {"a": 2}, "more.json")
 new = registry.start_run("new", parameters={}, tags={})
 registry.log_json(new, {"a": 3}, "note.json")

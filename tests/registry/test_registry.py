@@ -102,18 +102,30 @@ def test_a_key_is_split_at_its_last_version():
             parse_model_key(wrong)
 
 
-def test_a_run_keeps_nested_parameters_and_curves_and_can_be_resumed(shared):
+def test_a_run_keeps_nested_parameters_and_curves_and_can_be_taken_up(shared):
     many = {f"p{i}": i for i in range(120)}
-    run_id = shared.start_run("trial", parameters={"a": {"b": [1, 2]}, "c": "x", **many}, tags={"who": "test"})
+    run_id = shared.start_run("trial", parameters={"a": {"b": [1, 2]}, "c": "x", **many}, tags={"plan": "p"})
     for step in (1, 2):
         shared.log_metrics(run_id, {"loss": 1 / step}, step=step)
     shared.end_run(run_id, "FAILED")
-    assert shared.resume_run(run_id)
+    assert shared.take_up_run("trial", {"plan": "p"}) == run_id
     run = shared.client().get_run(run_id)
     assert run.info.status == "RUNNING"
     assert (run.data.params["a.b"], run.data.params["c"], run.data.params["p119"]) == ("[1, 2]", "x", "119")
     assert [point.value for point in shared.client().get_metric_history(run_id, "loss")] == [1.0, 0.5]
-    assert not shared.resume_run("0" * 32)
+    assert shared.take_up_run("another", {"plan": "p"}) is None
+    shared.end_run(run_id, "FINISHED")
+    assert shared.take_up_run("trial", {"plan": "p"}) is None
+
+
+def test_runs_that_killed_processes_left_running_are_closed(shared):
+    same, duplicate, outdated = (shared.start_run("left", parameters={}, tags={"plan": p}) for p in ("b", "b", "a"))
+    other = shared.start_run("other", parameters={}, tags={"plan": "b"})
+    resumed = shared.take_up_run("left", {"plan": "b"})
+    assert resumed in (same, duplicate)
+    status = {run: shared.client().get_run(run).info.status for run in (same, duplicate, outdated, other)}
+    left = {duplicate, same} - {resumed}
+    assert status == {resumed: "RUNNING", **dict.fromkeys(left, "KILLED"), outdated: "KILLED", other: "RUNNING"}
 
 
 @pytest.mark.parametrize(

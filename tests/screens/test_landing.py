@@ -93,9 +93,10 @@ def test_a_folder_that_cannot_be_read_is_ignored_and_the_others_are_found(zone, 
 def test_local_folders_have_the_stamps_that_fsspec_gives(zone):
     zone.land("E-1", is_complete=False)
     root = UPath(zone.root)
-    generic = [landing_files._remote_stamp(path, root) for path in landing_files._remote_files(root / "E-1")]
+    generic = landing_files._remote_stamps(root, "E-1")
     assert sorted(landing_files.stamp_folder(root, "E-1")) == sorted(generic)
     assert landing_files.stamp(root, "E-1/metadata.csv") in generic
+    assert landing_files._remote_stamp(root, "E-1/metadata.csv") in generic
 
 
 def test_a_bucket_is_scanned_like_a_disk_and_never_from_a_cache():

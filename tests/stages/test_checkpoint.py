@@ -1,6 +1,7 @@
 """`checkpoint`: trained once, continued after a kill in the same MLflow run, registered once, published whole."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import pytest
 import torch
 import yaml
 
-from cellassets.errors import RecipeError, TrainingError
+from cellassets.errors import RecipeError, StaleArtifact, TrainingError
 from cellassets.registry import folder_fingerprint
 from cellassets.stages.catalogue import stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
+from cellassets.training.attempts import Attempt
 from cellassets.training.checkpoint import load_network
 from cellassets.training.provenance import code_version
 from cellassets.training.summary import CheckpointSummary
@@ -64,10 +66,18 @@ def is_published(screen, name):
     return screen.lake.artifact("checkpoint", name).find_record() is not None
 
 
-def the_run(registry, name):
+def runs_of(registry, name):
     experiment = registry.client().get_experiment_by_name("cellassets")
-    (run,) = registry.client().search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return registry.client().search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+
+
+def the_run(registry, name):
+    (run,) = runs_of(registry, name)
     return run.info
+
+
+def the_statuses(registry, name):
+    return {run.info.status for run in runs_of(registry, name)}
 
 
 def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(screen, train, tmp_path):
@@ -161,35 +171,84 @@ def stopped(screen, name, how) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
+def on_another_machine(screen):
+    """Only the lake, the registry and the settings are there; the local work folder is empty."""
+    shutil.rmtree(screen.home / "work")
+    return screen
+
+
+def weights_of(screen, name):
+    return screen.lake.current("checkpoint", name).path("weights.safetensors").read_bytes()
+
+
+def states_left(screen, name):
+    return list(screen.lake.artifact("checkpoint", name).data.rglob("*training*"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(screened, tmp_path_factory):
+    """The weights after four epochs without a signal."""
+    place = screened.copy(tmp_path_factory.mktemp("undisturbed") / "home")
+    place.set("recipes/straight.yaml", {**NETWORK, "n_epochs": 4})
+    place.make("checkpoint", "straight")
+    return weights_of(place, "straight")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("handlers", ["python", "dagster"])
-def test_a_terminated_training_is_marked_killed_and_a_retry_resumes_the_same_run(screen, train, handlers):
+def test_a_terminated_training_is_marked_killed_and_goes_on_elsewhere(screen, train, undisturbed, handlers):
     ended = stopped(screen, "terminated", ("2", "SIGTERM", handlers))
     assert ended.returncode in (143, 1), ended.stderr
     assert ended.stdout.split() == ["1", "2"], "it ends at once"
     killed = the_run(screen.registry, "terminated")
     assert (killed.status, killed.end_time is None) == ("KILLED", False)
+    on_another_machine(screen)
     assert train("terminated", n_epochs=4).summary["run_id"] == killed.run_id
     assert the_run(screen.registry, "terminated").status == "FINISHED"
+    assert weights_of(screen, "terminated") == undisturbed
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_in_the_same_mlflow_run(screen, train, tmp_path):
+def test_a_killed_training_goes_on_elsewhere_to_the_very_same_weights(screen, train, undisturbed):
     killed = stopped(screen, "killed", ("3", "SIGKILL", "python"))
     assert (killed.returncode, killed.stdout.split()) == (-signal.SIGKILL, ["1", "2", "3"]), killed.stderr
     assert not is_published(screen, "killed")
+    assert the_run(screen.registry, "killed").status == "RUNNING", "a killed process cannot say so"
 
+    on_another_machine(screen)
     reports, registry = [], screen.registry
     record = train("killed", keep(reports), n_epochs=4)
     (n_done, n_total, _), _ = reports[0]
     assert n_done == n_total // 2 + 1, "the third epoch was not saved and is trained again"
     curve = registry.client().get_metric_history(record.summary["run_id"], "train_loss")
     assert sorted({point.step for point in curve}) == [1, 2, 3, 4], "one run holds the whole curve"
-    straight = train("straight", n_epochs=4)
-    weights = [
-        registry.fetch(found.summary["model_key"], tmp_path) / "weights.safetensors" for found in (record, straight)
-    ]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert the_run(registry, "killed").status == "FINISHED"
+    assert weights_of(screen, "killed") == undisturbed
+    assert states_left(screen, "killed") == [], "nothing is left after the publication"
+
+
+@pytest.mark.slow
+def test_a_training_by_an_outdated_recipe_leaves_no_states(screen, train):
+    stopped(screen, "edited", ("2", "SIGKILL", "python"))
+    assert states_left(screen, "edited")
+    reports = []
+    train("edited", keep(reports), n_epochs=1)
+    assert reports[0][0][0] == 1, "it starts at the first batch"
+    assert states_left(screen, "edited") == []
+    assert the_statuses(screen.registry, "edited") == {"KILLED", "FINISHED"}, "no run is left as RUNNING"
+
+
+def test_a_process_that_was_replaced_stops_and_publishes_nothing(screen, train):
+    def take_over(*_, note=""):
+        kept = screen.lake.artifact("checkpoint", "replaced").data / screen.plan("checkpoint", "replaced").fingerprint
+        if note.startswith("epoch 2"):
+            Attempt.begin(kept / "training")
+
+    with pytest.raises(StaleArtifact, match="attempt 1 at the training, and attempt 2 has begun"):
+        train("replaced", take_over, n_epochs=3)
+    assert not is_published(screen, "replaced")
+    assert the_run(screen.registry, "replaced").status == "RUNNING", "the run belongs to the one that took over"
+    assert train("replaced", n_epochs=3).summary["model_key"] == "replaced.v1"
 
 
 def test_a_failed_training_is_marked_failed_and_publishes_nothing(screen, train):

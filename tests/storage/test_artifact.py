@@ -23,8 +23,10 @@ from cellassets.storage.artifact import (
 N_ROUNDS = 50
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "gs"])
 def root(request, tmp_path) -> UPath:
+    if request.param == "gs":
+        return request.getfixturevalue("bucket") / "lake"
     return UPath(tmp_path / "lake") if request.param == "local" else UPath(f"memory://{tmp_path.name}/lake")
 
 

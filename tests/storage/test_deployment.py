@@ -16,6 +16,7 @@ PRODUCTION = {
     "CELLASSETS_CONFIGS": "/configs",
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     "CELLASSETS_MODELS": "gs://bucket/models",
+    "CELLASSETS_IMAGE": "registry/cellassets@sha256:00",
 }
 
 

@@ -109,6 +109,9 @@ def test_a_wrong_statement_names_the_views_that_exist(views, statement):
         query(views, statement)
 
 
-def test_sql_refuses_files_that_are_not_local():
-    with pytest.raises(ConfigError, match="SQL reads local files only"):
-        query({"wells": [UPath("memory://lake/wells.parquet")]}, "SELECT 1")
+def test_sql_reads_files_of_an_object_store(bucket):
+    paths = [bucket / "it's here" / f"part-{number}.parquet" for number in range(2)]
+    for path in paths:
+        write_table(embeddings(), path, schemas.SITE_EMBEDDINGS)
+    found = query({"site_embeddings": paths}, "SELECT count(*) AS n_rows FROM site_embeddings")
+    assert found["n_rows"].to_list() == [6]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from upath import UPath
 
+from cellassets.training.attempts import Attempt
 from cellassets.training.backbone import build_network, seeded
 from cellassets.training.fit import Batches, fit
 from cellassets.training.losses import Heads
@@ -68,7 +70,7 @@ def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffl
     n_steps = chosen.n_epochs * (train_sites.n_sites // chosen.batch_size)
     module = PerturbationClassifier(network, heads, recipe=chosen, n_steps=n_steps, on_epoch=on_epoch)
     split = Split(train_sites, held_out, tuple("abcd"), {})
-    fit(module, Batches(split, readers, chosen), recipe=chosen, work_dir=work_dir)
+    fit(module, Batches(split, readers, chosen), recipe=chosen, attempt=Attempt.begin(UPath(work_dir)))
     return module
 
 

@@ -4,7 +4,6 @@ A model folder comes in as `encoder.json`; `site.py` does the measuring.
 """
 
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from cellassets.encoders.classical.site import measure_site
 from cellassets.errors import RegistryError
+from cellassets.machine import n_cores
 from cellassets.training.recipe import ClassicalParameters, NormalisationKind
 from cellassets.training.spec import SPEC_NAME
 
@@ -53,7 +53,7 @@ class ClassicalEncoder:
     ) -> None:
         self.parameters = parameters
         self.n_channels = parameters.n_channels
-        self._n_processes = n_processes or os.cpu_count() or 1
+        self._n_processes = n_processes or n_cores()
         self._sites_before_pool = sites_before_pool
         self._n_measured = 0
         self._pool: ProcessPoolExecutor | None = None
