@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INPUT_PATH, OUTPUT_PATH = "/cellassets/input", "/cellassets/output"
 BATCH_LABEL = "cellassets/batch"
 OWNER_NAME, OWNER_UID = "CELLASSETS_POD_NAME", "CELLASSETS_POD_UID"  # the run's own pod, by the downward API
+DEADLINE_GRACE_S = 30
 FOR_GOOD = {
     "OOMKilled": "it needs more memory than memory_gib: register the encoder with a larger value",
     "DeadlineExceeded": "it took longer than timeout_s: register the encoder with a larger value or smaller batches",
@@ -53,7 +54,9 @@ def run_in_pod(context: dg.AssetExecutionContext, settings: "ContainerSettings",
             namespace=pods.namespace,
             base_pod_meta={"labels": {BATCH_LABEL: pods.label}, **owned_by_the_run(os.environ)},
             base_pod_spec=spec,
-            pod_wait_timeout=0,  # the pod has a deadline of its own
+            # for the end after the log has ended: Kubernetes before 1.22 shows a pod that it stopped at its deadline as
+            # running, and the client would wait for ever
+            pod_wait_timeout=batch.running.timeout_s + DEADLINE_GRACE_S,
             delete_pod_on_completion=False,  # its status says why it failed
         )
     except (DagsterK8sError, DagsterK8sUnrecoverableAPIError, DagsterK8sAPIRetryLimitExceeded) as error:

@@ -1,5 +1,6 @@
 """Container encoders in real Dagster runs: programs in Perl and shell embed a stored experiment."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -7,106 +8,21 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
-from assets.site_embeddings import site_embeddings
 from cellassets.encoders.container.registering import register_container
-from cellassets.registry import Registry
-from cellassets.stages.carry_out import carry_out
-from cellassets.stages.catalogue import stage_named
-from cellassets.stages.stores import open_store
-from cellassets.storage.deployment import Deployment
-from cellassets.synthetic.presets import tiny_design
-from cellassets.synthetic.screen import write_screen
-from cellassets.tables.parquet import read_tables, vectors
-from cellassets.tables.schemas import SITE_EMBEDDINGS
+from cellassets.tables.parquet import vectors
 from resources import container_outcomes
 from resources.container_processes import PASSED_ON
-from resources.places import DeploymentResource
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "container_encoder"
-EXPERIMENTS = ("HUVEC-1", "HUVEC-2")
+_spec = importlib.util.spec_from_file_location("container_screen", Path(__file__).parents[1] / "container_screen.py")
+container_screen = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(container_screen)
+EXAMPLE, EXPERIMENTS, PLAIN = container_screen.EXAMPLE, container_screen.EXPERIMENTS, container_screen.PLAIN
+stored = container_screen.stored
 SITE = ["experiment_id", "plate_id", "well_id", "site_index"]
-# a program without Pipes: two features, the number of the row in the batch and the size of the batch
-PLAIN = """
-n=$(sed -n 's/^ "n_sites": \\([0-9]*\\),$/\\1/p' "$CELLASSETS_INPUT/manifest.json")
-row=0
-while [ "$row" -lt "$n" ]; do echo "$row,$row,$n"; row=$((row + 1)); done > "$CELLASSETS_OUTPUT/embeddings.csv"
-"""
-DECLARED = {"local_command": ["sh", "encode.sh"], "files": ["encode.sh"], "n_channels": 6, "embedding_dim": 2}
-
 # Dagster's own Pipes clients use a part of Dagster that is a preview
 pytestmark = pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.PreviewWarning")
-
-
-class Screen:
-    """A deployment with two stored experiments, in which Dagster materialises embeddings."""
-
-    def __init__(self, home, instance):
-        self.home, self.instance = home, instance
-        self.deployment = Deployment.of({}, home=home, configs=home / "configs")
-
-    @property
-    def registry(self):
-        return Registry(self.deployment.tracking_uri, self.deployment.model_root)
-
-    def allow(self, **settings):
-        (self.home / "configs" / "containers.yaml").write_text(yaml.safe_dump({"where": "local", **settings}))
-
-    def program(self, text, name="mine", **changes):
-        """Registers a shell program; returns the key of the model."""
-        folder = self.home / "programs"
-        folder.mkdir(exist_ok=True)
-        (folder / "encode.sh").write_text(text)
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**DECLARED, **changes}))
-        return register_container(self.registry, folder / f"{name}.yaml").key
-
-    def embed(self, model_key, *experiments):
-        """Materialises in one run; several experiments as a range of partitions."""
-        for axis, keys in {"experiment": EXPERIMENTS, "model": [model_key]}.items():
-            self.instance.add_dynamic_partitions(axis, list(keys))
-        keys = [str(dg.MultiPartitionKey({"experiment": name, "model": model_key})) for name in experiments]
-        is_range = len(keys) > 1
-        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        return dg.materialize(
-            [site_embeddings],
-            instance=self.instance,
-            resources={"deployment": DeploymentResource.of(self.deployment)},
-            partition_key=None if is_range else keys[0],
-            tags=tags if is_range else {},
-            raise_on_error=False,
-        )
-
-    def published(self, model_key, experiment="HUVEC-1"):
-        return self.deployment.lake.current("site_embeddings", experiment, model_key)
-
-    def table(self, model_key, experiment="HUVEC-1"):
-        published = self.published(model_key, experiment)
-        return read_tables([published.path(name) for name in published.names], SITE_EMBEDDINGS)
-
-    def store(self, experiment="HUVEC-1"):
-        return open_store(self.deployment.lake, self.deployment.lake.records().need("plate_store", experiment))
-
-    def log(self, result):
-        """All messages of a run, also those of its failures."""
-        entries = self.instance.all_logs(result.run_id)
-        errors = [entry.dagster_event.event_specific_data for entry in entries if entry.dagster_event]
-        return "\n".join([entry.user_message for entry in entries] + [str(getattr(e, "error", "")) for e in errors])
-
-
-@pytest.fixture(scope="session")
-def stored(tmp_path_factory, empty_home):
-    home = tmp_path_factory.mktemp("containers") / "home"
-    shutil.copytree(empty_home, home)
-    (home / "configs").mkdir()
-    (home / "configs" / "policy.yaml").write_text("{}")
-    write_screen(tiny_design(image_size=48, n_sites_per_well=1), home / "landing", experiment_ids=list(EXPERIMENTS))
-    deployment = Deployment.of({}, home=home, configs=home / "configs")
-    for experiment in EXPERIMENTS:
-        for name in ("raw_plates", "plate_store"):
-            carry_out(stage_named(name), deployment, {"experiment": experiment})
-    return home
 
 
 @pytest.fixture
@@ -114,7 +30,7 @@ def screen(stored, tmp_path, monkeypatch):
     monkeypatch.setattr(container_outcomes, "RETRY_AFTER_S", 0)
     shutil.copytree(stored, tmp_path / "home")
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Screen(tmp_path / "home", instance)
+        yield container_screen.Screen(tmp_path / "home", instance)
 
 
 def independently(plane):
