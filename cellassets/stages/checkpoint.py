@@ -86,13 +86,16 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
             outcome = _carry_out(context, plan, folder, (attempt, run_id))
             attempt.require_newest()
             entry = registry.register(
-                outcome.folder, name=chosen.name, run_id=run_id, tags=_tags(chosen, plan, outcome)
+                outcome.folder,
+                name=chosen.name,
+                run_id=run_id,
+                tags=_tags(chosen, plan, outcome),
+                names=outcome.names,
             )
-        names = sorted(path.name for path in outcome.folder.iterdir())
         with context.lake.draft(plan) as draft:
-            for name in names:
+            for name in outcome.names:
                 write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-            record = draft.publish(names, checkpoint_summary(outcome, entry))
+            record = draft.publish(outcome.names, checkpoint_summary(outcome, entry))
         attempt.remove()
     shutil.rmtree(folder)
     return record
@@ -106,6 +109,7 @@ def _remove_states(data: "UPath", *, but: "UPath") -> None:
 
 
 def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
+    from cellassets.registry.curves import Curves
     from cellassets.training.classical import set_up_classical
     from cellassets.training.data import open_training_data
     from cellassets.training.recipe import ClassicalRecipe
@@ -118,11 +122,15 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     quality = [_quality(context, plan, store.experiment_id) for store in stores]
     data = open_training_data(chosen, stores, quality)
 
+    curves = Curves(context.registry, run_id)
+
     def add_point(epoch: int, metrics: dict[str, float]) -> None:
-        context.registry.log_metrics(run_id, metrics, step=epoch + 1)
+        curves.add(epoch + 1, metrics)
 
     progress: Progress = context.progress
-    return train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+    outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+    curves.finish()
+    return outcome
 
 
 def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":
