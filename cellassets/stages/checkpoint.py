@@ -65,6 +65,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         RecipeError: the experiments do not fit the recipe.
         TrainingError: the loss is not finite.
+        OutOfMemory: the pod or the GPU has too little memory.
         StaleArtifact: another process took over.
     """
     folder = context.deployment.work_folder("training", plan.keys[0])
@@ -112,6 +113,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     from cellassets.registry.curves import Curves
     from cellassets.training.classical import set_up_classical
     from cellassets.training.data import open_training_data
+    from cellassets.training.memory import memory_errors_named
     from cellassets.training.recipe import ClassicalRecipe
     from cellassets.training.train import train_network
 
@@ -128,7 +130,10 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
         curves.add(epoch + 1, metrics)
 
     progress: Progress = context.progress
-    outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+    with memory_errors_named(
+        f"training of {chosen.name}", stage="checkpoint", smaller="lower batch_size of the recipe"
+    ):
+        outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
     curves.finish()
     return outcome
 
