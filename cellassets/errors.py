@@ -14,6 +14,7 @@
     ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
     ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
+    ├── OutOfMemory (MemoryError)           the work needs more memory than its pod or GPU has
     ├── EncoderError (RuntimeError)         an encoder cannot embed these images
     ├── DatasetError (ValueError)           a dataset names what is not there
     ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
@@ -95,6 +96,10 @@ class TrainingError(CellAssetsError, RuntimeError):
 
 class RegistryError(CellAssetsError, LookupError):
     """A model is not in the registry, or not in a known form."""
+
+
+class OutOfMemory(CellAssetsError, MemoryError):
+    """The work needs more memory than its pod or GPU has; the same work would run out of it again."""
 
 
 class EncoderError(CellAssetsError, RuntimeError):

@@ -1,6 +1,7 @@
 """Embeds the sites of a store in parts: from images to SITE_EMBEDDINGS tables.
 
-A part is written as a whole and never replaced: of two runs that embed the same sites, the first one's part stays.
+A part is written as a whole and never replaced: of two runs that embed the same sites, the first one's part stays. All
+parts are computed in the same precision (`precision.py`).
 """
 
 import time
@@ -14,6 +15,7 @@ from upath import UPath
 
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.loading import Encoder
+from cellassets.encoders.precision import settle_precision
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
 from cellassets.images.reader import ExperimentStore
@@ -64,9 +66,10 @@ def embed_store(
     starts = range(0, store.n_sites, sites_per_part)
     parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
-    missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
     _check_channels(encoder, store, model_key)
     embedding = _Embedding(store, encoder, model_key, progress)
+    settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
+    missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
     for number in missing:
         write_new_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
     first = read_table(folder / names[0], SITE_EMBEDDINGS)

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
+from cellassets.encoders.precision import N_JUDGED
 from cellassets.training.augmentation import centre_crop
 from cellassets.training.checkpoint import load_network
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.normalisation import scale_and_shift
 
 MIN_COSINE = 0.99
-N_JUDGED = 16
 BATCH_SIZE = {"cpu": 16, "cuda": 512}
 
 
@@ -21,7 +21,7 @@ class NetworkEncoder:
 
     It computes in bf16 if the device has units for bf16 and the vectors barely change: after the mean is subtracted,
     the vector of each of the first 16 sites must have a cosine of at least 0.99 with its float32 vector. The decision
-    depends on the machine and on these sites only, never on timing.
+    depends on the machine and on these sites only, never on timing. `precision.py` keeps it for later processes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,6 +53,21 @@ class NetworkEncoder:
         if not self._is_judged:
             self._judge_bf16(normalised)
         return self._forward(normalised, self.precision).cpu().numpy()
+
+    def choose_precision(
+        self,
+        images: UInt8[np.ndarray, "site channel y x"],
+        mean: Float32[np.ndarray, "site channel"],
+        std: Float32[np.ndarray, "site channel"],
+    ) -> str:
+        """Returns bf16 if it is faster on this machine and barely changes the vectors of these sites, else fp32."""
+        if not self._is_judged:
+            self._judge_bf16(self._normalised(images, mean, std))
+        return self.precision
+
+    def compute_in(self, precision: str) -> None:
+        """Computes in this precision from now on, whatever this machine would choose."""
+        self.precision, self._is_judged = precision, True
 
     def close(self) -> None:
         """Does nothing: the memory is freed with the encoder."""

@@ -5,12 +5,14 @@ has weights, `weights.safetensors`. `cellassets.encoders.loading` turns a folder
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellassets.configuration import Parameters
 from cellassets.errors import RegistryError
 from cellassets.fingerprint import check_partition_key, fingerprint
+from cellassets.registry.uploading import model_files
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -64,10 +66,15 @@ def parse_model_key(key: str) -> tuple[str, int]:
     return name, int(version)
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Returns the fingerprint of a model folder, computed from the names and contents of its files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return fingerprint({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
+def folder_fingerprint(folder: Path, names: Sequence[str] | None = None) -> str:
+    """Returns the fingerprint of a model folder, computed from the names and contents of its files.
+
+    Args:
+        folder: a model folder.
+        names: its files, relative to the folder; None for all files that are not hidden.
+    """
+    files = model_files(folder) if names is None else sorted(names)
+    return fingerprint({name: _sha256(folder / name) for name in files})
 
 
 def entry_of(version: "ModelVersion", aliases: list[str]) -> ModelEntry:

@@ -1,4 +1,4 @@
-"""Files of a registered model: downloaded as a whole, and compared with the fingerprint of the registration."""
+"""Files of a registered model: found or downloaded, and compared with the fingerprint of the registration."""
 
 import tempfile
 from pathlib import Path
@@ -8,12 +8,21 @@ from cellassets.registry.entry import ModelEntry, folder_fingerprint
 
 
 def download(uri: str, target: Path, *, tracking_uri: str) -> None:
-    """Downloads the files at an MLflow URI into a new folder `target`, which appears only when it is complete."""
+    """Downloads the files at an MLflow URI into a new folder `target`, which appears only when it is complete.
+
+    Raises:
+        CorruptArtifact: the files are not there, or cannot be read.
+    """
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-        found = download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=tracking_uri)
+        try:
+            found = download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=tracking_uri)
+        except (MlflowException, OSError) as error:
+            message = f"{uri}: the files of the model cannot be downloaded ({error}); register the model again"
+            raise CorruptArtifact(message) from error
         try:
             Path(found).rename(target)
         except OSError:

@@ -4,10 +4,11 @@ Model folders go in and come out. Encoders are not loaded here (`cellassets.enco
 """
 
 import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cellassets.errors import PartitionKeyError, RegistryError
+from cellassets.errors import CorruptArtifact, PartitionKeyError, RegistryError
 from cellassets.registry.entry import ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
 from cellassets.registry.fetching import checked_folder, download
 from cellassets.registry.lineage import (
@@ -19,8 +20,9 @@ from cellassets.registry.lineage import (
     with_ancestors,
 )
 from cellassets.registry.opening import create_unless_there, pages
-from cellassets.registry.relocation import local_path
+from cellassets.registry.relocation import place_of
 from cellassets.registry.runs import Runs
+from cellassets.registry.uploading import model_files, staged, upload
 
 MODEL_FOLDER = "model"
 logger = logging.getLogger(__name__)
@@ -100,33 +102,46 @@ class Registry(Runs):
             if alias in entry.aliases and entry.name != chosen.name:
                 self.client().delete_registered_model_alias(entry.name, alias)
 
-    def register(self, folder: Path, *, name: str, run_id: str | None, tags: Mapping[str, str]) -> ModelEntry:
+    def register(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        run_id: str | None,
+        tags: Mapping[str, str],
+        names: Sequence[str] | None = None,
+    ) -> ModelEntry:
         """Returns the version that holds a model folder, after registering it if no version of that name does.
 
         The version is created last, so a killed process leaves none. If two processes register the same folder at the
-        same time, the lower version stays and the other is deleted.
+        same time, the lower version stays and the other is deleted. If a version with these files exists and its files
+        in MLflow are gone or damaged, they are uploaded again.
 
         Args:
             folder: a model folder; its files are copied to the artefacts of the run.
             name: name of the registered model.
             run_id: the training run, or None to create a run that holds only these files.
             tags: further tags; the fingerprint is added.
+            names: the files of the model, relative to the folder; None for all files that are not hidden.
 
         Raises:
             PartitionKeyError: the name contains characters that a partition key cannot have.
-            RegistryError: the folder has no `encoder.json`.
+            RegistryError: the folder has no `encoder.json`, or MLflow does not answer in time.
         """
         model_key(name, 1)
+        names = model_files(folder) if names is None else names
         if not (folder / "encoder.json").is_file():
             message = f"{folder}: no encoder.json; a model folder must contain it, with the kind of the encoder"
             raise RegistryError(message)
-        tags = {**tags, "fingerprint": folder_fingerprint(folder)}
+        tags = {**tags, "fingerprint": folder_fingerprint(folder, names)}
         known = self._same(name, tags["fingerprint"])
         if known:
+            self._upload_if_unreadable(known[0], folder, names)
             return known[0]
         run_id = run_id or self.start_run(f"register {name}", parameters={}, tags=tags)
         client = self.client()
-        client.log_artifacts(run_id, str(folder), MODEL_FOLDER)
+        with staged(folder, names) as files:
+            client.log_artifacts(run_id, files, MODEL_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
         create_unless_there(client.create_registered_model, name)
         made = int(client.create_model_version(name, source, run_id, tags, await_creation_for=0).version)
@@ -176,13 +191,28 @@ class Registry(Runs):
         """
         entry = self.find(key)
         uri = self.client().get_model_version_download_uri(entry.name, str(entry.version))
-        place = local_path(uri)
+        place = place_of(uri, self.artifact_root)
         if place is not None:
             return checked_folder(place, entry)
         target = to / f"{entry.key}-{entry.fingerprint[:12]}"
         if not target.is_dir():
             download(uri, target, tracking_uri=self.tracking_uri)
         return checked_folder(target, entry)
+
+    def _upload_if_unreadable(self, entry: ModelEntry, folder: Path, names: Sequence[str]) -> None:
+        """Uploads the files of a version again, to where they are looked for, if they cannot be read from there."""
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                self.fetch(entry.key, Path(scratch))
+            except CorruptArtifact as error:
+                logger.warning("its files are uploaded again: %s", error)
+            else:
+                return
+        uri = self.client().get_model_version_download_uri(entry.name, str(entry.version))
+        place = place_of(uri, self.artifact_root)
+        upload(folder, names, uri if place is None else place.as_uri(), tracking_uri=self.tracking_uri)
+        with tempfile.TemporaryDirectory() as scratch:
+            self.fetch(entry.key, Path(scratch))
 
     def _same(self, name: str, fingerprint_: str) -> list[ModelEntry]:
         """Versions of a model with the same files, lowest first."""

@@ -3,6 +3,7 @@
 - Two processes that open a new SQLite file at once must take turns.
 - Opening for reading must not create a database.
 - The artefact locations of a moved local deployment are corrected (`relocation.py`).
+- Every request has a time limit, and is repeated while MLflow does not answer (`patience.py`).
 
 What is stored in MLflow is decided in `runs.py` and `models.py`.
 """
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cellassets.errors import RegistryError
+from cellassets.registry.patience import PATIENCE_S, PatientClient, limit_requests, patiently
 from cellassets.registry.relocation import relocate
 
 if TYPE_CHECKING:
@@ -41,20 +43,26 @@ class Connection:
     tracking_uri: str
     artifact_root: str
 
-    def client(self) -> "MlflowClient":
-        """Returns MLflow's client. At a new database the first call creates the tables."""
-        with _opening:
-            return _open_client(self.tracking_uri, self.artifact_root)
+    def client(self, patience_s: float = PATIENCE_S) -> "MlflowClient":
+        """Returns MLflow's client. At a new database the first call creates the tables.
+
+        Args:
+            patience_s: how long a request is repeated while MLflow does not answer, in seconds.
+        """
+        opened = patiently(self._open, uri=self.tracking_uri, patience_s=patience_s)
+        return cast("MlflowClient", PatientClient(opened, self.tracking_uri, patience_s))
 
     def reader(self) -> "MlflowClient | None":
         """Returns MLflow's client for reading, or None if the SQLite database does not exist yet. Creates nothing.
+
+        It does not wait: a sensor asks again by itself.
 
         Raises:
             RegistryError: the folder that should hold the SQLite database does not exist.
         """
         database = _sqlite_path(self.tracking_uri)
         if database is None or database.is_file():
-            return self.client()
+            return self.client(patience_s=0.0)
         if not database.parent.is_dir():
             message = (
                 f"{database}: the folder {database.parent} does not exist, so there is no model registry; check the "
@@ -62,6 +70,10 @@ class Connection:
             )
             raise RegistryError(message)
         return None
+
+    def _open(self) -> "MlflowClient":
+        with _opening:
+            return _open_client(self.tracking_uri, self.artifact_root)
 
 
 def pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
@@ -89,6 +101,7 @@ def create_unless_there(create: Callable[..., Any], *arguments: Any, **options: 
 @lru_cache(maxsize=8)
 def _open_client(tracking_uri: str, artifact_root: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no usage data is sent to a third party
+    limit_requests()
     with warnings.catch_warnings(), _exclusive(tracking_uri):
         warnings.simplefilter("ignore")  # MLflow's tables use what SQLAlchemy 2.1 calls deprecated
         from mlflow import MlflowClient

@@ -18,6 +18,7 @@ from cellassets.errors import RegistryError
 
 EXPERIMENT_NAME = "cellassets"
 TIMEOUT_S = 60
+N_PARTS_BELOW_ROOT = 3  # run id, 'artifacts', 'model'
 LOCATIONS = (("runs", "artifact_uri"), ("model_versions", "storage_location"), ("logged_models", "artifact_location"))
 
 
@@ -62,6 +63,43 @@ def local_path(uri: str) -> Path | None:
     if parsed.scheme not in ("", "file") or not parsed.path:
         return None
     return Path(url2pathname(parsed.path))
+
+
+def place_of(uri: str, artifact_root: str) -> Path | None:
+    """Returns the local folder of a model's files, or None if they are not on this machine's file system.
+
+    If the folder in the URI does not exist, it is expected at the same place below the artefact root: MLflow still
+    names the old place after a deployment was moved whose database is not corrected here (a server, Postgres).
+
+    Args:
+        uri: what MLflow says, `<artefact root>/<run id>/artifacts/model`.
+        artifact_root: where this deployment keeps the files of runs.
+    """
+    named, root = local_path(uri), local_path(artifact_root)
+    if named is None or root is None or named.is_dir() or is_below(uri, artifact_root):
+        return named
+    return root.joinpath(*named.parts[-N_PARTS_BELOW_ROOT:])
+
+
+def is_below(uri: str, artifact_root: str) -> bool:
+    """Returns whether a place is below the artefact root. Places that are not local folders are not compared."""
+    named, root = local_path(uri), local_path(artifact_root)
+    return named is None or root is None or named.resolve().is_relative_to(root.resolve())
+
+
+def check_root(location: str, artifact_root: str) -> None:
+    """Checks that MLflow keeps the files of new runs where the deployment says. Only local folders are compared.
+
+    Raises:
+        RegistryError: it keeps them elsewhere.
+    """
+    if local_path(location) and local_path(artifact_root) and not _is_same_place(location, artifact_root):
+        message = (
+            f"MLflow's experiment {EXPERIMENT_NAME!r} keeps its files in {location}, and this deployment in "
+            f"{artifact_root}: was it moved? Nothing is written to the old place. Correct artifact_location of the "
+            "experiment and artifact_uri of its runs in MLflow's database, or set CELLASSETS_MODELS to the old place"
+        )
+        raise RegistryError(message)
 
 
 def _recorded_root(connection: sqlite3.Connection) -> str | None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from cellassets.errors import RegistryError, StaleArtifact
 from cellassets.registry.opening import Connection, create_unless_there, pages
-from cellassets.registry.relocation import EXPERIMENT_NAME
+from cellassets.registry.patience import PATIENCE_S
+from cellassets.registry.relocation import EXPERIMENT_NAME, check_root, is_below
 
 PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
 PARAMETERS_PER_REQUEST = 100  # MLflow refuses more in one request
@@ -31,7 +32,7 @@ class Runs(Connection):
             tags: tags of the run.
 
         Raises:
-            RegistryError: MLflow has no experiment for the runs and does not create it.
+            RegistryError: MLflow has no experiment for the runs, or it was deleted, or it keeps its files elsewhere.
         """
         from mlflow.entities import Param
 
@@ -51,7 +52,9 @@ class Runs(Connection):
         unfinished = f"attributes.run_name = '{name}' and attributes.status != 'FINISHED'"
         found = None
         for run in list(pages(client.search_runs, [self._experiment_id()], unfinished)):
-            if found is None and tags.items() <= run.data.tags.items():
+            uri = run.info.artifact_uri
+            is_here = is_below(uri, self.artifact_root)  # otherwise its files would go to an old place
+            if found is None and is_here and tags.items() <= run.data.tags.items():
                 found = str(run.info.run_id)
                 client.update_run(found, status="RUNNING")
             elif run.info.status == "RUNNING":
@@ -62,17 +65,24 @@ class Runs(Connection):
         """Stores JSON-like values as a file of a run."""
         self.client().log_dict(run_id, dict(values), name)
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-        """Adds one point to the curve of each metric."""
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], *, step: int, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Adds one point to the curve of each metric.
+
+        Raises:
+            RegistryError: MLflow did not answer in time.
+        """
         from mlflow.entities import Metric
         from mlflow.utils.time import get_current_time_millis
 
         now_ms = get_current_time_millis()
-        self.client().log_batch(run_id, metrics=[Metric(key, value, now_ms, step) for key, value in metrics.items()])
+        points = [Metric(key, value, now_ms, step) for key, value in metrics.items()]
+        self.client(patience_s).log_batch(run_id, metrics=points)
 
-    def end_run(self, run_id: str, status: RunStatus) -> None:
+    def end_run(self, run_id: str, status: RunStatus, *, patience_s: float = PATIENCE_S) -> None:
         """Sets the final status of a run: FINISHED, FAILED (an error) or KILLED (terminated from outside)."""
-        self.client().set_terminated(run_id, status)
+        self.client(patience_s).set_terminated(run_id, status)
 
     @contextmanager
     def ended_on_exit(self, run_id: str) -> Iterator[None]:
@@ -96,8 +106,8 @@ class Runs(Connection):
         from mlflow.exceptions import MlflowException
 
         try:
-            self.end_run(run_id, status)
-        except MlflowException as error:
+            self.end_run(run_id, status, patience_s=0.0)
+        except (MlflowException, RegistryError) as error:
             logger.warning("run %s could not be marked as %s in MLflow: %s", run_id, status, error)
 
     def _experiment_id(self) -> str:
@@ -111,7 +121,16 @@ class Runs(Connection):
                 "the experiment by hand, or check the permissions"
             )
             raise RegistryError(message)
-        return str(experiment.experiment_id)
+        number = str(experiment.experiment_id)
+        if experiment.lifecycle_stage != "active":
+            message = (
+                f"the experiment {EXPERIMENT_NAME!r} (number {number}) of MLflow at {self.tracking_uri} was deleted; "
+                f"restore it with `mlflow experiments restore --experiment-id {number}` and MLFLOW_TRACKING_URI set to "
+                "this address"
+            )
+            raise RegistryError(message)
+        check_root(experiment.artifact_location, self.artifact_root)
+        return number
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -65,6 +65,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         RecipeError: the experiments do not fit the recipe.
         TrainingError: the loss is not finite.
+        OutOfMemory: the pod or the GPU has too little memory.
         StaleArtifact: another process took over.
     """
     folder = context.deployment.work_folder("training", plan.keys[0])
@@ -90,12 +91,12 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
                 name=chosen.name,
                 run_id=run_id,
                 tags={**_tags(chosen, plan, outcome), **_image(context)},
+                names=outcome.names,
             )
-        names = sorted(path.name for path in outcome.folder.iterdir())
         with context.lake.draft(plan) as draft:
-            for name in names:
+            for name in outcome.names:
                 write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-            record = draft.publish(names, checkpoint_summary(outcome, entry))
+            record = draft.publish(outcome.names, checkpoint_summary(outcome, entry))
         attempt.remove()
     shutil.rmtree(folder)
     return record
@@ -109,8 +110,10 @@ def _remove_states(data: "UPath", *, but: "UPath") -> None:
 
 
 def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
+    from cellassets.registry.curves import Curves
     from cellassets.training.classical import set_up_classical
     from cellassets.training.data import open_training_data
+    from cellassets.training.memory import memory_errors_named
     from cellassets.training.recipe import ClassicalRecipe
     from cellassets.training.train import train_network
 
@@ -121,11 +124,18 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     quality = [_quality(context, plan, store.experiment_id) for store in stores]
     data = open_training_data(chosen, stores, quality)
 
+    curves = Curves(context.registry, run_id)
+
     def add_point(epoch: int, metrics: dict[str, float]) -> None:
-        context.registry.log_metrics(run_id, metrics, step=epoch + 1)
+        curves.add(epoch + 1, metrics)
 
     progress: Progress = context.progress
-    return train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+    with memory_errors_named(
+        f"training of {chosen.name}", stage="checkpoint", smaller="lower batch_size of the recipe"
+    ):
+        outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+    curves.finish()
+    return outcome
 
 
 def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":

@@ -42,12 +42,14 @@ def make(context: Context, plan: Plan) -> Record:
 
     Raises:
         RegistryError: the files of the model do not contain an encoder.
+        OutOfMemory: the pod or the GPU has too little memory.
         EncoderError: the model was made for other channels, or a vector is not finite; the message names the site.
         CorruptArtifact: a shard of the store or a file of the model is damaged.
         StaleArtifact: the model was registered again with other files.
     """
     from cellassets.encoders.embed import embed_store
     from cellassets.encoders.loading import load_encoder
+    from cellassets.training.memory import memory_errors_named
 
     entry = plan.settings["model"]
     registered = context.registry.find(entry.key)
@@ -59,6 +61,7 @@ def make(context: Context, plan: Plan) -> Record:
         raise StaleArtifact(message)
     store = open_store(context.lake, plan.pin("plate_store", plan.keys[0]))
     with (
+        memory_errors_named(str(plan), stage="site_embeddings", smaller="use a smaller model"),
         tempfile.TemporaryDirectory() as scratch,
         closing(
             load_encoder(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from upath import UPath
 
@@ -21,7 +21,7 @@ def save_model_folder(folder: Path, network: EmbeddingNetwork, spec: NetworkSpec
     """Returns `folder` after writing the network into it. The same network always gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_NAME)
+    write_bytes(UPath(folder / WEIGHTS_NAME), save(weights))  # save_file makes files that only their owner can read
     write_bytes(UPath(folder / SPEC_NAME), spec.model_dump_json(indent=1).encode())
     return folder
 

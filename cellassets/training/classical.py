@@ -6,7 +6,7 @@ from pathlib import Path
 from upath import UPath
 
 from cellassets.storage.artifact import write_bytes
-from cellassets.training.outcome import Outcome, write_recipe
+from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
 from cellassets.training.recipe import ClassicalRecipe, recipe_fingerprint
 from cellassets.training.spec import SPEC_NAME
 
@@ -23,4 +23,4 @@ def set_up_classical(recipe: ClassicalRecipe, folder: Path) -> Outcome:
     }
     write_bytes(UPath(folder / SPEC_NAME), json.dumps(described, indent=1).encode())
     write_recipe(recipe, folder)
-    return Outcome(folder)
+    return Outcome(folder, (SPEC_NAME, RECIPE_NAME))

@@ -1,8 +1,15 @@
-"""Keeps freed memory in the process, which makes networks on a CPU faster."""
+"""Memory of networks: freed memory stays in the process, and running out of it is said with what to change."""
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cellassets.errors import OutOfMemory
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+# torch raises a plain RuntimeError in these cases
+OF_THE_GPU = ("CUDA out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+OF_THE_PROCESS = ("DefaultCPUAllocator", "can't allocate memory")
 
 
 def keep_freed_memory() -> bool:
@@ -13,3 +20,36 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+@contextmanager
+def memory_errors_named(what: str, *, stage: str, smaller: str) -> Iterator[None]:
+    """Turns running out of memory into an error that says which limit to raise.
+
+    A process that the system kills for its memory raises nothing; then the pod's status says `OOMKilled`.
+
+    Args:
+        what: the work, for the message.
+        stage: name of the stage, whose entry in the table of pods has the limit.
+        smaller: what to make smaller instead.
+
+    Raises:
+        OutOfMemory: there is not enough memory on the GPU or in the process.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        advice = _advice(error, stage)
+        if advice is None:
+            raise
+        message = f"{what}: {advice}, or {smaller}. The error was: {error}"
+        raise OutOfMemory(message) from error
+
+
+def _advice(error: Exception, stage: str) -> str | None:
+    """What to raise, or None for an error that is not about memory."""
+    if type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in OF_THE_GPU):
+        return f"out of GPU memory: give the stage `{stage}` a GPU with more memory (its node selector in pods.yaml)"
+    if isinstance(error, MemoryError) or any(text in str(error) for text in OF_THE_PROCESS):
+        return f"out of memory: raise `memory_gib` of the stage `{stage}` in pods.yaml"
+    return None

@@ -15,10 +15,10 @@ from cellassets.training.data import TrainingData, image_reader
 from cellassets.training.fit import Batches, fit
 from cellassets.training.losses import Heads
 from cellassets.training.module import OnEpoch, PerturbationClassifier
-from cellassets.training.outcome import Outcome, write_recipe
+from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
 from cellassets.training.recipe import NetworkRecipe, recipe_fingerprint
 from cellassets.training.reports import TrainingReports
-from cellassets.training.spec import NetworkSpec, Preprocessing
+from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
 
 
 def train_network(
@@ -72,7 +72,8 @@ def train_network(
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
     counts = {**data.split.summary, "n_weights": n_weights}
-    return Outcome(model_folder, module.metrics, counts, perturbations=data.perturbations)
+    names = (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME)
+    return Outcome(model_folder, names, module.metrics, counts, perturbations=data.perturbations)
 
 
 def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:

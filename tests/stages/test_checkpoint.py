@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 
@@ -115,6 +116,23 @@ def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(screen, 
     assert run.data.tags["data_fingerprint"] == entry.tags["data_fingerprint"]
     assert len(registry.client().get_metric_history(run.info.run_id, "train_loss")) == 2
     assert {item.path for item in registry.client().list_artifacts(run.info.run_id)} == {"made_from.json", "model"}
+
+
+def test_what_a_killed_process_left_in_the_work_folder_does_not_get_into_the_model(screen, train, tmp_path):
+    clean = train("clean", n_epochs=1)
+    left = screen.home / "work" / "training" / "left" / "model"
+    left.mkdir(parents=True)
+    (left / ".recipe.yaml.6a221acd.tmp").write_text("half")
+    (left / "notes.txt").write_text("of an earlier version")
+    record = train("left", n_epochs=1)
+    names = ["encoder.json", "recipe.yaml", "weights.safetensors"]
+    assert [file.name for file in record.files] == names
+    folder = screen.registry.fetch("left.v1", tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}, "other users read them too"
+    assert [f.crc32c for f in record.files if f.name == names[2]] == [
+        f.crc32c for f in clean.files if f.name == names[2]
+    ]
 
 
 def test_what_is_trained_already_is_not_trained_again(train):

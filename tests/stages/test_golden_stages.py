@@ -150,7 +150,7 @@ def embedding_numbers(screened, save_network, folder):
     store = open_store(screened.lake, screened.lake.records().need("plate_store", "HUVEC-1"))
     encoder = load_encoder(save_network(folder / "model", seed=5))
     assert isinstance(encoder, NetworkEncoder)
-    encoder._is_judged, encoder.precision = True, "fp32"
+    encoder.compute_in("fp32")
     found = embed_store(store, encoder, screened.lake.root.parent / "golden", model_key="golden.v1")
     paths = [screened.lake.root.parent / "golden" / name for name in found.names]
     table = pl.concat([read_table(path, SITE_EMBEDDINGS) for path in paths])

@@ -8,11 +8,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from cellassets.encoders import embed
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
-from cellassets.errors import CorruptArtifact, EncoderError, RegistryError, StaleArtifact
+from cellassets.errors import CorruptArtifact, EncoderError, OutOfMemory, RegistryError, StaleArtifact
 from cellassets.stages.catalogue import stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
@@ -88,6 +89,38 @@ def test_a_killed_run_leaves_nothing_visible_and_goes_on(screen):
     published.artifact.verify(published.record)
 
 
+def interrupted_after(n_sites):
+    def progress(n_done, *_, **__):
+        if n_done > n_sites:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize(("first", "then"), [(True, False), (False, True)], ids=["bf16 first", "fp32 first"])
+def test_all_parts_have_the_precision_of_the_first_one(screen, monkeypatch, tmp_path, first, then):
+    def on_a_machine(*, has_bf16):
+        monkeypatch.setattr("cellassets.encoders.network.gains_by_bf16", lambda _: has_bf16)
+
+    on_a_machine(has_bf16=first)
+    undisturbed = screen.copy(tmp_path / "undisturbed").make("site_embeddings", *KEYS)
+    with pytest.raises(KeyboardInterrupt):
+        screen.make("site_embeddings", *KEYS, progress=interrupted_after(25))
+    on_a_machine(has_bf16=then)
+    resumed = screen.make("site_embeddings", *KEYS)
+    assert resumed.record.summary["n_parts_resumed"] == 2
+    assert resumed.record.summary["precision"] == undisturbed.record.summary["precision"] == ("fp32", "bf16")[first]
+    assert resumed.record.files == undisturbed.record.files
+
+
+def test_parts_of_an_unknown_precision_are_made_again(screen):
+    with pytest.raises(KeyboardInterrupt):
+        screen.make("site_embeddings", *KEYS, progress=interrupted_after(25))
+    (left,) = screen.lake.artifact("site_embeddings", *KEYS).data.iterdir()
+    (left / "precision.json").unlink()
+    assert screen.make("site_embeddings", *KEYS).record.summary["n_parts_resumed"] == 0
+
+
 def test_a_damaged_part_is_made_again_once_the_record_is_deleted(screen):
     published = screen.make("site_embeddings", *KEYS)
     path = published.path("part-00000.parquet")
@@ -120,6 +153,16 @@ def test_a_vector_that_is_not_finite_publishes_nothing(screen, monkeypatch):
 
     monkeypatch.setattr(NetworkEncoder, "embed", broken)
     with pytest.raises(EncoderError, match="is not finite"):
+        screen.make("site_embeddings", *KEYS)
+    assert not is_published(screen)
+
+
+def test_running_out_of_memory_is_an_error_that_names_the_limit(screen, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(NetworkEncoder, "embed", too_large)
+    with pytest.raises(OutOfMemory, match=r"site_embeddings of HUVEC-1\|random.v1: out of GPU memory: give the stage"):
         screen.make("site_embeddings", *KEYS)
     assert not is_published(screen)
 
