@@ -10,6 +10,7 @@ from assets.inputs import hit_settings
 from assets.materialise import materialised, publish
 from assets.missing_map import checks_without_map
 from assets.perturbation_map import perturbation_map
+from assets.pictures import chart as picture
 from cellassets.benchmarks.parts import TITLES, UNSEEN
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.stages.active_perturbations import ACTIVE_PERTURBATIONS, CODE_VERSION
@@ -116,7 +117,7 @@ def _pictures(published: "Published") -> dict[str, dg.MarkdownMetadataValue]:
     hits = read_table(published.path("hits.parquet"), HITS)
     scores = read_table(published.path("active_scores.parquet"), ACTIVE_SCORES)
     chart = hits_chart(hits)
-    plot = {} if chart is None else {"plot": dg.MetadataValue.md(f"![perturbations]({data_uri(chart)})")}
+    plot = {} if chart is None else {"plot": picture("perturbations", data_uri(chart))}
     shown = {} if scores.is_empty() else {"among_active": _scores(scores)}
     return {"strongest": _hits(strongest_hits(hits, N_SHOWN)), **shown, **plot}
 

@@ -9,6 +9,7 @@ from assets.checks import check_of
 from assets.materialise import materialised, publish
 from assets.missing_map import checks_without_map
 from assets.perturbation_map import perturbation_map
+from assets.pictures import chart as picture
 from cellassets.clustering.summary import MapClustersSummary
 from cellassets.stages.map_clusters import CODE_VERSION, MAP_CLUSTERS
 from resources.partitions import DATASET_MODEL
@@ -104,7 +105,7 @@ def pictures(published: "Published", summary: MapClustersSummary) -> dict[str, d
     clusters = read_table(published.path("clusters.parquet"), CLUSTERS)
     enrichment = read_table(published.path("enrichment.parquet"), ENRICHMENT)
     chart = clusters_chart(clusters, enrichment)
-    shown = {} if chart is None else {"plot": dg.MetadataValue.md(f"![stability of clusters]({data_uri(chart)})")}
+    shown = {} if chart is None else {"plot": picture("stability of clusters", data_uri(chart))}
     rich = clearest_sets(enrichment)
     beside = {"enriched_sets": _enriched(rich)} if rich else {}
     return {"resolutions_table": _resolutions(summary), **beside, **shown}

@@ -1,12 +1,13 @@
 """`plate_quality`: focus, saturation, background, illumination and cell count of every site, and pictures of them."""
 
-import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.checks import check_of
 from assets.materialise import materialised, publish
+from assets.pictures import thumbnails
 from assets.plate_store import plate_store
 from cellassets.stages.plate_quality import CODE_VERSION, PLATE_QUALITY
 from resources.partitions import EXPERIMENT
@@ -47,13 +48,7 @@ def check_flags(n_flagged: int, n_sites: int) -> dg.AssetCheckResult:
     )
 
 
-def pictures(published: "Published") -> dict[str, dg.MarkdownMetadataValue]:
-    """Returns every picture of a publication as metadata that the Dagster UI shows inline."""
-    shown = {}
-    for name in published.names:
-        if name.endswith((".png", ".jpg")):
-            content = base64.b64encode(published.path(name).read_bytes()).decode()
-            title, suffix = name.rsplit(".", 1)
-            kind = {"png": "image/png", "jpg": "image/jpeg"}[suffix]
-            shown[title] = dg.MetadataValue.md(f"![{title}](data:{kind};base64,{content})")
-    return shown
+def pictures(published: "Published") -> Mapping[str, dg.MetadataValue]:
+    """Returns thumbnails of heat maps and contact sheets for the UI; the pictures are files of the publication."""
+    names = [name for name in published.names if name.endswith((".png", ".jpg"))]
+    return thumbnails(published.path(name) for name in names)

@@ -19,10 +19,12 @@ from assets.production_model import production_model
 from assets.raw_plates import raw_plates
 from assets.site_embeddings import site_embeddings
 from resources.environment import build_resources
+from sensors.failed_runs import failed_runs
 from sensors.lake_scan import lake_scan
 from sensors.new_experiments import new_experiments
 from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
+from sensors.retry_failed import retry_failed
 from sensors.stale_scores import stale_scores
 
 
@@ -48,8 +50,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             production_model,
             *INPUTS,
         ],
-        sensors=[new_experiments, new_recipes, new_models, stale_scores, lake_scan],
-        jobs=[dg.define_asset_job("embed", selection=dg.AssetSelection.assets(site_embeddings))],
+        sensors=[new_experiments, new_recipes, new_models, stale_scores, failed_runs, lake_scan],
+        jobs=[dg.define_asset_job("embed", selection=dg.AssetSelection.assets(site_embeddings)), retry_failed],
         resources={**build_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,  # one run, one process, one pod
     )

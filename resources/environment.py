@@ -4,6 +4,7 @@ import os
 
 import dagster as dg
 
+from resources.alerts import AlertResource
 from resources.places import DeploymentResource
 
 
@@ -11,4 +12,4 @@ def build_resources() -> dict[str, dg.ConfigurableResource]:
     """Returns the resources by the names under which assets and sensors ask for them."""
     from cellassets.storage.deployment import Deployment
 
-    return {"deployment": DeploymentResource.of(Deployment.of(os.environ))}
+    return {"deployment": DeploymentResource.of(Deployment.of(os.environ)), "alerts": AlertResource()}

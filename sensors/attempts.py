@@ -89,7 +89,11 @@ class Attempts:
 
     def of(self, item: "Work") -> list[Ended]:
         """Returns the ended runs of some work, oldest first, without those that Dagster started again."""
-        found = self._by_token.get(token_of(item), {})
+        return self.of_token(token_of(item))
+
+    def of_token(self, token: str) -> list[Ended]:
+        """Returns the same for the name of some work."""
+        found = self._by_token.get(token, {})
         return sorted((one for one in found.values() if not one.is_superseded), key=lambda one: one.number)
 
     def all(self) -> Mapping[str, Ended]:

@@ -27,7 +27,7 @@ def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentR
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
-        tick.retries = retry_policy(snapshot)
+        tick.outlook.retries = retry_policy(snapshot)
         quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
         snapshot.refresh_landing(tick.memory.first_seen, datetime.now(UTC), quiet)
         tick.memory.first_seen = dict(snapshot.landing.first_seen)

@@ -28,7 +28,7 @@ def new_models(context: dg.SensorEvaluationContext, deployment: DeploymentResour
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
-        tick.retries = retry_policy(snapshot)
+        tick.outlook.retries = retry_policy(snapshot)
         agenda = embedding_agenda(snapshot)
         tick.waiting += [*agenda.waiting, *held(snapshot), *ignored(snapshot)]
         _keep_models(tick, snapshot)

@@ -23,7 +23,7 @@ def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResou
 
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
-        tick.retries = retry_policy(snapshot)
+        tick.outlook.retries = retry_policy(snapshot)
         agenda, names = recipe_agenda(snapshot), recipes(snapshot)
         tick.waiting += agenda.waiting
         states = {name: state_of(snapshot, "checkpoint", name) for name in names}

@@ -1,6 +1,5 @@
 """Turns due work into requests to Dagster: partitions to add or remove, runs, and versions of external assets."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,14 +8,13 @@ import dagster as dg
 
 from cellassets.errors import PartitionKeyError
 from cellassets.fingerprint import check_partition_key, fingerprint
-from cellassets.reconcile.retries import Verdict, verdict
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting
-from cellassets.stages.settings import RetryPolicy
 from cellassets.storage.artifact import describe_address
 from resources.partitions import AXES, RANGE_END, RANGE_START, partition_key
-from sensors.attempts import Attempts, read_attempts, work_tag
+from sensors.attempts import work_tag
 from sensors.in_flight import InFlight, read_in_flight
 from sensors.memory import Memory
+from sensors.outlook import Outlook
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
@@ -36,8 +34,7 @@ class Tick:
     context: dg.SensorEvaluationContext
     memory: Memory
     in_flight: InFlight
-    attempts: Attempts
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    outlook: Outlook
     requests: list[dg.RunRequest] = field(default_factory=list)
     partitions: list[Any] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
@@ -48,7 +45,7 @@ class Tick:
     def begin(cls, context: dg.SensorEvaluationContext) -> "Tick":
         """Returns a tick; call it before the state of the lake is read."""
         in_flight = read_in_flight(context.instance)  # first: a run that ends meanwhile is then seen in one of both
-        return cls(context, Memory.read(context.cursor), in_flight, read_attempts(context.instance))
+        return cls(context, Memory.read(context.cursor), in_flight, Outlook.of(context.instance))
 
     def ask(self, work: Sequence["Work"], *, job_name: str | None = None, axis: str | None = None) -> int:
         """Returns how many partitions can be asked for now; each is asked for in this tick or in one of the next.
@@ -63,7 +60,7 @@ class Tick:
         """
         ready = [item for item in work if self._is_ready(item)]
         groups = [[item] for item in ready] if axis is None else self._runs_of(ready, axis)
-        groups.sort(key=lambda group: len(self.attempts.of(group[0])))  # what never failed goes first
+        groups.sort(key=lambda group: len(self.outlook.attempts.of(group[0])))  # what never failed goes first
         for group in groups:
             if len(self.requests) >= MAX_REQUESTS_PER_TICK:
                 break
@@ -74,16 +71,7 @@ class Tick:
 
     def is_open(self, item: "Work") -> bool:
         """True if due work will still be done without a person: it was not refused and has not failed for good."""
-        return not self.verdict(item).is_final
-
-    def verdict(self, item: "Work") -> Verdict:
-        """Returns what the attempts at some work mean for it now."""
-        ended, now_s = self.attempts.of(item), time.time()
-        is_refused = bool(ended) and self._is_refused(item, ended[-1].run.run_id)
-        return verdict([one.attempt(now_s) for one in ended], self.retries, is_refused=is_refused, now_s=now_s)
-
-    def _is_refused(self, item: "Work", run_id: str) -> bool:
-        return (partition_key(item.keys) or "") in self.attempts.reason(self.context.instance, run_id).refused
+        return not self.outlook.verdict(item).is_final
 
     def _is_ready(self, item: "Work") -> bool:
         if self.in_flight.covers(item):
@@ -92,22 +80,11 @@ class Tick:
         if missing:
             self._say(item, f"waits for the partition key of {' and '.join(missing)} in Dagster; its sensor adds it")
             return False
-        found = self.verdict(item)
+        found = self.outlook.verdict(item)
         if found.outcome == "ready":
             return True
-        self._say(item, self._in_words(item, found))
+        self._say(item, self.outlook.in_words(item, found))
         return False
-
-    def _in_words(self, item: "Work", found: Verdict) -> str:
-        if found.outcome == "restarting":
-            return "its run died; Dagster starts it again"
-        last = self.attempts.of(item)[-1].run.run_id
-        reason = self.attempts.reason(self.context.instance, last).text
-        if found.outcome == "waiting":
-            number = f"attempt {found.n_attempts + 1} of {self.retries.max_attempts}"
-            return f"{number} in {found.wait_s:.0f} s, after: {reason}"
-        n = f"failed {found.n_attempts} times" if found.outcome == "failed" else "refused"
-        return f"{n}, run `cellassets work retry` to ask again: {reason}"
 
     def _say(self, item: "Work", reason: str) -> None:
         self.waiting.append(Waiting(describe_address(item.assets[0], tuple(item.keys.values())), reason))
@@ -124,8 +101,8 @@ class Tick:
         An earlier run with the key succeeded where its publication was removed later: then the number is raised.
         None if all numbers are used up.
         """
-        numbers = [len(self.attempts.of(item)) for item in group]
-        for step in range(self.retries.max_attempts):
+        numbers = [len(self.outlook.attempts.of(item)) for item in group]
+        for step in range(self.outlook.retries.max_attempts):
             keys = [
                 item.run_key + (f"-{n + step + 1}" if n + step else "") for item, n in zip(group, numbers, strict=True)
             ]
@@ -135,7 +112,7 @@ class Tick:
             ):
                 return run_key
         for item in group:
-            self._say(item, f"its runs succeed and leave it undone ({self.retries.max_attempts} of them)")
+            self._say(item, f"its runs succeed and leave it undone ({self.outlook.retries.max_attempts} of them)")
         return None
 
     def set_partitions(self, axis: str, wanted: Iterable[str], *, retired: Iterable[str] = ()) -> None:
@@ -193,7 +170,7 @@ class Tick:
     def _runs_of(self, work: Sequence["Work"], axis: str) -> list[list["Work"]]:
         """Returns groups of work that differ only in one axis and are consecutive on it."""
         order = {key: number for number, key in enumerate(self.context.instance.get_dynamic_partitions(axis))}
-        n_failed = {item.run_key: len(self.attempts.of(item)) for item in work}
+        n_failed = {item.run_key: len(self.outlook.attempts.of(item)) for item in work}
         shared = [item for item in work if n_failed[item.run_key] < MAX_ATTEMPTS_SHARED]
         alone = [[item] for item in work if n_failed[item.run_key] >= MAX_ATTEMPTS_SHARED]
         return [*_consecutive(shared, order, axis), *alone]

@@ -40,7 +40,7 @@ def stale_scores(context: dg.SensorEvaluationContext, deployment: DeploymentReso
         tick.waiting += [*maps.waiting, *board.waiting, *reports.waiting]
         tick.waiting += [Waiting(f"dataset {name}", reason) for name, reason in idle_datasets(snapshot).items()]
         _report_inputs(tick, snapshot)
-        tick.retries = retry_policy(snapshot)
+        tick.outlook.retries = retry_policy(snapshot)
         is_busy = any(tick.is_open(item) for item in maps.work)
         is_time = _is_time(tick, snapshot, is_due=bool(board.work or reports.work), is_busy=is_busy)
     tick.set_partitions("dataset", sorted({item.keys["dataset"] for item in maps.work}))

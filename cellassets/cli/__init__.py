@@ -23,6 +23,7 @@ from cellassets.cli import (
     screen,
     sql,
     status,
+    work,
 )
 from cellassets.errors import CellAssetsError
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     help="Maps of cell biology as data assets. `cellassets NOUN --help` lists the verbs of a noun.",
 )
-for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, lake):
+for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, lake, work):
     app.add_typer(_noun.app, name=_noun.__name__.rpartition(".")[2])
 app.add_typer(maps.app, name="map")
 app.command("status")(status.show_status)

@@ -335,7 +335,7 @@ def fail(instance, runs, *, message="the disk is full"):
 def again(begin, work, **options):
     """A tick whose delays are over."""
     tick = begin()
-    tick.retries = RetryPolicy(first_delay_minutes=0)
+    tick.outlook.retries = RetryPolicy(first_delay_minutes=0)
     tick.ask(work, **options)
     return tick
 

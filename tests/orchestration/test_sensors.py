@@ -21,8 +21,11 @@ from sensors import live
 from sensors.new_experiments import new_experiments
 from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
+from sensors.retry_failed import RetryConfig, retry_failed
 from sensors.stale_scores import stale_scores
+from sensors.work_list import ask_again, work_list
 
+TAKEN_IN = ["plate_quality", "plate_store", "raw_plates"]
 TAKE_IN = [raw_plates, plate_store, plate_quality]
 
 
@@ -342,6 +345,32 @@ def test_refused_data_is_asked_for_once_and_named_until_it_changes(zone, instanc
     assert "metadata.csv" in told.skip_reason.skip_message
     zone.land()
     assert carry_out(instance, places, tick(new_experiments, instance, places)) == [True]
+
+
+def test_refused_work_is_listed_and_asked_for_again_by_a_person(zone, instance, places):
+    folder = zone.land()
+    zone.land("E-2", is_complete=False)
+    good = (folder / "metadata.csv").read_text()
+    (folder / "metadata.csv").write_text("nonsense\n1\n")
+    carry_out(instance, places, tick(new_experiments, instance, places))
+    (configs_of(places) / "recipes/plain.yaml").write_text("kind: classical\nparameters: {n_channels: 3}\n")
+    with live.live_snapshot(places["deployment"]) as snapshot:
+        listed = {(entry.what, entry.partition): entry for entry in work_list(snapshot, instance)}
+    refused = listed["raw_plates, plate_store, plate_quality", "E-1"]
+    assert (refused.state, refused.n_attempts) == ("refused", 1)
+    assert "metadata.csv" in refused.reason
+    assert listed["checkpoint", "plain"].state == "missing"
+    assert listed["landing zone, E-2", ""].state == "waiting"
+    assert not tick(new_experiments, instance, places).run_requests
+    config = dg.RunConfig(ops={"ask_for_failed_work": RetryConfig(asset="raw_plates")})
+    done = retry_failed.execute_in_process(run_config=config, instance=instance, resources=places)
+    assert done.output_for_node("ask_for_failed_work") == 1
+    again = tick(new_experiments, instance, places)
+    assert asked(again) == [("E-1", TAKEN_IN)]
+    (folder / "metadata.csv").write_text(good)
+    assert carry_out(instance, places, again) == [True]
+    with live.live_snapshot(places["deployment"]) as snapshot:
+        assert ask_again(snapshot, instance) == []
 
 
 def test_a_cause_that_passes_is_asked_for_again(zone, instance, places, tmp_path):

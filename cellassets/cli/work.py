@@ -1,0 +1,105 @@
+"""`cellassets work`: what is missing, queued, running, refused or failed, and asking again.
+
+This module and `cellassets.definitions` are the only ones of the library that know Dagster: it reads Dagster's runs.
+"""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
+from cellassets.cli.output import show_json, show_rows
+from cellassets.errors import ConfigError
+from cellassets.storage.deployment import DEFAULT_HOME, Deployment, Home
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from cellassets.reconcile.live import LiveSnapshot
+
+app = typer.Typer(no_args_is_help=True, help="What should exist and does not, why, and asking for it again.")
+
+
+@app.command("list")
+def list_work(
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only this state, for example failed, refused, running or missing.")
+    ] = None,
+    home: HomeOption = None,
+    configs: ConfigsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists every partition that is missing or out of date: its state, its attempts, and what it waits for."""
+    from sensors.work_list import STATES, work_list
+
+    if state not in (None, *STATES):
+        message = f"--state {state}: expected one of {', '.join(STATES)}"
+        raise typer.BadParameter(message)
+    snapshot = _snapshot(deployment_at(home, configs))
+    with snapshot.lock, dagster_at(home) as instance:
+        entries = work_list(snapshot, instance)
+    counts = Counter(entry.state for entry in entries)
+    shown = [dataclasses.asdict(entry) for entry in entries if state in (None, entry.state)]
+    show_rows(shown, as_json=as_json, empty=f"Nothing is {state or 'missing or out of date'}.")
+    if not as_json and shown:
+        typer.echo(", ".join(f"{counts[name]} {name}" for name in STATES if counts[name]))
+
+
+@app.command("retry")
+def retry_work(
+    asset: Annotated[str | None, typer.Argument(help="Only this asset, for example plate_store.")] = None,
+    partition: Annotated[str | None, typer.Argument(help="Only this partition, for example 'HUVEC-1|net.v1'.")] = None,
+    home: HomeOption = None,
+    configs: ConfigsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Asks again for work that was refused, has failed, or waits for its next attempt; all of it without arguments.
+
+    The sensors of a running daemon ask for it at their next tick, within seconds.
+    """
+    from sensors.work_list import ask_again
+
+    snapshot = _snapshot(deployment_at(home, configs))
+    with snapshot.lock, dagster_at(home) as instance:
+        asked = ask_again(snapshot, instance, asset, partition)
+    if as_json:
+        show_json(asked)
+        return
+    for name in asked:
+        typer.echo(name)
+    typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing that failed matches; see `work list`.")
+
+
+@contextmanager
+def dagster_at(home: Path | None) -> "Iterator[dg.DagsterInstance]":
+    """Yields Dagster's instance: that of the home, or the one that DAGSTER_HOME names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    import dagster as dg
+
+    own = Home((home or Path(os.environ.get("CELLASSETS_HOME", DEFAULT_HOME))).absolute()).dagster_home
+    folder = own if home is not None else Path(os.environ.get("DAGSTER_HOME") or own)
+    if not (folder / "dagster.yaml").is_file():
+        message = f"{folder}: no Dagster instance (dagster.yaml) here; name its home with --home, or set DAGSTER_HOME"
+        raise ConfigError(message)
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
+
+
+def _snapshot(deployment: "Deployment") -> "LiveSnapshot":
+    from cellassets.reconcile.live import LiveSnapshot
+    from cellassets.stages.catalogue import stages
+    from sensors.work_list import look_at_landing
+
+    snapshot = LiveSnapshot(deployment, stages())
+    snapshot.refresh()
+    look_at_landing(snapshot)
+    return snapshot
