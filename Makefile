@@ -8,7 +8,7 @@ HOME_FOLDER ?= demo
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test test-fast test-k8s check bench calibrate lock clean-demo
+.PHONY: demo ui test test-fast test-k8s check bench soak calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -42,6 +42,9 @@ bench: $(VENV)/.installed  ## speed, as ratios against a named alternative; resu
 		case $$script in */alignment.py|*/benchmarks.py|*/biology.py|*/retrieval.py) threads=1;; *) threads=;; esac; \
 		env $${threads:+OMP_NUM_THREADS=$$threads} $(BIN)/python $$script || exit 1; \
 	done
+
+soak: $(VENV)/.installed  ## hundreds of partitions under random kills; counts what was lost or done twice
+	@$(BIN)/python scripts/soak.py
 
 calibrate: $(VENV)/.installed  ## all benchmarks on simulated screens with nothing to find; writes docs/calibration.md
 	@$(BIN)/python scripts/calibrate.py
