@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.interruption import interruptions_kept
+from assets.metering import metered
 from cellassets.errors import CellAssetsError, is_refusal
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import Stage
@@ -40,10 +41,13 @@ def publish(
     from cellassets.stages.carry_out import carry_out
 
     key = context.partition_key if context.has_partition_key else None
-    with refusals_as_failures(key):
-        return carry_out(
-            stage, deployment.open(), keys_of(stage.axes, key), progress=log_progress(context), options=options
+    keys = keys_of(stage.axes, key)
+    with refusals_as_failures(key), metered(context, stage, deployment, keys) as meter:
+        published = carry_out(
+            meter.stage, deployment.open(), keys, progress=meter.noting(log_progress(context)), options=options
         )
+    context.add_asset_metadata(meter.metadata())
+    return published
 
 
 def publish_all(
@@ -74,19 +78,20 @@ def publish_all(
     fingerprints, checks, refused = [], {}, {}
     for key in context.partition_keys:
         try:
-            with interruptions_kept():
+            keys = keys_of(stage.axes, key)
+            with interruptions_kept(), metered(context, stage, deployment, keys) as meter:
                 published = carry_out(
-                    stage,
+                    meter.stage,
                     deployment.open(),
-                    keys_of(stage.axes, key),
-                    progress=log_progress(context),
+                    keys,
+                    progress=meter.noting(log_progress(context)),
                     containers=containers,
                 )
         except CellAssetsError as error:
             refused[key] = error
             continue
         shown = {} if metadata is None else metadata(published)
-        context.add_asset_metadata(describe(published, **shown), partition_key=key)
+        context.add_asset_metadata(describe(published, **shown, **meter.metadata()), partition_key=key)
         checks[key] = check(published)
         fingerprints.append(published.record.fingerprint)
     if refused:

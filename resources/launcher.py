@@ -21,13 +21,12 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id, get_user_defined_k8s_config
 
-from resources.pods import PodRequest, largest, open_pods
-from resources.runs import CPU_POOL, POOL_TAG, stages_of
+from resources.pods import PodRequest
+from resources.runs import MEMORY_TAG, request_of
 
 logger = logging.getLogger(__name__)
 
 WATCH_S = 20.0  # between looks at pods whose run has not started
-MEMORY_TAG = "cellassets/memory_gib"
 GPU = "nvidia.com/gpu"
 GROWTH = 2.0  # of the memory, after a run was killed for it
 OUT_OF_MEMORY = "OOMKilled"  # Kubernetes' reason
@@ -51,13 +50,7 @@ class StagePodLauncher(K8sRunLauncher):
 
     def request(self, run: dg.DagsterRun) -> PodRequest:
         """Returns what the pod of a run requests."""
-        pods = open_pods(os.environ)
-        needs_gpu = run.tags.get(POOL_TAG) != CPU_POOL
-        stages = stages_of(run, self._instance)
-        request = largest([pods.request(stage, needs_gpu=needs_gpu) for stage in stages] or [pods.request("")])
-        if MEMORY_TAG in run.tags:
-            request = request.model_copy(update={"memory_gib": float(run.tags[MEMORY_TAG])})
-        return request
+        return request_of(run, self._instance, os.environ)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Starts the pod of a run, after deleting what is left of the run that it retries.

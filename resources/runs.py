@@ -1,8 +1,13 @@
 """What a run is about, read from Dagster's record of it."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
+from resources.pods import PodRequest, largest, open_pods
+
 POOL_TAG = "cellassets/pool"
+MEMORY_TAG = "cellassets/memory_gib"  # of a run whose parent was killed for its memory
 GPU_POOL, CPU_POOL = "gpu", "cpu"
 
 
@@ -18,3 +23,20 @@ def stages_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str]:
         return []
     nodes = instance.get_job_snapshot(run.job_snapshot_id).node_names
     return sorted(name.replace("__", "/") for name in nodes)
+
+
+def request_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Mapping[str, str]) -> PodRequest:
+    """Returns what the pod of a run requests.
+
+    Args:
+        run: the run.
+        instance: knows the assets of a run of a whole job.
+        environment: names the deployment's changes to the table of pods.
+    """
+    pods = open_pods(environment)
+    needs_gpu = run.tags.get(POOL_TAG) != CPU_POOL
+    stages = stages_of(run, instance)
+    request = largest([pods.request(stage, needs_gpu=needs_gpu) for stage in stages] or [pods.request("")])
+    if MEMORY_TAG in run.tags:
+        request = request.model_copy(update={"memory_gib": float(run.tags[MEMORY_TAG])})
+    return request

@@ -31,6 +31,7 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
+from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
@@ -68,6 +69,7 @@ FILES = (
     File("gate.yaml", "What a model must show before it goes into production.", GatePolicy),
     File("recipes/&lt;name&gt;.yaml with kind: network", "A network to train.", NetworkRecipe),
     File("recipes/&lt;name&gt;.yaml with kind: classical", "A classical encoder, without training.", ClassicalRecipe),
+    File("prices.yaml", "What the machines cost, for the cost of each partition ([costs.md](costs.md)).", Prices),
     File("containers.yaml", "Whether and where the programs of container encoders are started.", ContainerSettings),
     File(
         "The file of `cellassets model register`",

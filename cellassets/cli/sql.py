@@ -6,9 +6,12 @@ import typer
 
 from cellassets.cli.options import HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_csv, show_rows
+from cellassets.stages.costs import VIEW
 from cellassets.stages.tables import VIEWS
 
-EPILOG = f"Views: {', '.join(sorted(VIEWS.values()))}. A view exists as soon as one of its tables is published."
+EPILOG = (
+    f"Views: {', '.join(sorted([*VIEWS.values(), VIEW]))}. A view exists as soon as one of its tables is published."
+)
 
 
 def run_sql(

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from cellassets.stages.benchmark import KIND, is_readable
+from cellassets.stages.costs import VIEW, costs_table
 from cellassets.storage.lake import Lake
+from cellassets.storage.ledger import Ledger
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,14 +43,15 @@ def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
 
     Args:
         lake: a lake in a local folder.
-        statement: one SELECT over the views in `VIEWS`; a view without a published table does not exist.
+        statement: one SELECT over the views in `VIEWS`, and over `costs`; a view without rows does not exist.
 
     Raises:
         ConfigError: the lake is not local, or the statement is not one valid SELECT over these views.
     """
     from cellassets.tables.sql import query
 
-    return query(published_tables(lake), statement)
+    costs = costs_table(Ledger(lake.catalogue.url))
+    return query(published_tables(lake), statement, tables={} if costs is None else {VIEW: costs})
 
 
 def published_tables(lake: Lake) -> "dict[str, list[UPath]]":

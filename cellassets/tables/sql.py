@@ -1,6 +1,7 @@
 """SQL by DuckDB over Parquet files, local or on an object store: one view per kind of table, read-only."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import duckdb
 import polars as pl
@@ -9,13 +10,18 @@ from upath import UPath
 from cellassets.errors import ConfigError
 from cellassets.storage.artifact import is_local
 
+NO_TABLES: Mapping[str, pl.DataFrame] = MappingProxyType({})
 
-def query(views: Mapping[str, Sequence[UPath]], statement: str) -> pl.DataFrame:
-    """Returns the answer of one SELECT over Parquet files.
+
+def query(
+    views: Mapping[str, Sequence[UPath]], statement: str, *, tables: Mapping[str, pl.DataFrame] = NO_TABLES
+) -> pl.DataFrame:
+    """Returns the answer of one SELECT over Parquet files and tables in memory.
 
     Args:
         views: the files of each view by its name; a view without files does not exist.
         statement: one SELECT statement (WITH, DESCRIBE, SUMMARIZE and SHOW count as such).
+        tables: further views, by name.
 
     Raises:
         ConfigError: the statement is not valid over these views, or it is not one SELECT.
@@ -28,6 +34,9 @@ def query(views: Mapping[str, Sequence[UPath]], statement: str) -> pl.DataFrame:
         for view in known:
             listed = ", ".join("'" + _place(path).replace("'", "''") + "'" for path in views[view])
             connection.execute(f'CREATE VIEW "{view}" AS SELECT * FROM read_parquet([{listed}])')  # noqa: S608
+        for view, table in tables.items():
+            connection.register(view, table.to_arrow())
+        known = sorted([*known, *tables])
         try:
             _refuse_all_but_a_select(connection, statement)
             return pl.DataFrame(connection.sql(statement).to_arrow_table())

@@ -12,6 +12,7 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import load_dataset
+from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.training.recipe import ClassicalRecipe, load_recipe
 
@@ -65,4 +66,6 @@ def test_examples_are_valid_and_only_those_of_a_named_folder_are_read():
         assert load_dataset(path).dataset_id == path.stem
     for path in EXAMPLES.glob("mapping/*.yaml"):
         load_yaml(path, MapParameters)
-    assert {path.parent.name for path in EXAMPLES.rglob("*.yaml")} == {"recipes", "datasets", "mapping"}
+    for path in EXAMPLES.glob("prices/*.yaml"):
+        load_yaml(path, Prices)
+    assert {path.parent.name for path in EXAMPLES.rglob("*.yaml")} == {"recipes", "datasets", "mapping", "prices"}
