@@ -3,7 +3,7 @@
 Sensors, UI, command line and demo all use it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import CellAssetsError
@@ -21,6 +21,7 @@ from cellassets.reconcile.work import (
 from cellassets.stages.datasets import unreadable_experiments
 from cellassets.stages.models import active_models, ignored_models
 from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.state import state_of
 
 PLATES_TITLE = "plates checked and stored"
 MODELS_TITLE = "models trained"
@@ -75,8 +76,12 @@ def plate_agenda(snapshot: LiveSnapshot) -> Agenda:
 
 
 def recipe_agenda(snapshot: Snapshot) -> Agenda:
-    """Returns the recipes to train."""
-    return chain_agenda(snapshot, ("checkpoint",), [(name,) for name in recipes(snapshot)])
+    """Returns the recipes to train, and those whose model has to be registered again, with the reason."""
+    names = recipes(snapshot)
+    agenda = chain_agenda(snapshot, ("checkpoint",), [(name,) for name in names])
+    states = {name: state_of(snapshot, "checkpoint", name) for name in names}
+    lost = [Waiting(f"checkpoint of {name}", found.reason) for name, found in states.items() if found.status == "due"]
+    return replace(agenda, waiting=[*agenda.waiting, *(item for item in lost if item.reason)])
 
 
 def leaderboard_agenda(snapshot: Snapshot) -> Agenda:

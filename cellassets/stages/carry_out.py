@@ -36,10 +36,15 @@ def carry_out(
         CellAssetsError: an input is missing or refused.
         StaleArtifact: another run published something else meanwhile.
     """
-    plan = stage.plan(open_snapshot(deployment), keys, **(options or {}))
+    snapshot = open_snapshot(deployment)
+    plan = stage.plan(snapshot, keys, **(options or {}))
     lake = deployment.lake
     context = Context(deployment, progress, containers)
-    record = lake.find_done(plan) or stage.make(context, plan)
+    record = lake.find_done(plan)
+    if record is None or (
+        stage.lost is not None and stage.lost(snapshot, stage.summary.model_validate(record.summary))
+    ):
+        record = stage.make(context, plan)
     if stage.settle is not None:
         stage.settle(context, record)
     return Published(lake.artifact(plan.kind, *plan.keys), record)

@@ -2,35 +2,42 @@
 
 Every step checks whether it was done before. The state of a training is kept in the lake: a killed training continues
 after its last complete epoch, on any machine and in the same MLflow run. A model that was registered but not published
-is not registered again.
+is not registered again. A model version that was deleted from the registry is registered again from the lake.
 """
 
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from upath import UPath
+
+from cellassets.errors import RegistryError
 from cellassets.fingerprint import fingerprint
-from cellassets.stages.settings import recipe
+from cellassets.stages.settings import policy, recipe
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
+from cellassets.storage.lake import Published
 from cellassets.storage.plan import Plan
 from cellassets.training.summary import CheckpointSummary, checkpoint_summary
 
 if TYPE_CHECKING:
     import polars as pl
-    from upath import UPath
 
     from cellassets.progress import Progress
+    from cellassets.registry import ModelEntry
     from cellassets.training.attempts import Attempt
+    from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
     from cellassets.training.recipe import Recipe
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
 STATES = "training"  # folder of the training's states, beside the published models of the recipe
+logger = logging.getLogger(__name__)
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
@@ -70,15 +77,35 @@ def make(context: Context, plan: Plan) -> Record:
     """
     folder = context.deployment.work_folder("training", plan.keys[0])
     with alone_in(folder):
-        return context.lake.find_done(plan) or _train_and_publish(context, plan, folder)
+        shutil.rmtree(folder)  # files of a killed process
+        done = context.lake.find_done(plan)
+        record = _train_and_publish(context, plan, folder) if done is None else _registered(context, plan, done, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return record
+
+
+def lost(snapshot: Snapshot, summary: CheckpointSummary) -> str:
+    """Returns that the model version of a checkpoint was deleted from the registry; '' if it is there or retired.
+
+    Nothing is said while the registry does not answer.
+    """
+    try:
+        is_there = summary.model_key in {entry.key for entry in snapshot.models()}
+    except RegistryError:
+        return ""
+    if is_there or summary.model_key in policy(snapshot).models.retired:
+        return ""
+    return (
+        f"model {summary.model_key} was deleted from the registry; it is registered again from the lake. If it should "
+        "stay deleted, name it in models.retired of policy.yaml"
+    )
 
 
 def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
     from cellassets.training.attempts import Attempt
     from cellassets.training.termination import termination_as_exit
 
-    registry, chosen = context.registry, plan.settings["recipe"]
-    shutil.rmtree(folder)  # files of a killed process
+    registry = context.registry
     with termination_as_exit(), context.lake.draft(plan, is_shared=True) as kept:
         _remove_states(kept.artifact.data, but=kept.folder)
         attempt = Attempt.begin(kept.folder / STATES)
@@ -86,23 +113,68 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
         with registry.ended_on_exit(run_id):
             outcome = _carry_out(context, plan, folder, (attempt, run_id))
             attempt.require_newest()
-            entry = registry.register(
-                outcome.folder,
-                name=chosen.name,
-                run_id=run_id,
-                tags={**_tags(chosen, plan, outcome), **_image(context)},
-                names=outcome.names,
-            )
-        with context.lake.draft(plan) as draft:
-            for name in outcome.names:
-                write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-            record = draft.publish(outcome.names, checkpoint_summary(outcome, entry))
+            entry = _register(context, plan, outcome, run_id)
+        record = _publish(context, plan, outcome, checkpoint_summary(outcome, entry))
         attempt.remove()
-    shutil.rmtree(folder)
     return record
 
 
-def _remove_states(data: "UPath", *, but: "UPath") -> None:
+def _registered(context: Context, plan: Plan, done: Record, folder: Path) -> Record:
+    """Returns the record of a published checkpoint whose model version exists, after registering it again if needed.
+
+    MLflow does not use the number of a deleted version again, so the new version usually has another key. The
+    checkpoint is published again, since the next loss must be other work for the sensors (`reconcile.work`).
+    """
+    summary = CheckpointSummary.model_validate(done.summary)
+    if summary.model_key in {entry.key for entry in context.registry.list_models()}:
+        return done
+    outcome = _outcome_of(context, plan, done, folder / "model")
+    entry = _register(context, plan, outcome, None)
+    if entry.key != summary.model_key:
+        logger.warning(
+            "model %s was deleted from the registry; its files are registered again as %s, since MLflow does not use a "
+            "number twice. Embeddings and scores of %s have to be made again",
+            *(summary.model_key, entry.key, entry.key),
+        )
+    restored = {"model_key": entry.key, "restored_from": summary.model_key}
+    return _publish(context, plan, outcome, summary.model_copy(update=restored))
+
+
+def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Outcome":
+    """Returns the outcome of a published training, with its files in a local folder.
+
+    Raises:
+        CorruptArtifact: the published files are damaged.
+    """
+    from cellassets.training.outcome import Outcome
+    from cellassets.training.recipe import NetworkRecipe
+
+    published = Published(context.lake.artifact(done.kind, *done.keys), done)
+    published.artifact.verify(done)
+    for name in published.names:
+        write_bytes(UPath(folder / name), published.path(name).read_bytes())
+    summary = CheckpointSummary.model_validate(done.summary)
+    is_network = isinstance(plan.settings["recipe"], NetworkRecipe)
+    classes = _training_data(context, plan).perturbations if is_network else ()
+    return Outcome(folder, tuple(published.names), summary.metrics, perturbations=classes)
+
+
+def _register(context: Context, plan: Plan, outcome: "Outcome", run_id: str | None) -> "ModelEntry":
+    chosen = plan.settings["recipe"]
+    tags = {**_tags(chosen, plan, outcome), **_image(context)}
+    return context.registry.register(
+        outcome.folder, name=chosen.name, run_id=run_id, tags=tags, names=outcome.names
+    )
+
+
+def _publish(context: Context, plan: Plan, outcome: "Outcome", summary: CheckpointSummary) -> Record:
+    with context.lake.draft(plan) as draft:
+        for name in outcome.names:
+            write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
+        return draft.publish(outcome.names, summary)
+
+
+def _remove_states(data: UPath, *, but: UPath) -> None:
     """Removes the states of trainings by earlier plans of this recipe. A process that still trains by one stops."""
     for folder in data.iterdir() if data.exists() else ():
         if folder.name != but.name and (folder / STATES).is_dir():
@@ -112,7 +184,6 @@ def _remove_states(data: "UPath", *, but: "UPath") -> None:
 def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
     from cellassets.registry.curves import Curves
     from cellassets.training.classical import set_up_classical
-    from cellassets.training.data import open_training_data
     from cellassets.training.memory import memory_errors_named
     from cellassets.training.recipe import ClassicalRecipe
     from cellassets.training.train import train_network
@@ -120,11 +191,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     chosen, (attempt, run_id) = plan.settings["recipe"], run
     if isinstance(chosen, ClassicalRecipe):
         return set_up_classical(chosen, folder / "model")
-    stores = [open_store(context.lake, pin) for pin in plan.pinned("plate_store")]
-    quality = [_quality(context, plan, store.experiment_id) for store in stores]
-    data = open_training_data(chosen, stores, quality)
-
-    curves = Curves(context.registry, run_id)
+    data, curves = _training_data(context, plan), Curves(context.registry, run_id)
 
     def add_point(epoch: int, metrics: dict[str, float]) -> None:
         curves.add(epoch + 1, metrics)
@@ -136,6 +203,14 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
         outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
     curves.finish()
     return outcome
+
+
+def _training_data(context: Context, plan: Plan) -> "TrainingData":
+    from cellassets.training.data import open_training_data
+
+    stores = [open_store(context.lake, pin) for pin in plan.pinned("plate_store")]
+    quality = [_quality(context, plan, store.experiment_id) for store in stores]
+    return open_training_data(plan.settings["recipe"], stores, quality)
 
 
 def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":
@@ -203,5 +278,6 @@ CHECKPOINT = Stage(
     summary=CheckpointSummary,
     plan=plan,
     make=make,
+    lost=lost,
     settings=("recipes/<recipe>.yaml",),
 )

@@ -57,7 +57,7 @@ def parts_for(snapshot: Snapshot, model_key: str, experiments: tuple[str, ...]) 
 
 def _active_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     wanted = policy(snapshot).models
-    entries = [entry for entry in snapshot.models() if entry.kind in ENCODER_KINDS]
+    entries = [entry for entry in snapshot.models() if entry.kind in ENCODER_KINDS and entry.key not in wanted.retired]
     by_age = sorted(entries, key=lambda entry: (entry.created_at_ms, entry.key), reverse=True)
     newest = {entry.key for entry in by_age[: wanted.newest]}
     return tuple(

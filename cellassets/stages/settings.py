@@ -29,6 +29,9 @@ class ModelPolicy(Parameters):
     newest: int = Field(default=20, ge=0, description="how many of the newest registered versions")
     aliases: tuple[str, ...] = Field(default=("champion", "candidate"), description="versions with these aliases")
     kinds: tuple[str, ...] = Field(default=("classical",), description="all versions of these kinds of encoder")
+    retired: tuple[str, ...] = Field(
+        default=(), description="versions, such as resnet.v1, that are never active and not registered again if deleted"
+    )
 
 
 class DatasetPolicy(Parameters):

@@ -61,6 +61,8 @@ class Stage:
             the input has changed.
         waits_for_inputs: true if all inputs must be current before it is made. The leaderboard does not wait: it shows
             stale scores as stale.
+        lost: returns what is missing outside the lake although the artefact is published, '' for nothing, from a
+            snapshot and the summary of the record. Then the partition is due, and `make` restores what is missing.
         settle: updates something outside the lake after a record is published. Every run repeats it, so an interrupted
             run is completed by the next one.
     """
@@ -73,6 +75,7 @@ class Stage:
     settings: tuple[str, ...] = ()
     is_source: bool = False
     waits_for_inputs: bool = True
+    lost: Callable[..., str] | None = None  # of a Snapshot and a summary
     settle: Callable[[Context, Record], None] | None = None
 
     def keys_of(self, keys: Keys) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Whether a partition is current, due or waiting. Sensors, reports, gate and command line all use this rule.
 
 A partition is *current* if the published artefact is what its plan asks for and every input is current too. It is *due*
-if all inputs are current and nothing, or something different, is published. It *waits* if an input is missing or not
+if all inputs are current and nothing, or something different, is published, or if something outside the lake that
+belongs to it was lost (a registered model that was deleted). It *waits* if an input is missing or not
 current, or if it cannot be planned (for example because of a wrong settings file); the reason says what it waits for.
 """
 
@@ -28,7 +29,7 @@ class State:
         status: current, due or waiting.
         plan_fingerprint: fingerprint of what would be made now, empty if that is not known.
         generation: number of the current publication, 0 if nothing is published.
-        reason: what it waits for, empty otherwise.
+        reason: what it waits for, or what was lost; empty otherwise.
         blockers: addresses of the inputs that it waits for.
     """
 
@@ -63,8 +64,13 @@ def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
     if blockers:
         named = first_few([describe_address(kind, keys) for kind, keys in blockers])
         return State("waiting", plan.fingerprint, generation, f"waits for {named}: out of date", blockers)
-    is_made = published is not None and published.plan_fingerprint == plan.fingerprint
-    return State("current" if is_made else "due", plan.fingerprint, generation)
+    if published is None or published.plan_fingerprint != plan.fingerprint:
+        return State("due", plan.fingerprint, generation)
+    try:
+        lost = "" if stage.lost is None else stage.lost(snapshot, published.summary(stage.summary))
+    except CellAssetsError as error:
+        return State("waiting", plan.fingerprint, generation, str(error))
+    return State("due" if lost else "current", plan.fingerprint, generation, lost)
 
 
 def _not_current(snapshot: Snapshot, stage: "Stage", plan: "Plan") -> tuple[Address, ...]:

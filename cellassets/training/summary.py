@@ -18,6 +18,7 @@ class CheckpointSummary(Parameters):
         metrics: metrics of the last epoch.
         validation_accuracy: balanced accuracy on held-out experiments, 0 to 1.
         chance_accuracy: the balanced accuracy that guessing gives.
+        restored_from: key of the deleted version whose files were registered again; None if none was deleted.
         n_classes: perturbations that the network distinguishes.
         n_train_sites: sites that it was trained on.
         n_validation_sites: held-out sites that it was judged on.
@@ -32,6 +33,7 @@ class CheckpointSummary(Parameters):
     metrics: dict[str, float]
     validation_accuracy: float | None = None
     chance_accuracy: float | None = None
+    restored_from: str | None = None
     n_classes: int | None = None
     n_train_sites: int | None = None
     n_validation_sites: int | None = None

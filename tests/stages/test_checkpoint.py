@@ -12,11 +12,14 @@ import pytest
 import torch
 import yaml
 
-from cellassets.errors import RecipeError, StaleArtifact, TrainingError
-from cellassets.registry import folder_fingerprint
-from cellassets.stages.catalogue import stage_named
+from cellassets.errors import RecipeError, RegistryError, StaleArtifact, TrainingError
+from cellassets.reconcile.standing import recipe_agenda
+from cellassets.reconcile.work import Waiting
+from cellassets.registry import Registry, folder_fingerprint
+from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
+from cellassets.stages.state import state_of
 from cellassets.training.attempts import Attempt
 from cellassets.training.checkpoint import load_network
 from cellassets.training.provenance import code_version
@@ -267,6 +270,77 @@ def test_a_process_that_was_replaced_stops_and_publishes_nothing(screen, train):
     assert not is_published(screen, "replaced")
     assert the_run(screen.registry, "replaced").status == "RUNNING", "the run belongs to the one that took over"
     assert train("replaced", n_epochs=3).summary["model_key"] == "replaced.v1"
+
+
+def registered_keys(screen, name):
+    return [entry.key for entry in screen.registry.list_models() if entry.name == name]
+
+
+def state(screen, name):
+    return state_of(open_snapshot(screen.deployment), "checkpoint", name)
+
+
+def test_a_deleted_version_is_registered_again_from_the_lake(screen, train, tmp_path):
+    first = train("lost", n_epochs=1)
+    before = screen.registry.find("lost.v1")
+    assert state(screen, "lost").status == "current"
+    screen.registry.client().delete_model_version("lost", "1")
+    found = state(screen, "lost")
+    assert (found.status, found.generation) == ("due", 1)
+    assert "model lost.v1 was deleted from the registry; it is registered again from the lake" in found.reason
+    agenda = recipe_agenda(open_snapshot(screen.deployment))
+    assert [work.keys for work in agenda.work] == [{"recipe": "lost"}], "a sensor asks for it"
+    assert agenda.waiting == [Waiting("checkpoint of lost", found.reason)], "status says it"
+
+    reports = []
+    again = train("lost", keep(reports), n_epochs=1)
+    assert reports == [], "nothing is trained"
+    assert (again.generation, again.fingerprint, again.files) == (2, first.fingerprint, first.files)
+    assert again.summary == {**first.summary, "model_key": "lost.v2", "restored_from": "lost.v1"}
+    entry = screen.registry.find("lost.v2")
+    assert (entry.fingerprint, entry.tags) == (before.fingerprint, before.tags), "also what it was trained on"
+    assert folder_fingerprint(screen.registry.fetch("lost.v2", tmp_path)) == before.fingerprint
+    assert state(screen, "lost").status == "current"
+    assert train("lost", n_epochs=1) == again
+    assert registered_keys(screen, "lost") == ["lost.v2"]
+
+
+@pytest.mark.parametrize("how", ["the registered model was deleted", "the database was lost"])
+def test_a_version_whose_number_is_free_keeps_its_key(screen, empty_home, how):
+    screen.set("recipes/classical.yaml", {"kind": "classical"})
+    first = screen.make("checkpoint", "classical").record
+    if how == "the database was lost":
+        shutil.copy(empty_home / "mlflow.db", screen.home / "mlflow.db")
+    else:
+        screen.registry.client().delete_registered_model("classical")
+    assert state(screen, "classical").status == "due"
+    again = screen.make("checkpoint", "classical").record
+    assert (again.generation, again.files) == (2, first.files)
+    assert again.summary["model_key"] == "classical.v1"
+    assert registered_keys(screen, "classical") == ["classical.v1"]
+    assert state(screen, "classical").status == "current"
+
+
+def test_a_deleted_version_that_policy_retires_stays_deleted(screen):
+    screen.set("recipes/classical.yaml", {"kind": "classical"})
+    first = screen.make("checkpoint", "classical")
+    screen.registry.client().delete_model_version("classical", "1")
+    screen.set("policy.yaml", {"models": {"retired": ["classical.v1"]}})
+    assert state(screen, "classical").status == "current"
+    assert screen.make("checkpoint", "classical") == first
+    assert registered_keys(screen, "classical") == []
+
+
+def test_a_registry_that_does_not_answer_makes_no_checkpoint_due(screen, monkeypatch):
+    screen.set("recipes/classical.yaml", {"kind": "classical"})
+    first = screen.make("checkpoint", "classical")
+
+    def no_answer(_):
+        raise RegistryError("it does not answer")
+
+    monkeypatch.setattr(Registry, "list_models", no_answer)
+    assert state(screen, "classical").status == "current"
+    assert screen.make("checkpoint", "classical") == first
 
 
 def test_a_failed_training_is_marked_failed_and_publishes_nothing(screen, train):

@@ -11,9 +11,10 @@ from cellassets.training.attempts import N_KEPT, Attempt
 from cellassets.training.packing import pack, unpack
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return UPath(tmp_path / "training")
+@pytest.fixture(params=["local", "object store"])
+def folder(tmp_path, request):
+    """A local folder, and one of an fsspec file system that creates and replaces whole objects."""
+    return UPath(tmp_path / "training") if request.param == "local" else UPath(f"memory://{tmp_path}/training")
 
 
 def states(folder):
@@ -82,7 +83,8 @@ def test_of_attempts_that_begin_at_once_each_has_its_own_number(folder):
     assert sorted(found) == [1, 2, 3, 4, 5, 6]
 
 
-def test_temporary_files_of_a_killed_process_are_removed(folder):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
+    folder = UPath(tmp_path / "training")
     first = Attempt.begin(folder)
     first.save(0, b"state")
     temporary = folder / "states" / ".000001-00002-00000000.safetensors.abc.tmp"
