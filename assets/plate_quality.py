@@ -55,7 +55,7 @@ def pictures(published: "Published") -> dict[str, dg.MarkdownMetadataValue]:
     shown = {}
     for name in published.names:
         if name.endswith((".png", ".jpg")):
-            content = base64.b64encode(published.path(name).read_bytes()).decode()
+            content = base64.b64encode(published.file(name).read_bytes()).decode()
             title, suffix = name.rsplit(".", 1)
             kind = {"png": "image/png", "jpg": "image/jpeg"}[suffix]
             shown[title] = dg.MetadataValue.md(f"![{title}](data:{kind};base64,{content})")
