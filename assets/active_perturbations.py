@@ -114,8 +114,8 @@ def _pictures(published: "Published") -> dict[str, dg.MarkdownMetadataValue]:
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import ACTIVE_SCORES, HITS
 
-    hits = read_table(published.path("hits.parquet"), HITS)
-    scores = read_table(published.path("active_scores.parquet"), ACTIVE_SCORES)
+    hits = read_table(published.file("hits.parquet"), HITS)
+    scores = read_table(published.file("active_scores.parquet"), ACTIVE_SCORES)
     chart = hits_chart(hits)
     plot = {} if chart is None else {"plot": picture("perturbations", data_uri(chart))}
     shown = {} if scores.is_empty() else {"among_active": _scores(scores)}

@@ -104,7 +104,7 @@ def read_scores(published: "Published") -> "pl.DataFrame":
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import SCORES
 
-    return read_table(published.path("scores.parquet"), SCORES)
+    return read_table(published.file("scores.parquet"), SCORES)
 
 
 def first_part(scores: "pl.DataFrame") -> "pl.DataFrame":
@@ -150,7 +150,7 @@ def _pictures(published: "Published", scores: "pl.DataFrame") -> dict[str, dg.Ma
     first = first_part(scores)
     svg = unit_chart(first)
     plot = {} if svg is None else {"plot": dg.MetadataValue.md(f"![units and their nulls]({data_uri(svg)})")}
-    statistics = read_table(published.path("published.parquet"), PUBLISHED)
+    statistics = read_table(published.file("published.parquet"), PUBLISHED)
     statistics = statistics.filter(statistics["protocol_fingerprint"] == first["protocol_fingerprint"][0])
     beside = {} if statistics.is_empty() else {"published_statistics": _published(statistics)}
     return {"scores": _table(scores), **beside, **plot}

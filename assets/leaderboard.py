@@ -30,7 +30,7 @@ def leaderboard(context: dg.AssetExecutionContext, deployment: DeploymentResourc
     from cellassets.tables.schemas import LEADERBOARD as SCHEMA
 
     published = publish(context, LEADERBOARD, deployment)
-    rows = read_table(published.path("leaderboard.parquet"), SCHEMA)
+    rows = read_table(published.file("leaderboard.parquet"), SCHEMA)
     table = dg.MetadataValue.md(leaderboard_markdown(rows))
     return materialised(published, metadata={"leaderboard": table}, checks=[check_stale(rows)])
 

@@ -102,8 +102,8 @@ def pictures(published: "Published", summary: MapClustersSummary) -> dict[str, d
 
     if summary.does_not_apply:
         return {}
-    clusters = read_table(published.path("clusters.parquet"), CLUSTERS)
-    enrichment = read_table(published.path("enrichment.parquet"), ENRICHMENT)
+    clusters = read_table(published.file("clusters.parquet"), CLUSTERS)
+    enrichment = read_table(published.file("enrichment.parquet"), ENRICHMENT)
     chart = clusters_chart(clusters, enrichment)
     shown = {} if chart is None else {"plot": picture("stability of clusters", data_uri(chart))}
     rich = clearest_sets(enrichment)

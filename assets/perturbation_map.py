@@ -52,7 +52,7 @@ def perturbation_map(context: dg.AssetExecutionContext, deployment: DeploymentRe
     from cellassets.tables.schemas import BATCH_EFFECT
 
     published = publish(context, PERTURBATION_MAP, deployment)
-    steps = read_table(published.path("batch_effect.parquet"), BATCH_EFFECT)
+    steps = read_table(published.file("batch_effect.parquet"), BATCH_EFFECT)
     summary = PerturbationMapSummary.model_validate(published.record.summary)
     return materialised(
         published, checks=[check_batch_effect(steps), check_positions(summary), check_neighbours(summary)]

@@ -64,7 +64,7 @@ def _compare(deployment: "Deployment", published: "Published") -> tuple[int, lis
     (experiment_id,) = published.record.keys
     manifest = _manifest_of(deployment, published)
     store = ExperimentStore.open(published.folder, published.record.files, experiment_id)
-    images = read_table(manifest.path("images.parquet"), IMAGES)
+    images = read_table(manifest.file("images.parquet"), IMAGES)
     differing = differing_sites(
         store, images, deployment.landing / experiment_id, n_sites=N_SAMPLED, seed=published.record.generation
     )

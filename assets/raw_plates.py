@@ -40,7 +40,7 @@ def raw_plates(context: dg.AssetExecutionContext, deployment: DeploymentResource
         if isinstance(failure.__cause__, PlateRefused):
             yield check_findings(failure.__cause__.findings, is_refused=True)
         raise
-    findings = read_table(published.path("findings.parquet"), FINDINGS)
+    findings = read_table(published.file("findings.parquet"), FINDINGS)
     yield materialised(published, checks=[check_findings(findings, is_refused=False)])
 
 

@@ -60,7 +60,7 @@ def check_vectors(published: "Published") -> dg.AssetCheckResult:
     from cellassets.tables.parquet import read_tables, vectors
     from cellassets.tables.schemas import SITE_EMBEDDINGS as SCHEMA
 
-    table = read_tables([published.path(name) for name in published.names], SCHEMA)
+    table = read_tables([published.file(name) for name in published.names], SCHEMA)
     values = vectors(table)
     steps = np.maximum(SAME_WITHIN * np.abs(values).max(axis=0, initial=0.0), np.finfo(np.float32).tiny)
     counts = np.unique(np.round(values / steps), axis=0, return_counts=True)[1]

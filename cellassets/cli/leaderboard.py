@@ -20,7 +20,7 @@ def show_leaderboard(home: HomeOption = None, as_json: JsonOption = False) -> No
     from cellassets.tables.schemas import LEADERBOARD
 
     published = deployment_at(home).lake.current("leaderboard")
-    rows = read_table(published.path("leaderboard.parquet"), LEADERBOARD)
+    rows = read_table(published.file("leaderboard.parquet"), LEADERBOARD)
     if as_json:
         show_json(rows.to_dicts())
     else:
@@ -42,7 +42,7 @@ def show_recall_by_source(
     from cellassets.tables.schemas import RECALL_BY_SOURCE
 
     published = deployment_at(home).lake.current("leaderboard")
-    rows = read_table(published.path("recall_by_source.parquet"), RECALL_BY_SOURCE)
+    rows = read_table(published.file("recall_by_source.parquet"), RECALL_BY_SOURCE)
     if dataset_id is not None:
         rows = rows.filter(pl.col("dataset_id") == dataset_id)
     if as_json:

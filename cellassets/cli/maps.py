@@ -35,12 +35,12 @@ def show_hits(
     published = deployment_at(home).lake.current("active_perturbations", dataset_id, model_key)
     summary = published.record.summary
     if are_doses_shown:
-        doses = read_table(published.path("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES).drop(_SHARED)
+        doses = read_table(published.file("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES).drop(_SHARED)
         found = doses if are_all_shown else doses.filter(pl.col("lowest_active_um").is_not_null())
         rows = found.sort("lowest_active_um", "compound_id", nulls_last=True).to_dicts()
         show_rows(rows, as_json=as_json, empty=f"none of {summary['n_compounds']} compounds has a lowest active dose")
         return
-    hits = read_table(published.path("hits.parquet"), HITS).drop(_SHARED)
+    hits = read_table(published.file("hits.parquet"), HITS).drop(_SHARED)
     found = hits if are_all_shown else hits.filter("is_active")
     farthest = found.sort("distance_sd", "perturbation_id", descending=[True, False], nulls_last=True)
     shown = farthest if as_json else farthest.select(_SHOWN)
@@ -63,7 +63,7 @@ def show_nearest(
     from cellassets.tables.schemas import PERTURBATION_MAP
 
     published = deployment_at(home).lake.current("perturbation_map", dataset_id, model_key)
-    units = read_table(published.path("map.parquet"), PERTURBATION_MAP)
+    units = read_table(published.file("map.parquet"), PERTURBATION_MAP)
     rows = nearest_perturbations(units, perturbation_id, n_neighbours).to_dicts()
     show_rows(rows, as_json=as_json, empty="this map has no other perturbation")
 
@@ -84,8 +84,8 @@ def show_clusters(
     from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
 
     published = deployment_at(home).lake.current("map_clusters", dataset_id, model_key)
-    clusters = read_table(published.path("clusters.parquet"), CLUSTERS)
-    enrichment = read_table(published.path("enrichment.parquet"), ENRICHMENT)
+    clusters = read_table(published.file("clusters.parquet"), CLUSTERS)
+    enrichment = read_table(published.file("enrichment.parquet"), ENRICHMENT)
     reason = published.record.summary.get("does_not_apply")
     if perturbation_id is None or reason:
         rows = enriched_clusters(clusters, enrichment)

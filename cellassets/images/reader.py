@@ -20,7 +20,7 @@ from upath import UPath
 from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.images.pipeline import in_order
 from cellassets.images.spec import CRC_BYTES, HOW_TO_REPAIR, PlateSpec, as_positions, checksum_of, decode_site
-from cellassets.storage.artifact import FileEntry, is_local
+from cellassets.storage.artifact import FileEntry, PublishedFile, is_local
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
 
@@ -58,22 +58,22 @@ class ExperimentStore:
 
         Raises:
             ArtifactMissing: a table of the store is not listed in `files` or not in the folder.
-            CorruptArtifact: the tables of the store do not agree with each other.
+            CorruptArtifact: a table differs from the commit record, or the tables do not agree with each other.
         """
-        listed = {entry.name: entry.n_bytes for entry in files}
+        listed = {entry.name: PublishedFile(folder / entry.name, entry) for entry in files}
         missing = [name for name in TABLES if name not in listed]
         if missing:
             message = f"{folder}: no file {missing[0]!r} in this store; it has {', '.join(sorted(listed)[:10])}"
             raise ArtifactMissing(message)
-        description = json.loads((folder / "store.json").read_bytes())
+        description = json.loads(listed["store.json"].read_bytes())
         store = cls(
             experiment_id=experiment_id,
-            sites=read_table(folder / "sites.parquet", SITES),
-            wells=read_table(folder / "wells.parquet", WELLS),
+            sites=read_table(listed["sites.parquet"], SITES),
+            wells=read_table(listed["wells.parquet"], WELLS),
             channel_names=tuple(description["channel_names"]),
             _folder=folder,
             _plates=tuple(PlateSpec.model_validate(plate) for plate in description["plates"]),
-            _shard_bytes={name: n_bytes for name, n_bytes in listed.items() if ".zarr/c/" in name},
+            _shard_bytes={entry.name: entry.n_bytes for entry in files if ".zarr/c/" in entry.name},
         )
         store._check()
         return store

@@ -38,7 +38,7 @@ def _names(snapshot: Snapshot, dataset_id: str) -> tuple[set[str], set[str]]:
     compounds: set[str] = set()
     for experiment_id in dataset_experiments(snapshot, dataset_id):
         manifest = snapshot.deployment.lake.open(snapshot.need("raw_plates", experiment_id))
-        wells = read_table(manifest.path("wells.parquet"), WELLS).filter(pl.col("control_kind").is_null())
+        wells = read_table(manifest.file("wells.parquet"), WELLS).filter(pl.col("control_kind").is_null())
         wells = selected_wells(wells, dataset.cell_types, dataset.perturbation_kinds)
         genes.update(wells["gene_symbol"].drop_nulls().to_list())
         compounds.update(wells["compound_id"].drop_nulls().to_list())

@@ -220,7 +220,7 @@ def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame 
     if "plate_quality" not in plan.inputs["experiments"][experiment_id]:
         return None
     published = context.lake.open(plan.pin("plate_quality", experiment_id))
-    return read_table(published.path("quality.parquet"), QUALITY)
+    return read_table(published.file("quality.parquet"), QUALITY)
 
 
 def _run_id(context: Context, plan: Plan) -> str:

@@ -214,7 +214,7 @@ def _wells_fingerprint(
     )
     if known is not None:
         return known
-    wells = read_table(snapshot.deployment.lake.open(manifest).path("wells.parquet"), WELLS)
+    wells = read_table(snapshot.deployment.lake.open(manifest).file("wells.parquet"), WELLS)
     return wells_fingerprint_of(wells, cell_types, perturbation_kinds)
 
 

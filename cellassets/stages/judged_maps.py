@@ -29,8 +29,8 @@ def open_map(context: Context, pin: Publication, annotations: "Annotations | Non
 
     opened = context.lake.open(pin)
     return judged_map(
-        read_table(opened.path("wells.parquet"), WELL_EMBEDDINGS),
-        read_table(opened.path("map.parquet"), PERTURBATION_MAP),
+        read_table(opened.file("wells.parquet"), WELL_EMBEDDINGS),
+        read_table(opened.file("map.parquet"), PERTURBATION_MAP),
         parameters=MapParameters.model_validate(opened.record.inputs["parameters"]),
         annotations=annotations,
     )

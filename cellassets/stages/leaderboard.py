@@ -129,7 +129,7 @@ def read_scores(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame":
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import SCORES
 
-    paths = (lake.open(pin).path("scores.parquet") for pin in scores if is_readable(pin))
+    paths = (lake.open(pin).file("scores.parquet") for pin in scores if is_readable(pin))
     return pl.concat([SCORES.empty(), *(read_table(path, SCORES) for path in paths)])
 
 
@@ -140,7 +140,7 @@ def read_influences(lake: Lake, scores: Sequence[Publication]) -> "pl.DataFrame"
     from cellassets.tables.parquet import read_table
     from cellassets.tables.schemas import INFLUENCES
 
-    tables = (read_table(lake.open(pin).path("influences.parquet"), INFLUENCES) for pin in scores)
+    tables = (read_table(lake.open(pin).file("influences.parquet"), INFLUENCES) for pin in scores)
     return pl.concat([INFLUENCES.empty(), *tables])
 
 

@@ -77,8 +77,8 @@ def read_clusters(lake: Lake, published: Sequence[Publication]) -> "ClusterTable
     for pin in published:
         found = lake.open(pin)
         return ClusterTables(
-            read_table(found.path("clusters.parquet"), CLUSTERS),
-            read_table(found.path("enrichment.parquet"), ENRICHMENT),
+            read_table(found.file("clusters.parquet"), CLUSTERS),
+            read_table(found.file("enrichment.parquet"), ENRICHMENT),
             pin.summary(MapClustersSummary),
         )
     return None

@@ -125,20 +125,20 @@ def make(context: Context, plan: Plan) -> Record:
 
     board, entry = context.lake.open(plan.pin("leaderboard")), plan.settings["model"]
     known_pairs = _known_pairs(context, plan)
-    rows = read_table(board.path("leaderboard.parquet"), LEADERBOARD)
+    rows = read_table(board.file("leaderboard.parquet"), LEADERBOARD)
     shown = shown_parts(rows, entry.key)
     page = ReportPage(
         model=ModelFacts(entry.key, entry.kind, tuple(entry.aliases)),
         policy=plan.settings["policy"],
         leaderboard=rows,
-        differences=read_table(board.path("differences.parquet"), DIFFERENCES),
+        differences=read_table(board.file("differences.parquet"), DIFFERENCES),
         datasets=tuple(
             _dataset_page(context, plan, pin, known_pairs, shown.get(pin.keys[0], WHOLE))
             for pin in plan.pinned("perturbation_map")
         ),
         provenance=tuple(_provenance(context, plan, entry)),
         strongest_by=STRONGEST_BY,
-        recall_by_source=read_table(board.path("recall_by_source.parquet"), RECALL_BY_SOURCE),
+        recall_by_source=read_table(board.file("recall_by_source.parquet"), RECALL_BY_SOURCE),
     )
     text = render(page).encode()
     with context.lake.draft(plan) as draft:
@@ -169,26 +169,26 @@ def _dataset_page(
     from cellassets.tables.schemas import BATCH_EFFECT, PERTURBATION_MAP, PUBLISHED, SCORES, WELL_EMBEDDINGS
 
     map_ = context.lake.open(pinned)
-    wells = read_table(map_.path("wells.parquet"), WELL_EMBEDDINGS)
+    wells = read_table(map_.file("wells.parquet"), WELL_EMBEDDINGS)
     scored = [pin for pin in plan.pins if pin.kind.startswith("benchmark/") and pin.keys == pinned.keys]
     own = {name_of(pin.kind): pin for pin in scored if is_readable(pin)}
     parts = {name: _part_of(pin, part_id) for name, pin in own.items()}
     opened = {name: context.lake.open(own[name]) for name, part in parts.items() if part is not None}
     scores = {
-        name: read_table(found.path("scores.parquet"), SCORES).filter(pl.col("part_id") == part_id)
+        name: read_table(found.file("scores.parquet"), SCORES).filter(pl.col("part_id") == part_id)
         for name, found in opened.items()
     }
     published = {
-        name: read_table(found.path("published.parquet"), PUBLISHED).filter(
+        name: read_table(found.file("published.parquet"), PUBLISHED).filter(
             pl.col("protocol_fingerprint") == parts[name].protocol_fingerprint  # type: ignore[union-attr]
         )
         for name, found in opened.items()
     }
     return DatasetPage(
         dataset_id=pinned.keys[0],
-        map_table=read_table(map_.path("map.parquet"), PERTURBATION_MAP),
+        map_table=read_table(map_.file("map.parquet"), PERTURBATION_MAP),
         wells=wells,
-        batch_effect=read_table(map_.path("batch_effect.parquet"), BATCH_EFFECT),
+        batch_effect=read_table(map_.file("batch_effect.parquet"), BATCH_EFFECT),
         scores=scores,
         published=published,
         does_not_apply={name: part.does_not_apply for name, part in parts.items() if part and part.does_not_apply},
@@ -214,9 +214,9 @@ def _hits(context: Context, plan: Plan, keys: tuple[str, ...]) -> "HitsPage | No
         if pin.keys == keys:
             found = context.lake.open(pin)
             return HitsPage(
-                hits=read_table(found.path("hits.parquet"), HITS),
-                lowest_active_doses=read_table(found.path("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES),
-                active_scores=read_table(found.path("active_scores.parquet"), ACTIVE_SCORES),
+                hits=read_table(found.file("hits.parquet"), HITS),
+                lowest_active_doses=read_table(found.file("lowest_active_doses.parquet"), LOWEST_ACTIVE_DOSES),
+                active_scores=read_table(found.file("active_scores.parquet"), ACTIVE_SCORES),
                 summary=pin.summary(ActivePerturbationsSummary),
             )
     return None
@@ -249,7 +249,7 @@ def _read_sites(context: Context, plan: Plan, wells: Sequence[Mapping[str, Any]]
     experiment_id = wells[0]["experiment_id"]
     store = open_store(context.lake, plan.pin("plate_store", experiment_id))
     published = context.lake.open(plan.pin("plate_quality", experiment_id))
-    quality = read_table(published.path("quality.parquet"), QUALITY)
+    quality = read_table(published.file("quality.parquet"), QUALITY)
     sites = store.sites.with_row_index("index").join(quality.select(*SITE, "is_flagged"), on=SITE, how="left")
     found = [
         sites.filter(pl.col("plate_id") == well["plate_id"], pl.col("well_id") == well["well_id"])

@@ -139,14 +139,14 @@ def _experiments(context: Context, plan: Plan) -> Iterator["ExperimentInput"]:
         manifest = context.lake.open(plan.pin("raw_plates", name))
         embeddings = context.lake.open(plan.pin("site_embeddings", name, model_key))
         quality = context.lake.open(plan.pin("plate_quality", name))
-        wells = read_table(manifest.path("wells.parquet"), WELLS)
+        wells = read_table(manifest.file("wells.parquet"), WELLS)
         kept = selected_wells(wells, dataset.cell_types, dataset.perturbation_kinds)
         n_kept += kept.height
         if kept.is_empty():
             continue
         yield ExperimentInput(
-            embeddings=read_tables([embeddings.path(part) for part in embeddings.names], SITE_EMBEDDINGS),
-            quality=read_table(quality.path("quality.parquet"), QUALITY),
+            embeddings=read_tables([embeddings.file(part) for part in embeddings.names], SITE_EMBEDDINGS),
+            quality=read_table(quality.file("quality.parquet"), QUALITY),
             wells=kept.sort("experiment_id", "plate_id", "well_id"),
         )
         context.progress(done + 1, len(names), "wells of experiments read")

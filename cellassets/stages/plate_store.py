@@ -46,8 +46,8 @@ def make(context: Context, plan: Plan) -> Record:
     checked = pinned.summary(RawPlatesSummary).landing_signature
     require_unchanged(landing, experiment_id, checked, since="since raw_plates checked it")
     manifest = context.lake.open(pinned)
-    images = read_table(manifest.path("images.parquet"), IMAGES)
-    wells = read_table(manifest.path("wells.parquet"), WELLS)
+    images = read_table(manifest.file("images.parquet"), IMAGES)
+    wells = read_table(manifest.file("wells.parquet"), WELLS)
     with context.lake.draft(plan, is_shared=True) as draft:
         packing = Packing(landing / experiment_id, draft.folder, plan.settings["spec"])
         packed = pack_plates(images, wells, packing, progress=context.progress)

@@ -6,6 +6,7 @@ from cellassets.stages.benchmark import KIND, is_readable
 from cellassets.stages.costs import VIEW, costs_table
 from cellassets.storage.lake import Lake
 from cellassets.storage.ledger import Ledger
+from cellassets.storage.objects import in_parallel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,13 +61,11 @@ def published_tables(lake: Lake) -> "dict[str, list[UPath]]":
     Scores in the form of an earlier version are left out until they are computed again.
     """
     views: dict[str, list[UPath]] = {}
-    for publication in lake.records():
-        if publication.kind.startswith(f"{KIND}/") and not is_readable(publication):
-            continue
-        published = lake.open(publication)
+    readable = [row for row in lake.records() if not row.kind.startswith(f"{KIND}/") or is_readable(row)]
+    for published in in_parallel(lake.open, [(row,) for row in readable]):
         for name in published.names:
             stem = name.removesuffix(".parquet").split("-")[0]
-            view = VIEWS.get((publication.kind.split("/")[0], stem)) if name.endswith(".parquet") else None
+            view = VIEWS.get((published.record.kind.split("/")[0], stem)) if name.endswith(".parquet") else None
             if view is not None:
                 views.setdefault(view, []).append(published.path(name))
     return {view: sorted(paths, key=str) for view, paths in sorted(views.items())}

@@ -45,6 +45,31 @@ class FileEntry(Parameters):
     crc32c: int
 
 
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of a publication: where it is, and what its commit record says about it."""
+
+    path: UPath
+    entry: FileEntry
+
+    def read_bytes(self) -> bytes:
+        """Returns the content of the file.
+
+        Raises:
+            CorruptArtifact: size or checksum differ from the commit record.
+        """
+        content = self.path.read_bytes()
+        found = describe_content(content, self.entry.name)
+        if found != self.entry:
+            message = f"{_difference(self.path, found, self.entry)}; run `cellassets artifact verify`"
+            raise CorruptArtifact(message)
+        return content
+
+    def __str__(self) -> str:
+        """Returns the path."""
+        return str(self.path)
+
+
 class Record(Parameters):
     """What an artefact was made from and which files it consists of.
 
@@ -151,11 +176,20 @@ class Artifact:
         Raises:
             ArtifactMissing: no such file belongs to the publication.
         """
-        if name not in {entry.name for entry in record.files}:
-            known = ", ".join(sorted(entry.name for entry in record.files)[:10])
-            message = f"{self}: no file {name!r} in publication {record.generation}; it has {known}"
-            raise ArtifactMissing(message)
-        return self.folder(record) / name
+        return self.file(name, record).path
+
+    def file(self, name: str, record: Record) -> PublishedFile:
+        """Returns a published file, whose content is compared with the record when it is read.
+
+        Raises:
+            ArtifactMissing: no such file belongs to the publication.
+        """
+        for entry in record.files:
+            if entry.name == name:
+                return PublishedFile(self.folder(record) / name, entry)
+        known = ", ".join(sorted(entry.name for entry in record.files)[:10])
+        message = f"{self}: no file {name!r} in publication {record.generation}; it has {known}"
+        raise ArtifactMissing(message)
 
     def commit(self, record: Record) -> Record:
         """Returns the record after making it visible; if another writer published the same before, that record.
@@ -199,10 +233,7 @@ class Artifact:
             raise CorruptArtifact(message) from error
         for entry, found in zip(record.files, present, strict=True):
             if found != entry:
-                message = (
-                    f"{folder / entry.name}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, "
-                    f"recorded {entry.n_bytes} with {entry.crc32c:08x}; {repair}"
-                )
+                message = f"{_difference(folder / entry.name, found, entry)}; {repair}"
                 raise CorruptArtifact(message)
 
 
@@ -243,6 +274,13 @@ def describe_file(path: UPath, name: str) -> FileEntry:
     """
     known = None if is_local(path) else _describe_object(path, name)
     return known or _describe_by_reading(path, name)
+
+
+def _difference(path: UPath, found: FileEntry, recorded: FileEntry) -> str:
+    return (
+        f"{path}: {found.n_bytes} bytes with CRC32C {found.crc32c:08x}, recorded {recorded.n_bytes} with "
+        f"{recorded.crc32c:08x}"
+    )
 
 
 def _describe_object(path: UPath, name: str) -> FileEntry | None:

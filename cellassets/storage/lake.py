@@ -27,7 +27,15 @@ from cellassets.errors import (
     StaleArtifact,
 )
 from cellassets.fingerprint import check_partition_key
-from cellassets.storage.artifact import Artifact, FileEntry, Record, describe_file, generation_of, is_local
+from cellassets.storage.artifact import (
+    Artifact,
+    FileEntry,
+    PublishedFile,
+    Record,
+    describe_file,
+    generation_of,
+    is_local,
+)
 from cellassets.storage.catalogue import Catalogue
 from cellassets.storage.objects import in_parallel
 from cellassets.storage.plan import Plan, Publication
@@ -62,6 +70,14 @@ class Published:
             ArtifactMissing: no such file belongs to it.
         """
         return self.artifact.path(name, self.record)
+
+    def file(self, name: str) -> PublishedFile:
+        """Returns one of its files, whose content is compared with the record when it is read.
+
+        Raises:
+            ArtifactMissing: no such file belongs to it.
+        """
+        return self.artifact.file(name, self.record)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import merge_offset_ranges
 
-from cellassets.errors import ConfigError, StorageRefused
+from cellassets.errors import ConfigError, CorruptArtifact, StorageRefused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -319,6 +319,9 @@ def _explained(path: str, *, missing: Exception | None = None) -> Iterator[None]
         yield
     except exceptions.NotFound as error:
         raise (missing or FileNotFoundError(f"gs://{path}")) from error
+    except exceptions.RequestRangeNotSatisfiable as error:
+        message = f"gs://{path}: shorter than expected: the range that was asked for is after its end"
+        raise CorruptArtifact(message) from error
     except exceptions.PreconditionFailed as error:
         message = f"gs://{path}"
         raise FileExistsError(message) from error

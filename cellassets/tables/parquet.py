@@ -10,7 +10,7 @@ from jaxtyping import Float
 from upath import UPath
 
 from cellassets.errors import SchemaError
-from cellassets.storage.artifact import FileEntry, create_file, is_local, write_bytes, write_files
+from cellassets.storage.artifact import FileEntry, PublishedFile, create_file, write_bytes, write_files
 from cellassets.storage.objects import in_parallel
 from cellassets.tables.schema import TableSchema
 
@@ -57,14 +57,15 @@ def _encode(table: pl.DataFrame, path: UPath, schema: TableSchema) -> bytes:
     return buffer.getvalue()
 
 
-def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
+def read_table(path: UPath | PublishedFile, schema: TableSchema) -> pl.DataFrame:
     """Returns the table at `path`; nullable columns that are missing in the file are filled with nulls.
 
     Raises:
+        CorruptArtifact: the content of a published file differs from its commit record.
         SchemaError: the file is not a Parquet file, or its table does not follow `schema`.
     """
     try:
-        table = pl.read_parquet(path.path) if is_local(path) else pl.read_parquet(io.BytesIO(path.read_bytes()))
+        table = pl.read_parquet(io.BytesIO(path.read_bytes()))
     except pl.exceptions.ComputeError as error:
         message = f"{path}: cannot be read as Parquet ({error}); expected a {schema.name} table"
         raise SchemaError(message) from error
@@ -75,7 +76,7 @@ def read_table(path: UPath, schema: TableSchema) -> pl.DataFrame:
     return schema.conform(table.with_columns(later), source=str(path))
 
 
-def read_tables(paths: Sequence[UPath], schema: TableSchema) -> pl.DataFrame:
+def read_tables(paths: Sequence[UPath | PublishedFile], schema: TableSchema) -> pl.DataFrame:
     """Returns the rows of several files of one table, in the order of `paths`; an empty table without files."""
     if not paths:
         return schema.empty()

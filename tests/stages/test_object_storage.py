@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,6 +315,19 @@ def test_of_two_runs_at_once_one_publishes_and_the_other_is_told(begun, is_same)
 
 
 # --- configuration ---
+
+
+def test_a_model_in_a_bucket_embeds(bucket, local, remote, empty_home, tmp_path):
+    shutil.copytree(empty_home, tmp_path / "mlflow")
+    home = on_gs(remote.deployment.lake_root.removesuffix("/lake"), local, tmp_path)
+    moved = replace(home, tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db", model_root=f"{bucket}models")
+    registry = Registry(moved.tracking_uri, moved.model_root)
+    model = local.deployment.landing_root.removesuffix("/landing") + "/model"
+    tags = {"kind": "classical", "recipe_name": "moved"}
+    entry = registry.register(Path(model), name="moved", run_id=None, tags=tags)
+    assert [name for name in bucket.fs.find(bucket.path) if name.endswith("encoder.json")]
+    record = make(moved, "site_embeddings", "HUVEC-1", entry.key)
+    assert record.summary["n_sites"] == local.records["site_embeddings", "HUVEC-1", MODEL].summary["n_sites"]
 
 
 def test_a_lake_in_a_bucket_needs_a_named_database(bucket, local, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cellassets.errors import AlignmentError, SchemaError, StaleArtifact
+from cellassets.errors import AlignmentError, CorruptArtifact, StaleArtifact
 from cellassets.mapping.summary import PerturbationMapSummary
 from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.perturbation_map import map_protocol_fingerprint
@@ -184,7 +184,7 @@ def test_two_runs_at_once_publish_one_map(simulated, made_once_by_two):
 def test_a_truncated_table_is_named_and_nothing_is_published(simulated):
     path = simulated.lake.current("site_embeddings", "SIM-1", "m.v1").path("part-00000.parquet")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(SchemaError, match="part-00000"):
+    with pytest.raises(CorruptArtifact, match="part-00000"):
         simulated.make(NAME, *KEYS)
     assert simulated.lake.artifact(NAME, *KEYS).find_record() is None
 

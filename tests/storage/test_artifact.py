@@ -98,6 +98,14 @@ def test_a_flipped_byte_is_found(place):
         place.verify(record)
 
 
+def test_a_flipped_byte_is_found_by_whoever_reads_the_file(place):
+    record = publish(place)
+    assert place.file("t.bin", record).read_bytes() == b"123456789"
+    (place.folder(record) / "t.bin").write_bytes(b"123456780")
+    with pytest.raises(CorruptArtifact, match=r"t\.bin: 9 bytes with CRC32C .* recorded 9"):
+        place.file("t.bin", record).read_bytes()
+
+
 def test_a_lost_file_is_found(place):
     record = publish(place)
     (place.folder(record) / "t.bin").unlink()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from cellassets.errors import ConfigError, StorageRefused
+from cellassets.errors import ConfigError, CorruptArtifact, StorageRefused
 from cellassets.storage import objects
 from cellassets.storage.artifact import create_file, describe_file, write_bytes, write_files
 
@@ -88,6 +88,13 @@ def test_neighbouring_ranges_are_read_together_and_distant_ones_apart(gcs, bucke
     before = len(gcs.requests)
     assert bucket.fs.cat_ranges([path] * 3, starts, ends) == [LARGE[a:b] for a, b in zip(starts, ends, strict=True)]
     assert sorted(request.range for request in gcs.requests[before:]) == ["bytes=20000000-20000009", "bytes=5-1499"]
+
+
+def test_a_range_after_the_end_of_a_file_is_named(gcs, bucket):
+    write_bytes(bucket / "x", CONTENT)
+    gcs.fault = lambda operation, _name: 416 if operation == "media" else None  # the emulator answers with no bytes
+    with pytest.raises(CorruptArtifact, match=r"gs://.*/x: shorter than expected"):
+        bucket.fs.cat_ranges([(bucket / "x").path], [len(CONTENT)], [len(CONTENT) + 10])
 
 
 def test_empty_files_missing_files_and_folders(bucket):
