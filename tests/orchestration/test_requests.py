@@ -8,7 +8,7 @@ import pytest
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from cellassets.stages.settings import RetryPolicy
 from resources.partitions import RANGE_END, RANGE_START
-from resources.run_coordinator import pool_tags
+from resources.run_coordinator import earlier_run, pool_tags
 from sensors import reported
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
@@ -444,3 +444,21 @@ def test_a_range_names_the_work_of_each_partition(instance, begin):
     tick = again(begin, [embed(name) for name in EXPERIMENTS], axis="experiment")
     fail(instance, launch(instance, tick))
     assert not begin().ask([embed(name) for name in EXPERIMENTS], axis="experiment")
+
+
+def test_of_two_runs_that_two_daemons_created_for_the_same_work_the_first_one_stays(instance, begin):
+    """Both daemons looked for a run with the key before either had created one."""
+    both = [again(begin, [plate("E-9")]) for _ in range(2)]
+    first, second = (launch(instance, tick, **{"dagster/sensor_name": "new_experiments"})[0] for tick in both)
+    assert first.tags["dagster/run_key"] == second.tags["dagster/run_key"]
+    assert earlier_run(instance, second) == first.run_id
+    assert earlier_run(instance, first) is None
+    (retry,) = launch(instance, both[0], **{"dagster/parent_run_id": first.run_id})
+    assert earlier_run(instance, retry) is None, "a run that is started again is not a duplicate"
+
+
+def test_a_duplicate_is_not_an_attempt(instance, begin):
+    (run,) = launch(instance, again(begin, [plate("E-9")]), **{"cellassets/duplicate_of": "another"})
+    instance.report_run_canceled(run)
+    (request,) = again(begin, [plate("E-9")]).requests
+    assert request.run_key == "E-9 plates"
