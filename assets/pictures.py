@@ -8,7 +8,8 @@ import io
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
-from upath import UPath
+
+from cellassets.storage.artifact import PublishedFile
 
 MAX_PICTURE_BYTES = 32_000  # of one chart
 MAX_THUMBNAIL_BYTES = 24_000  # of all thumbnails of one materialisation
@@ -23,24 +24,24 @@ def chart(title: str, uri: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{title}]({uri})")
 
 
-def thumbnails(pictures: Iterable[UPath]) -> Mapping[str, dg.MetadataValue]:
+def thumbnails(pictures: Iterable[PublishedFile]) -> Mapping[str, dg.MetadataValue]:
     """Returns a small copy of the first pictures, as far as they fit, and the number of those that do not."""
     shown: dict[str, dg.MetadataValue] = {}
     n_left_bytes, n_left_out = MAX_THUMBNAIL_BYTES, 0
-    for path in pictures:
-        content = "" if n_left_out else _thumbnail(path)
+    for picture in pictures:
+        content, title = "" if n_left_out else _thumbnail(picture), picture.path.stem
         if n_left_out or len(content) > n_left_bytes:
             n_left_out += 1
             continue
         n_left_bytes -= len(content)
-        shown[path.stem] = dg.MetadataValue.md(f"![{path.stem}](data:image/jpeg;base64,{content})")
+        shown[title] = dg.MetadataValue.md(f"![{title}](data:image/jpeg;base64,{content})")
     return {**shown, "n_pictures_only_in_place": dg.MetadataValue.int(n_left_out)} if n_left_out else shown
 
 
-def _thumbnail(path: UPath) -> str:
+def _thumbnail(file: PublishedFile) -> str:
     from PIL import Image
 
-    with Image.open(io.BytesIO(path.read_bytes())) as picture:
+    with Image.open(io.BytesIO(file.read_bytes())) as picture:
         small = picture.convert("RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     stream = io.BytesIO()

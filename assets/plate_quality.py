@@ -51,4 +51,4 @@ def check_flags(n_flagged: int, n_sites: int) -> dg.AssetCheckResult:
 def pictures(published: "Published") -> Mapping[str, dg.MetadataValue]:
     """Returns thumbnails of heat maps and contact sheets for the UI; the pictures are files of the publication."""
     names = [name for name in published.names if name.endswith((".png", ".jpg"))]
-    return thumbnails(published.path(name) for name in names)
+    return thumbnails(published.file(name) for name in names)

@@ -1,4 +1,6 @@
-"""Tags every run for the queue, whether a sensor, a backfill or a person started it.
+"""Tags every run for the queue, whether a sensor, a backfill or a person started it, and cancels duplicates.
+
+A duplicate is a run that a second daemon started for the same work at the same time.
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active. A Dagster pool limits a whole
 asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
@@ -16,6 +18,9 @@ from resources.partitions import keys_of
 from resources.pods import Pods, largest, open_pods
 from resources.runs import CPU_POOL, GPU_POOL, POOL_TAG, stages_of
 
+RUN_KEY_TAG, SENSOR_TAG, PARENT_TAG = "dagster/run_key", "dagster/sensor_name", "dagster/parent_run_id"
+DUPLICATE_TAG = "cellassets/duplicate_of"
+
 GPU_ASSETS = {"checkpoint": ("recipe",), "site_embeddings": ("experiment", "model")}
 PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -24,14 +29,33 @@ class PooledRunCoordinator(QueuedRunCoordinator):
     """Queues runs, after tagging each with its pool, its priority and its limits."""
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        """Returns the run after queueing it."""
+        """Returns the run after queueing it, or after cancelling it where an earlier run does the same work."""
         run = context.dagster_run
+        first = earlier_run(self._instance, run)
+        if first is not None:
+            self._instance.add_run_tags(run.run_id, {DUPLICATE_TAG: first})
+            self._instance.report_run_canceled(run, f"run {first} was started for the same work at the same time")
+            return self._instance.get_run_by_id(run.run_id) or run
         stages = stages_of(run, self._instance)
         tags = pool_tags(run, stages, os.environ)
         tags |= limit_tags({**run.tags, **tags}, stages, open_pods(os.environ))
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
+
+
+def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """Returns the first run of a sensor with this run's key; None if that is this one, or it was started by others.
+
+    Dagster's daemon looks for a run with the key before it creates one. Two daemons can look at the same time; then
+    both runs exist here, and the storage has numbered them.
+    """
+    if RUN_KEY_TAG not in run.tags or PARENT_TAG in run.tags:
+        return None
+    same = {name: run.tags[name] for name in (RUN_KEY_TAG, SENSOR_TAG) if name in run.tags}
+    records = instance.get_run_records(dg.RunsFilter(tags=same), ascending=True)
+    first = next((one.dagster_run.run_id for one in records if PARENT_TAG not in one.dagster_run.tags), run.run_id)
+    return None if first == run.run_id else first
 
 
 def pool_tags(run: dg.DagsterRun, stages: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cellassets.reconcile.retries import Attempt
+from resources.run_coordinator import DUPLICATE_TAG, PARENT_TAG
 from sensors.reasons import Reason, read_reason
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
 
-WORK_TAG, PARDON_TAG, DUPLICATE_TAG = "cellassets/work", "cellassets/asked_again", "cellassets/duplicate_of"
-WILL_RETRY_TAG, RETRIED_BY_TAG, PARENT_TAG = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/parent_run_id"
+WORK_TAG, PARDON_TAG = "cellassets/work", "cellassets/asked_again"
+WILL_RETRY_TAG, RETRIED_BY_TAG = "dagster/will_retry", "dagster/auto_retry_run_id"
 TOKEN_LENGTH = 12
 UNSUCCESSFUL = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 OVERLAP_S = 120.0  # clocks of pods differ; what is read twice changes nothing

@@ -15,7 +15,7 @@ class Memory:
     """Content of a cursor.
 
     Attributes:
-        reported: the version of each external partition that was reported last, shortened.
+        reported: the versions of external partitions that the last tick reported, shortened (`sensors.reported`).
         first_seen: when each unmarked landing folder was first seen with its present content: signature and time.
         since: times of events, by name.
     """

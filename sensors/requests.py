@@ -15,6 +15,7 @@ from sensors.attempts import work_tag
 from sensors.in_flight import InFlight, read_in_flight
 from sensors.memory import Memory
 from sensors.outlook import Outlook
+from sensors.reported import SHORT, VERSION_TAG, reported
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
@@ -23,8 +24,7 @@ INTERVAL_S = 5
 MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
 MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
-VERSION_TAG, RUN_KEY_TAG = "dagster/data_version", "dagster/run_key"
-SHORT = 8
+RUN_KEY_TAG = "dagster/run_key"
 
 
 @dataclass
@@ -44,8 +44,11 @@ class Tick:
     @classmethod
     def begin(cls, context: dg.SensorEvaluationContext) -> "Tick":
         """Returns a tick; call it before the state of the lake is read."""
+        memory = Memory.read(context.cursor)
+        reported(context.instance).confirm(context.instance, memory.reported)
+        memory.reported = {}
         in_flight = read_in_flight(context.instance)  # first: a run that ends meanwhile is then seen in one of both
-        return cls(context, Memory.read(context.cursor), in_flight, Outlook.of(context.instance))
+        return cls(context, memory, in_flight, Outlook.of(context.instance))
 
     def ask(self, work: Sequence["Work"], *, job_name: str | None = None, axis: str | None = None) -> int:
         """Returns how many partitions can be asked for now; each is asked for in this tick or in one of the next.
@@ -133,24 +136,21 @@ class Tick:
         self._keys[axis] = known.union(new).difference(gone)
 
     def report(self, asset: str, versions: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Reports new versions of an external asset's partitions, and forgets partitions that no longer exist.
+        """Reports new versions of an external asset's partitions.
 
         Args:
             asset: name of the asset.
             versions: fingerprint of each partition; the key of an asset without partitions is empty.
             metadata: metadata to show in the UI, by partition.
         """
+        known = reported(self.context.instance).of(self.context.instance, asset)
         for key, version in versions.items():
-            name, partition = f"{asset}/{key}", key or None
-            if self.memory.reported.get(name) != version[:SHORT]:
-                self.memory.reported[name] = version[:SHORT]
-                tags, shown = {VERSION_TAG: version}, dict(metadata.get(key, {}))
+            if known.get(key) != version[:SHORT]:
+                self.memory.reported[f"{asset}/{key}"] = version[:SHORT]
+                partition, tags, shown = key or None, {VERSION_TAG: version}, dict(metadata.get(key, {}))
                 # the observation decides what is unsynced, the materialisation marks the partition as materialised
                 self.events.append(dg.AssetObservation(asset, partition=partition, tags=tags, metadata=shown))
                 self.events.append(dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=shown))
-        for name in [name for name in self.memory.reported if name.startswith(f"{asset}/")]:
-            if name.split("/", 1)[1] not in versions:
-                del self.memory.reported[name]
 
     def answer(self) -> dg.SensorResult:
         """Returns the result of the tick; without run requests it says what the sensor waits for."""

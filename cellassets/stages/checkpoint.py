@@ -162,9 +162,7 @@ def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Ou
 def _register(context: Context, plan: Plan, outcome: "Outcome", run_id: str | None) -> "ModelEntry":
     chosen = plan.settings["recipe"]
     tags = {**_tags(chosen, plan, outcome), **_image(context)}
-    return context.registry.register(
-        outcome.folder, name=chosen.name, run_id=run_id, tags=tags, names=outcome.names
-    )
+    return context.registry.register(outcome.folder, name=chosen.name, run_id=run_id, tags=tags, names=outcome.names)
 
 
 def _publish(context: Context, plan: Plan, outcome: "Outcome", summary: CheckpointSummary) -> Record:

@@ -8,7 +8,8 @@ import pytest
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from cellassets.stages.settings import RetryPolicy
 from resources.partitions import RANGE_END, RANGE_START
-from resources.run_coordinator import pool_tags
+from resources.run_coordinator import earlier_run, pool_tags
+from sensors import reported
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
 from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
@@ -248,36 +249,53 @@ def test_only_the_damaged_part_of_a_cursor_is_forgotten():
     assert Memory.read(text) == Memory({"a/1": "0123"}, {"E-2": ("s", NOON)}, {})
 
 
-def reported(tick):
+def versions(tick):
     return [(type(event).__name__, event.partition, event.tags["dagster/data_version"]) for event in tick.events]
 
 
 def test_a_version_is_reported_once(begin):
     tick = begin()
     tick.report("landed_experiment", {"E-1": "first version"}, {"E-1": {"kind": "new"}})
-    assert reported(tick) == [
+    assert versions(tick) == [
         ("AssetObservation", "E-1", "first version"),
         ("AssetMaterialization", "E-1", "first version"),
     ]
     assert tick.events[0].metadata["kind"].value == "new"
     after = begin(tick.answer().cursor)
     after.report("landed_experiment", {"E-1": "first version", "E-9": "another"}, {})
-    assert {partition for _, partition, _ in reported(after)} == {"E-9"}
+    assert {partition for _, partition, _ in versions(after)} == {"E-9"}
     changed = begin(after.answer().cursor)
     changed.report("landed_experiment", {"E-1": "other version", "E-9": "another"}, {})
-    assert {(partition, version) for _, partition, version in reported(changed)} == {("E-1", "other version")}
+    assert {(partition, version) for _, partition, version in versions(changed)} == {("E-1", "other version")}
 
 
-def test_a_partition_that_came_back_is_reported_again(begin):
+def test_what_the_event_log_has_is_not_reported_again_without_a_cursor(instance, begin):
     tick = begin()
-    tick.report("landed_experiment", {"E-1": "v"}, {})
-    tick.report("registered_model", {"a.v1": "v"}, {})
-    away = begin(tick.answer().cursor)
-    away.report("landed_experiment", {}, {})
-    assert away.memory.reported == {"registered_model/a.v1": "v"}, "other assets keep theirs"
-    again = begin(away.answer().cursor)
-    again.report("landed_experiment", {"E-1": "v"}, {})
-    assert len(again.events) == 2
+    tick.report("landed_experiment", {"E-1": "v", "E-9": "w"}, {})
+    tick.report("hit_settings", {"": "x"}, {})
+    for event in tick.events:
+        instance.report_runless_asset_event(event)
+    reported._reported.clear()  # another process
+    after = begin()
+    after.report("landed_experiment", {"E-1": "v", "E-9": "other"}, {})
+    after.report("hit_settings", {"": "x"}, {})
+    assert {event.partition for event in after.events} == {"E-9"}
+
+
+def test_what_a_dead_daemon_did_not_write_is_reported_again(begin):
+    for _ in range(2):
+        tick = begin()  # the cursor of the tick before was never written
+        tick.report("landed_experiment", {"E-1": "v"}, {})
+        assert len(tick.events) == 2
+
+
+def test_the_cursor_holds_what_is_unsettled_only(begin):
+    tick = begin()
+    tick.report("landed_experiment", {f"E-{number}": "v" for number in range(2000)}, {})
+    settled = begin(tick.answer().cursor)
+    settled.report("landed_experiment", {f"E-{number}": "v" for number in range(2000)}, {})
+    assert settled.events == []
+    assert settled.answer().cursor == "{}"
 
 
 def requested(tick):
@@ -426,3 +444,21 @@ def test_a_range_names_the_work_of_each_partition(instance, begin):
     tick = again(begin, [embed(name) for name in EXPERIMENTS], axis="experiment")
     fail(instance, launch(instance, tick))
     assert not begin().ask([embed(name) for name in EXPERIMENTS], axis="experiment")
+
+
+def test_of_two_runs_that_two_daemons_created_for_the_same_work_the_first_one_stays(instance, begin):
+    """Both daemons looked for a run with the key before either had created one."""
+    both = [again(begin, [plate("E-9")]) for _ in range(2)]
+    first, second = (launch(instance, tick, **{"dagster/sensor_name": "new_experiments"})[0] for tick in both)
+    assert first.tags["dagster/run_key"] == second.tags["dagster/run_key"]
+    assert earlier_run(instance, second) == first.run_id
+    assert earlier_run(instance, first) is None
+    (retry,) = launch(instance, both[0], **{"dagster/parent_run_id": first.run_id})
+    assert earlier_run(instance, retry) is None, "a run that is started again is not a duplicate"
+
+
+def test_a_duplicate_is_not_an_attempt(instance, begin):
+    (run,) = launch(instance, again(begin, [plate("E-9")]), **{"cellassets/duplicate_of": "another"})
+    instance.report_run_canceled(run)
+    (request,) = again(begin, [plate("E-9")]).requests
+    assert request.run_key == "E-9 plates"
