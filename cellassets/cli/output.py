@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,9 @@ from cellassets.progress import Progress
 
 Row = Mapping[str, Any]
 MAX_ROWS = 1000
+# Source: OWASP, CSV injection
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 N_SHOWN_VALUES = 3  # of a list in a cell
 
 
@@ -56,14 +60,15 @@ def show_json(value: object) -> None:
 
 
 def show_csv(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Prints rows as CSV with a header; lists and structures are JSON inside their cells, null is empty."""
+    """Prints rows as CSV with a header; lists and structures are JSON inside their cells, null is empty.
+
+    A text that a spreadsheet would execute as a formula gets an apostrophe in front, unless it is a number.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(
-            json.dumps(value, default=str) if isinstance(value, list | dict) else value for value in row.values()
-        )
+        writer.writerow(_csv_cell(value) for value in row.values())
     typer.echo(stream.getvalue(), nl=False)
 
 
@@ -114,6 +119,14 @@ def _cell(value: object) -> str:
         shown = ", ".join(_cell(item) for item in value[:N_SHOWN_VALUES])
         return f"{shown}, … ({len(value)} values)" if len(value) > N_SHOWN_VALUES else shown
     return str(value)
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=str)
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def _is_number(value: object) -> bool:

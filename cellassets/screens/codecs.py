@@ -9,6 +9,8 @@ from jaxtyping import Shaped
 
 from cellassets.errors import ImageError
 
+MAX_PIXELS = 1 << 26  # 8,192 x 8,192; a small file can claim any size, and decoding allocates what it claims
+PNG_SIZE = slice(16, 24)  # width and height in the first chunk. Source: PNG specification, 11.2.2 IHDR
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
 
@@ -24,7 +26,7 @@ def decode_png(
         out: array that receives the pixels; a new array by default.
 
     Raises:
-        ImageError: the file is empty, truncated, damaged, not a PNG, or not greyscale.
+        ImageError: the file is empty, truncated, damaged, not a PNG, too large, or not greyscale.
     """
     if not content:
         message = f"{source}: empty file; expected a PNG"
@@ -34,6 +36,11 @@ def decode_png(
         raise ImageError(message)
     if PNG_END not in content[-64:]:
         message = f"{source}: truncated after {len(content)} bytes: a PNG ends with IEND; copy the file again"
+        raise ImageError(message)
+    size = content[PNG_SIZE]
+    width, height = int.from_bytes(size[:4], "big"), int.from_bytes(size[4:], "big")
+    if width * height > MAX_PIXELS:
+        message = f"{source}: {height} x {width} pixels in {len(content)} bytes; expected at most {MAX_PIXELS} pixels"
         raise ImageError(message)
     try:
         pixels = imagecodecs.png_decode(content, out=out)

@@ -36,6 +36,15 @@ def test_no_rows_are_said_and_are_an_empty_list_or_a_header_for_programs(settled
     assert run(*query, "--csv") == "well_id\n"
 
 
+def test_a_text_that_a_spreadsheet_would_execute_is_made_harmless_in_csv(settled, run):
+    values = ["=HYPERLINK(1)", "+1+cmd|x", "-2+3", "@SUM(A1)", "\t=1", "-1.5e-3", "+7", "TP53", ""]
+    listed = ", ".join(f"('{value}')" for value in values)
+    query = f"SELECT * FROM (VALUES {listed}) AS t(text)"  # noqa: S608
+    said = run("sql", query, "--home", settled, "--csv")
+    found = [row[0] if row else "" for row in csv.reader(io.StringIO(said))][1:]
+    assert found == ["'=HYPERLINK(1)", "'+1+cmd|x", "'-2+3", "'@SUM(A1)", "'\t=1", "-1.5e-3", "+7", "TP53", ""]
+
+
 def test_brackets_in_values_are_shown(settled, run):
     assert "[red]x[/red]" in run("sql", "SELECT '[red]x[/red]' AS text", "--home", settled)
 

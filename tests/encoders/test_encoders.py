@@ -1,6 +1,7 @@
 """Encoders on their own: precision, kinds, and classical features that react to what they are named for."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -89,6 +90,32 @@ def test_a_model_folder_that_says_something_else_is_refused(tmp_path, written, e
     (tmp_path / "encoder.json").write_text(json.dumps(written))
     with pytest.raises(error, match=words):
         load_encoder(tmp_path)
+
+
+def test_a_pickle_in_place_of_weights_is_refused_and_never_opened(tmp_path, save_network):
+    import pickle
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "was_run"),)
+
+    for name in ("weights.safetensors", "pytorch_model.bin"):
+        folder = save_network(tmp_path / name.partition(".")[0])
+        (folder / name).write_bytes(pickle.dumps(Bomb()))
+        if name == "weights.safetensors":
+            with pytest.raises(RegistryError, match="the weights do not fit"):
+                load_encoder(folder)
+        else:
+            load_encoder(folder).close()  # a file that nobody names is not read
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_weights_that_claim_more_bytes_than_there_are_are_refused(tmp_path, save_network):
+    folder = save_network(tmp_path)
+    path = folder / "weights.safetensors"
+    path.write_bytes((1 << 60).to_bytes(8, "little") + path.read_bytes()[8:])
+    with pytest.raises(RegistryError, match="the weights do not fit"):
+        load_encoder(folder)
 
 
 def site(*, radius=7.0, blur=0.0, gain=1.0, n_nuclei=9, seed=0):
