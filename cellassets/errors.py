@@ -133,12 +133,12 @@ class NotApplicable(BenchmarkError):
     """
 
 
-PASSING = (StaleArtifact, ArtifactMissing, RegistryError, ConnectionError, TimeoutError, MemoryError)
+PASSING = (StaleArtifact, ArtifactMissing, RegistryError, ConnectionError, TimeoutError)
 PASSING_NAMES = frozenset({"OperationalError", "InterfaceError"})  # of every database driver: locked, restarted
 PASSING_ERRNO = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EBUSY, errno.EAGAIN, errno.EINTR),
-        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
+        *(errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
     }
 )
 

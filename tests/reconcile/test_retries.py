@@ -9,6 +9,7 @@ from cellassets.errors import (
     CorruptArtifact,
     ImageError,
     LayoutError,
+    OutOfMemory,
     RegistryError,
     StaleArtifact,
     TrainingError,
@@ -81,6 +82,8 @@ class OperationalError(Exception):
         CorruptArtifact("another checksum"),
         TrainingError("loss not finite"),
         caused_by(ImageError("missing"), FileNotFoundError(errno.ENOENT, "no such file")),
+        caused_by(OutOfMemory("4 GiB are too little"), MemoryError()),
+        caused_by(OutOfMemory("4 GiB are too little"), OSError(errno.ENOMEM, "cannot allocate memory")),
     ],
 )
 def test_data_that_would_be_refused_again(error):
