@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -147,9 +146,9 @@ class Platform:
         return "\n".join(event.get("message", "") for event in self.ask(query, id=run_id)["logsForRun"]["events"])
 
     def objects(self, prefix: str) -> list[str]:
-        """Returns the names of the objects in the bucket below a prefix."""
-        with urllib.request.urlopen(f"{self.store.url}/storage/v1/b/{BUCKET}/o?prefix={prefix}", timeout=60) as answer:
-            return [item["name"] for item in json.loads(answer.read()).get("items", ())]
+        """Returns the names of the objects in the bucket below a prefix, also while the store answers with errors."""
+        with self.store.lock:
+            return sorted(name for name in self.store.storage.objects[BUCKET] if name.startswith(prefix))
 
     def models(self) -> list[dict[str, Any]]:
         """Returns all versions of all models, as MLflow's server lists them."""
@@ -160,9 +159,9 @@ class Platform:
 
     def record(self, address: str) -> dict[str, Any]:
         """Returns the newest commit record at an address."""
-        name = urllib.parse.quote(max(self.objects(f"lake/records/{address}/")), safe="")
-        with urllib.request.urlopen(f"{self.store.url}/storage/v1/b/{BUCKET}/o/{name}?alt=media", timeout=60) as answer:
-            return json.loads(answer.read())
+        name = max(self.objects(f"lake/records/{address}/"))
+        with self.store.lock:
+            return json.loads(self.store.storage.get_file(BUCKET, name))
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float) -> Any:
         """Returns the first true answer; fails with the state of the platform when the time is over."""
@@ -285,7 +284,7 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
         "kind": "Kustomization",
         "namespace": NAMESPACE,
         "resources": ["kustomize/overlays/test"],
-        "images": [{"name": "cellassets", "newName": IMAGE.rpartition(":")[0], "newTag": IMAGE.rpartition(":")[2]}],
+        "images": [{"name": "cellassets", **image_fields(IMAGE)}],
         "replacements": yaml.safe_load((REPOSITORY / "deploy/kustomize/overlays/gke/kustomization.yaml").read_text())[
             "replacements"
         ],
@@ -305,6 +304,15 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return folder
+
+
+def image_fields(image: str) -> dict[str, str]:
+    """The fields of an image in a kustomization, by digest or by tag."""
+    if "@" in image:
+        name, _, digest = image.partition("@")
+        return {"newName": name, "digest": digest}
+    name, _, tag = image.rpartition(":")
+    return {"newName": name, "newTag": tag}
 
 
 def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
