@@ -17,7 +17,7 @@ import dagster as dg
 from cellassets.errors import CellAssetsError, is_refusal
 from cellassets.stages.stage import Context, Stage
 from resources.places import DeploymentResource
-from resources.runs import request_of
+from resources.runs import pod_of
 
 if TYPE_CHECKING:
     from cellassets.progress import Progress
@@ -49,7 +49,7 @@ class Meter:
             self._prices = load_prices(deployment.configs)
         except CellAssetsError as error:
             self._log.warning("no cost is computed: %s", error)
-        request = request_of(context.run, context.instance, os.environ)
+        request = pod_of(context.run, context.instance, os.environ)
         self.attempt = Attempt(
             attempt=uuid.uuid4().hex,
             run_id=context.run.run_id,

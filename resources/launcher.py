@@ -22,7 +22,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id, get_user_defined_k8s_config
 
 from resources.pods import PodRequest
-from resources.runs import MEMORY_TAG, request_of
+from resources.runs import MEMORY_TAG, pod_tag, request_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class StagePodLauncher(K8sRunLauncher):
         parent = self._instance.get_run_by_id(parent_id) if parent_id else None
         if parent is not None and parent.is_finished:
             self._delete_job(parent)
+        self._instance.add_run_tags(context.dagster_run.run_id, pod_tag(self.request(context.dagster_run)))
         super().launch_run(context)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:

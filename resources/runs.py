@@ -1,5 +1,6 @@
 """What a run is about, read from Dagster's record of it."""
 
+import json
 from collections.abc import Mapping
 
 import dagster as dg
@@ -7,6 +8,7 @@ import dagster as dg
 from resources.pods import PodRequest, largest, open_pods
 
 POOL_TAG = "cellassets/pool"
+POD_TAG = "cellassets/pod"  # what the pod of a run got, as JSON
 MEMORY_TAG = "cellassets/memory_gib"  # of a run whose parent was killed for its memory
 GPU_POOL, CPU_POOL = "gpu", "cpu"
 
@@ -40,3 +42,17 @@ def request_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Ma
     if MEMORY_TAG in run.tags:
         request = request.model_copy(update={"memory_gib": float(run.tags[MEMORY_TAG])})
     return request
+
+
+def pod_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Mapping[str, str]) -> PodRequest:
+    """Returns what the pod of a run got, as its launcher noted it; without a note, what the run requests.
+
+    The table of a deployment is known to its launcher and not in the pods of runs.
+    """
+    request = request_of(run, instance, environment)
+    return request.model_copy(update=json.loads(run.tags.get(POD_TAG, "{}")))
+
+
+def pod_tag(request: PodRequest) -> dict[str, str]:
+    """Returns the note of a launcher about what a pod gets."""
+    return {POD_TAG: json.dumps({name: getattr(request, name) for name in ("gpus", "cores", "memory_gib")})}

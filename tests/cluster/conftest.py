@@ -150,6 +150,16 @@ class Platform:
         with self.store.lock:
             return sorted(name for name in self.store.storage.objects[BUCKET] if name.startswith(prefix))
 
+    def select(self, statement: str) -> list[dict[str, Any]]:
+        """Returns the rows of a statement over the database of the lake."""
+        from sqlalchemy import create_engine
+
+        engine = create_engine(self.database.url.removesuffix("/postgres") + "/cellassets")
+        with engine.connect() as connection:
+            rows = [dict(row._mapping) for row in connection.exec_driver_sql(statement)]
+        engine.dispose()
+        return rows
+
     def models(self) -> list[dict[str, Any]]:
         """Returns all versions of all models, as MLflow's server lists them."""
         with forwarded(self.cluster, "deploy/cellassets-mlflow", MLFLOW_LOCAL_PORT, MLFLOW_PORT, "/health"):

@@ -149,3 +149,12 @@ def test_models_name_the_image_that_they_were_trained_in(landed):
     assert {model["name"] for model in models} == {"classical", "tiny_network"}
     for model in models:
         assert {tag["key"]: tag["value"] for tag in model["tags"]}["image"] == run["tags"]["dagster/image"]
+
+
+def test_costs_count_what_the_pods_got(landed):
+    rows = landed.select("SELECT asset, cores, memory_gib, gpus, wall_s FROM attempts WHERE outcome = 'made'")
+    found = {row["asset"]: row for row in rows}
+    assert {"raw_plates", "checkpoint", "leaderboard"} <= set(found)
+    assert {row["cores"] for row in rows} == {0.3}
+    assert found["leaderboard"]["memory_gib"] == 1.5
+    assert all(row["wall_s"] > 0 for row in rows)

@@ -11,7 +11,7 @@ from cellassets.errors import ConfigError
 from cellassets.stages.catalogue import stages
 from resources.launcher import pod_settings
 from resources.pods import largest, open_pods
-from resources.runs import stages_of
+from resources.runs import pod_of, pod_tag, stages_of
 
 
 @pytest.fixture
@@ -115,3 +115,12 @@ def test_a_run_of_a_whole_job_is_about_the_assets_of_the_job():
         run = instance.create_run_for_job(job)
         assert run.asset_selection is None
         assert stages_of(run, instance) == ["site_embeddings"]
+
+
+def test_a_run_knows_what_its_pod_got_without_the_table_of_its_deployment(changed):
+    given = changed("all_stages: {cores: 0.5, memory_gib: 3}").request("leaderboard")
+    run = dg.DagsterRun("job", asset_selection=frozenset({dg.AssetKey("leaderboard")}), tags=pod_tag(given))
+    with dg.instance_for_test() as instance:
+        assert pod_of(run, instance, {}).cores == 0.5
+        assert pod_of(run, instance, {}).memory_gib == 3
+        assert pod_of(run.with_tags({}), instance, {}).cores == open_pods({}).request("leaderboard").cores
