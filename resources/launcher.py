@@ -167,6 +167,12 @@ def pod_settings(request: PodRequest, *, start_timeout_s: float) -> dict[str, An
         "tolerations": [toleration.model_dump(exclude_none=True) for toleration in request.tolerations],
         "node_selector": request.node_selector,
     }
+    if request.has_api_token:
+        pod["automount_service_account_token"] = True
+    for number, (path, claim) in enumerate(sorted(request.volume_claims.items())):
+        name = f"claim-{number}"
+        pod.setdefault("volumes", []).append({"name": name, "persistent_volume_claim": {"claim_name": claim}})
+        container.setdefault("volume_mounts", []).append({"name": name, "mount_path": path})
     if request.priority_class:
         pod["priority_class_name"] = request.priority_class
     # Dagster ends a run that takes too long; this ends the pod of a run of which Dagster knows nothing any more

@@ -45,6 +45,8 @@ class PodRequest(Parameters):
         tolerations: taints of the node that do not matter.
         priority_class: name of a PriorityClass; empty for none.
         service_account: name of the service account.
+        has_api_token: whether the pod may speak to the Kubernetes API, with the rights of its service account.
+        volume_claims: claims of volumes by the folder where they are mounted.
         max_hours: longest run time in hours.
         retries: how often a run starts again after a crash.
         queue_priority: runs with a higher number leave the queue first.
@@ -60,6 +62,8 @@ class PodRequest(Parameters):
     tolerations: tuple[Toleration, ...]
     priority_class: str
     service_account: str = Field(min_length=1)
+    has_api_token: bool
+    volume_claims: dict[str, str]
     max_hours: PositiveFloat
     retries: NonNegativeInt
     queue_priority: int
@@ -78,6 +82,8 @@ class PodChange(Parameters):
     tolerations: tuple[Toleration, ...] | None = None
     priority_class: str | None = None
     service_account: str | None = Field(default=None, min_length=1)
+    has_api_token: bool | None = None
+    volume_claims: dict[str, str] | None = None
     max_hours: PositiveFloat | None = None
     retries: NonNegativeInt | None = None
     queue_priority: int | None = None
@@ -172,7 +178,7 @@ def _open_pods(changes: str) -> Pods:
 def largest(requests: Iterable[PodRequest]) -> PodRequest:
     """Returns what one pod requests that runs several stages: the maximum of every amount.
 
-    Image, priority class and service account are those of the stage that requests most.
+    Image, priority class, service account and its token are those of the stage that requests most.
 
     Raises:
         ConfigError: the stages need different images, or nodes that contradict each other.
@@ -194,6 +200,7 @@ def largest(requests: Iterable[PodRequest]) -> PodRequest:
         update={
             **{name: max(getattr(request, name) for request in ordered) for name in (*amounts, "queue_priority")},
             "node_selector": selector,
+            "volume_claims": {path: claim for request in ordered for path, claim in request.volume_claims.items()},
             "tolerations": tuple(dict.fromkeys(t for request in ordered for t in request.tolerations)),
         }
     )

@@ -8,7 +8,8 @@ for one. The priority in the queue, the time limit and the number of retries com
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import dagster as dg
 from dagster import QueuedRunCoordinator, SubmitRunContext
@@ -37,7 +38,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
             self._instance.report_run_canceled(run, f"run {first} was started for the same work at the same time")
             return self._instance.get_run_by_id(run.run_id) or run
         stages = stages_of(run, self._instance)
-        tags = pool_tags(run, stages, os.environ)
+        tags = pool_tags(run, stages, os.environ, partial(registered_kind, self._instance))
         tags |= limit_tags({**run.tags, **tags}, stages, open_pods(os.environ))
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
@@ -58,7 +59,12 @@ def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     return None if first == run.run_id else first
 
 
-def pool_tags(run: dg.DagsterRun, stages: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+def pool_tags(
+    run: dg.DagsterRun,
+    stages: Sequence[str],
+    environment: Mapping[str, str],
+    registered: Callable[[str], str | None] = lambda _: None,
+) -> dict[str, str]:
     """Returns the tag of the GPU or CPU pool; empty if the run has one already or makes none of `GPU_ASSETS`.
 
     Args:
@@ -66,13 +72,14 @@ def pool_tags(run: dg.DagsterRun, stages: Sequence[str], environment: Mapping[st
         stages: the stages that it makes.
         environment: variables that name the folder of recipes. A recipe names its kind of encoder; an unknown kind
             counts as a network, which waits for a GPU.
+        registered: returns the kind of a model without a recipe, by its key.
     """
     assets = set(stages) & set(GPU_ASSETS)
     if POOL_TAG in run.tags or not assets:
         return {}
     partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
     kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment)
+        _kind(name, keys_of(GPU_ASSETS[name], partition), environment, registered)
         for name in assets
         for partition in partitions or [None]
     }
@@ -100,16 +107,28 @@ def limit_tags(tags: Mapping[str, str], stages: Sequence[str], pods: Pods) -> di
     return {name: value for name, value in limits.items() if name not in tags}
 
 
-def _kind(asset: str, keys: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Returns the kind of encoder of a partition, from the recipe of its model."""
+def registered_kind(instance: dg.DagsterInstance, model_key: str) -> str | None:
+    """Returns the kind of a model as the sensor of models reported it; None for a model that it has not seen."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("registered_model"), asset_partitions=[model_key])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    reported = records[0].asset_materialization if records else None
+    kind = reported.metadata.get("kind") if reported is not None else None
+    return str(kind.value) if kind is not None else None
+
+
+def _kind(
+    asset: str, keys: Mapping[str, str], environment: Mapping[str, str], registered: Callable[[str], str | None]
+) -> str:
+    """Returns the kind of encoder of a partition, from the recipe of its model or from the registry's report."""
     from cellassets.configuration import load_yaml
     from cellassets.errors import CellAssetsError
     from cellassets.storage.deployment import Deployment
     from cellassets.training.recipe import RecipeKind
 
-    recipe_name = keys.get("recipe", "") if asset == "checkpoint" else keys.get("model", "").rpartition(".v")[0]
+    model_key = keys.get("model", "")
+    recipe_name = keys.get("recipe", "") if asset == "checkpoint" else model_key.rpartition(".v")[0]
     path = Deployment.of(environment).configs / "recipes" / f"{recipe_name}.yaml"
     try:
         return load_yaml(path, RecipeKind).kind
     except CellAssetsError:
-        return "unknown"
+        return registered(model_key) or "unknown"

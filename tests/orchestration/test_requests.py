@@ -1,6 +1,7 @@
 """What a tick asks Dagster for: runs of one or several partitions, never twice, and versions that are new."""
 
 import json
+from functools import partial
 
 import dagster as dg
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from cellassets.stages.settings import RetryPolicy
 from resources.partitions import RANGE_END, RANGE_START
-from resources.run_coordinator import earlier_run, pool_tags
+from resources.run_coordinator import earlier_run, pool_tags, registered_kind
 from sensors import reported
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
@@ -462,3 +463,17 @@ def test_a_duplicate_is_not_an_attempt(instance, begin):
     instance.report_run_canceled(run)
     (request,) = again(begin, [plate("E-9")]).requests
     assert request.run_key == "E-9 plates"
+
+
+def test_the_pool_of_a_model_without_a_recipe_is_that_of_its_reported_kind(tmp_path):
+    place = {"CELLASSETS_CONFIGS": str(tmp_path)}
+    run = dg.DagsterRun("job", tags={"dagster/partition": "E-1|moments.v1"})
+    with dg.instance_for_test() as instance:
+
+        def pool():
+            return pool_tags(run, ["site_embeddings"], place, partial(registered_kind, instance))["cellassets/pool"]
+
+        assert pool() == "gpu", "an unknown kind may be a network"
+        seen = dg.AssetMaterialization("registered_model", partition="moments.v1", metadata={"kind": "container"})
+        instance.report_runless_asset_event(seen)
+        assert pool() == "cpu"

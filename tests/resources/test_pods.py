@@ -124,3 +124,16 @@ def test_a_run_knows_what_its_pod_got_without_the_table_of_its_deployment(change
         assert pod_of(run, instance, {}).cores == 0.5
         assert pod_of(run, instance, {}).memory_gib == 3
         assert pod_of(run.with_tags({}), instance, {}).cores == open_pods({}).request("leaderboard").cores
+
+
+def test_a_stage_that_starts_pods_gets_a_token_and_its_volume(changed):
+    row = "{service_account: cellassets-embed, has_api_token: true, volume_claims: {/exchange: cellassets-exchange}}"
+    pods = changed(f"stages: {{site_embeddings_without_gpu: {row}}}")
+    request = pods.request("site_embeddings", needs_gpu=False)
+    config = get_user_defined_k8s_config({"dagster-k8s/config": json.dumps(pod_settings(request, start_timeout_s=1.0))})
+    assert config.pod_spec_config["automount_service_account_token"] is True
+    [volume] = config.pod_spec_config["volumes"]
+    assert volume["persistent_volume_claim"] == {"claim_name": "cellassets-exchange"}
+    assert config.container_config["volume_mounts"] == [{"name": volume["name"], "mount_path": "/exchange"}]
+    others = pod_settings(pods.request("leaderboard"), start_timeout_s=1.0)
+    assert "automount_service_account_token" not in others["pod_spec_config"]
