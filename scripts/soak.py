@@ -140,10 +140,13 @@ def disturb(home: Home, deployment: Deployment, *, every_s: float, give_up_s: fl
     choose, kills = random.Random(seed), Counter[str]()  # noqa: S311
     snapshot = LiveSnapshot(deployment, stages())
     end, next_kill = time.monotonic() + give_up_s, time.monotonic() + DAEMON_START_S
-    daemon = start_daemon(home)
     with dg.DagsterInstance.get() as instance:
+        instance.get_runs_count()  # makes the databases, which two processes cannot do at once
+        daemon = start_daemon(home)
         while time.monotonic() < end:
             time.sleep(POLL_S)
+            if daemon.poll() is not None:
+                sys.exit(f"the daemon ended by itself with {daemon.returncode}; see {home.root / 'daemon.log'}")
             due, unfinished = n_due(snapshot), instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
             print(f"{due} partitions due, {unfinished} runs unfinished, kills {dict(kills)}", flush=True)
             if not due and not unfinished:
@@ -161,8 +164,6 @@ def disturb(home: Home, deployment: Deployment, *, every_s: float, give_up_s: fl
             elif running:
                 kill(choose.choice(running))
                 kills["run"] += 1
-    kill_all(home)
-    daemon.wait()
     return kills
 
 
@@ -205,6 +206,7 @@ def main() -> None:
         result = {**counts(deployment), "kills": dict(kills)}
         print(json.dumps(result, indent=1))
     finally:
+        kill_all(home)
         if chosen.keep:
             print(f"kept: {home.root}")
         else:
