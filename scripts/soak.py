@@ -43,7 +43,6 @@ UNFINISHED = [
 ]
 POLL_S = 3.0
 DAEMON_SHARE = 0.15  # of the kills
-DAEMON_START_S = 60.0  # until it has started runs again
 
 
 def prepare(home: Home, n_experiments: int) -> Deployment:
@@ -135,11 +134,14 @@ def n_due(snapshot: LiveSnapshot) -> int:
     return sum(row.n_total - row.n_done for row in standing(snapshot))
 
 
-def disturb(home: Home, deployment: Deployment, *, every_s: float, give_up_s: float, seed: int) -> Counter[str]:
-    """Returns the numbers of kills, after everything is done or the time is over."""
+def disturb(home: Home, deployment: Deployment, *, every_runs: float, give_up_s: float, seed: int) -> Counter[str]:
+    """Returns the numbers of kills, after everything is done or the time is over.
+
+    The next kill comes after some successful runs, so that a slow machine gets as far as a fast one.
+    """
     choose, kills = random.Random(seed), Counter[str]()  # noqa: S311
     snapshot = LiveSnapshot(deployment, stages())
-    end, next_kill = time.monotonic() + give_up_s, time.monotonic() + DAEMON_START_S
+    end, next_kill = time.monotonic() + give_up_s, 1.0
     with dg.DagsterInstance.get() as instance:
         instance.get_runs_count()  # makes the databases, which two processes cannot do at once
         daemon = start_daemon(home)
@@ -148,20 +150,20 @@ def disturb(home: Home, deployment: Deployment, *, every_s: float, give_up_s: fl
             if daemon.poll() is not None:
                 sys.exit(f"the daemon ended by itself with {daemon.returncode}; see {home.root / 'daemon.log'}")
             due, unfinished = n_due(snapshot), instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
-            print(f"{due} partitions due, {unfinished} runs unfinished, kills {dict(kills)}", flush=True)
+            n_ended = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
+            print(f"{due} due, {unfinished} runs unfinished, {n_ended} done, kills {dict(kills)}", flush=True)
             if not due and not unfinished:
                 break
-            if time.monotonic() < next_kill or not due:
-                continue
-            next_kill = time.monotonic() + choose.uniform(0.5, 1.5) * every_s
             running = runs_of(home, instance)
+            if n_ended < next_kill or not running:
+                continue
+            next_kill = n_ended + choose.uniform(0.5, 1.5) * every_runs
             if choose.random() < DAEMON_SHARE:
                 kill_all(home)
                 daemon.wait()
                 daemon = start_daemon(home)
                 kills["daemon with all runs"] += 1
-                next_kill += DAEMON_START_S
-            elif running:
+            else:
                 kill(choose.choice(running))
                 kills["run"] += 1
     return kills
@@ -194,7 +196,7 @@ def main() -> None:
     """Runs the test and prints the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=90)
-    parser.add_argument("--every-s", type=float, default=15.0, help="mean time between kills")
+    parser.add_argument("--every-runs", type=float, default=3.0, help="mean number of successful runs between kills")
     parser.add_argument("--give-up-s", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="keep the folder")
@@ -202,7 +204,7 @@ def main() -> None:
     home = Home(Path(tempfile.mkdtemp(prefix="soak-")))
     try:
         deployment = prepare(home, chosen.experiments)
-        kills = disturb(home, deployment, every_s=chosen.every_s, give_up_s=chosen.give_up_s, seed=chosen.seed)
+        kills = disturb(home, deployment, every_runs=chosen.every_runs, give_up_s=chosen.give_up_s, seed=chosen.seed)
         result = {**counts(deployment), "kills": dict(kills)}
         print(json.dumps(result, indent=1))
     finally:
