@@ -94,12 +94,17 @@ class Meter:
 
     def end(self, error: BaseException | None) -> None:
         """Writes how the attempt ended."""
+        from sqlalchemy.exc import SQLAlchemyError
+
         from cellassets.stages.catalogue import open_snapshot
         from cellassets.stages.costs import images_and_sites
 
+        if not self._is_made:
+            self.report(_outcome(error, is_made=False))
+            return
         try:
             n_images, n_sites = images_and_sites(open_snapshot(self._deployment), self._keys)
-        except CellAssetsError as problem:
+        except (SQLAlchemyError, CellAssetsError, OSError) as problem:
             self._log.warning("images could not be counted: %s", problem)
             n_images = n_sites = None
         self.attempt = replace(self.attempt, n_images=n_images, n_sites=n_sites)

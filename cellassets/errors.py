@@ -133,7 +133,7 @@ class NotApplicable(BenchmarkError):
     """
 
 
-PASSING = (StaleArtifact, ArtifactMissing, RegistryError, ConnectionError, TimeoutError)
+PASSING = (StaleArtifact, ArtifactMissing, RegistryError, StorageRefused, ConnectionError, TimeoutError)
 PASSING_NAMES = frozenset({"OperationalError", "InterfaceError"})  # of every database driver: locked, restarted
 PASSING_ERRNO = frozenset(
     {

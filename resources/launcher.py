@@ -22,7 +22,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id, get_user_defined_k8s_config
 
 from resources.pods import PodRequest
-from resources.runs import MEMORY_TAG, pod_tag, request_of
+from resources.runs import MEMORY_TAG, OUT_OF_MEMORY_TAG, pod_tag, request_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS
 class StagePodLauncher(K8sRunLauncher):
     """Starts the pod of a run with the amounts, nodes and limits of its stages."""
 
+    starts_pods = True
     _watch: threading.Thread | None = None
 
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:
@@ -68,6 +69,7 @@ class StagePodLauncher(K8sRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns whether the pod of a run is alive; decides what follows if it was killed for its memory."""
+        self._start_watch()  # a daemon that was started again may have nothing to launch
         health: CheckRunHealthResult = super().check_run_worker_health(run)
         if health.status != WorkerStatus.FAILED or not self._was_killed_for_memory(run):
             return health
@@ -92,7 +94,7 @@ class StagePodLauncher(K8sRunLauncher):
         limit_gib = max(request.max_memory_gib, request.memory_gib)
         said = f"The pod was killed because it used more than its limit of {request.memory_gib:g} GiB of memory"
         if request.memory_gib >= limit_gib:
-            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0", OUT_OF_MEMORY_TAG: "true"})
             advice = "It is not started again: raise max_memory_gib of its stage in the table of pods"
         else:
             more_gib = min(GROWTH * request.memory_gib, limit_gib)

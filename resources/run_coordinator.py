@@ -7,6 +7,7 @@ asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU
 for one. The priority in the queue, the time limit and the number of retries come from the table of pods.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,8 @@ from resources.partitions import keys_of
 from resources.pods import Pods, largest, open_pods
 from resources.runs import CPU_POOL, GPU_POOL, POOL_TAG, stages_of
 
+logger = logging.getLogger(__name__)
+
 RUN_KEY_TAG, SENSOR_TAG, PARENT_TAG = "dagster/run_key", "dagster/sensor_name", "dagster/parent_run_id"
 DUPLICATE_TAG = "cellassets/duplicate_of"
 
@@ -30,8 +33,19 @@ class PooledRunCoordinator(QueuedRunCoordinator):
     """Queues runs, after tagging each with its pool, its priority and its limits."""
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        """Returns the run after queueing it, or after cancelling it where an earlier run does the same work."""
+        """Returns the run after queueing it, or after cancelling it where an earlier run does the same work.
+
+        A run that cannot be queued has failed: Dagster would leave it as it is, and its work would count as under way.
+        """
         run = context.dagster_run
+        try:
+            return self._submit(context, run)
+        except Exception as error:
+            logger.exception("run %s cannot be queued", run.run_id)
+            self._instance.report_run_failed(run, f"the run could not be queued: {error}")
+            return self._instance.get_run_by_id(run.run_id) or run
+
+    def _submit(self, context: SubmitRunContext, run: dg.DagsterRun) -> dg.DagsterRun:
         first = earlier_run(self._instance, run)
         if first is not None:
             self._instance.add_run_tags(run.run_id, {DUPLICATE_TAG: first})
@@ -39,7 +53,8 @@ class PooledRunCoordinator(QueuedRunCoordinator):
             return self._instance.get_run_by_id(run.run_id) or run
         stages = stages_of(run, self._instance)
         tags = pool_tags(run, stages, os.environ, partial(registered_kind, self._instance))
-        tags |= limit_tags({**run.tags, **tags}, stages, open_pods(os.environ))
+        has_pod = getattr(self._instance.run_launcher, "starts_pods", False)
+        tags |= limit_tags({**run.tags, **tags}, stages, open_pods(os.environ), has_pod=has_pod)
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
@@ -88,22 +103,26 @@ def pool_tags(
     return {POOL_TAG: GPU_POOL if any(needs_gpu(kind) for kind in kinds) else CPU_POOL}
 
 
-def limit_tags(tags: Mapping[str, str], stages: Sequence[str], pods: Pods) -> dict[str, str]:
+def limit_tags(tags: Mapping[str, str], stages: Sequence[str], pods: Pods, *, has_pod: bool = True) -> dict[str, str]:
     """Returns the priority, the time limit and the number of retries of a run, without those that it has already.
+
+    On one machine runs are limited by `dagster.yaml` alone.
 
     Args:
         tags: tags of the run, with its pool.
         stages: the stages that it makes; nothing is returned where there are none.
         pods: the table of pods.
+        has_pod: whether the run gets a pod; otherwise only its priority is returned.
     """
     if not stages:
         return {}
     request = largest([pods.request(stage, needs_gpu=tags.get(POOL_TAG) != CPU_POOL) for stage in stages])
-    limits = {
-        PRIORITY_TAG: str(request.queue_priority),
-        MAX_RUNTIME_SECONDS_TAG: str(round(3600 * request.max_hours)),
-        MAX_RETRIES_TAG: str(request.retries),
-    }
+    limits = {PRIORITY_TAG: str(request.queue_priority)}
+    if has_pod:
+        limits |= {
+            MAX_RUNTIME_SECONDS_TAG: str(round(3600 * request.max_hours)),
+            MAX_RETRIES_TAG: str(request.retries),
+        }
     return {name: value for name, value in limits.items() if name not in tags}
 
 

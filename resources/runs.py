@@ -9,6 +9,7 @@ from resources.pods import PodRequest, largest, open_pods
 
 POOL_TAG = "cellassets/pool"
 POD_TAG = "cellassets/pod"  # what the pod of a run got, as JSON
+OUT_OF_MEMORY_TAG = "cellassets/out_of_memory"  # of a run that had the most memory it may get
 MEMORY_TAG = "cellassets/memory_gib"  # of a run whose parent was killed for its memory
 GPU_POOL, CPU_POOL = "gpu", "cpu"
 

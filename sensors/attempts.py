@@ -79,13 +79,17 @@ class Attempts:
         with self._lock:
             now_s = time.time()
             is_all = not 0 <= now_s - self._read_all_s < READ_ALL_S
-            if is_all:
-                self._ended, self._by_token, self._read_all_s = {}, {}, now_s
             # a clock that was set back gives later changes earlier times
             after_s = min(self._read_until_s, now_s) - OVERLAP_S
             after = None if is_all else datetime.fromtimestamp(after_s, UTC)
-            self._add(instance.get_run_records(dg.RunsFilter(statuses=UNSUCCESSFUL, updated_after=after)))
+            records = instance.get_run_records(dg.RunsFilter(statuses=UNSUCCESSFUL, updated_after=after))
+            # other threads read meanwhile, so what they see is replaced and never changed
+            ended = {} if is_all else dict(self._ended)
+            ended |= {record.dagster_run.run_id: _ended_of(record) for record in records}
+            if is_all or records:
+                self._ended, self._by_token = ended, _by_token(ended.values())
             self._read_until_s = now_s
+            self._read_all_s = now_s if is_all else self._read_all_s
         return self
 
     def of(self, item: "Work") -> list[Ended]:
@@ -107,13 +111,18 @@ class Attempts:
             self._reasons[run_id] = read_reason(instance, run_id)
         return self._reasons[run_id]
 
-    def _add(self, records: Iterable[dg.RunRecord]) -> None:
-        for record in records:
-            run = record.dagster_run
-            ended = Ended(record.storage_id, run, record.end_time or record.update_timestamp.timestamp())
-            self._ended[run.run_id] = ended
-            for token in ended.tokens:
-                self._by_token.setdefault(token, {})[run.run_id] = ended
+
+def _ended_of(record: dg.RunRecord) -> Ended:
+    ended_s = record.end_time or record.update_timestamp.timestamp()
+    return Ended(record.storage_id, record.dagster_run, ended_s)
+
+
+def _by_token(ended: Iterable[Ended]) -> dict[str, dict[str, Ended]]:
+    found: dict[str, dict[str, Ended]] = {}
+    for one in ended:
+        for token in one.tokens:
+            found.setdefault(token, {})[one.run.run_id] = one
+    return found
 
 
 _attempts: dict[str, Attempts] = {}

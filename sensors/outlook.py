@@ -9,6 +9,7 @@ import dagster as dg
 from cellassets.reconcile.retries import Verdict, verdict
 from cellassets.stages.settings import RetryPolicy
 from resources.partitions import partition_key
+from resources.runs import OUT_OF_MEMORY_TAG
 from sensors.attempts import PARDON_TAG, Attempts, Ended, read_attempts
 from sensors.reasons import Reason
 
@@ -32,7 +33,10 @@ class Outlook:
     def verdict(self, item: "Work") -> Verdict:
         """Returns whether some work that is due can be asked for now."""
         ended = self.attempts.of(item)
-        is_refused = bool(ended) and (partition_key(item.keys) or "") in self.reason(ended[-1]).refused
+        is_refused = bool(ended) and (
+            OUT_OF_MEMORY_TAG in ended[-1].run.tags
+            or (partition_key(item.keys) or "") in self.reason(ended[-1]).refused
+        )
         return self.verdict_on(ended, is_refused=is_refused)
 
     def verdict_on(self, ended: list[Ended], *, is_refused: bool) -> Verdict:

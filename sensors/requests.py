@@ -11,6 +11,7 @@ from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting
 from cellassets.storage.artifact import describe_address
 from resources.partitions import AXES, RANGE_END, RANGE_START, partition_key
+from resources.runs import MEMORY_TAG
 from sensors.attempts import work_tag
 from sensors.in_flight import InFlight, read_in_flight
 from sensors.memory import Memory
@@ -25,6 +26,7 @@ MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
 MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
 RUN_KEY_TAG = "dagster/run_key"
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Tick:
                 break
             run_key = self._free_run_key(group)
             if run_key is not None:
-                self.requests.append(_request(group, job_name, run_key))
+                self.requests.append(_request(group, job_name, run_key, self._memory_tag(group)))
         return len(ready)
 
     def is_open(self, item: "Work") -> bool:
@@ -89,6 +91,11 @@ class Tick:
         self._say(item, self.outlook.in_words(item, found))
         return False
 
+    def _memory_tag(self, group: Sequence["Work"]) -> dict[str, str]:
+        """Returns the memory that the last attempt was to have, if an earlier one was killed for its memory."""
+        ended = self.outlook.attempts.of(group[0])
+        return {MEMORY_TAG: ended[-1].run.tags[MEMORY_TAG]} if ended and MEMORY_TAG in ended[-1].run.tags else {}
+
     def _say(self, item: "Work", reason: str) -> None:
         self.waiting.append(Waiting(describe_address(item.assets[0], tuple(item.keys.values())), reason))
 
@@ -101,7 +108,8 @@ class Tick:
     def _free_run_key(self, group: Sequence["Work"]) -> str | None:
         """Returns the run key of the next attempt; two ticks or daemons with the same runs before them find the same.
 
-        An earlier run with the key succeeded where its publication was removed later: then the number is raised.
+        An earlier run with the key succeeded where its publication was removed later, or is one of several failed ones
+        of which somebody deleted another: then the number is raised.
         None if all numbers are used up.
         """
         numbers = [len(self.outlook.attempts.of(item)) for item in group]
@@ -111,7 +119,7 @@ class Tick:
             ]
             run_key = keys[0] if len(keys) == 1 else fingerprint({"of": keys})
             if not self.context.instance.get_run_records(
-                dg.RunsFilter(tags={RUN_KEY_TAG: run_key}, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1
+                dg.RunsFilter(tags={RUN_KEY_TAG: run_key}, statuses=ENDED), limit=1
             ):
                 return run_key
         for item in group:
@@ -193,7 +201,7 @@ def _consecutive(work: Sequence["Work"], order: Mapping[str, int], axis: str) ->
     return groups
 
 
-def _request(group: Sequence["Work"], job_name: str | None, run_key: str) -> dg.RunRequest:
+def _request(group: Sequence["Work"], job_name: str | None, run_key: str, more: Mapping[str, str]) -> dg.RunRequest:
     first, last = group[0], group[-1]
     is_range = len(group) > 1
     tags = {RANGE_START: str(partition_key(first.keys)), RANGE_END: str(partition_key(last.keys))} if is_range else {}
@@ -202,5 +210,5 @@ def _request(group: Sequence["Work"], job_name: str | None, run_key: str) -> dg.
         run_key=run_key,
         partition_key=None if is_range else partition_key(first.keys),
         asset_selection=[dg.AssetKey(name.split("/")) for name in first.assets],
-        tags={**tags, **work_tag(group)},
+        tags={**tags, **work_tag(group), **more},
     )

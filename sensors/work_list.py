@@ -79,11 +79,8 @@ def ask_again(
 
 
 def look_at_landing(snapshot: "LiveSnapshot") -> None:
-    """Reads the landing zone. What is not published and has no marker counts as seen for the first time."""
-    from cellassets.stages.settings import policy
-
-    quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
-    snapshot.refresh_landing(snapshot.landing.first_seen, datetime.now(UTC), quiet)
+    """Reads the landing zone. A folder without a marker counts as complete: its sensor alone knows its quiet time."""
+    snapshot.refresh_landing(snapshot.landing.first_seen, datetime.now(UTC), timedelta(0))
 
 
 def agendas(snapshot: "LiveSnapshot") -> Sequence[Agenda]:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from cellassets.errors import CorruptArtifact
+from cellassets.errors import CellAssetsError, CorruptArtifact, RegistryError
 from cellassets.registry.entry import ModelEntry, folder_fingerprint
 
 
@@ -11,7 +11,8 @@ def download(uri: str, target: Path, *, tracking_uri: str) -> None:
     """Downloads the files at an MLflow URI into a new folder `target`, which appears only when it is complete.
 
     Raises:
-        CorruptArtifact: the files are not there, or cannot be read.
+        CorruptArtifact: the files are not there.
+        RegistryError: MLflow does not answer, or the files that it lists cannot be downloaded now.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -21,13 +22,28 @@ def download(uri: str, target: Path, *, tracking_uri: str) -> None:
         try:
             found = download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=tracking_uri)
         except (MlflowException, OSError) as error:
-            message = f"{uri}: the files of the model cannot be downloaded ({error}); register the model again"
-            raise CorruptArtifact(message) from error
+            raise _explained(uri, error, tracking_uri) from error
         try:
             Path(found).rename(target)
         except OSError:
             if not target.is_dir():  # otherwise another process was faster, and its copy is equally good
                 raise
+
+
+def _explained(uri: str, error: Exception, tracking_uri: str) -> CellAssetsError:
+    """Returns the error to raise after a download failed: MLflow's own errors do not say whether the files exist."""
+    from mlflow.artifacts import list_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        is_there = bool(list_artifacts(artifact_uri=uri, tracking_uri=tracking_uri))
+    except FileNotFoundError:
+        is_there = False
+    except (MlflowException, OSError) as problem:
+        is_there = getattr(problem, "error_code", "") != "RESOURCE_DOES_NOT_EXIST"
+    if is_there:
+        return RegistryError(f"{uri}: the files of the model cannot be downloaded now ({error}); try again later")
+    return CorruptArtifact(f"{uri}: the files of the model are not there ({error}); register the model again")
 
 
 def checked_folder(folder: Path, entry: ModelEntry) -> Path:

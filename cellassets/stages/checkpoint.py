@@ -77,7 +77,7 @@ def make(context: Context, plan: Plan) -> Record:
     """
     folder = context.deployment.work_folder("training", plan.keys[0])
     with alone_in(folder):
-        shutil.rmtree(folder)  # files of a killed process
+        shutil.rmtree(folder, ignore_errors=True)  # files of a killed process; the run before this one removed it
         done = context.lake.find_done(plan)
         record = _train_and_publish(context, plan, folder) if done is None else _registered(context, plan, done, folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +114,7 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
             outcome = _carry_out(context, plan, folder, (attempt, run_id))
             attempt.require_newest()
             entry = _register(context, plan, outcome, run_id)
-        record = _publish(context, plan, outcome, checkpoint_summary(outcome, entry))
+            record = _publish(context, plan, outcome, checkpoint_summary(outcome, entry))
         attempt.remove()
     return record
 

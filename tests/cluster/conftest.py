@@ -288,7 +288,6 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
         {"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": name, "value": value}}
         for name, value in on_node.items()
     ]
-    old_api = "policy/v1beta1" if server_minor() < 21 else "policy/v1"
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -306,10 +305,6 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
                 for name in ("code", "mlflow")
             ),
             {"target": {"kind": "Deployment", "name": "cellassets-code"}, "patch": yaml.safe_dump(own_places)},
-            {
-                "target": {"kind": "PodDisruptionBudget"},
-                "patch": yaml.safe_dump([{"op": "replace", "path": "/apiVersion", "value": old_api}]),
-            },
         ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -327,11 +322,6 @@ def image_fields(image: str) -> dict[str, str]:
 
 def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def server_minor() -> int:
-    answer = subprocess.run(["kubectl", "version", "-o", "json"], capture_output=True, text=True, check=True)
-    return int(json.loads(answer.stdout)["serverVersion"]["minor"].rstrip("+"))
 
 
 def secret(name: str, **values: str) -> str:

@@ -104,6 +104,10 @@ def test_limits_of_a_run_come_from_the_table_of_pods():
     assert "dagster/max_retries" not in limit_tags({"dagster/max_retries": "0"}, ["checkpoint"], pods)
 
 
+def test_runs_without_a_pod_are_limited_by_the_instance_alone():
+    assert limit_tags({}, ["checkpoint"], open_pods({}), has_pod=False) == {"dagster/priority": "2"}
+
+
 def test_a_queued_run_carries_its_pool(tmp_path, monkeypatch):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "plain.yaml").write_text("kind: classical\n")

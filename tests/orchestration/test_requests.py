@@ -5,12 +5,17 @@ from functools import partial
 
 import dagster as dg
 import pytest
+from dagster import SubmitRunContext
 
+from cellassets.definitions import build_definitions
+from cellassets.errors import ConfigError
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting, Work
 from cellassets.stages.settings import RetryPolicy
+from resources import run_coordinator
 from resources.partitions import RANGE_END, RANGE_START
 from resources.run_coordinator import earlier_run, pool_tags, registered_kind
-from sensors import reported
+from resources.runs import MEMORY_TAG, OUT_OF_MEMORY_TAG
+from sensors import attempts, reported
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
 from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
@@ -462,7 +467,7 @@ def test_a_duplicate_is_not_an_attempt(instance, begin):
     (run,) = launch(instance, again(begin, [plate("E-9")]), **{"cellassets/duplicate_of": "another"})
     instance.report_run_canceled(run)
     (request,) = again(begin, [plate("E-9")]).requests
-    assert request.run_key == "E-9 plates"
+    assert request.run_key == "E-9 plates-2", "Dagster starts no second run with the key of the cancelled one"
 
 
 def test_the_pool_of_a_model_without_a_recipe_is_that_of_its_reported_kind(tmp_path):
@@ -477,3 +482,49 @@ def test_the_pool_of_a_model_without_a_recipe_is_that_of_its_reported_kind(tmp_p
         seen = dg.AssetMaterialization("registered_model", partition="moments.v1", metadata={"kind": "container"})
         instance.report_runless_asset_event(seen)
         assert pool() == "cpu"
+
+
+def test_work_that_had_all_memory_is_not_asked_for_again(instance, begin):
+    tick = begin()
+    tick.ask([plate("E-9")])
+    [run] = launch(instance, tick)
+    instance.add_run_tags(run.run_id, {OUT_OF_MEMORY_TAG: "true"})
+    fail(instance, [run])
+    assert again(begin, [plate("E-9")]).requests == []
+    assert begin().outlook.verdict(plate("E-9")).outcome == "refused"
+
+
+def test_the_next_attempt_keeps_the_memory_that_the_last_one_was_to_get(instance, begin):
+    tick = begin()
+    tick.ask([plate("E-9")])
+    [run] = launch(instance, tick)
+    instance.add_run_tags(run.run_id, {MEMORY_TAG: "8"})
+    fail(instance, [run])
+    [request] = again(begin, [plate("E-9")]).requests
+    assert request.tags[MEMORY_TAG] == "8"
+
+
+def test_a_run_key_of_a_failed_run_is_not_used_again(instance, begin):
+    tick = begin()
+    tick.ask([plate("E-9")])
+    first = launch(instance, tick)
+    fail(instance, first)
+    second = launch(instance, again(begin, [plate("E-9")]))
+    fail(instance, second)
+    instance.delete_run(first[0].run_id)
+    attempts._attempts.clear()  # as in a new process
+    [request] = again(begin, [plate("E-9")]).requests
+    assert request.run_key not in (tick.requests[0].run_key, second[0].tags["dagster/run_key"])
+
+
+def test_a_run_that_cannot_be_queued_has_failed(monkeypatch):
+    def refuse(_environment):
+        message = "pods.yaml: stages: 'chekpoint' is not the name of a stage"
+        raise ConfigError(message)
+
+    monkeypatch.setattr(run_coordinator, "open_pods", refuse)
+    overrides = {"run_coordinator": {"module": "resources.run_coordinator", "class": "PooledRunCoordinator"}}
+    with dg.instance_for_test(overrides=overrides) as instance:
+        run = instance.create_run_for_job(build_definitions().resolve_job_def("embed"))
+        context = SubmitRunContext(dagster_run=run, workspace=None)
+        assert instance.run_coordinator.submit_run(context).status == dg.DagsterRunStatus.FAILURE
