@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -72,6 +73,15 @@ def test_nothing_listens_to_the_world_without_a_proxy(objects):
     assert all(
         service["spec"].get("type", "ClusterIP") == "ClusterIP" for service in of_kind(objects, "Service").values()
     )
+
+
+def test_runs_may_reach_the_object_store_and_the_api(objects):
+    environment = of_kind(objects, "ConfigMap")["cellassets-environment"]["data"]
+    rules = of_kind(objects, "NetworkPolicy")["cellassets-runs"]["spec"]["egress"]
+    ports = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+    assert {53, 443, int(environment["PGPORT"])} <= ports
+    if "STORAGE_EMULATOR_HOST" in environment:
+        assert {urlsplit(environment["STORAGE_EMULATOR_HOST"]).port, 6443} <= ports
 
 
 def test_runs_have_the_image_of_the_code_by_its_digest(objects):
