@@ -70,9 +70,20 @@ def test_nothing_listens_to_the_world_without_a_proxy(objects):
         if f"cellassets-{name}" in services:
             assert services[f"cellassets-{name}"]["spec"]["ports"][0]["targetPort"] == "proxy"
             assert containers["proxy"]["ports"] == [{"name": "proxy", "containerPort": 4180}]
+            assert containers["proxy"]["readinessProbe"] == {"httpGet": {"path": "/ping", "port": "proxy"}}
+            assert "--email-domain=*" not in containers["proxy"]["args"]
     assert all(
         service["spec"].get("type", "ClusterIP") == "ClusterIP" for service in of_kind(objects, "Service").values()
     )
+
+
+def test_the_viewer_has_a_host_of_its_own(objects):
+    for ingress in of_kind(objects, "Ingress").values():
+        rules = ingress["spec"]["rules"]
+        services = [rule["http"]["paths"][0]["backend"]["service"]["name"] for rule in rules]
+        assert services == ["cellassets-webserver", "cellassets-viewer"]
+        assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"] for rule in rules]
+        assert len({rule["host"] for rule in rules}) == 2
 
 
 def test_runs_may_reach_the_object_store_and_the_api(objects):
