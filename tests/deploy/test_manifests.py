@@ -86,6 +86,14 @@ def test_the_viewer_has_a_host_of_its_own(objects):
         assert len({rule["host"] for rule in rules}) == 2
 
 
+def test_alerts_need_no_secret_but_take_one(objects):
+    sources = containers_of(objects, "code")["code"]["envFrom"]
+    assert {"secretRef": {"name": "cellassets-alerts", "optional": True}} in sources
+    for ingress in of_kind(objects, "Ingress").values():
+        address = of_kind(objects, "ConfigMap")["cellassets-environment"]["data"]["CELLASSETS_UI_URL"]
+        assert address == f"https://{ingress['spec']['rules'][0]['host']}"
+
+
 def test_runs_may_reach_the_object_store_and_the_api(objects):
     environment = of_kind(objects, "ConfigMap")["cellassets-environment"]["data"]
     rules = of_kind(objects, "NetworkPolicy")["cellassets-runs"]["spec"]["egress"]
