@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -69,9 +70,37 @@ def test_nothing_listens_to_the_world_without_a_proxy(objects):
         if f"cellassets-{name}" in services:
             assert services[f"cellassets-{name}"]["spec"]["ports"][0]["targetPort"] == "proxy"
             assert containers["proxy"]["ports"] == [{"name": "proxy", "containerPort": 4180}]
+            assert containers["proxy"]["readinessProbe"] == {"httpGet": {"path": "/ping", "port": "proxy"}}
+            assert "--email-domain=*" not in containers["proxy"]["args"]
     assert all(
         service["spec"].get("type", "ClusterIP") == "ClusterIP" for service in of_kind(objects, "Service").values()
     )
+
+
+def test_the_viewer_has_a_host_of_its_own(objects):
+    for ingress in of_kind(objects, "Ingress").values():
+        rules = ingress["spec"]["rules"]
+        services = [rule["http"]["paths"][0]["backend"]["service"]["name"] for rule in rules]
+        assert services == ["cellassets-webserver", "cellassets-viewer"]
+        assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"] for rule in rules]
+        assert len({rule["host"] for rule in rules}) == 2
+
+
+def test_alerts_need_no_secret_but_take_one(objects):
+    sources = containers_of(objects, "code")["code"]["envFrom"]
+    assert {"secretRef": {"name": "cellassets-alerts", "optional": True}} in sources
+    for ingress in of_kind(objects, "Ingress").values():
+        address = of_kind(objects, "ConfigMap")["cellassets-environment"]["data"]["CELLASSETS_UI_URL"]
+        assert address == f"https://{ingress['spec']['rules'][0]['host']}"
+
+
+def test_runs_may_reach_the_object_store_and_the_api(objects):
+    environment = of_kind(objects, "ConfigMap")["cellassets-environment"]["data"]
+    rules = of_kind(objects, "NetworkPolicy")["cellassets-runs"]["spec"]["egress"]
+    ports = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+    assert {53, 443, int(environment["PGPORT"])} <= ports
+    if "STORAGE_EMULATOR_HOST" in environment:
+        assert {urlsplit(environment["STORAGE_EMULATOR_HOST"]).port, 6443} <= ports
 
 
 def test_runs_have_the_image_of_the_code_by_its_digest(objects):
