@@ -52,7 +52,10 @@ def run_in_pod(context: dg.AssetExecutionContext, settings: "ContainerSettings",
         completed = PipesK8sClient(poll_interval=settings.poll_s).run(
             context=context.op_execution_context,  # the other one warns of its own attributes
             namespace=pods.namespace,
-            base_pod_meta={"labels": {BATCH_LABEL: pods.label}, **owned_by_the_run(os.environ)},
+            base_pod_meta={
+                "labels": {BATCH_LABEL: pods.label},
+                **owned_by_the_run({} if settings.namespace else os.environ),  # an owner must be in the same namespace
+            },
             base_pod_spec=spec,
             # for the end after the log has ended: Kubernetes before 1.22 shows a pod that it stopped at its deadline as
             # running, and the client would wait for ever
