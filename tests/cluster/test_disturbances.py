@@ -100,6 +100,12 @@ def publications(platform, address: str) -> int:
     return len(platform.objects(f"lake/records/{address}/"))
 
 
+def living(platform) -> list:
+    """The pods of runs that wait or run; a pod ends some seconds after its run."""
+    pods = platform.cluster.get("pods", "-l", "app.kubernetes.io/component=run")
+    return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
+
+
 def test_a_disturbed_line_ends_like_an_undisturbed_one(landed, storage, screen, configs, tmp_path):
     before = {
         model: publications(landed, f"perturbation_map/HUVEC/{model}") for model in ("classical.v1", "tiny_network.v1")
@@ -127,8 +133,7 @@ def test_a_disturbed_line_ends_like_an_undisturbed_one(landed, storage, screen, 
     for model, n in before.items():
         assert publications(landed, f"site_embeddings/{NEW}/{model}") == 1
         assert publications(landed, f"perturbation_map/HUVEC/{model}") == n + 1
-    living = landed.cluster.get("pods", "-l", "app.kubernetes.io/component=run")
-    assert not [pod for pod in living if pod["status"]["phase"] in ("Pending", "Running")], "a GPU leaks"
+    landed.wait("all pods of runs end: none holds a GPU", lambda: not living(landed), timeout_s=180)
 
     alone = Deployment.of(
         {"CELLASSETS_LANDING": str(screen), "CELLASSETS_HOME": str(tmp_path), "CELLASSETS_CONFIGS": str(configs)}
