@@ -55,16 +55,16 @@ def test_a_signal_stays_an_interruption_whatever_the_code_makes_of_it(becomes):
                 raise becomes("something else") from None
             raise
 
-    with pytest.raises(dg.DagsterExecutionInterruptedError), refusals_as_failures():
+    with pytest.raises(dg.DagsterExecutionInterruptedError), refusals_as_failures(None):
         work()
 
 
 def test_without_a_signal_every_exception_stays():
-    with pytest.raises(dg.Failure, match="too large") as failed, refusals_as_failures():
+    with pytest.raises(dg.Failure, match="too large") as failed, refusals_as_failures(None):
         raise RecipeError("too large")
     assert not failed.value.allow_retries
     for error in (SystemExit, OSError, KeyboardInterrupt):
-        with pytest.raises(error), refusals_as_failures():
+        with pytest.raises(error), refusals_as_failures(None):
             raise error
 
 
@@ -80,7 +80,7 @@ def test_work_that_finishes_in_spite_of_the_signal_is_not_thrown_away():
 def test_a_signal_from_before_does_not_make_a_later_refusal_an_interruption():
     with pytest.raises(dg.DagsterExecutionInterruptedError), interruptions_kept():
         signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(dg.Failure), refusals_as_failures():
+    with pytest.raises(dg.Failure), refusals_as_failures(None):
         raise RecipeError("too large")
 
 
