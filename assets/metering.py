@@ -58,7 +58,7 @@ class Meter:
             dataset=keys.get("dataset"),
             model=keys.get("model"),
             recipe=keys.get("recipe"),
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             wall_s=0.0,
             outcome="running",
             cores=request.cores,

@@ -9,6 +9,12 @@ from PIL import Image
 from upath import UPath
 
 from assets.pictures import MAX_PICTURE_BYTES, MAX_THUMBNAIL_BYTES, chart, thumbnails
+from cellassets.storage.artifact import PublishedFile, describe_content
+
+
+def published(path) -> PublishedFile:
+    """The file as one of a publication."""
+    return PublishedFile(UPath(path), describe_content(path.read_bytes(), path.name))
 
 
 @pytest.fixture
@@ -19,7 +25,7 @@ def pictures(tmp_path):
     for number in range(48):
         path = tmp_path / f"heatmap_{number:02d}.png"
         Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).resize((1200, 900)).save(path)
-        paths.append(UPath(path))
+        paths.append(published(path))
     return paths
 
 
@@ -37,7 +43,7 @@ def test_a_few_small_pictures_are_all_shown(tmp_path):
     content = io.BytesIO()
     Image.new("RGB", (640, 480), "white").save(content, "PNG")
     (tmp_path / "contact_1.png").write_bytes(content.getvalue())
-    (value,) = thumbnails([UPath(tmp_path / "contact_1.png")]).values()
+    (value,) = thumbnails([published(tmp_path / "contact_1.png")]).values()
     assert value.value.startswith("![contact_1](data:image/jpeg;base64,")
 
 
