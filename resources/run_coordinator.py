@@ -17,13 +17,21 @@ from dagster import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
 from resources.partitions import keys_of
-from resources.pods import Pods, largest, open_pods
-from resources.runs import CPU_POOL, GPU_POOL, POOL_TAG, stages_of
+from resources.pods import Pods, open_pods
+from resources.runs import (
+    CPU_POOL,
+    DUPLICATE_TAG,
+    GPU_POOL,
+    PARENT_TAG,
+    POOL_TAG,
+    RUN_KEY_TAG,
+    request_for,
+    stages_of,
+)
 
 logger = logging.getLogger(__name__)
 
-RUN_KEY_TAG, SENSOR_TAG, PARENT_TAG = "dagster/run_key", "dagster/sensor_name", "dagster/parent_run_id"
-DUPLICATE_TAG = "cellassets/duplicate_of"
+SENSOR_TAG = "dagster/sensor_name"
 
 GPU_ASSETS = {"checkpoint": ("recipe",), "site_embeddings": ("experiment", "model")}
 PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -116,7 +124,7 @@ def limit_tags(tags: Mapping[str, str], stages: Sequence[str], pods: Pods, *, ha
     """
     if not stages:
         return {}
-    request = largest([pods.request(stage, needs_gpu=tags.get(POOL_TAG) != CPU_POOL) for stage in stages])
+    request = request_for(stages, tags, pods)
     limits = {PRIORITY_TAG: str(request.queue_priority)}
     if has_pod:
         limits |= {

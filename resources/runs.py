@@ -1,12 +1,14 @@
 """What a run is about, read from Dagster's record of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from resources.pods import PodRequest, largest, open_pods
+from resources.pods import PodRequest, Pods, largest, open_pods
 
+RUN_KEY_TAG, PARENT_TAG = "dagster/run_key", "dagster/parent_run_id"
+DUPLICATE_TAG = "cellassets/duplicate_of"  # of a run that was cancelled since an earlier one does the same work
 POOL_TAG = "cellassets/pool"
 POD_TAG = "cellassets/pod"  # what the pod of a run got, as JSON
 OUT_OF_MEMORY_TAG = "cellassets/out_of_memory"  # of a run that had the most memory it may get
@@ -28,6 +30,12 @@ def stages_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str]:
     return sorted(name.replace("__", "/") for name in nodes)
 
 
+def request_for(stages: Sequence[str], tags: Mapping[str, str], pods: Pods) -> PodRequest:
+    """Returns what one pod requests that makes some stages, by the pool that its run is tagged with."""
+    needs_gpu = tags.get(POOL_TAG) != CPU_POOL
+    return largest([pods.request(stage, needs_gpu=needs_gpu) for stage in stages] or [pods.request("")])
+
+
 def request_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Mapping[str, str]) -> PodRequest:
     """Returns what the pod of a run requests.
 
@@ -36,10 +44,7 @@ def request_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Ma
         instance: knows the assets of a run of a whole job.
         environment: names the deployment's changes to the table of pods.
     """
-    pods = open_pods(environment)
-    needs_gpu = run.tags.get(POOL_TAG) != CPU_POOL
-    stages = stages_of(run, instance)
-    request = largest([pods.request(stage, needs_gpu=needs_gpu) for stage in stages] or [pods.request("")])
+    request = request_for(stages_of(run, instance), run.tags, open_pods(environment))
     if MEMORY_TAG in run.tags:
         request = request.model_copy(update={"memory_gib": float(run.tags[MEMORY_TAG])})
     return request

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cellassets.reconcile.retries import Attempt
-from resources.run_coordinator import DUPLICATE_TAG, PARENT_TAG
+from resources.runs import DUPLICATE_TAG, PARENT_TAG
 from sensors.reasons import Reason, read_reason
 
 if TYPE_CHECKING:
