@@ -1,6 +1,6 @@
 """Tags every run for the queue, whether a sensor, a backfill or a person started it, and cancels duplicates.
 
-A duplicate is a run that a second daemon started for the same work at the same time.
+A duplicate is a run for work that a sensor asked for, while another run does the same work (`earlier_run`).
 
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active. A Dagster pool limits a whole
 asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
@@ -25,8 +25,10 @@ from resources.runs import (
     PARENT_TAG,
     POOL_TAG,
     RUN_KEY_TAG,
+    UNFINISHED,
     request_for,
     stages_of,
+    work_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         first = earlier_run(self._instance, run)
         if first is not None:
             self._instance.add_run_tags(run.run_id, {DUPLICATE_TAG: first})
-            self._instance.report_run_canceled(run, f"run {first} was started for the same work at the same time")
+            self._instance.report_run_canceled(run, f"run {first} does the same work")
             return self._instance.get_run_by_id(run.run_id) or run
         stages = stages_of(run, self._instance)
         tags = pool_tags(run, stages, os.environ, partial(registered_kind, self._instance))
@@ -69,17 +71,30 @@ class PooledRunCoordinator(QueuedRunCoordinator):
 
 
 def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """Returns the first run of a sensor with this run's key; None if that is this one, or it was started by others.
+    """Returns the run that makes this one a duplicate; None if it is none.
 
-    Dagster's daemon looks for a run with the key before it creates one. Two daemons can look at the same time; then
-    both runs exist here, and the storage has numbered them.
+    Dagster's daemon looks for a run with the key of a sensor's request before it creates one. Two daemons can look at
+    the same time; then both runs exist here, and the storage has numbered them: the first one stays.
+
+    Where the daemon was away, it starts a run again whose process died, perhaps after a sensor asked for the same work
+    in another run: the one stays that was created first, while it is unfinished.
     """
-    if RUN_KEY_TAG not in run.tags or PARENT_TAG in run.tags:
+    if RUN_KEY_TAG in run.tags and PARENT_TAG not in run.tags:
+        same = {name: run.tags[name] for name in (RUN_KEY_TAG, SENSOR_TAG) if name in run.tags}
+        records = instance.get_run_records(dg.RunsFilter(tags=same), ascending=True)
+        first = next((one.dagster_run.run_id for one in records if PARENT_TAG not in one.dagster_run.tags), run.run_id)
+        if first != run.run_id:
+            return first
+    work = set(work_of(run))
+    if not work:
         return None
-    same = {name: run.tags[name] for name in (RUN_KEY_TAG, SENSOR_TAG) if name in run.tags}
-    records = instance.get_run_records(dg.RunsFilter(tags=same), ascending=True)
-    first = next((one.dagster_run.run_id for one in records if PARENT_TAG not in one.dagster_run.tags), run.run_id)
-    return None if first == run.run_id else first
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), ascending=True):
+        other = record.dagster_run
+        if other.run_id == run.run_id:
+            break
+        if work.intersection(work_of(other)):
+            return other.run_id
+    return None
 
 
 def pool_tags(

@@ -14,6 +14,20 @@ POD_TAG = "cellassets/pod"  # what the pod of a run got, as JSON
 OUT_OF_MEMORY_TAG = "cellassets/out_of_memory"  # of a run that had the most memory it may get
 MEMORY_TAG = "cellassets/memory_gib"  # of a run whose parent was killed for its memory
 GPU_POOL, CPU_POOL = "gpu", "cpu"
+WORK_TAG = "cellassets/work"  # names the work that a sensor asked for; several names with commas between them
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def work_of(run: dg.DagsterRun) -> list[str]:
+    """Returns the names of the work that a sensor asked a run to do; empty for a run that no sensor asked for."""
+    return run.tags[WORK_TAG].split(",") if WORK_TAG in run.tags else []
 
 
 def stages_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str]:

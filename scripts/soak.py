@@ -31,17 +31,11 @@ from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.ledger import Ledger
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
+from resources.runs import UNFINISHED
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPES = {"intensity": ["intensity"], "shape": ["sizeshape"]}
 ONCE = ("raw_plates", "plate_store", "plate_quality", "checkpoint", "site_embeddings")  # made once from these inputs
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 POLL_S = 3.0
 DAEMON_SHARE = 0.15  # of the kills
 

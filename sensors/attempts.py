@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cellassets.reconcile.retries import Attempt
-from resources.runs import DUPLICATE_TAG, PARENT_TAG
+from resources.runs import DUPLICATE_TAG, PARENT_TAG, WORK_TAG, work_of
 from sensors.reasons import Reason, read_reason
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
 
-WORK_TAG, PARDON_TAG = "cellassets/work", "cellassets/asked_again"
+PARDON_TAG = "cellassets/asked_again"
 WILL_RETRY_TAG, RETRIED_BY_TAG = "dagster/will_retry", "dagster/auto_retry_run_id"
 TOKEN_LENGTH = 12
 UNSUCCESSFUL = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -50,7 +50,7 @@ class Ended:
     @property
     def tokens(self) -> list[str]:
         """Names of the work that it was to do."""
-        return self.run.tags[WORK_TAG].split(",") if WORK_TAG in self.run.tags else []
+        return work_of(self.run)
 
     @property
     def is_superseded(self) -> bool:

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from resources.partitions import RANGE_END, RANGE_START, partition_key
+from resources.runs import UNFINISHED
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)

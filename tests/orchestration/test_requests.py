@@ -459,8 +459,32 @@ def test_of_two_runs_that_two_daemons_created_for_the_same_work_the_first_one_st
     assert first.tags["dagster/run_key"] == second.tags["dagster/run_key"]
     assert earlier_run(instance, second) == first.run_id
     assert earlier_run(instance, first) is None
+    instance.report_run_canceled(second)
+    fail(instance, [first])
     (retry,) = launch(instance, both[0], **{"dagster/parent_run_id": first.run_id})
     assert earlier_run(instance, retry) is None, "a run that is started again is not a duplicate"
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+def test_a_run_that_dagster_starts_again_late_does_not_do_what_a_sensor_asked_for_meanwhile(
+    instance, begin, asks_first
+):
+    """After a pause of the daemon both happen at once, for one partition of a range too."""
+    work = [embed(name) for name in EXPERIMENTS]
+    dead = again(begin, work, axis="experiment")
+    (lost,) = launch(instance, dead)
+    fail(instance, [lost])
+
+    asked = again(begin, work[:1])  # neither knows of the other
+    again_of = {"dagster/parent_run_id": lost.run_id}
+    if asks_first:
+        (first,), (second,) = launch(instance, asked), launch(instance, dead, **again_of)
+    else:
+        (first,), (second,) = launch(instance, dead, **again_of), launch(instance, asked)
+    assert earlier_run(instance, second) == first.run_id
+    assert earlier_run(instance, first) is None
+    fail(instance, [first])
+    assert earlier_run(instance, second) is None, "the first one has ended"
 
 
 def test_a_duplicate_is_not_an_attempt(instance, begin):
