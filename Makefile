@@ -4,11 +4,13 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
-# settings folder; without it the demo takes configs/demo, and the UI the one that the home remembers
+STACK_FOLDER ?= stack
+# settings folder; without it the demo takes configs/demo, the UI the one that the home remembers, and the stack the one
+# of its last `make up`, at first configs
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui test test-fast test-k8s check bench soak calibrate lock clean-demo
+.PHONY: demo ui up down status test test-fast test-k8s check bench soak calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -17,6 +19,15 @@ ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loo
 	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
 	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) $(if $(CONFIGS),CELLASSETS_CONFIGS=$(abspath $(CONFIGS))) \
 		DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+up: $(VENV)/.installed-dev  ## the servers of the production deployment, without containers; docs/stack.md
+	@$(BIN)/python scripts/stack.py up --folder $(STACK_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
+
+down: $(VENV)/.installed-dev  ## stops them; the data stay
+	@$(BIN)/python scripts/stack.py down --folder $(STACK_FOLDER)
+
+status: $(VENV)/.installed-dev  ## says which of them run
+	@$(BIN)/python scripts/stack.py status --folder $(STACK_FOLDER)
 
 test: $(VENV)/.installed-dev  ## all tests, one process per core; the tests of one file run in one process
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

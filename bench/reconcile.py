@@ -15,7 +15,6 @@ bench/results/reconcile.json.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -40,6 +39,9 @@ from cellassets.reconcile.work import PLATES, Agenda, embedding_agenda, map_agen
 from cellassets.stages.catalogue import stages
 from cellassets.stages.settings import policy
 from cellassets.storage.deployment import Deployment
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from postgres_server import binaries, private_postgres
 
 RESULT = Path(__file__).parent / "results" / "reconcile.json"
 FULL = Size(n_experiments=2_000, n_models=40)
@@ -205,12 +207,8 @@ def postgres(url: str) -> Iterator[str]:
     if url:
         yield url
         return
-    place = Path(__file__).parents[1] / "tests" / "storage" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("storage_conftest", place)
-    fixtures = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(fixtures)  # type: ignore[union-attr]
-    with fixtures.private_postgres(fixtures.binaries()) as own:
-        yield own
+    with private_postgres(binaries()) as own:
+        yield own.url
 
 
 def table(result: dict[str, Any]) -> str:

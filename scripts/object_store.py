@@ -1,8 +1,8 @@
 """A server of the Google Cloud Storage protocol on loopback, for tests, benchmarks and a stack without a cloud.
 
 It is `gcp-storage-emulator` behind a layer that does what the emulator leaves out: preconditions on generations (412),
-errors where the bucket does not exist, parallel connections that stay open, a count of all requests, and faults on
-demand. As a program it serves until it is stopped:
+objects in a folder that outlive a crash, errors where the bucket does not exist, parallel connections that stay open, a
+count of all requests, and faults on demand. As a program it serves until it is stopped:
 
     python scripts/object_store.py --port 4443 --folder FOLDER --bucket NAME
 """
@@ -12,9 +12,10 @@ import io
 import json
 import logging
 import socket
+import sqlite3
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler, Router, _read_raw_data
-from gcp_storage_emulator.storage import Storage
+from gcp_storage_emulator.storage import RESUMABLE_DIR, Storage
 
 MESSAGES = {
     403: "does not have storage.objects access",
@@ -36,6 +37,69 @@ MESSAGES = {
 }
 CUT = -1  # the fault of a connection that ends without an answer
 LOST = -2  # the fault of an answer that never arrives, to a request that was carried out
+
+
+class KeptStorage(Storage):
+    """The emulator's objects in a database file, each written in one transaction.
+
+    A server that is killed loses nothing that it has confirmed, and half an object never appears. The emulator's own
+    folder gives neither: it rewrites one file with the metadata of all objects at every change. Uploads in progress are
+    in memory, as in the emulator, and objects that are deleted are gone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(use_memory_fs=True)
+        self._database = sqlite3.connect(path, check_same_thread=False)  # requests are carried out one after another
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS objects "
+            "(bucket TEXT, name TEXT, described TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (bucket, name))"
+        )
+        for bucket, name, described in self._database.execute("SELECT bucket, name, described FROM objects"):
+            self.objects.setdefault(bucket, {})[name] = json.loads(described)
+
+    def create_file(
+        self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any], file_id: str | None = None
+    ) -> None:
+        """Writes an object over an earlier one of this name, and ends its upload."""
+        if bucket_name not in self.buckets:
+            raise NotFound
+        self._execute(
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)",
+            (bucket_name, file_name, json.dumps(file_obj), content),
+        )
+        self.objects.setdefault(bucket_name, {})[file_name] = file_obj
+        if file_id:
+            self.delete_resumable_file_obj(file_id)
+            self._delete_file(RESUMABLE_DIR, self.safe_id(file_id))
+
+    def get_file(self, bucket_name: str, file_name: str, show_error: bool = True) -> bytes:
+        """Returns the content of an object, or what has arrived of an upload."""
+        if bucket_name == RESUMABLE_DIR:
+            return bytes(super().get_file(bucket_name, file_name, show_error))
+        place = "SELECT content FROM objects WHERE bucket = ? AND name = ?"
+        found = self._database.execute(place, (bucket_name, file_name)).fetchone()
+        if found is None:
+            raise NotFound
+        return bytes(found[0])
+
+    def delete_file(self, bucket_name: str, file_name: str) -> None:
+        """Removes an object."""
+        if file_name not in self.objects.get(bucket_name, {}):
+            raise NotFound
+        self._execute("DELETE FROM objects WHERE bucket = ? AND name = ?", (bucket_name, file_name))
+        del self.objects[bucket_name][file_name]
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._database:
+            self._database.execute(statement, values)
+
+    def _write_config_to_file(self) -> None:
+        """Every change is in the database already."""
 
 
 @dataclass(frozen=True)
@@ -244,9 +308,12 @@ def object_server(*, port: int = 0, folder: Path | None = None) -> Iterator[Obje
     """Yields a server on loopback, with its objects in memory or in a folder."""
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     logging.getLogger("api.object").setLevel(logging.CRITICAL)
-    storage = Storage(use_memory_fs=folder is None, data_dir=None if folder is None else str(folder))
-    if folder is None:  # the emulator writes the metadata of all objects again at every change
-        storage._write_config_to_file = lambda: None  # noqa: SLF001
+    if folder is None:
+        storage = Storage(use_memory_fs=True)
+        storage._write_config_to_file = lambda: None  # noqa: SLF001  the emulator writes all metadata at every change
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = KeptStorage(folder / "objects.db")
     server = ObjectServer("", storage)
     listener = _Listener(("127.0.0.1", port), partial(_Handler, server))
     server.url = f"http://127.0.0.1:{listener.server_address[1]}"
@@ -258,6 +325,8 @@ def object_server(*, port: int = 0, folder: Path | None = None) -> Iterator[Obje
         listener.shutdown()
         listener.server_close()
         thread.join()
+        if isinstance(storage, KeptStorage):
+            storage.close()
 
 
 def main() -> None:
@@ -268,6 +337,7 @@ def main() -> None:
     parser.add_argument("--bucket", action="append", default=[], help="bucket that is made if it does not exist")
     chosen = parser.parse_args()
     with object_server(port=chosen.port, folder=chosen.folder) as server:
+        server.requests = deque(maxlen=1)  # it may run for weeks, and nobody counts them
         for name in chosen.bucket:
             if name not in server.storage.buckets:
                 server.make_bucket(name)

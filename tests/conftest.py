@@ -25,6 +25,7 @@ from cellassets.storage import objects
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.synthetic.presets import tiny_design
 
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 _spec = importlib.util.spec_from_file_location(
     "simulated_deployment", Path(__file__).with_name("simulated_deployment.py")
 )
@@ -36,18 +37,15 @@ _https_spec = importlib.util.spec_from_file_location("https_server", Path(__file
 https_server = importlib.util.module_from_spec(_https_spec)
 _https_spec.loader.exec_module(https_server)
 
-_postgres_spec = importlib.util.spec_from_file_location(
-    "postgres_server", Path(__file__).with_name("postgres_server.py")
-)
+_postgres_spec = importlib.util.spec_from_file_location("postgres_server", SCRIPTS / "postgres_server.py")
 postgres_server = importlib.util.module_from_spec(_postgres_spec)
+sys.modules["postgres_server"] = postgres_server  # its dataclasses look for their module
 _postgres_spec.loader.exec_module(postgres_server)
 
 # make test-k8s runs these, against a cluster
 collect_ignore = [] if "CELLASSETS_CLUSTER_TESTS" in os.environ else ["cluster"]
 
-_store_spec = importlib.util.spec_from_file_location(
-    "object_store", Path(__file__).parents[1] / "scripts" / "object_store.py"
-)
+_store_spec = importlib.util.spec_from_file_location("object_store", SCRIPTS / "object_store.py")
 object_store = importlib.util.module_from_spec(_store_spec)
 sys.modules["object_store"] = object_store  # its dataclasses look for their module
 _store_spec.loader.exec_module(object_store)

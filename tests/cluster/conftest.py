@@ -8,6 +8,7 @@
 import base64
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -329,23 +330,6 @@ def secret(name: str, **values: str) -> str:
     return yaml.safe_dump({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
 
 
-def make_databases(url: str) -> dict[str, str]:
-    """Returns the passwords of two roles, each with databases of its own."""
-    import secrets
-
-    from sqlalchemy import create_engine
-
-    passwords = {role: secrets.token_hex(12) for role in ("cellassets", "mlflow")}
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for role, password in passwords.items():
-            connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
-        for database, role in (("cellassets", "cellassets"), ("dagster", "cellassets"), ("mlflow", "mlflow")):
-            connection.exec_driver_sql(f"CREATE DATABASE {database} OWNER {role}")
-    engine.dispose()
-    return passwords
-
-
 @pytest.fixture(scope="session")
 def platform(
     cluster, postgres_server, postgres_programs, object_server, configs, tmp_path_factory
@@ -357,7 +341,8 @@ def platform(
             store.make_bucket(name)
         database = stack.enter_context(postgres_server.private_postgres(postgres_programs, networks=(NETWORK,)))
         Storage(store.url).upload_folder(configs, "configs")
-        passwords = make_databases(database.url)
+        passwords = {role: secrets.token_hex(12) for role in ("cellassets", "mlflow")}
+        database.make_databases(passwords)
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-postgres", PGPASSWORD=passwords["cellassets"]))
         cluster.kubectl("apply", "-f", "-", text=secret("cellassets-mlflow-postgres", PGPASSWORD=passwords["mlflow"]))
         folder = overlay(
