@@ -49,7 +49,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     backfilled: set[str] = set()
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         names = [key.to_user_string() for key in run.asset_selection or ()]
-        for key in _partitions(run, instance):
+        for key in partitions_of_run(run, instance):
             partitions.update((name, key) for name in names)
             if run.status == dg.DagsterRunStatus.STARTED:
                 started.update((name, key) for name in names)
@@ -58,7 +58,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))
 
 
-def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
+def partitions_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
     """Returns the partition keys of a run; for a range all keys from the first to the last."""
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
