@@ -63,8 +63,8 @@ def partitions_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
-    axis = "experiment" if len(start) > 1 else "model"
-    order = list(instance.get_dynamic_partitions(axis))
-    if start[0] not in order or end[0] not in order:
-        return [run.tags[RANGE_START], run.tags[RANGE_END]]
-    return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
+    for axis in ("experiment",) if len(start) > 1 else ("model", "experiment", "recipe"):
+        order = list(instance.get_dynamic_partitions(axis))
+        if start[0] in order and end[0] in order:
+            return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
+    return [run.tags[RANGE_START], run.tags[RANGE_END]]
