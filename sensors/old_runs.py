@@ -75,7 +75,8 @@ def old_runs(instance: dg.DagsterInstance, before: datetime, *, progress: Progre
         if run.tags.get(BACKFILL_TAG) in unfinished:
             reason = "its backfill is not finished"
         ended_at = record.update_timestamp.isoformat(timespec="seconds")
-        found.append(OldRun(run.run_id, run.status.value, _what(run), ended_at, reason))
+        what = ", ".join(stages_of(run, instance)) or run.job_name
+        found.append(OldRun(run.run_id, run.status.value, what, ended_at, reason))
     return found
 
 
@@ -150,10 +151,6 @@ def _why_it_stays(instance: dg.DagsterInstance, record: dg.RunRecord, latest: _L
 def _named(target: Target) -> str:
     asset, key = target
     return f"{asset} of {key}" if key else asset
-
-
-def _what(run: dg.DagsterRun) -> str:
-    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
 
 
 def _delete_event_file(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -114,7 +114,7 @@ def prune_work(
         show_json({"is_deleted": delete, "n_deleted": n_deleted, "runs": [dataclasses.asdict(run) for run in found]})
         return
     n_free = sum(not run.reason for run in found)
-    typer.echo(f"{len(found)} runs ended more than {older_than} days ago; {len(found) - n_free} of them stay:")
+    typer.echo(f"{len(found)} runs ended more than {older_than} days ago; {len(found) - n_free} of them stay.")
     for line in grouped((run.reason, f"{run.what} ({run.run_id[:8]})") for run in found if run.reason):
         typer.echo(f"- {line}")
     typer.echo(f"{n_deleted} runs deleted." if delete else f"{n_free} would go; add --delete to delete them.")
