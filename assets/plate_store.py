@@ -76,7 +76,7 @@ def _manifest_of(deployment: "Deployment", published: "Published") -> "Published
     from cellassets.storage.lake import Published
 
     artifact = deployment.lake.artifact("raw_plates", *published.record.keys)
-    for generation in range(artifact.generation(), 0, -1):
+    for generation in reversed(artifact.generations()):
         record = artifact.record_of(generation)
         if record.fingerprint == published.record.inputs["raw_plates"]:
             return Published(artifact, record)

@@ -1,6 +1,6 @@
 """`production_model`: the gate decides whether a candidate replaces the model in production."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -8,12 +8,12 @@ from pydantic import Field
 from assets.checks import check_of
 from assets.leaderboard import leaderboard
 from assets.materialise import materialised, publish, refusals_as_failures
-from cellassets.errors import ArtifactMissing
 from cellassets.judging.sequence import describe_turn
 from cellassets.stages.production_model import (
     CODE_VERSION,
     PRODUCTION_MODEL,
     candidates,
+    deciding_record,
     read_comparisons,
     settle,
 )
@@ -90,7 +90,9 @@ def check_decision(published: "Published") -> dg.AssetCheckResult:
 
     It fails as long as the model in production is one that a person put there, also after later decisions that kept it.
     """
-    champion, decision = published.record.summary.get("champion"), _decision_for(published)
+    champion = published.record.summary.get("champion")
+    found = deciding_record(published.artifact, published.record.generation)
+    decision = None if found is None else found.summary
     if champion is None:
         passed, description = True, "no model is in production"
     elif decision is None:
@@ -105,21 +107,6 @@ def check_decision(published: "Published") -> dg.AssetCheckResult:
         description=description,
         metadata={"decision": str(published.record.summary["decision"]), "champion": str(champion)},
     )
-
-
-def _decision_for(published: "Published") -> dict[str, Any] | None:
-    """The decision that put the present model into production; None where a person moved the alias without one."""
-    champion = published.record.summary.get("champion")
-    for generation in range(published.record.generation, 0, -1):
-        try:
-            summary = published.artifact.record_of(generation).summary
-        except ArtifactMissing:
-            return None
-        if summary.get("champion") != champion:
-            return None
-        if summary["decision"] != "kept":
-            return summary
-    return None
 
 
 def _table(published: "Published") -> dg.MarkdownMetadataValue:

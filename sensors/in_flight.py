@@ -42,7 +42,7 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     backfilled: set[str] = set()
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         names = [key.to_user_string() for key in run.asset_selection or ()]
-        for key in _partitions(run, instance):
+        for key in partitions_of_run(run, instance):
             partitions.update((name, key) for name in names)
             if run.status == dg.DagsterRunStatus.STARTED:
                 started.update((name, key) for name in names)
@@ -51,13 +51,13 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))
 
 
-def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
+def partitions_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
     """Returns the partition keys of a run; for a range all keys from the first to the last."""
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
-    axis = "experiment" if len(start) > 1 else "model"
-    order = list(instance.get_dynamic_partitions(axis))
-    if start[0] not in order or end[0] not in order:
-        return [run.tags[RANGE_START], run.tags[RANGE_END]]
-    return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
+    for axis in ("experiment",) if len(start) > 1 else ("model", "experiment", "recipe"):
+        order = list(instance.get_dynamic_partitions(axis))
+        if start[0] in order and end[0] in order:
+            return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
+    return [run.tags[RANGE_START], run.tags[RANGE_END]]

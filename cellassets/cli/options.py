@@ -26,6 +26,10 @@ ConfigsOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DeleteOption = Annotated[
+    bool, typer.Option("--delete", help="Delete it. Without this option nothing is changed: a dry run.")
+]
+PRUNE_AFTER_DAYS = 30
 
 
 def deployment_at(home: Path | None, configs: Path | None = None) -> Deployment:

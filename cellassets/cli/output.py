@@ -8,7 +8,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ MAX_ROWS = 1000
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 N_SHOWN_VALUES = 3  # of a list in a cell
+N_NAMED = 3  # of what has the same reason
+N_REASONS = 20
 
 
 def show_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
@@ -72,6 +74,20 @@ def show_csv(columns: Sequence[str], rows: Sequence[Row]) -> None:
     typer.echo(stream.getvalue(), nl=False)
 
 
+def grouped(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns one line per reason, with the first few of the names that it holds for.
+
+    Args:
+        reasons: reason and name of each thing.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for reason, name in reasons:
+        by_reason.setdefault(reason, []).append(name)
+    lines = [f"{_first_names(names)}: {reason}" for reason, names in by_reason.items()]
+    n_more = len(lines) - N_REASONS
+    return [*lines[:N_REASONS], *([f"{n_more} further reasons; --json lists all"] if n_more > 0 else [])]
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Yields a progress callback that draws one bar on standard error for each kind of work."""
@@ -87,6 +103,11 @@ def progress_bar() -> Iterator[Progress]:
             bars.update(tasks[what], completed=n_done, total=n_total, description=f"{what} {note}".strip())
 
         yield report
+
+
+def _first_names(names: Sequence[str]) -> str:
+    n_more = len(names) - N_NAMED
+    return ", ".join(names[:N_NAMED]) + (f" and {n_more} more" if n_more > 0 else "")
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -8,13 +8,21 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
-from cellassets.cli.output import show_json, show_rows
+from cellassets.cli.options import (
+    PRUNE_AFTER_DAYS,
+    ConfigsOption,
+    DeleteOption,
+    HomeOption,
+    JsonOption,
+    deployment_at,
+)
+from cellassets.cli.output import grouped, progress_bar, show_json, show_rows
 from cellassets.errors import ConfigError
 from cellassets.storage.deployment import DEFAULT_HOME, Deployment, Home
 
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from cellassets.reconcile.live import LiveSnapshot
+
+MIN_RUN_DAYS = 7  # the alerts of `failed_runs` look back a week
 
 app = typer.Typer(no_args_is_help=True, help="What should exist and does not, why, and asking for it again.")
 
@@ -74,6 +84,52 @@ def retry_work(
     for name in asked:
         typer.echo(name)
     typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing that failed matches; see `work list`.")
+
+
+@app.command(
+    "prune", epilog="Example: `cellassets work prune` says what would go; `cellassets work prune --delete` does it."
+)
+def prune_work(
+    delete: DeleteOption = False,
+    older_than: Annotated[
+        int, typer.Option("--older-than", min=MIN_RUN_DAYS, help="Only runs that ended this many days ago.")
+    ] = PRUNE_AFTER_DAYS,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Deletes old runs of Dagster with their events and compute logs; without --delete only says what would go.
+
+    A run stays if it made the latest materialisation of a partition, if a partition that it failed at was not made
+    since, or if its backfill is not finished. Runs in progress are never touched.
+    """
+    from sensors.old_runs import delete_runs, old_runs
+
+    before = datetime.now(UTC) - timedelta(days=older_than)
+    n_deleted = 0
+    with dagster_at(home) as instance, progress_bar() as report:
+        found = old_runs(instance, before, progress=report)
+        if delete:
+            n_deleted = delete_runs(instance, found, progress=report)
+    if as_json:
+        show_json({"is_deleted": delete, "n_deleted": n_deleted, "runs": [dataclasses.asdict(run) for run in found]})
+        return
+    n_free = sum(not run.reason for run in found)
+    typer.echo(f"{len(found)} runs ended more than {older_than} days ago; {len(found) - n_free} of them stay.")
+    for line in grouped((run.reason, f"{run.what} ({run.run_id[:8]})") for run in found if run.reason):
+        typer.echo(f"- {line}")
+    typer.echo(f"{n_deleted} runs deleted." if delete else f"{n_free} would go; add --delete to delete them.")
+
+
+def oldest_unfinished_run(home: Path | None) -> tuple[str, datetime] | None:
+    """Returns the oldest run that is queued or running, with the time at which it was created; None without one.
+
+    Raises:
+        ConfigError: there is no Dagster instance.
+    """
+    from sensors.old_runs import oldest_unfinished
+
+    with dagster_at(home) as instance:
+        return oldest_unfinished(instance)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from cellassets.stages.settings import gate_policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.state import is_current
-from cellassets.storage.artifact import Record
+from cellassets.storage.artifact import Artifact, Record
 from cellassets.storage.lake import Published
 from cellassets.storage.plan import Plan, Publication
 
@@ -331,6 +331,27 @@ def _log(context: Context, plan: Plan, decision: "Decision", values: dict[str, A
     registry.log_json(run_id, {**shown, "comparisons": rows, "inputs": dict(plan.inputs)}, "decision.json")
     registry.end_run(run_id, "FINISHED")
     return run_id
+
+
+def deciding_record(artifact: Artifact, generation: int) -> Record | None:
+    """Returns the decision that put the model in production there; None if a person moved the alias without one.
+
+    Args:
+        artifact: the decisions.
+        generation: number of the last decision.
+
+    Raises:
+        CorruptArtifact: a commit record cannot be read.
+    """
+    champion = ""
+    for number in reversed([known for known in artifact.generations() if known <= generation]):
+        record = artifact.record_of(number)
+        champion = champion or str(record.summary.get("champion"))
+        if str(record.summary.get("champion")) != champion:
+            return None
+        if record.summary["decision"] != "kept":
+            return record
+    return None
 
 
 def _scored_datasets(snapshot: Snapshot, policy: "GatePolicy") -> list[str]:

@@ -10,8 +10,6 @@ already there. The record with the highest number is the current one. Readers us
 publication completely or not at all. Two writers cannot both publish number 7: one succeeds and the other gets an
 error. Records are never changed, so a reader that knows the number of a publication can read exactly this publication
 later.
-
-This module knows nothing about tables, images or science.
 """
 
 import base64
@@ -56,9 +54,14 @@ class PublishedFile:
         """Returns the content of the file.
 
         Raises:
+            ArtifactMissing: the file is gone.
             CorruptArtifact: size or checksum differ from the commit record.
         """
-        content = self.path.read_bytes()
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError as error:
+            message = f"{self.path}: the file of this publication is gone; materialise the asset that reads it again"
+            raise ArtifactMissing(message) from error
         found = describe_content(content, self.entry.name)
         if found != self.entry:
             message = f"{_difference(self.path, found, self.entry)}; run `cellassets artifact verify`"
@@ -119,7 +122,11 @@ class Artifact:
 
     def generation(self) -> int:
         """Returns the number of the current publication, 0 where nothing is published."""
-        return max((generation_of(name) for name in names_in(self.records)), default=0)
+        return max(self.generations(), default=0)
+
+    def generations(self) -> list[int]:
+        """Returns the numbers of all publications that are there, ascending. Superseded ones may have been removed."""
+        return sorted(filter(None, map(generation_of, names_in(self.records))))
 
     def find_record(self) -> Record | None:
         """Returns the current commit record, or None where nothing is published.

@@ -5,7 +5,7 @@
     <root>/annotations/...                        known biology that maps are compared with, added by people
     <root>/catalogue.db                           the catalogue of a local lake, unless another one is named
 
-Only this module knows these names. `docs/data-layout.md` describes them.
+Only this module and `holdings` know these names. `docs/data-layout.md` describes them.
 """
 
 import logging
@@ -246,11 +246,12 @@ class Lake:
             plan: the plan of the artefact.
             is_shared: true if all runs of this plan use the same folder, so that a run finds the finished files of an
                 earlier one. Files in a shared folder are never replaced, since another run may be publishing them.
+                No later publication has the same folder, so that its files can be removed when it is superseded.
                 Otherwise each run has its own folder, which is removed if nothing is published from it.
         """
         artifact = self.artifact(plan.kind, *plan.keys)
-        name = plan.fingerprint if is_shared else f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
-        folder = artifact.data / name
+        own = f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
+        folder = artifact.data / (shared_folder(plan.fingerprint, plan.replaces + 1) if is_shared else own)
         try:
             yield Draft(self, artifact, plan, folder)
         finally:
@@ -311,6 +312,11 @@ class Lake:
                 f"the folder away (mv {self.root.path} {self.root.path}-old); everything is then made again"
             )
             raise ConfigError(message)
+
+
+def shared_folder(plan_fingerprint: str, generation: int) -> str:
+    """Returns the name of the folder that all runs of a plan share, for the publication with a number."""
+    return f"{plan_fingerprint}-{generation:06d}"
 
 
 def _is_published(artifact: Artifact, generation: int, folder: UPath) -> bool:

@@ -173,15 +173,20 @@ class ObjectStore(AbstractFileSystem):
         with Path(lpath).open("rb") as stream:
             self._upload(self._strip_protocol(rpath), stream, Path(lpath).stat().st_size)
 
-    def rm_file(self, path: str) -> None:
+    def rm_file(self, path: str, generation: int | None = None) -> None:
         """Removes an object.
+
+        Args:
+            path: the object.
+            generation: the object is removed only if this is still its generation.
 
         Raises:
             FileNotFoundError: there is no such object.
+            FileExistsError: it was written again and has another generation now; it is not removed.
         """
         path = self._strip_protocol(path)
         with _explained(path):
-            self._blob(path).delete(**_limits())
+            self._blob(path).delete(if_generation_match=generation, **_limits())
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Removes an object, or everything below a folder."""

@@ -141,3 +141,9 @@ def home(settled, tmp_path) -> Path:
     """A copy of the home in which everything is made: a test may change it, and it was moved."""
     shutil.copytree(settled, tmp_path / "home")
     return tmp_path / "home"
+
+
+@pytest.fixture
+def settle_home():
+    """Makes everything that is due in a home: `settle_home(home)`."""
+    return lambda home: settle(Deployment.of({}, home=home))

@@ -20,6 +20,7 @@ from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
 from cellassets.stages.state import state_of
+from cellassets.storage.lake import shared_folder
 from cellassets.training.attempts import Attempt
 from cellassets.training.checkpoint import load_network
 from cellassets.training.provenance import code_version
@@ -261,7 +262,8 @@ def test_a_training_by_an_outdated_recipe_leaves_no_states(screen, train):
 
 def test_a_process_that_was_replaced_stops_and_publishes_nothing(screen, train):
     def take_over(*_, note=""):
-        kept = screen.lake.artifact("checkpoint", "replaced").data / screen.plan("checkpoint", "replaced").fingerprint
+        folder = shared_folder(screen.plan("checkpoint", "replaced").fingerprint, 1)
+        kept = screen.lake.artifact("checkpoint", "replaced").data / folder
         if note.startswith("epoch 2"):
             Attempt.begin(kept / "training")
 
