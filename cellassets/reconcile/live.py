@@ -25,7 +25,7 @@ from cellassets.storage.plan import Publication
 from cellassets.storage.records import Records, parents_of
 
 if TYPE_CHECKING:
-    from cellassets.registry import ModelEntry
+    from cellassets.registry import ModelEntry, Registry
     from cellassets.screens.landing import LandedExperiment
     from cellassets.stages.stage import Stage
 
@@ -179,6 +179,8 @@ class LiveSnapshot(Snapshot):
 
     def _changed_models(self) -> list[Hashable]:
         before, problem = self._models, self._registry_problem
+        if self.deployment.tracking_uri.startswith("http"):
+            self._registry().client()  # asks nothing; importing MLflow must not count as the server's time
         try:
             found = self._ask_registry() if self.deployment.tracking_uri.startswith("sqlite:") else self._list_models()
         except TimeoutError:
@@ -198,9 +200,12 @@ class LiveSnapshot(Snapshot):
         return [MODELS] if is_new else []
 
     def _ask_registry(self) -> list["ModelEntry"]:
+        return self._registry().list_models()
+
+    def _registry(self) -> "Registry":
         from cellassets.registry import Registry
 
-        return Registry(self.deployment.tracking_uri, self.deployment.model_root).list_models()
+        return Registry(self.deployment.tracking_uri, self.deployment.model_root)
 
     def _changed_files(self, cell: Hashable, folder: UPath, pattern: str) -> list[Hashable]:
         """Returns the changed files below a folder, and the folders whose listing changed."""

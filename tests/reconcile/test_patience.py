@@ -3,6 +3,7 @@
 import socket
 import time
 from dataclasses import replace
+from functools import lru_cache
 from threading import Event
 
 import pytest
@@ -11,6 +12,7 @@ from cellassets.reconcile import live as live_module
 from cellassets.reconcile.patience import PatientCall
 from cellassets.reconcile.standing import plate_agenda
 from cellassets.reconcile.work import embedding_agenda
+from cellassets.registry import opening
 from cellassets.stages.catalogue import stages
 
 
@@ -71,3 +73,22 @@ def test_a_registry_that_takes_connections_and_never_answers_is_named_and_the_re
         assert [item.keys for item in plate_agenda(snapshot).work] == [{"experiment": "HUVEC-1"}]
         (waiting,) = embedding_agenda(snapshot).waiting
         assert "does not answer within 1 s" in waiting.reason
+
+
+def test_the_import_of_mlflow_does_not_count_as_the_time_of_the_server(world, monkeypatch):
+    opened = opening._open_client
+
+    def slowly(*place):
+        time.sleep(1.5)  # as on a busy machine, in a process that has just started
+        return opened(*place)
+
+    monkeypatch.setattr(opening, "_open_client", lru_cache(slowly))
+    monkeypatch.setattr(live_module, "REGISTRY_LIMIT_S", 1.0)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    world.deployment = replace(world.deployment, tracking_uri=url)
+    snapshot = live_module.LiveSnapshot(world.deployment, stages())
+    world.refresh(snapshot)
+    (waiting,) = embedding_agenda(snapshot).waiting
+    assert "refused" in waiting.reason, "the server's own answer, and not that it took too long"
