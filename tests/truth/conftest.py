@@ -32,9 +32,9 @@ LEVEL = 0.01 if IS_FULL else 0.001
 
 @pytest.fixture(scope="session")
 def n_of():
-    """Returns the function that gives the number of simulated screens: all, or a quarter (or another part) of them."""
+    """Returns the function that gives the number of simulated screens: all, or a sixth (or another part) of them."""
 
-    def n_of(n_full, part=0.25):
+    def n_of(n_full, part=0.15):
         return n_full if IS_FULL else round(n_full * part)
 
     return n_of

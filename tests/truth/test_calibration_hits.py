@@ -58,7 +58,7 @@ def discoveries(n_screens, fdr=0.1, **changes):
 @pytest.fixture(scope="module")
 def planted(n_of):
     """By effect of a gene: discoveries."""
-    return {effect: discoveries(n_of(N_SCREENS), gene_effect=effect) for effect in (2.0, 4.0)}
+    return {effect: discoveries(n_of(N_SCREENS, 0.25), gene_effect=effect) for effect in (2.0, 4.0)}
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -75,7 +75,7 @@ def test_strong_effects_are_found_and_weak_ones_less_often(planted, measure):
 
 
 def test_a_screen_of_shuffled_labels_seldom_has_a_hit(n_of):
-    n_screens = n_of(N_SCREENS)
+    n_screens = n_of(N_SCREENS, 0.25)
     found = discoveries(n_screens, gene_effect=4.0, is_shuffled=True)
     for measure in MEASURES:
         n_with_hits = (found[measure][:, 0] > 0).sum()
@@ -116,7 +116,7 @@ def screen_of_doses(seed, *, active_share, effect=5.0):
 @pytest.mark.parametrize("active_share", [0.5, 1.0])
 def test_lowest_active_doses_are_seldom_too_low_and_mostly_exact(n_of, active_share):
     too_low, exact = [], []
-    for seed in range(n_of(60)):
+    for seed in range(n_of(60, 0.25)):
         judged, truth = screen_of_doses(seed, active_share=active_share)
         rows = lowest_active_doses(judged, HitParameters(n_dose_permutations=199, seed=seed, fdr=0.1))
         called = dict(rows.select("compound_id", "lowest_active_um").drop_nulls().rows())

@@ -68,7 +68,7 @@ def null_p_values(n_of):
     """P-values by null, benchmark and metric; the metric `unit` is one unit per seed, a different unit each time."""
     found = {}
     for null, design in NULLS.items():
-        for seed in range(n_of(N_SEEDS, 0.15)):
+        for seed in range(n_of(N_SEEDS)):
             judged = simulate_map(SimulatedWells(seed=seed, **{**SCREEN, **design}))
             for name in MEASURES:
                 rows = score(name, judged, seed)
@@ -90,7 +90,7 @@ def most(n_seeds):
 def test_summary_p_values_are_uniform_without_biology(null_p_values, n_of, null, name):
     for metric in MEASURES[name]:
         p_values = null_p_values[null, name, metric]
-        assert len(p_values) == n_of(N_SEEDS, 0.15)
+        assert len(p_values) == n_of(N_SEEDS)
         assert kstest(p_values, "uniform").pvalue > LEVEL
         assert (p_values <= 0.05).sum() <= most(len(p_values))
 

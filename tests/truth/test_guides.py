@@ -44,7 +44,7 @@ def as_one_guide(judged):
 @pytest.mark.parametrize("design", [{}, UNEVEN], ids=["even", "uneven"])
 @pytest.mark.parametrize("name", ["perturbation_consistency", "phenotypic_consistency", "known_relationships"])
 def test_effects_of_guides_alone_are_not_taken_for_those_of_genes(n_of, score_by, headline_of, name, design):
-    n_screens = n_of(N_SCREENS, 0.3)
+    n_screens = n_of(N_SCREENS, 0.15)
     p_values = [headline_of(name, score_by(name, screen(seed, **design), seed)).p_value for seed in range(n_screens)]
     assert (np.array(p_values) <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
 
@@ -54,7 +54,7 @@ def test_genes_with_one_guide_among_genes_with_several_do_not_make_the_headline_
     n_of, score_by, headline_of
 ):
     """A quarter of the genes keep one guide of three: their wells agree, whatever the gene does."""
-    name, n_screens = "perturbation_consistency", n_of(N_SCREENS, 0.3)
+    name, n_screens = "perturbation_consistency", n_of(N_SCREENS, 0.15)
     scored = [score_by(name, with_one_guide(screen(seed)), seed) for seed in range(n_screens)]
     p_values = [headline_of(name, rows).p_value for rows in scored]
     assert (np.array(p_values) <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
