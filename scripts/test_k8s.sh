@@ -29,8 +29,10 @@ build_image() {
     build() { bash "$LOCAL_CLUSTER/image.sh" build "$@" --layers --build-arg BASE=$base; }
     bash "$LOCAL_CLUSTER/image.sh" base
     STORAGE_DRIVER=vfs buildah rm --all >/dev/null    # of builds that were killed
-    build deploy/Dockerfile . cellassets-packages:test --target build    # has a name, so that its layers are kept
-    build deploy/Dockerfile . cellassets:test
+    # the layers of the first stage get a name, so that they are kept
+    build deploy/Dockerfile . cellassets:test | tee "$store/log"
+    STORAGE_DRIVER=vfs buildah tag "$(awk '/^-->/ {id = $NF} /^\[2\/2\] STEP 1\// {print id}' "$store/log")" \
+        cellassets-packages:test
     build $encoder/Dockerfile $encoder moments:test
     STORAGE_DRIVER=vfs buildah rmi --prune >/dev/null
     exec {lock}>&-

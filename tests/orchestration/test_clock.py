@@ -38,9 +38,9 @@ def set_clock(monkeypatch):
 
 @pytest.fixture
 def ask(instance):
-    """The run keys that a tick asks for; the runs are created, and fail at once."""
+    """The run keys that a tick asks for; the runs are created, and fail at once unless told otherwise."""
 
-    def ask():
+    def ask(*, fails=True):
         with dg.build_sensor_context(instance=instance) as context:
             tick = Tick.begin(context)
             tick.ask([WORK])
@@ -48,7 +48,9 @@ def ask(instance):
             tags = {**request.tags, "dagster/partition": request.partition_key, "dagster/run_key": request.run_key}
             assets = frozenset(request.asset_selection)
             run = dg.DagsterRun("job", status=dg.DagsterRunStatus.STARTED, asset_selection=assets, tags=tags)
-            instance.report_run_failed(instance.add_run(run), "the disk is full")
+            instance.add_run(run)
+            if fails:
+                instance.report_run_failed(run, "the disk is full")
         return [request.run_key for request in tick.requests]
 
     return ask
@@ -62,6 +64,20 @@ def test_after_a_jump_the_delay_is_over_and_each_failure_counts_once(instance, s
     set_clock(NOON_S + jump_s)
     assert ask() == ["E-1 plates-2"]
     assert ask() == [], "the third attempt waits for its own delay"
+    assert len(read_attempts(instance).of(WORK)) == 2
+
+
+def test_a_failure_after_a_clock_was_set_back_by_minutes_is_seen(instance, set_clock, ask):
+    """Only runs that changed since the last look are read, unless that was an hour ago."""
+    set_clock(NOON_S)
+    ask()
+    set_clock(NOON_S + 1800)
+    ask(fails=False)
+    assert ask() == [], "its run is under way"
+    set_clock(NOON_S + 600)
+    [run] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    instance.report_run_failed(run, "the disk is full")
+    assert ask() == [], "the third attempt waits"
     assert len(read_attempts(instance).of(WORK)) == 2
 
 
