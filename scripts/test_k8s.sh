@@ -55,7 +55,7 @@ load_by_digest() {
         index($1, name) == 1 && $3 != digest {old[$3]}
         END {for (image in target) if (target[image] in old) print image}' |
         xargs --no-run-if-empty "$(find "$K8S_HOME" -name ctr -type f | head -n 1)" \
-            -a "$K8S_HOME/run/containerd/containerd.sock" -n k8s.io images rm --sync >/dev/null
+            -a "$K8S_HOME/run/containerd/containerd.sock" -n k8s.io images rm >/dev/null
     echo "$name@$digest"
 }
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -41,6 +42,7 @@ CLAIMS = ("cellassets-exchange", "cellassets-scratch")  # the table of pods name
 GPU = "nvidia.com/gpu"
 MODELS = {"classical.v1", "tiny_network.v1"}
 REPORT_S = 1500
+PATIENCE_S = 120.0  # until a port is forwarded again
 RETIRED = ["preempted.v1", "scarce.v1"]  # trained in tests and not embedded
 RETRIES = {"first_delay_minutes": 0.25, "factor": 2}
 
@@ -90,8 +92,18 @@ class Platform:
         """Returns the data of an answer of Dagster's GraphQL API."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            found = json.loads(answer.read())
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=120) as answer:
+                    found = json.loads(answer.read())
+                break
+            except (urllib.error.URLError, ConnectionError) as error:
+                # kubectl forwards the port again; what changes something must not be sent twice
+                is_unsent = isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+                if time.monotonic() > end or not (is_unsent or query.startswith("query")):
+                    raise
+                time.sleep(1)
         assert "errors" not in found, found
         return found["data"]
 
@@ -435,14 +447,28 @@ def platform(
 
 @contextmanager
 def forwarded(cluster: Cluster, target: str, port: int, pod_port: int, path: str = "/server_info") -> Iterator[None]:
-    """Forwards a port of this machine's loopback to a pod, as a user of kubectl would."""
+    """Forwards a port of this machine's loopback to a pod by kubectl, again each time the connection breaks."""
     command = ["kubectl", "-n", cluster.namespace, "port-forward", target, f"{port}:{pod_port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}{path}"), timeout_s=60)
-            yield
-        finally:
-            process.terminate()
+    enough, running = threading.Event(), []
+
+    def forward() -> None:
+        while not enough.is_set():
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                running[:] = [process]
+                process.wait()
+            enough.wait(1)
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}{path}"), timeout_s=60)
+        yield
+    finally:
+        enough.set()
+        while thread.is_alive():
+            for process in running:
+                process.terminate()
+            thread.join(1)
 
 
 @pytest.fixture(scope="session")

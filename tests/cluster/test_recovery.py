@@ -94,9 +94,8 @@ class Interference(threading.Thread):
         run = trainings(self.platform)[-1]
         self.containers = containers(self.platform, run)
         self.states_before = len(states(self.platform))
-        with subprocess.Popen(shlex.split(os.environ[RESTART])) as restart:
-            self.asked_meanwhile = self.platform.launch("leaderboard")
-            assert restart.wait(120) == 0
+        self.asked_meanwhile = self.platform.launch("leaderboard")  # its pod is made while there is no kubelet
+        subprocess.run(shlex.split(os.environ[RESTART]), check=True, timeout=120)
         self.states_after = len(states(self.platform))
 
 
