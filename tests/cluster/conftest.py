@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,13 +34,18 @@ NAMESPACE = "cellassets-test"
 ADDRESS = os.environ.get("CELLASSETS_TEST_ADDRESS", "10.85.0.1")
 NETWORK = os.environ.get("CELLASSETS_TEST_NETWORK", "10.85.0.0/24")
 IMAGE = os.environ.get("CELLASSETS_TEST_IMAGE", "localhost/cellassets:test")
+ENCODER_IMAGE = os.environ.get("CELLASSETS_TEST_ENCODER_IMAGE", "localhost/moments:test")
 BUCKET, LOG_BUCKET = "cellassets-test", "cellassets-test-logs"
 MLFLOW_PORT, MLFLOW_LOCAL_PORT = 5000, 15000
 MAX_RUNS = 4  # at once, on a node of two cores
-SERVERS = ("mlflow", "code", "daemon", "webserver", "viewer")
+SERVERS = ("mlflow", "code", "daemon", "webserver", "viewer", "metrics")
+CLAIMS = ("cellassets-exchange", "cellassets-scratch")  # the table of pods names them
 GPU = "nvidia.com/gpu"
 MODELS = {"classical.v1", "tiny_network.v1"}
 REPORT_S = 1500
+PATIENCE_S = 120.0  # until a port is forwarded again
+RETIRED = ["preempted.v1", "scarce.v1"]  # trained in tests and not embedded
+RETRIES = {"first_delay_minutes": 0.25, "factor": 2}
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,25 @@ class Platform:
         """Returns the data of an answer of Dagster's GraphQL API."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            found = json.loads(answer.read())
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=120) as answer:
+                    found = json.loads(answer.read())
+                break
+            except (urllib.error.URLError, ConnectionError) as error:
+                # kubectl forwards the port again; what changes something must not be sent twice
+                is_unsent = isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+                if time.monotonic() > end or not (is_unsent or query.startswith("query")):
+                    raise
+                time.sleep(1)
         assert "errors" not in found, found
         return found["data"]
 
     def runs(self, *, asset: str = "") -> list[dict[str, Any]]:
         """Returns the newest runs first; with `asset`, those that make it."""
         query = """query { runsOrError(limit: 500) { __typename ... on Runs { results {
-          runId status startTime parentRunId jobName assetSelection { path } tags { key value } } } } }"""
+          runId status startTime endTime parentRunId jobName assetSelection { path } tags { key value } } } } }"""
         found = self.ask(query)["runsOrError"]["results"]
         for run in found:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
@@ -294,6 +310,7 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
         "kind": "Kustomization",
         "namespace": NAMESPACE,
         "resources": ["kustomize/overlays/test"],
+        "components": [f"kustomize/components/{name}" for name in ("container-encoders", "metrics")],
         "images": [{"name": "cellassets", **image_fields(IMAGE)}],
         "replacements": yaml.safe_load((REPOSITORY / "deploy/kustomize/overlays/gke/kustomization.yaml").read_text())[
             "replacements"
@@ -306,6 +323,7 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
                 for name in ("code", "mlflow")
             ),
             {"target": {"kind": "Deployment", "name": "cellassets-code"}, "patch": yaml.safe_dump(own_places)},
+            {"patch": yaml.safe_dump(claim(CLAIMS[0]))},
         ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -325,16 +343,65 @@ def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
+def claim(name: str) -> dict[str, Any]:
+    """The claim of the volume of this name."""
+    spec = {
+        "storageClassName": "",
+        "volumeName": name,
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def volume(name: str, folder: Path) -> dict[str, Any]:
+    """A folder of this machine, which is the node, as a volume."""
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "",
+        "hostPath": {"path": str(folder)},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+
+
 def secret(name: str, **values: str) -> str:
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return yaml.safe_dump({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
 
 
 @pytest.fixture(scope="session")
+def configs(configs, tmp_path_factory) -> Path:
+    """Settings of the deployment: those of all small ones, container encoders, and short delays before retries."""
+    folder = Path(shutil.copytree(configs, tmp_path_factory.mktemp("settings") / "configs"))
+    policy = yaml.safe_load((folder / "policy.yaml").read_text())
+    policy |= {"models": {"retired": RETIRED}, "retries": RETRIES}
+    (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
+    prefix = image_fields(ENCODER_IMAGE)["newName"]
+    containers = {"where": "kubernetes", "image_prefixes": [prefix], "exchange": "/exchange", "poll_s": 1}
+    (folder / "containers.yaml").write_text(yaml.safe_dump({**containers, "volume_claim": CLAIMS[0]}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def volumes(cluster, tmp_path_factory) -> Iterator[dict[str, Path]]:
+    """The folder of each volume that pods claim."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in CLAIMS}
+    for name, folder in folders.items():
+        folder.chmod(0o777)
+        cluster.kubectl("delete", "pv", name, "--ignore-not-found")
+        cluster.kubectl("apply", "-f", "-", text=yaml.safe_dump(volume(name, folder)))
+    cluster.kubectl("apply", "-f", "-", text=yaml.safe_dump(claim(CLAIMS[1])))
+    yield folders
+    cluster.kubectl("delete", "pv", *folders, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="session")
 def platform(
-    cluster, postgres_server, postgres_programs, object_server, configs, tmp_path_factory
+    cluster, postgres_server, postgres_programs, object_server, configs, volumes, tmp_path_factory
 ) -> Iterator[Platform]:
     """The platform, deployed and ready."""
+    assert set(volumes) == set(CLAIMS)
     with ExitStack() as stack:
         store = stack.enter_context(object_server())
         for name in (BUCKET, LOG_BUCKET):
@@ -365,14 +432,28 @@ def platform(
 
 @contextmanager
 def forwarded(cluster: Cluster, target: str, port: int, pod_port: int, path: str = "/server_info") -> Iterator[None]:
-    """Forwards a port of this machine's loopback to a pod, as a user of kubectl would."""
+    """Forwards a port of this machine's loopback to a pod by kubectl, again each time the connection breaks."""
     command = ["kubectl", "-n", cluster.namespace, "port-forward", target, f"{port}:{pod_port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}{path}"), timeout_s=60)
-            yield
-        finally:
-            process.terminate()
+    enough, running = threading.Event(), []
+
+    def forward() -> None:
+        while not enough.is_set():
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                running[:] = [process]
+                process.wait()
+            enough.wait(1)
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        wait_for("the port is forwarded", lambda: answers(f"http://127.0.0.1:{port}{path}"), timeout_s=60)
+        yield
+    finally:
+        enough.set()
+        while thread.is_alive():
+            for process in running:
+                process.terminate()
+            thread.join(1)
 
 
 @pytest.fixture(scope="session")
@@ -390,20 +471,34 @@ def viewer(platform, postgres_server) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="session")
+def metrics_url(platform, postgres_server) -> Iterator[str]:
+    """The address at which Prometheus would read the metrics."""
+    port = postgres_server.free_port()
+    with forwarded(platform.cluster, "deploy/cellassets-metrics", port, 9464, "/metrics"):
+        yield f"http://127.0.0.1:{port}/metrics"
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
-def landed(platform, storage, design_file, tmp_path_factory):
-    """The platform after a screen of three experiments landed and was judged."""
+def screen_folder(design_file, tmp_path_factory) -> Path:
+    """A landing zone with a screen of three experiments, and its truth beside it."""
     design = ScreenDesign.model_validate(yaml.safe_load(design_file.read_text()))
     folder = tmp_path_factory.mktemp("screen")
     write_truth(design, folder / "truth")
-    storage.upload({folder / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
     write_screen(design, folder / "landing")
-    storage.upload_folder(folder / "landing", "landing")
+    return folder / "landing"
+
+
+@pytest.fixture(scope="session")
+def landed(platform, storage, screen_folder):
+    """The platform after that screen landed and was judged."""
+    storage.upload({screen_folder.parent / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
+    storage.upload_folder(screen_folder, "landing")
     platform.wait("both models have a report", lambda: reported(platform) >= MODELS, timeout_s=REPORT_S)
     return platform
 

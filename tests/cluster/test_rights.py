@@ -19,6 +19,7 @@ LAUNCHER_MAY = {
     ("get", "pods/log"),
     ("list", "events"),
 }
+EMBED_MAY = {("create", "pods"), ("delete", "pods"), ("list", "pods"), ("get", "pods/log")}
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 RESOURCES = (
     "jobs.batch",
@@ -45,9 +46,10 @@ def allowed(cluster, account: str, verb: str, resource: str) -> bool:
     return answer.stdout.strip() == "yes"
 
 
-def test_the_launcher_may_do_what_it_does_and_nothing_else(platform):
-    found = {(v, r) for v in VERBS for r in RESOURCES if allowed(platform.cluster, "launcher", v, r)}
-    assert found == LAUNCHER_MAY
+@pytest.mark.parametrize(("account", "may"), [("launcher", LAUNCHER_MAY), ("embed", EMBED_MAY)])
+def test_who_starts_pods_may_do_that_and_nothing_else(platform, account, may):
+    found = {(v, r) for v in VERBS for r in RESOURCES if allowed(platform.cluster, account, v, r)}
+    assert found == may
 
 
 @pytest.mark.parametrize("account", [name for name in ACCOUNTS if name != "launcher"])
@@ -59,12 +61,12 @@ def test_the_others_may_do_nothing_at_all(platform, account):
     assert "forbidden" in answer.lower()
 
 
-def test_only_the_launchers_pods_carry_a_token(platform):
+def test_only_pods_that_start_pods_carry_a_token(platform):
     for pod in platform.cluster.get("pods"):
         mounts = [m["mountPath"] for c in pod["spec"]["containers"] for m in c["volumeMounts"]]
         has_token = any("serviceaccount" in path for path in mounts)
-        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        assert has_token == (component in ("daemon", "webserver")), pod["metadata"]["name"]
+        starts_pods = pod["spec"]["serviceAccountName"] in ("cellassets-launcher", "cellassets-embed")
+        assert has_token == starts_pods, pod["metadata"]["name"]
 
 
 def test_every_pod_runs_as_nobody_on_a_read_only_disk_without_capabilities(platform):
