@@ -1,0 +1,87 @@
+"""What the ticks of sensors take: as Dagster recorded them, and one by one in this process with all their statements."""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from cellassets.storage.deployment import Deployment
+from resources.alerts import AlertResource
+from resources.places import DeploymentResource
+from sensors.failed_runs import failed_runs
+from sensors.new_experiments import new_experiments
+from sensors.new_models import new_models
+from sensors.new_recipes import new_recipes
+from sensors.stale_scores import stale_scores
+
+SENSORS = (new_experiments, new_recipes, new_models, stale_scores, failed_runs)
+N_IDLE = 3
+DONE = [dg._core.scheduler.instigation.TickStatus.SKIPPED, dg._core.scheduler.instigation.TickStatus.SUCCESS]
+
+
+def recorded(instance: dg.DagsterInstance, since_s: float = 0.0) -> dict[str, list[Any]]:
+    """Returns the finished ticks of every sensor since a time, oldest first."""
+    found: dict[str, list[Any]] = {}
+    for state in instance.all_instigator_state():
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since_s)
+        found[state.name] = sorted((tick for tick in ticks if tick.end_timestamp), key=lambda tick: tick.timestamp)
+    return found
+
+
+def durations(ticks: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:
+    """Returns number, median and longest of the ticks of each sensor, in seconds, and the errors of failed ones."""
+    return {
+        name: {
+            "n": len(some),
+            "median_s": round(statistics.median(one.end_timestamp - one.timestamp for one in some), 3),
+            "longest_s": round(max(one.end_timestamp - one.timestamp for one in some), 3),
+            "errors": [one.error.message[:300] for one in some if one.error is not None][:2],
+        }
+        for name, some in ticks.items()
+        if some
+    }
+
+
+def idle(instance: dg.DagsterInstance, deployment: Deployment) -> dict[str, dict[str, Any]]:
+    """Returns the longest of some ticks of each sensor in this process, and its statements and rows in databases.
+
+    The sensors must have nothing to do. One tick of each sensor comes before, which reads everything once.
+    """
+    cursors = {state.name: state.instigator_data.cursor for state in instance.all_instigator_state()}
+    resources = {"deployment": DeploymentResource.of(deployment), "alerts": AlertResource()}
+    found = {}
+    for sensor in SENSORS:
+        ticks = []
+        for _ in range(1 + N_IDLE):
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursors.get(sensor.name), resources={name: resources[name] for name in sensor.required_resource_keys}
+            )
+            with counted() as counts:
+                started = time.perf_counter()
+                result = sensor(context)
+                seconds = time.perf_counter() - started
+            n_asked = len(result.run_requests or ()) + len(result.asset_events)
+            ticks.append({"seconds": round(seconds, 3), **counts, "n_asked": n_asked})
+        found[sensor.name] = {"first_s": ticks[0]["seconds"], **max(ticks[1:], key=lambda tick: tick["seconds"])}
+    return found
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Yields counts of the SQL statements of this process, and of the rows that they returned, until the block ends."""
+    counts: Counter[str] = Counter(statements=0, rows=0)
+
+    def note(_connection: Any, cursor: Any, *_: Any) -> None:
+        counts["statements"] += 1
+        counts["rows"] += max(cursor.rowcount, 0)
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", note)
+    try:
+        yield counts
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", note)
