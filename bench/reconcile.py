@@ -15,7 +15,6 @@ bench/results/reconcile.json.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from lakes.current import N_TRAINED, Size, build, land, publish, record_path, register
+from live.services import databases
 
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import leaderboard_agenda, plate_agenda, recipe_agenda, report_agenda, standing
@@ -205,11 +205,7 @@ def postgres(url: str) -> Iterator[str]:
     if url:
         yield url
         return
-    place = Path(__file__).parents[1] / "tests" / "storage" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("storage_conftest", place)
-    fixtures = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(fixtures)  # type: ignore[union-attr]
-    with fixtures.private_postgres(fixtures.binaries()) as own:
+    with databases("catalogue") as (own,):
         yield own
 
 

@@ -1,7 +1,8 @@
 """Partitions and assets whose runs are queued or running, from sensors, backfills and people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -47,9 +48,10 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     partitions: set[tuple[str, str | None]] = set()
     started: set[tuple[str, str | None]] = set()
     backfilled: set[str] = set()
+    order_of = cache(lambda axis: list(instance.get_dynamic_partitions(axis)))  # a backfill queues a thousand ranges
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         names = [key.to_user_string() for key in run.asset_selection or ()]
-        for key in _partitions(run, instance):
+        for key in _partitions(run, order_of):
             partitions.update((name, key) for name in names)
             if run.status == dg.DagsterRunStatus.STARTED:
                 started.update((name, key) for name in names)
@@ -58,13 +60,13 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))
 
 
-def _partitions(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
+def _partitions(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> list[str | None]:
     """Returns the partition keys of a run; for a range all keys from the first to the last."""
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
     axis = "experiment" if len(start) > 1 else "model"
-    order = list(instance.get_dynamic_partitions(axis))
+    order = order_of(axis)
     if start[0] not in order or end[0] not in order:
         return [run.tags[RANGE_START], run.tags[RANGE_END]]
     return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]

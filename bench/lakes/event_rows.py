@@ -17,7 +17,12 @@ import sqlalchemy as sa
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, StepMaterializationData
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    AssetObservationData,
+    DagsterEvent,
+    StepMaterializationData,
+)
 from dagster._core.events.log import EventLogEntry
 
 from resources.partitions import partition_key
@@ -52,7 +57,8 @@ class Template:
             error_info=None, level=20, user_message="", run_id=RUN, timestamp=at.timestamp(), step_key=event.step_key,
             job_name=JOB, dagster_event=event,
         )  # fmt: skip
-        tags = data.materialization.tags if isinstance(data, StepMaterializationData) else {}
+        told = getattr(data, "materialization", getattr(data, "asset_observation", None))
+        tags = told.tags if told is not None else {}
         return cls(dg.serialize_value(entry), kind, dg.AssetKey(asset.split("/")), partition, at, tags)
 
 
@@ -77,6 +83,14 @@ def made(asset: str, axes: Sequence[str], metadata: Mapping[str, Any], at: datet
         tags |= {f"dagster/partition/{axis}": marker for axis, marker in keys.items()}
     made_ = dg.AssetMaterialization(dg.AssetKey(asset.split("/")), partition=key, metadata=metadata, tags=tags)
     return Template.of(asset, "ASSET_MATERIALIZATION", StepMaterializationData(made_), partition_key(keys), at)
+
+
+def reported(event: dg.AssetObservation | dg.AssetMaterialization, at: datetime) -> Template:
+    """Returns the event of an external asset that a sensor reports without a run."""
+    is_seen = isinstance(event, dg.AssetObservation)
+    data = AssetObservationData(event) if is_seen else StepMaterializationData(event)
+    kind = "ASSET_OBSERVATION" if is_seen else "ASSET_MATERIALIZATION"
+    return Template.of("/".join(event.asset_key.path), kind, data, event.partition, at)
 
 
 def checks(asset: str, check: str, keys: Sequence[str | None], at: datetime) -> tuple[Template, Template]:
@@ -110,7 +124,11 @@ class EventRows:
         self._engine = engine
         with engine.connect() as connection:
             self._n_events = connection.scalar(sa.text("SELECT coalesce(max(id), 0) FROM event_logs"))
-        self._rows: dict[str, list[Sequence[Any]]] = {"event_logs": [], "asset_event_tags": [], "asset_check_executions": []}
+        self._rows: dict[str, list[Sequence[Any]]] = {
+            "event_logs": [],
+            "asset_event_tags": [],
+            "asset_check_executions": [],
+        }
 
     def event(self, template: Template, put: Mapping[str, str]) -> tuple[int, str]:
         """Returns number and text of an event after adding it with what is put for the markers."""
@@ -149,7 +167,8 @@ class EventRows:
                 stream = io.StringIO()
                 csv.writer(stream).writerows(rows)
                 stream.seek(0)
-                cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv)", stream)
+                options = "FORMAT csv, FORCE_NOT_NULL (run_id)" if "run_id" in columns else "FORMAT csv"
+                cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH ({options})", stream)
                 rows.clear()
             cursor.execute("SELECT setval(pg_get_serial_sequence('event_logs', 'id'), %s)", (self._n_events,))
         connection.commit()

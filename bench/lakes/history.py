@@ -3,7 +3,7 @@
 Every artefact gets what its asset writes: a planned event, a materialisation with the asset's own metadata and tags,
 and a result of each check, in runs with the tags of the sensors' runs (all assets of a plate or of a map in one run,
 `MAX_PARTITIONS_PER_RUN` embeddings in one). Older runs without events stand for the past, and failed runs for attempts
-that were repeated. Versions of external assets are left to the sensors. What differs from a real history:
+that were repeated. Versions of external assets are those that the sensors report. What differs from a real history:
 
 - Rows are copied in bulk (`event_rows.py`). There are no log lines, and no events of steps, queue and processes: the
   pages of assets and the list of runs do not read them. A failed run has the one event from which sensors read its
@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from dagster._core.events import DagsterEvent, JobFailureData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from lakes.event_rows import FINGERPRINT, JOB, KEYS, RUN, EventRows, Template, checks, made, markers, planned
+from lakes.event_rows import FINGERPRINT, JOB, KEYS, RUN, EventRows, Template, checks, made, markers, planned, reported
 
 from assets.materialise import describe
 from cellassets.fingerprint import fingerprint
@@ -133,6 +133,21 @@ class History:
                 for asset in one.assets:
                     last[asset] = self._add_events(asset, run.run_id, one.partitions)
             self._rows.flush()
+        self._note_assets(last)
+
+    def add_reported(self, events: Iterable[dg.AssetObservation | dg.AssetMaterialization]) -> int:
+        """Returns how many events of external assets were added: those that a sensor's tick reports."""
+        last: dict[str, tuple[int, str]] = {}
+        n_events = 0
+        for event in events:
+            last[event.asset_key.to_string()] = self._rows.event(reported(event, self._at), {RUN: ""})
+            n_events += 1
+        self._rows.flush()
+        self._note_assets(last)
+        return n_events
+
+    def _note_assets(self, last: dict[str, tuple[int, str]]) -> None:
+        """Notes the last event of each asset, by its number and text, where the UI looks for it."""
         storage: Any = self.instance.event_log_storage
         for number, text in last.values():
             with storage.index_transaction() as connection:
@@ -150,9 +165,14 @@ class History:
             )
             self.instance.event_log_storage.store_event(
                 EventLogEntry(
-                    error_info=None, level=40, user_message="", run_id=run.run_id, timestamp=ended_at.timestamp(),
-                    job_name=JOB, dagster_event=event,
-                )  # fmt: skip
+                    error_info=None,
+                    level=40,
+                    user_message="",
+                    run_id=run.run_id,
+                    timestamp=ended_at.timestamp(),
+                    job_name=JOB,
+                    dagster_event=event,
+                )
             )
 
     def _add_plain(

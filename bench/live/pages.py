@@ -121,6 +121,8 @@ def in_browser(look: Callable[[Any], Awaitable[Any]]) -> Any:
             await page.enable()
             return await look(page)
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        with browser.running_browser(program, Path(profile)) as address:
-            return asyncio.run(session(address))
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        browser.running_browser(program, Path(profile)) as address,
+    ):
+        return asyncio.run(session(address))

@@ -1,6 +1,6 @@
 """Dagster's processes on one machine, set up as in the cluster: Postgres, code location, webserver, daemons.
 
-The settings are those of `deploy/kustomize/base/dagster.yaml`; runs are processes here instead of pods, and two of them
+The settings are those of `deploy/kustomize/base`; runs are processes here instead of pods, and two of them
 run at once.
 """
 
@@ -22,7 +22,8 @@ import yaml
 from cellassets.storage.deployment import Deployment
 
 REPOSITORY = Path(__file__).parents[2]
-SETTINGS = REPOSITORY / "deploy" / "kustomize" / "base" / "dagster.yaml"
+DEPLOY = REPOSITORY / "deploy" / "kustomize" / "base"
+TICK_LIMIT = "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS"
 START_S, STOP_S = 120.0, 20.0
 MAX_RUNS = 2
 
@@ -58,7 +59,7 @@ def databases(*names: str) -> Iterator[list[str]]:
 
 def write_instance(dagster_home: Path, url: str) -> None:
     """Writes `dagster.yaml`: the cluster's settings, with this machine's database, launcher and folders."""
-    settings = yaml.safe_load(SETTINGS.read_text())
+    settings = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     settings["storage"] = {"postgres": {"postgres_url": url}}
     settings["run_launcher"] = {"module": "resources.local_launcher", "class": "LocalRunLauncher"}
     settings["concurrency"]["runs"]["max_concurrent_runs"] = MAX_RUNS
@@ -100,8 +101,10 @@ def running(deployment: Deployment, home: Path, dagster_home: Path) -> Iterator[
     workspace = home / "workspace.yaml"
     server = {"host": "127.0.0.1", "port": code_port, "location_name": "cellassets"}
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    given = yaml.safe_load((DEPLOY / "environment.yaml").read_text())["data"]
     environment = {
-        **os.environ, **deployment.environment(), "DAGSTER_HOME": str(dagster_home), "CELLASSETS_HOME": str(home),
+        **os.environ, **deployment.environment(), TICK_LIMIT: given[TICK_LIMIT],
+        "DAGSTER_HOME": str(dagster_home), "CELLASSETS_HOME": str(home),
         "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     code = ["dagster", "api", "grpc", "--module-name", "cellassets.definitions", "--host", "127.0.0.1"]
@@ -117,9 +120,12 @@ def running(deployment: Deployment, home: Path, dagster_home: Path) -> Iterator[
 def process(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[int]:
     """Yields the process number of a program of this Python's environment, which runs until the block ends."""
     program = str(Path(sys.executable).with_name(arguments[0]))
-    with log.open("w") as stream, subprocess.Popen(
-        [program, *arguments[1:]], env=environment, cwd=REPOSITORY, stdout=stream, stderr=stream
-    ) as started:
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(
+            [program, *arguments[1:]], env=environment, cwd=REPOSITORY, stdout=stream, stderr=stream
+        ) as started,
+    ):
         try:
             yield started.pid
         finally:
@@ -135,11 +141,13 @@ def wait_for(url: str, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310  the address of a server that this script started
                 return
         except OSError as error:
             if time.monotonic() > deadline:
-                message = f"{url} does not answer within {START_S:.0f} s: {error}; {log} ends with {log.read_text()[-2000:]}"
+                message = (
+                    f"{url} does not answer within {START_S:.0f} s: {error}; {log} ends with {log.read_text()[-2000:]}"
+                )
                 raise SystemExit(message) from error
             time.sleep(0.2)
 

@@ -1,4 +1,4 @@
-"""What the ticks of sensors take: as Dagster recorded them, and one by one in this process with all their statements."""
+"""What the ticks of sensors take: as Dagster recorded them, and one by one in this process with their statements."""
 
 import statistics
 import time
@@ -21,7 +21,6 @@ from sensors.stale_scores import stale_scores
 
 SENSORS = (new_experiments, new_recipes, new_models, stale_scores, failed_runs)
 N_IDLE = 3
-DONE = [dg._core.scheduler.instigation.TickStatus.SKIPPED, dg._core.scheduler.instigation.TickStatus.SUCCESS]
 
 
 def recorded(instance: dg.DagsterInstance, since_s: float = 0.0) -> dict[str, list[Any]]:
@@ -47,28 +46,45 @@ def durations(ticks: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def idle(instance: dg.DagsterInstance, deployment: Deployment) -> dict[str, dict[str, Any]]:
-    """Returns the longest of some ticks of each sensor in this process, and its statements and rows in databases.
+class Ticks:
+    """Ticks of all sensors in this process, one after the other, as a daemon would ask for them.
 
-    The sensors must have nothing to do. One tick of each sensor comes before, which reads everything once.
+    Args:
+        instance: the instance.
+        deployment: the deployment.
     """
-    cursors = {state.name: state.instigator_data.cursor for state in instance.all_instigator_state()}
-    resources = {"deployment": DeploymentResource.of(deployment), "alerts": AlertResource()}
-    found = {}
-    for sensor in SENSORS:
-        ticks = []
-        for _ in range(1 + N_IDLE):
-            context = dg.build_sensor_context(
-                instance=instance, cursor=cursors.get(sensor.name), resources={name: resources[name] for name in sensor.required_resource_keys}
-            )
-            with counted() as counts:
-                started = time.perf_counter()
-                result = sensor(context)
-                seconds = time.perf_counter() - started
-            n_asked = len(result.run_requests or ()) + len(result.asset_events)
-            ticks.append({"seconds": round(seconds, 3), **counts, "n_asked": n_asked})
-        found[sensor.name] = {"first_s": ticks[0]["seconds"], **max(ticks[1:], key=lambda tick: tick["seconds"])}
-    return found
+
+    def __init__(self, instance: dg.DagsterInstance, deployment: Deployment) -> None:
+        self._instance = instance
+        self._resources = {"deployment": DeploymentResource.of(deployment), "alerts": AlertResource()}
+        self._cursors: dict[str, str | None] = {}
+
+    def tick(self, sensor: Any) -> tuple[dg.SensorResult, dict[str, Any]]:
+        """Returns what a sensor answers, and what its tick took."""
+        resources = {name: self._resources[name] for name in sensor.required_resource_keys}
+        cursor = self._cursors.get(sensor.name)
+        context = dg.build_sensor_context(instance=self._instance, cursor=cursor, resources=resources)
+        with counted() as counts:
+            started = time.perf_counter()
+            result = sensor(context)
+            seconds = time.perf_counter() - started
+        self._cursors[sensor.name] = result.cursor
+        return result, {"seconds": round(seconds, 3), **counts, "n_asked": len(result.run_requests or ())}
+
+    def first(self) -> tuple[list[Any], dict[str, dict[str, Any]]]:
+        """Returns the events that the first tick of each sensor reports, and what the ticks took."""
+        events, took = [], {}
+        for sensor in SENSORS:
+            result, took[sensor.name] = self.tick(sensor)
+            events += result.asset_events
+        return events, took
+
+    def idle(self) -> dict[str, dict[str, Any]]:
+        """Returns the longest of some ticks of each sensor, with its statements and rows; one more comes before."""
+        return {
+            sensor.name: max([self.tick(sensor)[1] for _ in range(1 + N_IDLE)][1:], key=lambda tick: tick["seconds"])
+            for sensor in SENSORS
+        }
 
 
 @contextmanager
