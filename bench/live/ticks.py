@@ -65,11 +65,12 @@ class Ticks:
         cursor = self._cursors.get(sensor.name)
         context = dg.build_sensor_context(instance=self._instance, cursor=cursor, resources=resources)
         with counted() as counts:
-            started = time.perf_counter()
+            started, started_cpu = time.perf_counter(), time.process_time()
             result = sensor(context)
-            seconds = time.perf_counter() - started
+            took = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - started_cpu}
         self._cursors[sensor.name] = result.cursor
-        return result, {"seconds": round(seconds, 3), **counts, "n_asked": len(result.run_requests or ())}
+        n_asked = len(result.run_requests or ())
+        return result, {**{name: round(value, 3) for name, value in took.items()}, **counts, "n_asked": n_asked}
 
     def first(self) -> tuple[list[Any], dict[str, dict[str, Any]]]:
         """Returns the events that the first tick of each sensor reports, and what the ticks took."""
