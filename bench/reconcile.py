@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from lakes.current import N_TRAINED, Size, build, land, publish, record_path, register
+from live.services import databases
 
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import leaderboard_agenda, plate_agenda, recipe_agenda, report_agenda, standing
@@ -39,9 +40,6 @@ from cellassets.reconcile.work import PLATES, Agenda, embedding_agenda, map_agen
 from cellassets.stages.catalogue import stages
 from cellassets.stages.settings import policy
 from cellassets.storage.deployment import Deployment
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from postgres_server import binaries, private_postgres
 
 RESULT = Path(__file__).parent / "results" / "reconcile.json"
 FULL = Size(n_experiments=2_000, n_models=40)
@@ -207,8 +205,8 @@ def postgres(url: str) -> Iterator[str]:
     if url:
         yield url
         return
-    with private_postgres(binaries()) as own:
-        yield own.url
+    with databases("catalogue") as (own,):
+        yield own
 
 
 def table(result: dict[str, Any]) -> str:

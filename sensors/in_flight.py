@@ -1,7 +1,8 @@
 """Partitions and assets whose runs are queued or running, from sensors, backfills and people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -40,9 +41,10 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     partitions: set[tuple[str, str | None]] = set()
     started: set[tuple[str, str | None]] = set()
     backfilled: set[str] = set()
+    order_of = orders(instance)
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         names = [key.to_user_string() for key in run.asset_selection or ()]
-        for key in partitions_of_run(run, instance):
+        for key in partitions_of_run(run, order_of):
             partitions.update((name, key) for name in names)
             if run.status == dg.DagsterRunStatus.STARTED:
                 started.update((name, key) for name in names)
@@ -51,13 +53,26 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))
 
 
-def partitions_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str | None]:
-    """Returns the partition keys of a run; for a range all keys from the first to the last."""
+def orders(instance: dg.DagsterInstance) -> Callable[[str], list[str]]:
+    """Returns the function that gives the keys of an axis in Dagster's order; it reads each axis once.
+
+    A backfill queues a thousand ranges.
+    """
+    return cache(lambda axis: list(instance.get_dynamic_partitions(axis)))
+
+
+def partitions_of_run(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> list[str | None]:
+    """Returns the partition keys of a run; for a range all keys from the first to the last.
+
+    Args:
+        run: the run.
+        order_of: gives the keys of an axis in Dagster's order, as `orders` returns it.
+    """
     if RANGE_START not in run.tags:
         return [run.tags.get("dagster/partition")]
     start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
     for axis in ("experiment",) if len(start) > 1 else ("model", "experiment", "recipe"):
-        order = list(instance.get_dynamic_partitions(axis))
+        order = order_of(axis)
         if start[0] in order and end[0] in order:
             return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
     return [run.tags[RANGE_START], run.tags[RANGE_END]]

@@ -8,7 +8,7 @@ Dagster removes its ticks by itself (`retention` in `dagster.yaml`).
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,8 +16,8 @@ from datetime import datetime
 import dagster as dg
 
 from cellassets.progress import Progress, no_progress
-from resources.runs import stages_of
-from sensors.in_flight import UNFINISHED, partitions_of_run
+from resources.runs import UNFINISHED, stages_of
+from sensors.in_flight import orders, partitions_of_run
 from sensors.requests import ENDED
 
 BACKFILL_TAG = "dagster/backfill"
@@ -67,11 +67,11 @@ def old_runs(instance: dg.DagsterInstance, before: datetime, *, progress: Progre
         progress(n_done, len(keys), "assets read")
         latest.read(instance, key)
     unfinished = {one.backfill_id for one in instance.get_backfills() if one.status.value in UNFINISHED_BACKFILL}
-    found = []
+    found, order_of = [], orders(instance)
     for n_done, record in enumerate(records):
         progress(n_done, len(records), "runs looked at")
         run = record.dagster_run
-        reason = _why_it_stays(instance, record, latest)
+        reason = _why_it_stays(instance, record, latest, order_of)
         if run.tags.get(BACKFILL_TAG) in unfinished:
             reason = "its backfill is not finished"
         ended_at = record.update_timestamp.isoformat(timespec="seconds")
@@ -132,7 +132,9 @@ def _ended_before(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg
         cursor = records[-1].dagster_run.run_id
 
 
-def _why_it_stays(instance: dg.DagsterInstance, record: dg.RunRecord, latest: _Latest) -> str:
+def _why_it_stays(
+    instance: dg.DagsterInstance, record: dg.RunRecord, latest: _Latest, order_of: Callable[[str], list[str]]
+) -> str:
     run = record.dagster_run
     if run.run_id in latest.of_run:
         return f"made the latest materialisation of {_named(latest.of_run[run.run_id])}"
@@ -142,7 +144,7 @@ def _why_it_stays(instance: dg.DagsterInstance, record: dg.RunRecord, latest: _L
         return ""
     ended_s = record.end_time or record.update_timestamp.timestamp()
     for asset in stages_of(run, instance):
-        for key in partitions_of_run(run, instance):
+        for key in partitions_of_run(run, order_of):
             if latest.by_target.get((asset, key), ("", 0.0))[1] <= ended_s:
                 return f"ended without success, and {_named((asset, key))} was not made since"
     return ""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 INTERVAL_S = 5
 MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
+MAX_REPORTED_PER_TICK = (
+    100  # the daemon writes two events each before it starts the runs; a new database lacks thousands
+)
 MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -143,7 +146,7 @@ class Tick:
         self._keys[axis] = known.union(new).difference(gone)
 
     def report(self, asset: str, versions: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Reports new versions of an external asset's partitions.
+        """Reports new versions of an external asset's partitions: some now, the others in the next ticks.
 
         Args:
             asset: name of the asset.
@@ -151,13 +154,14 @@ class Tick:
             metadata: metadata to show in the UI, by partition.
         """
         known = reported(self.context.instance).of(self.context.instance, asset)
-        for key, version in versions.items():
-            if known.get(key) != version[:SHORT]:
-                self.memory.reported[f"{asset}/{key}"] = version[:SHORT]
-                partition, tags, shown = key or None, {VERSION_TAG: version}, dict(metadata.get(key, {}))
-                # the observation decides what is unsynced, the materialisation marks the partition as materialised
-                self.events.append(dg.AssetObservation(asset, partition=partition, tags=tags, metadata=shown))
-                self.events.append(dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=shown))
+        new = [key for key, version in versions.items() if known.get(key) != version[:SHORT]]
+        for key in new[: max(0, MAX_REPORTED_PER_TICK - len(self.memory.reported))]:
+            version = versions[key]
+            self.memory.reported[f"{asset}/{key}"] = version[:SHORT]
+            partition, tags, shown = key or None, {VERSION_TAG: version}, dict(metadata.get(key, {}))
+            # the observation decides what is unsynced, the materialisation marks the partition as materialised
+            self.events.append(dg.AssetObservation(asset, partition=partition, tags=tags, metadata=shown))
+            self.events.append(dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=shown))
 
     def answer(self) -> dg.SensorResult:
         """Returns the result of the tick; without run requests it says what the sensor waits for."""

@@ -42,6 +42,10 @@ postgres_server = importlib.util.module_from_spec(_postgres_spec)
 sys.modules["postgres_server"] = postgres_server  # its dataclasses look for their module
 _postgres_spec.loader.exec_module(postgres_server)
 
+_browser_spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+browser_module = importlib.util.module_from_spec(_browser_spec)
+_browser_spec.loader.exec_module(browser_module)
+
 # make test-k8s runs these, against a cluster
 collect_ignore = [] if "CELLASSETS_CLUSTER_TESTS" in os.environ else ["cluster"]
 
@@ -267,6 +271,12 @@ def postgres_url(postgres_programs) -> Iterator[str]:
 def postgres_server_module():
     """How to start servers of Postgres."""
     return postgres_server
+
+
+@pytest.fixture(scope="session", name="browser")
+def browser_module_fixture():
+    """How to drive a real browser."""
+    return browser_module
 
 
 # A small deployment for whole lines: a tiny screen, two cheap recipes.

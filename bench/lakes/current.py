@@ -6,7 +6,7 @@ fields that plans read; numbers that only people see are zero.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +50,21 @@ class Size:
         return [f"{CELL_TYPES[number % 4]}-{number:04d}" for number in range(self.n_experiments)]
 
 
-def build(deployment: Deployment, size: Size) -> None:
-    """Writes landing zone, settings, registry and all records of a deployment."""
+def build(deployment: Deployment, size: Size, *, register_model: Callable[..., str] | None = None) -> None:
+    """Writes landing zone, settings, registry and all records of a deployment.
+
+    Args:
+        deployment: where everything is.
+        size: how much.
+        register_model: registers a model like `register`, which does it without files.
+    """
+    register_one = register_model or register
     write_settings(Path(deployment.configs_root), size)
     (Path(deployment.lake_root) / "annotations").mkdir(parents=True)
     for name in size.experiments:
         land(deployment, name)
     for number in range(size.n_models):
-        register(deployment, f"model_{number:03d}", size.experiments[: N_TRAINED * (1 + number % N_TRAINING_SETS)])
+        register_one(deployment, f"model_{number:03d}", size.experiments[: N_TRAINED * (1 + number % N_TRAINING_SETS)])
     for name in ("raw_plates", "plate_store", "plate_quality"):
         publish(deployment, name, [(name,) for name in size.experiments])
     models = [entry.key for entry in open_snapshot(deployment).models()]

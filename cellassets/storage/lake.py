@@ -39,7 +39,7 @@ from cellassets.storage.artifact import (
 from cellassets.storage.catalogue import Catalogue
 from cellassets.storage.objects import in_parallel
 from cellassets.storage.plan import Plan, Publication
-from cellassets.storage.records import Address, Records
+from cellassets.storage.records import Address, Records, current_records
 
 RECORDS, DATA = "records", "data"
 EARLIER_FOLDERS = ("raw_plates", "plate_store", "site_embeddings", "leaderboard")  # at the root, before 0.1
@@ -181,15 +181,13 @@ class Lake:
         return Artifact(kind, tuple(keys), self.root.joinpath(RECORDS, *parts), self.root.joinpath(DATA, *parts))
 
     def records(self) -> Records:
-        """Returns everything that is published now. The first call with a new catalogue scans the lake.
+        """Returns everything that is published now, as it stays. The first call with a new catalogue scans the lake.
 
         Raises:
             ConfigError: the lake was written by an earlier version of cellassets.
         """
         self.ensure_scanned()
-        records = Records(self.catalogue)
-        records.refresh()
-        return records
+        return current_records(self.catalogue)
 
     def ensure_scanned(self) -> None:
         """Scans the lake if its catalogue is new, or was deleted.

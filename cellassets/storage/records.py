@@ -4,13 +4,16 @@ This module never reads the lake.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
+from threading import Lock
 
 from cellassets.errors import ArtifactMissing
 from cellassets.storage.artifact import describe_address
 from cellassets.storage.catalogue import Address, Catalogue
 from cellassets.storage.plan import Publication
 
-__all__ = ["Address", "Records", "parents_of"]
+__all__ = ["Address", "Records", "current_records", "parents_of"]
+_reading = Lock()
 
 
 class Records:
@@ -66,6 +69,14 @@ class Records:
         """Returns the keys one level below a kind and its leading keys, sorted."""
         return tuple(sorted(self._children.get((kind, parents), ())))
 
+    def copy(self) -> "Records":
+        """Returns records that stay as they are now when these are refreshed."""
+        copied = Records(self._catalogue)
+        copied._identity, copied._sequence = self._identity, self._sequence
+        copied._found = dict(self._found)
+        copied._children = {address: dict(children) for address, children in self._children.items()}
+        return copied
+
     def __iter__(self) -> Iterator[Publication]:
         return iter(self._found.values())
 
@@ -83,6 +94,22 @@ class Records:
                 children[key] = children.get(key, 0) + step
                 if not children[key]:
                     del children[key]
+
+
+def current_records(catalogue: Catalogue) -> Records:
+    """Returns what is published now. A process reads a catalogue in full once, later only what changed.
+
+    Without this, every partition of a run would read all rows of a large lake again.
+    """
+    with _reading:
+        records = _kept(catalogue)
+        records.refresh()
+        return records.copy()
+
+
+@lru_cache(maxsize=4)
+def _kept(catalogue: Catalogue) -> Records:
+    return Records(catalogue)
 
 
 def parents_of(address: Address) -> Iterator[Address]:

@@ -5,6 +5,7 @@ from functools import partial
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster import SubmitRunContext
 
 from cellassets.definitions import build_definitions
@@ -18,7 +19,7 @@ from resources.runs import MEMORY_TAG, OUT_OF_MEMORY_TAG
 from sensors import attempts, reported
 from sensors.in_flight import read_in_flight
 from sensors.memory import Memory
-from sensors.requests import MAX_LISTED, MAX_REQUESTS_PER_TICK, Tick
+from sensors.requests import MAX_LISTED, MAX_REPORTED_PER_TICK, MAX_REQUESTS_PER_TICK, Tick
 
 NOON = "2026-01-01T12:00:00+00:00"
 EXPERIMENTS = ["E-9", "E-1", "E-5", "E-3", "E-7"]  # Dagster keeps the order in which they were added
@@ -193,6 +194,60 @@ def test_a_range_of_models_covers_each_of_them(instance):
     assert read_in_flight(instance).partitions == {("model_report", "a.v1"), ("model_report", "b.v1")}
 
 
+@pytest.fixture
+def n_statements():
+    """Counts the SQL statements of a call."""
+
+    def count(call) -> int:
+        statements = []
+        listener = partial(_note_statement, statements)
+        sa.event.listen(sa.Engine, "before_cursor_execute", listener)
+        try:
+            call()
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", listener)
+        return len(statements)
+
+    return count
+
+
+def _note_statement(statements, _connection, _cursor, statement, _parameters, _context, _many):
+    statements.append(statement)
+
+
+def test_many_ranges_in_flight_take_as_many_statements_as_one(instance, n_statements):
+    """A backfill of a cell type queues a thousand of them, and every sensor reads them at every tick."""
+
+    def add(number):
+        for _ in range(number):
+            start(instance, "site_embeddings", first="E-9|a.v1", last="E-5|a.v1")
+
+    add(1)
+    with_one = n_statements(lambda: read_in_flight(instance))
+    add(30)
+    assert n_statements(lambda: read_in_flight(instance)) == with_one > 0
+
+
+def test_a_tick_reads_no_run_that_ended_long_ago(instance, begin, monkeypatch):
+    """Neither those that succeeded nor, after the first tick of a process, those that failed."""
+    read, get_run_records = [], instance.get_run_records
+
+    def counted(*arguments, **options):
+        read.extend(records := get_run_records(*arguments, **options))
+        return records
+
+    for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE):
+        for _ in range(20):
+            start(instance, "site_embeddings", status=status, partition="E-1|a.v1")
+    monkeypatch.setattr(instance, "get_run_records", counted)
+    begin()
+    assert len(read) == 20, "the failed ones are read once"
+    monkeypatch.setattr(attempts, "OVERLAP_S", 0.0)
+    read.clear()
+    begin()
+    assert read == []
+
+
 def test_a_range_whose_ends_were_retired_covers_its_ends(instance):
     start(instance, "site_embeddings", first="gone-1|a.v1", last="gone-3|a.v1")
     assert read_in_flight(instance).partitions == {
@@ -273,6 +328,18 @@ def test_a_version_is_reported_once(begin):
     changed = begin(after.answer().cursor)
     changed.report("landed_experiment", {"E-1": "other version", "E-9": "another"}, {})
     assert {(partition, version) for _, partition, version in versions(changed)} == {("E-1", "other version")}
+
+
+def test_many_new_versions_are_reported_in_several_ticks_each_once(begin):
+    """A new database over an old lake lacks thousands; the daemon writes them before it starts the runs of the tick."""
+    versions, cursor, keys = {f"E-{number}": "v" * 32 for number in range(2 * MAX_REPORTED_PER_TICK + 1)}, None, []
+    for n_reported in (MAX_REPORTED_PER_TICK, MAX_REPORTED_PER_TICK, 1, 0):
+        tick = begin(cursor)
+        tick.report("landed_experiment", versions, {})
+        assert len(tick.events) == 2 * n_reported
+        keys += [event.partition for event in tick.events]
+        cursor = tick.answer().cursor
+    assert sorted(keys) == sorted([*versions] * 2)
 
 
 def test_what_the_event_log_has_is_not_reported_again_without_a_cursor(instance, begin):

@@ -103,6 +103,10 @@ class World:
             write_bytes(draft.folder / "table.parquet", json.dumps(plan.fingerprint).encode())
             draft.publish(["table.parquet"], current.summary_of(plan))
 
+    def publish_many(self, kind: str, addresses: list[tuple[str, ...]]) -> None:
+        """Publishes records without files, by the plans of now."""
+        current.publish(self.deployment, kind, addresses)
+
     def store(self, *experiments: str) -> None:
         for experiment_id in experiments:
             self.land(experiment_id)

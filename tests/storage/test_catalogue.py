@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 from cellassets.errors import ArtifactMissing
 from cellassets.storage.artifact import Record
 from cellassets.storage.catalogue import N_ROWS_PER_STATEMENT, Catalogue
-from cellassets.storage.records import Records
+from cellassets.storage.records import Records, current_records
 
 N_WRITERS, N_PUBLICATIONS = 6, 25
 
@@ -54,6 +54,26 @@ def test_noting_again_or_an_older_publication_changes_nothing(catalogue):
     catalogue.note([record("E-1", 1)])
     assert catalogue.since(position) == []
     assert known(catalogue) == {"E-1": 2}
+
+
+def test_a_process_reads_a_row_once_and_what_it_got_before_stays(catalogue, monkeypatch):
+    """Every partition of a run asks for all records; a large lake must not be read again for each."""
+    read, since = [], Catalogue.since
+
+    def counted(self, sequence):
+        read.extend(rows := since(self, sequence))
+        return rows
+
+    monkeypatch.setattr(Catalogue, "since", counted)
+    catalogue.note([record(f"E-{number}") for number in range(30)])
+    before = current_records(catalogue)
+    catalogue.note([record("E-1", 2), record("E-30")])
+    after = current_records(Catalogue(catalogue.url))
+    assert len(read) == 30 + 2
+    assert (before.need("plate_store", "E-1").generation, after.need("plate_store", "E-1").generation) == (1, 2)
+    assert (len(before.keys("plate_store")), len(after.keys("plate_store"))) == (30, 31)
+    before.refresh()
+    assert before.need("plate_store", "E-1").generation == 2
 
 
 def test_noting_nothing_is_no_change(catalogue):
