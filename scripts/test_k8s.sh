@@ -18,7 +18,7 @@ python=$PWD/.venv/bin/python
 say() { printf '%s %4d s: %s\n' "$(date +%H:%M:%S)" "$SECONDS" "$*"; }
 
 # Builds the images in a store of their own, so that whatever lies there is what earlier runs left. Layers that the new
-# images do not need are removed: every change of a source file makes new ones of several GB.
+# images do not need are removed.
 build_image() {
     local base=localhost/python:3.11-slim encoder=examples/container_encoder store=$K8S_HOME/buildah
     mkdir -p "$store"
@@ -29,10 +29,9 @@ build_image() {
     build() { bash "$LOCAL_CLUSTER/image.sh" build "$@" --layers --build-arg BASE=$base; }
     bash "$LOCAL_CLUSTER/image.sh" base
     STORAGE_DRIVER=vfs buildah rm --all >/dev/null    # of builds that were killed
-    # the layers of the first stage get a name, so that they are kept
-    build deploy/Dockerfile . cellassets:test | tee "$store/log"
-    STORAGE_DRIVER=vfs buildah tag "$(awk '/^-->/ {id = $NF} /^\[2\/2\] STEP 1\// {print id}' "$store/log")" \
-        cellassets-packages:test
+    # has a name, so that its layers are kept
+    build deploy/Dockerfile . cellassets-packages:test --target packages
+    build deploy/Dockerfile . cellassets:test
     build $encoder/Dockerfile $encoder moments:test
     STORAGE_DRIVER=vfs buildah rmi --prune >/dev/null
     exec {lock}>&-
