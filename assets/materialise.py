@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.checks import at_partition
 from assets.interruption import interruptions_kept
 from assets.metering import metered
 from cellassets.errors import CellAssetsError, is_refusal
@@ -92,7 +93,7 @@ def publish_all(
             continue
         shown = {} if metadata is None else metadata(published)
         context.add_asset_metadata(describe(published, **shown, **meter.metadata()), partition_key=key)
-        checks[key] = check(published)
+        checks[key] = at_partition(check(published), key)
         fingerprints.append(published.record.fingerprint)
     if refused:
         message = "; ".join(f"{key}: {error}" for key, error in refused.items())
@@ -135,7 +136,7 @@ def materialised(
     return dg.MaterializeResult(
         metadata=describe(published, **(metadata or {})),
         data_version=dg.DataVersion(published.record.fingerprint),
-        check_results=checks or [],
+        check_results=[at_partition(result, "|".join(published.record.keys)) for result in checks or []],
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.checks import check_of
+from assets.checks import at_partition, check_of
 from assets.inputs import landed_experiment
 from assets.materialise import materialised, publish
 from cellassets.errors import PlateRefused
@@ -38,7 +38,7 @@ def raw_plates(context: dg.AssetExecutionContext, deployment: DeploymentResource
         published = publish(context, RAW_PLATES, deployment)
     except dg.Failure as failure:
         if isinstance(failure.__cause__, PlateRefused):
-            yield check_findings(failure.__cause__.findings, is_refused=True)
+            yield at_partition(check_findings(failure.__cause__.findings, is_refused=True), context.partition_key)
         raise
     findings = read_table(published.file("findings.parquet"), FINDINGS)
     yield materialised(published, checks=[check_findings(findings, is_refused=False)])

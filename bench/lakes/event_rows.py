@@ -16,7 +16,6 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
-from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 from dagster._core.events import (
     AssetMaterializationPlannedData,
     AssetObservationData,
@@ -93,23 +92,15 @@ def reported(event: dg.AssetObservation | dg.AssetMaterialization, at: datetime)
     return Template.of("/".join(event.asset_key.path), kind, data, event.partition, at)
 
 
-def checks(asset: str, check: str, keys: Sequence[str | None], at: datetime) -> tuple[Template, Template]:
-    """Returns the events that plan a check and give its result.
-
-    Args:
-        asset: the asset.
-        check: name of the check.
-        keys: the partition keys of the run; the result of several has no partition.
-        at: when.
-    """
+def checks(asset: str, check: str, at: datetime) -> tuple[Template, Template]:
+    """Returns the events that plan a check and give its result; checks have no partitions."""
     place = dg.AssetKey(asset.split("/"))
-    own = keys[0] if len(keys) == 1 else None
-    subset = DefaultPartitionsSubset({key for key in keys if key is not None})
-    plan = AssetCheckEvaluationPlanned(asset_key=place, check_name=check, partitions_subset=subset)
-    result = dg.AssetCheckEvaluation(asset_key=place, check_name=check, passed=True, metadata={}, partition=own)
+    plan = AssetCheckEvaluationPlanned(asset_key=place, check_name=check, partitions_subset=None)
+    metadata = {"partition": partition_key(dict(zip("ab", KEYS, strict=True)))}
+    result = dg.AssetCheckEvaluation(asset_key=place, check_name=check, passed=True, metadata=metadata)
     return (
         Template.of(asset, "ASSET_CHECK_EVALUATION_PLANNED", plan, None, at),
-        Template.of(asset, "ASSET_CHECK_EVALUATION", result, own, at),
+        Template.of(asset, "ASSET_CHECK_EVALUATION", result, None, at),
     )
 
 
@@ -143,21 +134,12 @@ class EventRows:
         ]
         return self._n_events, text
 
-    def check(self, check: str, pair: tuple[Template, Template], put: Mapping[str, str], left: Sequence[str]) -> None:
-        """Adds a check that was planned and has a result.
-
-        Args:
-            check: its name.
-            pair: the two events.
-            put: what is put for the markers.
-            left: partitions of a range, whose planned rows stay beside the one result.
-        """
+    def check(self, name: str, pair: tuple[Template, Template], put: Mapping[str, str]) -> None:
+        """Adds a check that was planned and has a result, by its two events."""
         asset, at = pair[0].asset.to_string(), pair[0].at.astimezone(UTC).replace(tzinfo=None)
-        number, text = self.event(pair[0], put)
-        rows = [(asset, check, key, put[RUN], "PLANNED", text, at, number) for key in left]
+        self.event(pair[0], put)
         number, text = self.event(pair[1], put)
-        own = pair[1].partition and _replaced(pair[1].partition, put)
-        self._rows["asset_check_executions"] += [*rows, (asset, check, own, put[RUN], "SUCCEEDED", text, at, number)]
+        self._rows["asset_check_executions"].append((asset, name, None, put[RUN], "SUCCEEDED", text, at, number))
 
     def flush(self) -> None:
         """Copies all rows into the database."""

@@ -115,7 +115,7 @@ class History:
             key.to_user_string(): sorted(check.name for check in assets.get_check_keys_for_assets({key}))
             for key in assets.get_all_asset_keys()
         }
-        self._made = cache(self._template)
+        self._made, self._checks_of = cache(self._template), cache(self._check_templates)
         self.n_runs = self.n_materialisations = 0
 
     def add_keys(self, keys: dict[str, Sequence[str]]) -> None:
@@ -216,12 +216,13 @@ class History:
             put = {RUN: run_id, FINGERPRINT: content, **dict(zip(KEYS, keys.values(), strict=False))}
             self._rows.event(plan, put)
             last = self._rows.event(result, put)
-        keys_of_run = [partition_key(keys) for keys in partitions]
-        for check in self._checks[asset]:
-            left = [str(key) for key in keys_of_run] if len(keys_of_run) > 1 else []
-            self._rows.check(check, checks(asset, check, keys_of_run, self._at), {RUN: run_id}, left)
+        for check, pair in self._checks_of(asset).items():
+            self._rows.check(check, pair, put)
         self.n_materialisations += len(partitions)
         return last
+
+    def _check_templates(self, asset: str) -> dict[str, tuple[Template, Template]]:
+        return {check: checks(asset, check, self._at) for check in self._checks[asset]}
 
     def _template(self, asset: str, axes: Sequence[str]) -> tuple[Template, Template]:
         """Returns the events of an asset that plan and make a partition."""

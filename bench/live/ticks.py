@@ -24,11 +24,13 @@ N_IDLE = 3
 
 
 def recorded(instance: dg.DagsterInstance, since_s: float = 0.0) -> dict[str, list[Any]]:
-    """Returns the finished ticks of every sensor since a time, oldest first."""
+    """Returns the finished ticks since a time, oldest first, of every sensor that has some."""
     found: dict[str, list[Any]] = {}
     for state in instance.all_instigator_state():
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since_s)
-        found[state.name] = sorted((tick for tick in ticks if tick.end_timestamp), key=lambda tick: tick.timestamp)
+        finished = [tick for tick in ticks if tick.end_timestamp]
+        if finished:
+            found[state.name] = sorted(finished, key=lambda tick: tick.timestamp)
     return found
 
 
@@ -42,7 +44,6 @@ def durations(ticks: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:
             "errors": [one.error.message[:300] for one in some if one.error is not None][:2],
         }
         for name, some in ticks.items()
-        if some
     }
 
 
