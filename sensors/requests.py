@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 5
 MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
-MAX_REPORTED_PER_TICK = (
-    100  # the daemon writes two events each before it starts the runs; a new database lacks thousands
-)
+MAX_REPORTED_PER_TICK = 100  # the daemon writes two events each before it starts runs; a new database lacks thousands
 MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
