@@ -244,12 +244,14 @@ class Lake:
             plan: the plan of the artefact.
             is_shared: true if all runs of this plan use the same folder, so that a run finds the finished files of an
                 earlier one. Files in a shared folder are never replaced, since another run may be publishing them.
-                No later publication has the same folder, so that its files can be removed when it is superseded.
+                Once it is published and superseded, no plan gets this folder again, so that it can be removed.
                 Otherwise each run has its own folder, which is removed if nothing is published from it.
         """
         artifact = self.artifact(plan.kind, *plan.keys)
-        own = f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
-        folder = artifact.data / (shared_folder(plan.fingerprint, plan.replaces + 1) if is_shared else own)
+        if is_shared:  # a record that somebody deleted is still in the catalogue, and its files can be taken up
+            folder = artifact.data / shared_folder(plan.fingerprint, artifact.generation() + 1)
+        else:
+            folder = artifact.data / f"{plan.fingerprint}-{uuid.uuid4().hex[:8]}"
         try:
             yield Draft(self, artifact, plan, folder)
         finally:
@@ -313,7 +315,7 @@ class Lake:
 
 
 def shared_folder(plan_fingerprint: str, generation: int) -> str:
-    """Returns the name of the folder that all runs of a plan share, for the publication with a number."""
+    """Returns the name of the folder that all runs of a plan share; `generation` follows the newest commit record."""
     return f"{plan_fingerprint}-{generation:06d}"
 
 
