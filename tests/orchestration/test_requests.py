@@ -363,10 +363,11 @@ def test_what_a_dead_daemon_did_not_write_is_reported_again(begin):
 
 
 def test_the_cursor_holds_what_is_unsettled_only(begin):
+    versions = {f"E-{number}": "v" for number in range(MAX_REPORTED_PER_TICK)}
     tick = begin()
-    tick.report("landed_experiment", {f"E-{number}": "v" for number in range(2000)}, {})
+    tick.report("landed_experiment", versions, {})
     settled = begin(tick.answer().cursor)
-    settled.report("landed_experiment", {f"E-{number}": "v" for number in range(2000)}, {})
+    settled.report("landed_experiment", versions, {})
     assert settled.events == []
     assert settled.answer().cursor == "{}"
 
