@@ -1,8 +1,8 @@
 """Checks of assets. They have no partitions; the metadata of a result names the partition that was checked.
 
 Dagster has partitioned checks as a preview. At every look at an asset its webserver derives their state from the
-results of all partitions, with four SQL statements and a copy of a set for each; with 80,000 partitions pages never
-opened, and the webserver went on computing for nobody (`bench/scale.py`).
+results of all partitions, with several SQL statements and a copy of a set for each: with 80,000 partitions pages did
+not open within a minute, and the webserver went on computing for nobody (`bench/scale.py`).
 """
 
 import dagster as dg

@@ -30,6 +30,7 @@ from assets import (
     raw_plates,
     site_embeddings,
 )
+from assets.checks import at_partition
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.clustering.map_clusters import cluster_map
 from cellassets.clustering.parameters import ClusterParameters
@@ -52,7 +53,8 @@ from resources.places import DeploymentResource
 
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 DEFINITIONS = build_definitions()
-GRAPH = {f"{key.asset_key.to_user_string()}:{key.name}" for key in DEFINITIONS.resolve_asset_graph().asset_check_keys}
+CHECK_KEYS = DEFINITIONS.resolve_asset_graph().asset_check_keys
+GRAPH = {f"{key.asset_key.to_user_string()}:{key.name}" for key in CHECK_KEYS}
 FAILS: dict[str, set[str]] = {}  # check to the tests in which it fails
 SEVERITIES: dict[str, set[str]] = {}  # check name to what the failing tests were given
 
@@ -128,6 +130,7 @@ def test_a_refused_experiment_fails(zone, place):
         )
     assert not done.success
     (evaluation,) = done.get_asset_check_evaluations()
+    assert evaluation.metadata["partition"].value == "E-1"
     return evaluation
 
 
@@ -570,3 +573,13 @@ def test_the_page_lists_every_check_with_its_severity_and_tests():
         else:
             assert severities == SEVERITIES[check], check
             assert tests <= FAILS[check], check
+
+
+def test_no_check_has_partitions_and_a_result_names_its_own():
+    """Dagster's webserver derives the state of partitioned checks from all results at every look at an asset."""
+    specs = [DEFINITIONS.resolve_asset_graph().get_check_spec(key) for key in CHECK_KEYS]
+    assert [spec.name for spec in specs if spec.partitions_def is not None] == []
+    result = dg.AssetCheckResult(check_name="check", passed=True, metadata={"n": 1})
+    told = at_partition(result, "E-1").metadata
+    assert {name: value.value for name, value in told.items()} == {"n": 1, "partition": "E-1"}
+    assert at_partition(result, "") == result

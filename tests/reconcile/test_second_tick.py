@@ -1,4 +1,4 @@
-"""The second tick costs nothing of what the first did, however many datasets share all experiments.
+"""The second tick does none of the work of the first again, however many datasets share all experiments.
 
 Counted are operations: rows of the catalogue, files that are opened, plans that are computed. A cache with a limit that
 the plans exceed would compute all of them again at each tick.

@@ -122,6 +122,7 @@ def test_without_scripts_the_static_charts_stand_on_the_page(report, visit):
         await page.call("Page.reload")
         await asyncio.sleep(1)
         await page.call("Emulation.setScriptExecutionDisabled", value=False)
+        await page.until("document.readyState === 'complete'")  # what was loaded without scripts stays without them
         return await page.evaluate("document.querySelectorAll('.chart > svg[role=img]').length")
 
     assert visit(report.as_uri(), look) == N_CHARTS
