@@ -107,7 +107,6 @@ def pages_of(instance: dg.DagsterInstance, graph: Any) -> list[PageKind]:
         PageKind("plate_quality: events", "/assets/plate_quality?view=events", "materialized in run"),
         PageKind("site_embeddings: checks", "/assets/site_embeddings?view=checks", "sites_have_vectors_of_their_own"),
         PageKind("runs", "/runs", "View all tags", 10),
-        PageKind("failed runs", "/runs?view=failed", "Failure", 10),
         PageKind("backfills", "/runs?view=backfills", "No runs found|No backfills"),
         PageKind("sensors", "/automation", "Standard sensor", len(SENSORS)),
         PageKind("one sensor", "/locations/cellassets/sensors/new_models", "Skipped", 5),
