@@ -16,9 +16,8 @@ from datetime import datetime
 import dagster as dg
 
 from cellassets.progress import Progress, no_progress
-from resources.runs import UNFINISHED, stages_of
+from resources.runs import ENDED, UNFINISHED, stages_of
 from sensors.in_flight import orders, partitions_of_run
-from sensors.requests import ENDED
 
 BACKFILL_TAG = "dagster/backfill"
 UNFINISHED_BACKFILL = ("REQUESTED", "CANCELING", "FAILING")

@@ -11,7 +11,7 @@ from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.reconcile.work import MAX_PARTITIONS_PER_RUN, Waiting
 from cellassets.storage.artifact import describe_address
 from resources.partitions import AXES, RANGE_END, RANGE_START, partition_key
-from resources.runs import MEMORY_TAG, RUN_KEY_TAG
+from resources.runs import ENDED, MEMORY_TAG, RUN_KEY_TAG
 from sensors.attempts import work_tag
 from sensors.in_flight import InFlight, read_in_flight
 from sensors.memory import Memory
@@ -26,7 +26,6 @@ MAX_LISTED = 5
 MAX_REQUESTS_PER_TICK = 25  # the daemon creates about one run per second
 MAX_REPORTED_PER_TICK = 100  # the daemon writes two events each before it starts runs; a new database lacks thousands
 MAX_ATTEMPTS_SHARED = 2  # work that failed this often gets a run of its own: another partition may be the cause
-ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 @dataclass
