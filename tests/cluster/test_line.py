@@ -81,7 +81,7 @@ def test_an_explicit_tag_wins(landed):
     landed.wait("the run ends", lambda: landed.status(run_id) == "SUCCESS", timeout_s=300)
     [container] = landed.cluster.pods_of_run(run_id)[0]["spec"]["containers"]
     assert container["resources"]["limits"]["memory"] == "1700Mi"
-    assert container["resources"]["limits"]["cpu"] == "300m"
+    assert container["resources"]["limits"]["cpu"] == "500m"
 
 
 def test_every_run_names_its_image(landed):
@@ -155,6 +155,6 @@ def test_costs_count_what_the_pods_got(landed):
     rows = landed.select("SELECT asset, cores, memory_gib, gpus, wall_s FROM attempts WHERE outcome = 'made'")
     found = {row["asset"]: row for row in rows}
     assert {"raw_plates", "checkpoint", "leaderboard"} <= set(found)
-    assert {row["cores"] for row in rows} == {0.3}
+    assert {row["cores"] for row in rows} == {0.5}
     assert found["leaderboard"]["memory_gib"] == 1.5
     assert all(row["wall_s"] > 0 for row in rows)
