@@ -10,7 +10,7 @@ STACK_FOLDER ?= stack
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui up down status test test-fast test-k8s check bench soak calibrate lock clean-demo
+.PHONY: demo ui up down status test test-fast test-long test-k8s check bench soak calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -29,11 +29,14 @@ down: $(VENV)/.installed-dev  ## stops them; the data stay
 status: $(VENV)/.installed-dev  ## says which of them run
 	@$(BIN)/python scripts/stack.py status --folder $(STACK_FOLDER)
 
-test: $(VENV)/.installed-dev  ## all tests, one process per core; the tests of one file run in one process
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+test: $(VENV)/.installed-dev  ## the tests, one process per core; those of one file run in one process
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
+
+test-long: $(VENV)/.installed-dev  ## those that take minutes: the stack of `make up`, and networks that are trained
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m long
 
 test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
-	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \
+	@$(BIN)/python -m pytest -m "not slow and not long and not browser and not postgres" --ignore tests/truth --ignore tests/training \
 		--ignore tests/registry --ignore tests/orchestration --ignore tests/stages --ignore tests/cli
 
 test-k8s: $(VENV)/.installed-dev  ## the platform on a real Kubernetes; scripts/test_k8s.sh says which

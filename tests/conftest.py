@@ -25,6 +25,8 @@ from cellassets.storage import objects
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.synthetic.presets import tiny_design
 
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"  # of instances whose dagster.yaml does not say so
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 _spec = importlib.util.spec_from_file_location(
     "simulated_deployment", Path(__file__).with_name("simulated_deployment.py")

@@ -13,7 +13,7 @@ from cellassets.storage.deployment import Deployment
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.screen import write_screen
 
-pytestmark = [pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 NEW = "HUVEC-3"
 RUNNING = {"QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"}
 PAUSE_S = 20.0

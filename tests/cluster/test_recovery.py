@@ -17,7 +17,7 @@ from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
 
-pytestmark = [pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 N_EPOCHS = 30
 STATE = re.compile(r"lake/.*/training/states/(?P<attempt>\d{6})-(?P<epoch>\d{5})-[0-9a-f]{8}\.safetensors")
 DISK_KIB, RAISED_KIB = 64, 4096

@@ -8,7 +8,7 @@ import yaml
 
 from cellassets.reconcile.work import map_chain
 
-pytestmark = [pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 MODEL, OTHER = "moments.v1", "classical.v1"
 EXPERIMENTS = ("HUVEC-1", "HUVEC-2")
 BATCH_SIZE = 60

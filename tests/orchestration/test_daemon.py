@@ -118,6 +118,7 @@ def test_running_again_does_nothing_and_says_so_within_seconds(home, instance, c
     assert asked(instance) == before
 
 
+@pytest.mark.long
 def test_a_new_experiment_makes_stale_exactly_its_own_cell_type(home, instance, configs, design_file, tmp_path):
     values = yaml.safe_load(design_file.read_text())
     values["cell_types"][1]["n_experiments"] = 2

@@ -202,6 +202,7 @@ def crash(stack: UpStack) -> None:
     assert not stack.processes()
 
 
+@pytest.mark.long
 def test_runs_were_at_work_at_the_same_time(stack):
     runs = stack.select("dagster", "SELECT start_time, end_time FROM runs WHERE status = 'SUCCESS'")
     assert all(start < end for start, end in runs)
@@ -209,6 +210,7 @@ def test_runs_were_at_work_at_the_same_time(stack):
     assert max(together) > 1.0, f"no two of {len(runs)} runs were at work at the same time"
 
 
+@pytest.mark.long
 def test_every_partition_is_published_exactly_once(stack):
     found = Counter(name.split("/")[2] for name in stack.objects("lake/records/"))
     expected = {"raw_plates": 2, "plate_store": 2, "plate_quality": 2, "checkpoint": 2, "site_embeddings": 4}
@@ -218,6 +220,7 @@ def test_every_partition_is_published_exactly_once(stack):
     assert [attempt for attempt, number in made.items() if number > 1] == []
 
 
+@pytest.mark.long
 def test_no_run_is_stuck_or_given_up(stack):
     retried = stack.select("dagster", "SELECT count(*) FROM run_tags WHERE key = 'dagster/parent_run_id'")
     assert retried[0][0] >= 2, "the runs that were killed were started again"
@@ -227,6 +230,7 @@ def test_no_run_is_stuck_or_given_up(stack):
     )
 
 
+@pytest.mark.long
 def test_models_are_registered_by_the_server_with_their_files_in_the_bucket(stack):
     place = f"{stack.environment()['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/model-versions/search"
     with urllib.request.urlopen(place, timeout=60) as answer:
@@ -237,6 +241,7 @@ def test_models_are_registered_by_the_server_with_their_files_in_the_bucket(stac
     assert sum(name.endswith("encoder.json") for name in files) == len(RECIPES)
 
 
+@pytest.mark.long
 def test_landed_images_artefacts_and_logs_of_runs_are_in_the_buckets(stack, screen):
     landed = {f"landing/{path.relative_to(screen)}" for path in screen.rglob("*") if path.is_file()}
     assert set(stack.objects("landing/")) == landed
@@ -247,6 +252,7 @@ def test_landed_images_artefacts_and_logs_of_runs_are_in_the_buckets(stack, scre
     assert not [path for path in stack.folder.rglob("*") if path.name in ("lake", "landing", "records")]
 
 
+@pytest.mark.long
 def test_the_environment_is_that_of_production(stack):
     found = stack.environment()
     manifest = yaml.safe_load((REPOSITORY / "deploy/kustomize/base/environment.yaml").read_text())
@@ -259,6 +265,7 @@ def test_the_environment_is_that_of_production(stack):
     assert {name: instance[name] for name in same} == {name: production[name] for name in same}
 
 
+@pytest.mark.long
 def test_up_again_says_so_and_starts_nothing(stack):
     before = {path.name: path.read_text() for path in stack.folder.glob("servers/*.pid")}
     assert "up already" in stack.call("up")
@@ -266,6 +273,7 @@ def test_up_again_says_so_and_starts_nothing(stack):
     assert "`down` first" in stack.call("up", "--port", "webserver=1", status=1)
 
 
+@pytest.mark.long
 def test_passwords_are_for_the_owner_alone_and_servers_listen_on_loopback(stack):
     assert stat.S_IMODE((stack.folder / "stack.yaml").stat().st_mode) == 0o600
     ports = yaml.safe_load((stack.folder / "stack.yaml").read_text())["ports"]

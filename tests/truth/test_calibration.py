@@ -114,6 +114,7 @@ def equal_models(n_of, evidence_of):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_models_seldom_differ(equal_models):
     found = pl.concat([compare_models(models.scores, models.influences) for models in equal_models])
     for _, rows in found.group_by("benchmark_name"):

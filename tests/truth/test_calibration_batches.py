@@ -53,6 +53,7 @@ def test_planted_effects_are_found_under_the_same_nuisances(judge_wells, score_b
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_power_grows_with_the_effect_and_with_replicates(n_of, judge_wells, score_by, headline_of, name):
     def power(**changes):
@@ -111,6 +112,7 @@ def two_equal_models(judge_wells, evidence_of, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_models_seldom_differ(n_of, judge_wells, evidence_of):
     n_comparisons = n_of(N_COMPARISONS, 0.5)
     found = pl.concat([two_equal_models(judge_wells, evidence_of, seed) for seed in range(n_comparisons)])

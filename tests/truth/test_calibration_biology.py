@@ -136,6 +136,7 @@ def n_found(names, n_seeds, **design):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_power_grows_with_the_effect(n_of):
     n_seeds = n_of(12, 0.5)
     found = [
@@ -150,6 +151,7 @@ def test_power_grows_with_the_effect(n_of):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_power_grows_with_replicates(n_of):
     n_seeds = n_of(12, 0.5)
     design = {"gene_effect": 1.0, "compound_effect": 1.6, "arm_effect": 0.6}
@@ -185,6 +187,7 @@ def equal_models(n_of, evidence_of):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_models_seldom_differ(equal_models):
     found = pl.concat([compare_models(models.scores, models.influences) for models in equal_models])
     assert found["benchmark_name"].n_unique() == len(HEADLINES)
@@ -194,6 +197,7 @@ def test_equal_models_seldom_differ(equal_models):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_the_influences_of_partners_equal_models_would_differ_too_often(equal_models):
     is_judged = pl.col("benchmark_name") == "cell_type_generalisation"
     found = pl.concat([compare_models(models.scores.filter(is_judged), INFLUENCES.empty()) for models in equal_models])

@@ -114,6 +114,7 @@ def test_planted_effects_are_found_under_the_same_nuisances(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_power_grows_with_the_effect(n_of):
     n_seeds = n_of(12, 0.5)
     found = []
@@ -150,6 +151,7 @@ def equal_models(n_of, evidence_of):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_models_seldom_differ(equal_models):
     found = pl.concat([compare_models(models.scores, models.influences) for models in equal_models])
     assert found["benchmark_name"].n_unique() == len(MEASURES)

@@ -20,7 +20,7 @@ from cellassets.synthetic.screen import write_screen
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import DIFFERENCES, INFLUENCES, LEADERBOARD, SCORES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 CONSISTENCY = "perturbation_consistency"
 TRAINED, WATCHED = ("HUVEC-1", "HUVEC-2"), ("HUVEC-3",)
 UNSEEN = ("HUVEC-4", "HUVEC-5", "HUVEC-6")

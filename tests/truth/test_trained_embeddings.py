@@ -19,7 +19,7 @@ from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import BATCH_EFFECT, SCORES
 from cellassets.training.summary import CheckpointSummary
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 EXPERIMENTS = ("HUVEC-1", "HUVEC-2", "HUVEC-3", "HUVEC-4", "HUVEC-5")
 UNSEEN = "HUVEC-4, HUVEC-5"
 RECIPE = {
