@@ -42,6 +42,7 @@ SERVERS = ("mlflow", "code", "daemon", "webserver", "viewer", "metrics")
 CLAIMS = ("cellassets-exchange", "cellassets-scratch")  # the table of pods names them
 GPU = "nvidia.com/gpu"
 MODELS = {"classical.v1", "tiny_network.v1"}
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 REPORT_S = 1500
 PATIENCE_S = 120.0  # until a port is forwarded again
 RETIRED = ["preempted.v1", "scarce.v1"]  # trained in tests and not embedded
@@ -157,10 +158,14 @@ class Platform:
         return self.ask(query, id=run_id)["runOrError"]["status"]
 
     def events(self, run_id: str) -> str:
-        """Returns the messages of a run's events."""
+        """Returns the messages of a run's events, with those of the errors that they tell of."""
         query = """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-          ... on MessageEvent { message } } } } }"""
-        return "\n".join(event.get("message", "") for event in self.ask(query, id=run_id)["logsForRun"]["events"])
+          ... on MessageEvent { message }
+          ... on ErrorEvent { error { message errorChain { error { message } } } } } } } }"""
+        found = self.ask(query, id=run_id)["logsForRun"]["events"]
+        errors = [event["error"] for event in found if event.get("error")]
+        causes = [link["error"] for error in errors for link in error["errorChain"]]
+        return "\n".join(text.get("message", "") for text in [*found, *errors, *causes])
 
     def objects(self, prefix: str) -> list[str]:
         """Returns the names of the objects in the bucket below a prefix, also while the store answers with errors."""
@@ -189,6 +194,19 @@ class Platform:
         name = max(self.objects(f"lake/records/{address}/"))
         with self.store.lock:
             return json.loads(self.store.storage.get_file(BUCKET, name))
+
+    def reported(self) -> set[str]:
+        """Returns the models whose newest report shows a map; that of a model without embeddings shows none."""
+        models = {name.split("/")[3] for name in self.objects("lake/records/model_report/")}
+        return {key for key in models if self.record(f"model_report/{key}")["summary"]["n_datasets"]}
+
+    def wait_for_runs(self, *, timeout_s: float, explain: str = "") -> None:
+        """Returns when no run waits or is at work."""
+        self.wait(
+            f"all runs end{explain}",
+            lambda: all(run["status"] in ENDED for run in self.runs()),
+            timeout_s=timeout_s,
+        )
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float) -> Any:
         """Returns the first true answer; fails with the state of the platform when the time is over."""
@@ -499,10 +517,5 @@ def landed(platform, storage, screen_folder):
     """The platform after that screen landed and was judged."""
     storage.upload({screen_folder.parent / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
     storage.upload_folder(screen_folder, "landing")
-    platform.wait("both models have a report", lambda: reported(platform) >= MODELS, timeout_s=REPORT_S)
+    platform.wait("both models have a report", lambda: platform.reported() >= MODELS, timeout_s=REPORT_S)
     return platform
-
-
-def reported(platform) -> set[str]:
-    """The models with a published report."""
-    return {name.split("/")[3] for name in platform.objects("lake/records/model_report/")}

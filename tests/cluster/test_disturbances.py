@@ -15,7 +15,6 @@ from cellassets.synthetic.screen import write_screen
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 NEW = "HUVEC-3"
-RUNNING = {"QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"}
 PAUSE_S = 20.0
 OUTAGE_S = 20.0
 
@@ -123,11 +122,7 @@ def test_a_disturbed_line_ends_like_an_undisturbed_one(landed, storage, screen, 
         disturber.enough.set()
         disturber.join(120)
     assert {name for name, _ in disturber.done} >= {"lose_a_run", "restart_postgres", "stop_the_store", "stop_mlflow"}
-    landed.wait(
-        f"all runs end; disturbances: {disturber.done}",
-        lambda: not [run for run in landed.runs() if run["status"] in RUNNING],
-        timeout_s=900,
-    )
+    landed.wait_for_runs(timeout_s=900, explain=f"; disturbances: {disturber.done}")
     for kind in ("raw_plates", "plate_store", "plate_quality"):
         assert publications(landed, f"{kind}/{NEW}") == 1, kind
     for model, n in before.items():

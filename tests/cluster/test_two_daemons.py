@@ -62,10 +62,11 @@ def encoded(two_daemons, repository, before):
         in_pod = ("exec", "-i", "deploy/cellassets-code", "--", "sh", "-c", command)
         two_daemons.cluster.kubectl(*in_pod, text=yaml.safe_dump(text))
     two_daemons.wait(
-        f"{MODEL} has a report",
-        lambda: two_daemons.objects(f"lake/records/model_report/{MODEL}/"),
+        f"{MODEL} has a report with a map",
+        lambda: MODEL in two_daemons.reported(),
         timeout_s=1200,
     )
+    two_daemons.wait_for_runs(timeout_s=300)
     return two_daemons
 
 
