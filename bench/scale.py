@@ -109,7 +109,7 @@ def pages_of(instance: dg.DagsterInstance, graph: Any) -> list[PageKind]:
         PageKind("runs", "/runs", "View all tags", 10),
         PageKind("backfills", "/runs?view=backfills", "No runs found|No backfills"),
         PageKind("sensors", "/automation", "Standard sensor", len(SENSORS)),
-        PageKind("one sensor", "/locations/cellassets/sensors/new_models", "Skipped", 5),
+        PageKind("one sensor", "/locations/cellassets/sensors/new_models", r"\d+ runs? requested", 5),
         PageKind("timeline", "/overview/activity/timeline", "No runs or scheduled|cellassets"),
     ]
 

@@ -71,29 +71,40 @@ def visit_all(services: Services, kinds: Sequence[PageKind], tell: Callable[[str
             first, second = await visit(page, services, kind), await visit(page, services, kind)
             found[kind.name] = {"first": first, "second": second}
             tell(f"{kind.name}: {first['seconds']:.1f} s, then {second['seconds']:.1f} s")
+            for one in (first, second):
+                if "text" in one:
+                    tell(f"  not there: {one['text']}")
         return found
 
     return in_browser(look)
 
 
 async def visit(page: Any, services: Services, kind: PageKind) -> dict[str, Any]:
-    """Returns the seconds until a page shows its content, the processor time meanwhile, and its slowest queries."""
-    await page.call("Page.navigate", url="about:blank")
-    page.events.clear()
+    """Returns the seconds until a page shows its content, the processor time meanwhile, and its slowest queries.
+
+    Of a page that does not show it in time its last words are returned, or that the browser hangs.
+    """
     started, cpu_s = time.monotonic(), services.cpu_s()
-    await page.call("Page.navigate", url=services.url + kind.path)
-    is_there = False
-    while not is_there and time.monotonic() - started < PATIENCE_S:
-        is_there = await page.evaluate(kind.is_there)
-        await asyncio.sleep(0 if is_there else LOOK_EVERY_S)
-    seconds = round(time.monotonic() - started, 2)
+    is_there, text = False, ""
+    try:
+        await page.call("Page.navigate", url="about:blank")
+        page.events.clear()
+        started, cpu_s = time.monotonic(), services.cpu_s()
+        await page.call("Page.navigate", url=services.url + kind.path)
+        while not is_there and time.monotonic() - started < PATIENCE_S:
+            is_there = bool(await page.evaluate(kind.is_there))
+            await asyncio.sleep(0 if is_there else LOOK_EVERY_S)
+        seconds = time.monotonic() - started
+        text = "" if is_there else (await page.evaluate(TEXT))[-1000:]
+    except TimeoutError:
+        seconds, text = time.monotonic() - started, "the browser hangs"
     found = {
-        "seconds": seconds,
+        "seconds": round(seconds, 2),
         "server_cpu_s": round(services.cpu_s() - cpu_s, 2),
-        "is_there": bool(is_there),
+        "is_there": is_there,
         "slowest_queries_s": slowest_queries(page),
     }
-    return found if is_there else {**found, "text": (await page.evaluate(TEXT))[-1000:]}
+    return {**found, "text": text} if text else found
 
 
 def slowest_queries(page: Any) -> dict[str, float]:
