@@ -37,9 +37,8 @@ def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentR
         waiting = set(snapshot.landing.waiting)
         tick.waiting += [*agenda.waiting, *held(snapshot)]
         versions = {name: state_of(snapshot, "raw_plates", name).plan_fingerprint for name in landed}
-    known = context.instance.get_dynamic_partitions
-    tick.set_partitions("experiment", known_here, retired=set(known("experiment")) - known_here - waiting)
-    tick.set_partitions("dataset", names, retired=set(known("dataset")) - set(names))
+    tick.set_partitions("experiment", known_here, kept=waiting)
+    tick.set_partitions("dataset", names, kept=())
     tick.report("landed_experiment", {name: version for name, version in versions.items() if version}, {})
     tick.ask(agenda.work)
     return tick.answer()

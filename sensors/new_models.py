@@ -44,7 +44,6 @@ def _keep_models(tick: Tick, snapshot: "LiveSnapshot") -> None:
         models, registered = active_models(snapshot), snapshot.models()
     except CellAssetsError:
         return
-    known = set(tick.context.instance.get_dynamic_partitions("model"))
-    tick.set_partitions("model", [entry.key for entry in models], retired=known - {entry.key for entry in registered})
+    tick.set_partitions("model", [entry.key for entry in models], kept=[entry.key for entry in registered])
     metadata = {entry.key: {"kind": entry.kind, "aliases": ", ".join(entry.aliases)} for entry in models}
     tick.report("registered_model", {entry.key: entry.fingerprint for entry in models}, metadata)

@@ -27,8 +27,7 @@ def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResou
         agenda, names = recipe_agenda(snapshot), recipes(snapshot)
         tick.waiting += agenda.waiting
         states = {name: state_of(snapshot, "checkpoint", name) for name in names}
-    known = set(context.instance.get_dynamic_partitions("recipe"))
-    tick.set_partitions("recipe", names, retired=known - set(names))
+    tick.set_partitions("recipe", names, kept=())
     tick.report(
         "training_data",
         {name: state.plan_fingerprint for name, state in states.items() if state.status != "waiting"},

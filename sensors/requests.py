@@ -125,16 +125,22 @@ class Tick:
             self._say(item, f"its runs succeed and leave it undone ({self.outlook.retries.max_attempts} of them)")
         return None
 
-    def set_partitions(self, axis: str, wanted: Iterable[str], *, retired: Iterable[str] = ()) -> None:
-        """Adds new keys to an axis and removes keys that no longer exist; an invalid key is logged and left out."""
-        known = self._known(axis)
+    def set_partitions(self, axis: str, wanted: Iterable[str], *, kept: Iterable[str] | None = None) -> None:
+        """Adds new keys to an axis and removes keys that no longer exist; an invalid key is logged and left out.
+
+        Args:
+            axis: name of the axis.
+            wanted: keys that it must have.
+            kept: further keys that stay if they are there; None: no key is removed.
+        """
+        known, wanted = self._known(axis), set(wanted)
         new: list[str] = []
-        for key in sorted(set(wanted) - known):
+        for key in sorted(wanted - known):
             try:
                 new.append(check_partition_key(key, axis))
             except PartitionKeyError as error:
                 self.context.log.warning("left out: %s", error)
-        gone = sorted(known & set(retired))
+        gone = sorted(known - wanted - set(kept)) if kept is not None else []
         if new:
             self.partitions.append(AXES[axis].build_add_request(new))
         if gone:

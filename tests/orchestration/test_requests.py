@@ -383,11 +383,18 @@ def requested(tick):
 
 def test_new_keys_are_added_and_retired_ones_deleted(begin):
     tick = begin()
-    tick.set_partitions("model", ["a.v1", "c.v1"], retired=["b.v1", "never there"])
+    tick.set_partitions("model", ["a.v1", "c.v1"], kept=["never there"])
     assert requested(tick) == [
         ("AddDynamicPartitionsRequest", ["c.v1"]),
         ("DeleteDynamicPartitionsRequest", ["b.v1"]),
     ]
+
+
+@pytest.mark.parametrize("kept", [None, ["b.v1"]])
+def test_keys_that_are_kept_stay(begin, kept):
+    tick = begin()
+    tick.set_partitions("model", ["a.v1"], kept=kept)
+    assert requested(tick) == []
 
 
 def test_a_key_that_cannot_be_one_is_left_out(begin):
