@@ -95,7 +95,8 @@ def test_with_two_daemons_each_partition_is_asked_for_and_published_once(encoded
     once = Counter((run["tags"][SENSOR], run["tags"][RUN_KEY]) for run in runs if not run["parentRunId"])
     assert once
     assert set(once.values()) == {1}
-    assert {run["status"] for run in runs} == {"SUCCESS"}
+    others = [f"{run}\n{encoded.events(run['runId'])}" for run in runs if run["status"] != "SUCCESS"]
+    assert not others, "\n\n".join(others)
     addresses = [f"site_embeddings/{experiment}/{MODEL}" for experiment in EXPERIMENTS]
     made = [asset for asset in map_chain() if encoded.objects(f"lake/records/{asset}/HUVEC/{OTHER}/")]
     assert {"perturbation_map", "map_clusters"} <= set(made)
