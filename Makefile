@@ -36,7 +36,7 @@ test-long: $(VENV)/.installed-dev  ## those that take minutes: the stack of `mak
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m long
 
 test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
-	@$(BIN)/python -m pytest -m "not slow and not long and not browser and not postgres" --ignore tests/truth --ignore tests/training \
+	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \
 		--ignore tests/registry --ignore tests/orchestration --ignore tests/stages --ignore tests/cli
 
 test-k8s: $(VENV)/.installed-dev  ## the platform on a real Kubernetes; scripts/test_k8s.sh says which
