@@ -18,6 +18,7 @@ from dagster._core.launcher import LaunchRunContext
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 from dagster_k8s import K8sRunLauncher
+from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id, get_user_defined_k8s_config
 
@@ -30,6 +31,7 @@ WATCH_S = 20.0  # between looks at pods whose run has not started
 GPU = "nvidia.com/gpu"
 GROWTH = 2.0  # of the memory, after a run was killed for it
 OUT_OF_MEMORY = "OOMKilled"  # Kubernetes' reason
+ALREADY_EXISTS = 409  # Kubernetes' answer to a second job of the same name
 # the libraries that start threads look at the node's cores unless told otherwise
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -65,7 +67,13 @@ class StagePodLauncher(K8sRunLauncher):
         if parent is not None and parent.is_finished:
             self._delete_job(parent)
         self._instance.add_run_tags(context.dagster_run.run_id, pod_tag(self.request(context.dagster_run)))
-        super().launch_run(context)
+        try:
+            super().launch_run(context)
+        except DagsterK8sUnrecoverableAPIError as error:
+            if getattr(error.k8s_api_exception, "status", None) != ALREADY_EXISTS:
+                raise
+            # Two daemons can take one run off the queue at the same time. Each run has one job, by its name.
+            logger.info("run %s has been started by another daemon", context.dagster_run.run_id)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns whether the pod of a run is alive; decides what follows if it was killed for its memory."""
