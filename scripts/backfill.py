@@ -10,14 +10,16 @@ The backfill is queued in the instance that DAGSTER_HOME names (by default the d
 """
 
 import argparse
-import json
+import asyncio
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_graphql.schema import create_schema
 
 from cellassets.benchmarks.registry import find_benchmark
 from cellassets.errors import CellAssetsError
@@ -33,7 +35,6 @@ from cellassets.storage.deployment import Deployment, Home
 from resources.partitions import partition_key
 
 REPOSITORY = Path(__file__).parents[1]
-MAX_PARTITIONS = 1500  # of one backfill: they are passed in one argument, which Linux limits to 128 KiB
 WORKSPACE = REPOSITORY / "workspace.yaml"
 MUTATION = """
 mutation backfill($params: LaunchBackfillParams!) {
@@ -107,15 +108,14 @@ def missing_scores(snapshot: Snapshot, benchmark_name: str, dataset_id: str | No
     return missing
 
 
-def add_partitions(missing: Missing) -> None:
+def add_partitions(instance: dg.DagsterInstance, missing: Missing) -> None:
     """Adds the partitions that Dagster does not know; those of inactive models and datasets may have been removed."""
-    with dg.DagsterInstance.get() as instance:
-        for axis in sorted({axis for keys in missing.partitions for axis in keys}):
-            known = set(instance.get_dynamic_partitions(axis))
-            instance.add_dynamic_partitions(axis, sorted({keys[axis] for keys in missing.partitions} - known))
+    for axis in sorted({axis for keys in missing.partitions for axis in keys}):
+        known = set(instance.get_dynamic_partitions(axis))
+        instance.add_dynamic_partitions(axis, sorted({keys[axis] for keys in missing.partitions} - known))
 
 
-def launch(asset: str, partitions: list[str]) -> str:
+def launch(workspace: WorkspaceProcessContext, asset: str, partitions: list[str]) -> str:
     """Returns the identifier of a backfill, after queueing it for these partitions of an asset."""
     params = {
         "assetSelection": [{"path": asset.split("/")}],
@@ -123,15 +123,12 @@ def launch(asset: str, partitions: list[str]) -> str:
         "tags": [{"key": "cellassets/asked_by", "value": "scripts/backfill.py"}],
         "fromFailure": False,
     }
-    command = [str(Path(sys.executable).with_name("dagster-graphql")), "-w", str(WORKSPACE), "-t", MUTATION]
-    answer = subprocess.run(
-        [*command, "-v", json.dumps({"params": params})], capture_output=True, text=True, check=False
-    )
-    try:
-        answered = next(line for line in answer.stdout.splitlines() if line.startswith('{"'))  # among lines of its log
-        result = json.loads(answered)["data"]["launchPartitionBackfill"]
-    except (StopIteration, ValueError, KeyError, TypeError):
-        sys.exit(f"the backfill was not queued: {answer.stdout[-2000:]}{answer.stderr[-2000:]}")
+    context = workspace.create_request_context()
+    variables = {"params": params}
+    answer = asyncio.run(create_schema().execute_async(MUTATION, context_value=context, variable_values=variables))
+    if answer.data is None:
+        sys.exit(f"the backfill was not queued: {answer.errors}")
+    result = answer.data["launchPartitionBackfill"]
     if result["__typename"] != "LaunchBackfillSuccess":
         sys.exit(f"the backfill was not queued: {result['__typename']}: {result.get('message', '')}")
     return str(result["backfillId"])
@@ -157,17 +154,19 @@ def enter(home: Path | None, configs: Path | None) -> Deployment:
 
 
 def queue(missing: Missing) -> None:
-    """Queues the backfills and prints their identifiers; prints what is left out, and why."""
+    """Queues the backfill and prints its identifier; prints what is left out, and why."""
     for item in missing.left_out:
         print(f"left out: {item.what}: {item.reason}", file=sys.stderr)
     if not missing.partitions:
         print(f"{missing.asset}: everything is there already" if not missing.left_out else "nothing is queued")
         return
-    add_partitions(missing)
     keys = [str(partition_key(partition)) for partition in missing.partitions]
-    for start in range(0, len(keys), MAX_PARTITIONS):
-        part = keys[start : start + MAX_PARTITIONS]
-        print(f"backfill {launch(missing.asset, part)} of {len(part)} partitions of {missing.asset} is queued")
+    target = WorkspaceFileTarget([str(WORKSPACE)])
+    with dg.DagsterInstance.get() as instance:
+        add_partitions(instance, missing)
+        with WorkspaceProcessContext(instance, target) as workspace:
+            backfill_id = launch(workspace, missing.asset, keys)
+    print(f"backfill {backfill_id} of {len(keys)} partitions of {missing.asset} is queued")
 
 
 def main() -> None:

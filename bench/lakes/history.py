@@ -7,7 +7,7 @@ that were repeated. Versions of external assets are those that the sensors repor
 
 - Rows are copied in bulk (`event_rows.py`). There are no log lines, and no events of steps, queue and processes: the
   pages of assets and the list of runs do not read them. A failed run has the one event from which sensors read its
-  reason.
+  reason. The events of the runs that made the lake have the time at which the last of them ended.
 - All materialisations of an asset have the metadata of its first artefact, with their own place and fingerprint. Charts
   and tables in it are filler text of the size that real ones have.
 """
@@ -38,7 +38,8 @@ from sensors.attempts import TOKEN_LENGTH, WORK_TAG
 
 BATCH = 500
 SENSOR_TAG = "dagster/sensor_name"
-PAST = timedelta(days=1)  # when the lake was finished
+PAST = timedelta(hours=1)  # when the lake was finished
+MADE_OVER = timedelta(days=100)  # the time over which the runs that made it are spread
 LONG_AGO = timedelta(days=200)  # when the oldest run was
 FAILED_OVER = timedelta(days=20)  # the time over which the failed runs are spread
 PLOT, TABLE = {"plot": 12_000}, {"scores": 600}
@@ -126,9 +127,12 @@ class History:
     def add(self, work: Iterable[Made]) -> None:
         """Adds runs with all their events."""
         last: dict[str, tuple[int, str]] = {}
-        for several in _batches(work, BATCH):
+        every = list(work)
+        for start in range(0, len(every), BATCH):
+            several = every[start : start + BATCH]
             runs = [(self._run(one.tags, dg.DagsterRunStatus.SUCCESS, one.assets), one) for one in several]
-            self._insert_runs([(run, self._at) for run, _ in runs])
+            ended = [self._at - MADE_OVER * (1 - number / len(every)) for number in range(start, start + len(runs))]
+            self._insert_runs([(run, at) for (run, _), at in zip(runs, ended, strict=True)])
             for run, one in runs:
                 for asset in one.assets:
                     last[asset] = self._add_events(asset, run.run_id, one.partitions)
