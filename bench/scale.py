@@ -53,6 +53,7 @@ SLACK_ROWS = 10  # of runs and ticks that came meanwhile
 SENSORS = ("new_experiments", "new_recipes", "new_models", "stale_scores", "failed_runs", "lake_scan")
 BACKFILL_TAG = "dagster/backfill"
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+PROGRESS = r"% completed\s+[\d,]+\s+(?!0\s+0\s)"  # partitions asked for, in progress, succeeded, failed
 TABLES = "SELECT relname, pg_total_relation_size(relid) FROM pg_catalog.pg_statio_user_tables ORDER BY 2 DESC LIMIT 6"
 
 
@@ -138,9 +139,7 @@ def backfill(instance: dg.DagsterInstance, services: Services) -> dict[str, Any]
     found["queued_s"] = round(first.backfill_timestamp - requested, 1)
 
     async def look(page: Any) -> None:
-        kind = PageKind(
-            "backfill", f"/runs/b/{first.backfill_id}", r"[1-9][\d,]*\s+(in progress|completed)|\b[1-9]\d*%"
-        )
+        kind = PageKind("backfill", f"/runs/b/{first.backfill_id}", PROGRESS)
         while "shown_s" not in found or "first_done_s" not in found:
             record = _first_run(instance, first.backfill_id)
             if record is not None:

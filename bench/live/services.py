@@ -23,7 +23,7 @@ from cellassets.storage.deployment import Deployment
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy" / "kustomize" / "base"
-TICK_LIMIT = "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS"
+LIMITS = ("DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", "DAGSTER_ASSET_BACKFILL_RUN_CHUNK_SIZE")
 START_S, STOP_S = 120.0, 20.0
 MAX_RUNS = 2
 
@@ -108,7 +108,7 @@ def running(deployment: Deployment, home: Path, dagster_home: Path) -> Iterator[
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
     given = yaml.safe_load((DEPLOY / "environment.yaml").read_text())["data"]
     environment = {
-        **os.environ, **deployment.environment(), TICK_LIMIT: given[TICK_LIMIT],
+        **os.environ, **deployment.environment(), **{name: given[name] for name in LIMITS},
         "DAGSTER_HOME": str(dagster_home), "CELLASSETS_HOME": str(home),
         "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
