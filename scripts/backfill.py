@@ -164,7 +164,7 @@ def queue(missing: Missing) -> None:
     target = WorkspaceFileTarget([str(WORKSPACE)])
     with dg.DagsterInstance.get() as instance:
         add_partitions(instance, missing)
-        with WorkspaceProcessContext(instance, target) as workspace:
+        with WorkspaceProcessContext(instance, target, code_server_log_level="WARNING") as workspace:
             backfill_id = launch(workspace, missing.asset, keys)
     print(f"backfill {backfill_id} of {len(keys)} partitions of {missing.asset} is queued")
 
