@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,24 +17,31 @@ if TYPE_CHECKING:
 
 def show_status(home: HomeOption = None, configs: ConfigsOption = None, as_json: JsonOption = False) -> None:
     """Shows how much of what should exist does, what waits, and for what."""
-    stands = _standing(deployment_at(home, configs))
+    stands, stopped = _standing(deployment_at(home, configs), home, with_stopped=not as_json)
     if as_json:
         show_json([dataclasses.asdict(stand) for stand in stands])
         return
     rows = [{"what": stand.what, "done": f"{stand.n_done} of {stand.n_total}"} for stand in stands]
     show_rows(rows, as_json=False, empty="")
     waiting = [line for stand in stands for line in grouped((item.reason, item.what) for item in stand.waiting)]
-    if waiting:
-        typer.echo("What waits, and for what:")
-        for line in waiting:
-            typer.echo(f"- {line}")
-    elif all(stand.is_done for stand in stands):
+    listed = {"What was refused or has failed (`cellassets work list`):": grouped(stopped)}
+    listed["What waits, and for what:"] = waiting
+    for title, lines in listed.items():
+        if lines:
+            typer.echo("\n- ".join([title, *lines]))
+    if any(listed.values()):
+        return
+    if all(stand.is_done for stand in stands):
         typer.echo("Everything that should exist does, and is up to date.")
     else:
         typer.echo("Nothing waits: Dagster's daemon makes the rest when it runs.")
 
 
-def _standing(deployment: "Deployment") -> "list[Standing]":
+def _standing(
+    deployment: "Deployment", home: Path | None, *, with_stopped: bool
+) -> "tuple[list[Standing], list[tuple[str, str]]]":
+    """Returns how everything stands, and on request what was refused or has failed, with the reasons."""
+    from cellassets.cli.work import stopped_work
     from cellassets.reconcile.live import LiveSnapshot
     from cellassets.reconcile.standing import standing
     from cellassets.stages.catalogue import stages
@@ -44,4 +52,6 @@ def _standing(deployment: "Deployment") -> "list[Standing]":
         snapshot.refresh()
         quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
         snapshot.refresh_landing({}, datetime.now(UTC), quiet)
-        return standing(snapshot)
+        stands = standing(snapshot)
+        is_all_done = all(stand.is_done for stand in stands)
+        return stands, stopped_work(snapshot, home) if with_stopped and not is_all_done else []

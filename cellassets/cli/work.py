@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
     from cellassets.reconcile.live import LiveSnapshot
 
+STOPPED = ("refused", "failed")
 MIN_RUN_DAYS = 7  # the alerts of `failed_runs` look back a week
+
+
+class NoDagster(ConfigError):
+    """There is no Dagster instance at a home."""
+
 
 app = typer.Typer(no_args_is_help=True, help="What should exist and does not, why, and asking for it again.")
 
@@ -75,15 +81,22 @@ def retry_work(
     """
     from sensors.work_list import ask_again
 
+    if asset is not None:
+        _check_asset(asset)
     snapshot = _snapshot(deployment_at(home, configs))
     with snapshot.lock, dagster_at(home) as instance:
         asked = ask_again(snapshot, instance, asset, partition)
+    if partition is not None and not asked:
+        typer.echo(
+            f"{asset} of {partition} was not refused and has not failed; `cellassets work list` shows all", err=True
+        )
+        raise typer.Exit(1)
     if as_json:
         show_json(asked)
         return
     for name in asked:
         typer.echo(name)
-    typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing that failed matches; see `work list`.")
+    typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing was refused or has failed.")
 
 
 @app.command(
@@ -124,7 +137,7 @@ def oldest_unfinished_run(home: Path | None) -> tuple[str, datetime] | None:
     """Returns the oldest run that is queued or running, with the time at which it was created; None without one.
 
     Raises:
-        ConfigError: there is no Dagster instance.
+        NoDagster: there is no Dagster instance.
     """
     from sensors.old_runs import oldest_unfinished
 
@@ -132,12 +145,30 @@ def oldest_unfinished_run(home: Path | None) -> tuple[str, datetime] | None:
         return oldest_unfinished(instance)
 
 
+def stopped_work(snapshot: "LiveSnapshot", home: Path | None) -> list[tuple[str, str]]:
+    """Returns what was refused or has failed, as pairs of the reason and the partition; nothing without Dagster.
+
+    Args:
+        snapshot: a snapshot; its landing zone must have been read.
+        home: the deployment's folder; None for what the environment names.
+    """
+    from sensors.work_list import work_list
+
+    try:
+        with dagster_at(home) as instance:
+            entries = work_list(snapshot, instance)
+    except NoDagster:
+        return []
+    stopped = [entry for entry in entries if entry.state in STOPPED]
+    return [(f"{one.state}: {one.reason}", " of ".join(filter(None, (one.what, one.partition)))) for one in stopped]
+
+
 @contextmanager
 def dagster_at(home: Path | None) -> "Iterator[dg.DagsterInstance]":
     """Yields Dagster's instance: that of the home, or the one that DAGSTER_HOME names.
 
     Raises:
-        ConfigError: there is none.
+        NoDagster: there is none.
     """
     import dagster as dg
 
@@ -145,9 +176,17 @@ def dagster_at(home: Path | None) -> "Iterator[dg.DagsterInstance]":
     folder = own if home is not None else Path(os.environ.get("DAGSTER_HOME") or own)
     if not (folder / "dagster.yaml").is_file():
         message = f"{folder}: no Dagster instance (dagster.yaml) here; name its home with --home, or set DAGSTER_HOME"
-        raise ConfigError(message)
+        raise NoDagster(message)
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         yield instance
+
+
+def _check_asset(name: str) -> None:
+    from cellassets.stages.catalogue import stages
+
+    if name not in stages():
+        message = f"{name}: no such asset; there are {', '.join(stages())}"
+        raise typer.BadParameter(message)
 
 
 def _snapshot(deployment: "Deployment") -> "LiveSnapshot":

@@ -60,8 +60,27 @@ def test_failed_work_is_listed_with_its_reason(failed_home, run):
     assert "1 failed" in run("work", "list", "--home", failed_home)
 
 
+def test_status_says_what_failed_for_good(failed_home, run):
+    said = run("status", "--home", failed_home)
+    assert "What was refused or has failed (`cellassets work list`):\n- " in said
+    assert "of E-1: failed: " in said
+    assert "disk is full" in said
+    assert "E-2: failed" not in said, "it is asked for again by itself"
+
+
+def test_status_needs_no_dagster(failed_home, run):
+    shutil.rmtree(failed_home / "dagster")
+    assert "0 of 2" in run("status", "--home", failed_home)
+
+
+def test_what_cannot_be_asked_for_again_is_an_error(failed_home, call, refused):
+    assert call("work", "retry", "plate_stoer", "--home", failed_home).status == 2
+    told = refused("work", "retry", "plate_store", "E-9", "--home", failed_home)
+    assert "plate_store of E-9 was not refused and has not failed" in told
+    assert call("work", "retry", "leaderboard", "--home", failed_home).status == 0
+
+
 def test_work_is_asked_for_again_by_asset_and_partition(failed_home, run):
-    assert "Nothing that failed matches" in run("work", "retry", "plate_store", "E-9", "--home", failed_home)
     assert run("work", "retry", "plate_store", "E-1", "--home", failed_home).startswith("raw_plates of E-1\n1 to be")
     assert {key: entry["state"] for key, entry in listed(run, failed_home).items() if key} == {
         "E-1": "missing",
