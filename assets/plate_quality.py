@@ -49,6 +49,6 @@ def check_flags(n_flagged: int, n_sites: int) -> dg.AssetCheckResult:
 
 
 def pictures(published: "Published") -> Mapping[str, dg.MetadataValue]:
-    """Returns thumbnails of heat maps and contact sheets for the UI; the pictures are files of the publication."""
+    """Returns thumbnails for the UI, heat maps before contact sheets; the pictures are files of the publication."""
     names = [name for name in published.names if name.endswith((".png", ".jpg"))]
-    return thumbnails(published.file(name) for name in names)
+    return thumbnails(published.file(name) for name in sorted(names, key=lambda name: name.startswith("contact")))

@@ -156,6 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=HOST, help=f"address to listen on (default {HOST})")
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default {PORT})")
     given = parser.parse_args(arguments)
+    if "DAGSTER_HOME" not in os.environ:
+        parser.error(
+            "DAGSTER_HOME must name the folder of dagster.yaml (demo/dagster for the demo), and CELLASSETS_HOME or "
+            "CELLASSETS_LAKE the deployment"
+        )
     with dg.DagsterInstance.get() as instance:
         if given.once:
             sys.stdout.write(all_metrics(os.environ, instance))

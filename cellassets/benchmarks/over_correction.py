@@ -37,11 +37,11 @@ class OverCorrected:
 
     def describe(self) -> str:
         """Returns the finding in one sentence."""
-        doubt = "" if self.p_value <= SIGNIFICANCE_LEVEL else "; so few permutations cannot give a smaller one"
-        return (
-            f"Over-corrected: {self.value:.2f} where the null distribution is {self.null_low:.2f} to "
-            f"{self.null_high:.2f} (two-sided p = {self.p_value:.2g}{doubt}): {self.meaning}."
-        )
+        is_certain = self.p_value <= SIGNIFICANCE_LEVEL
+        doubt = "" if is_certain else "; with so few units or permutations it cannot be smaller"
+        verdict = "Over-corrected" if is_certain else "Perhaps over-corrected"
+        null = f"{self.null_low:.2f} to {self.null_high:.2f} (two-sided p = {self.p_value:.2g}{doubt})"
+        return f"{verdict}: {self.value:.2f} where the null distribution is {null}: {self.meaning}."
 
 
 def over_corrections(benchmark: Benchmark, scores: pl.DataFrame) -> list[OverCorrected]:
