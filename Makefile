@@ -67,6 +67,7 @@ clean-demo:  ## removes what the demo made
 	rm -rf $(HOME_FOLDER)
 
 $(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "installs the packages of $< into $(VENV) (3 GB, some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
