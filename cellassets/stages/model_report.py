@@ -13,7 +13,7 @@ from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_
 from cellassets.stages.datasets import asked_gate_policy, dataset_names
 from cellassets.stages.map_clusters import read_clusters
 from cellassets.stages.models import seen_of
-from cellassets.stages.snapshot import Snapshot
+from cellassets.stages.snapshot import NotReady, Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
 from cellassets.storage.artifact import Record, write_files
@@ -49,7 +49,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     """Returns the plan of the report from the present inputs.
 
     Raises:
-        NotReady: there is no leaderboard yet.
+        NotReady: there is no leaderboard yet, or no map by this model.
         RegistryError: there is no such model.
     """
     model_key = keys["model"]
@@ -58,6 +58,9 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     datasets = set(dataset_names(snapshot))
     found = [snapshot.find("perturbation_map", name, model_key) for name in snapshot.keys("perturbation_map")]
     maps = [pin for pin in found if pin is not None and pin.keys[0] in datasets]
+    if not maps:
+        message = f"waits for the first map: no dataset has one by {model_key}"
+        raise NotReady(message, [])
     clusters = [pin for pin in (snapshot.find("map_clusters", *own.keys) for own in maps) if pin is not None]
     scores = [score for score in _scores_of(snapshot, model_key) if score.keys[0] in datasets]
     called = [snapshot.find("active_perturbations", *pin.keys) for pin in maps]

@@ -67,9 +67,10 @@ def test_a_benchmark_that_was_not_scored_is_named(scored):
     assert "Not scored yet on these wells: perturbation_magnitude." in text
 
 
-def test_a_model_without_scores_gets_a_page_that_says_so(scored):
+def test_a_report_waits_for_the_first_map(scored):
     scored.register("unknown")
-    assert "This model has no scores yet" in text_of(scored.make(KIND, "unknown.v1"))
+    with pytest.raises(NotReady, match=r"waits for the first map: no dataset has one by unknown\.v1"):
+        scored.plan(KIND, "unknown.v1")
 
 
 def test_a_hostile_gene_on_the_map_stays_text(scored, publish_newer):

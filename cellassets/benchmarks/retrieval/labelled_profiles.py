@@ -172,6 +172,5 @@ def _why_not(judged: JudgedMap, n_things: int, label: str, max_members: int) -> 
         "target": f"none of {len(judged.annotations.targets)} target sources has a target of two compounds",
     }[label]
     return (
-        f"by {label}: {what} among the {n_things} perturbations of this map (at most "
-        f"{max_members} may share one label)"
+        f"by {label}: {what} among the {n_things} perturbations of this map (at most {max_members} may share one label)"
     )
