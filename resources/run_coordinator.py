@@ -26,6 +26,8 @@ from resources.runs import (
     POOL_TAG,
     RUN_KEY_TAG,
     UNFINISHED,
+    orders,
+    partitions_of_run,
     request_for,
     stages_of,
     work_of,
@@ -76,8 +78,9 @@ def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     Dagster's daemon looks for a run with the key of a sensor's request before it creates one. Two daemons can look at
     the same time; then both runs exist here, and the storage has numbered them: the first one stays.
 
-    Where the daemon was away, it starts a run again whose process died, perhaps after a sensor asked for the same work
-    in another run: the one stays that was created first, while it is unfinished.
+    Where the daemon was away, it starts a run again whose process died, perhaps after a sensor asked in another run for
+    what is still missing there: of runs that share a partition of an asset, the one stays that was created first, while
+    it is unfinished. Runs that a person or a backfill started are left alone.
     """
     if RUN_KEY_TAG in run.tags and PARENT_TAG not in run.tags:
         same = {name: run.tags[name] for name in (RUN_KEY_TAG, SENSOR_TAG) if name in run.tags}
@@ -85,16 +88,24 @@ def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
         first = next((one.dagster_run.run_id for one in records if PARENT_TAG not in one.dagster_run.tags), run.run_id)
         if first != run.run_id:
             return first
-    work = set(work_of(run))
-    if not work:
+    if not work_of(run):
         return None
+    order_of = orders(instance)
+    places = _places(run, instance, order_of)
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), ascending=True):
         other = record.dagster_run
         if other.run_id == run.run_id:
             break
-        if work.intersection(work_of(other)):
+        if work_of(other) and places & _places(other, instance, order_of):
             return other.run_id
     return None
+
+
+def _places(
+    run: dg.DagsterRun, instance: dg.DagsterInstance, order_of: Callable[[str], list[str]]
+) -> set[tuple[str, str | None]]:
+    """Returns the partitions that a run makes, with their assets."""
+    return {(name, key) for name in stages_of(run, instance) for key in partitions_of_run(run, order_of)}
 
 
 def pool_tags(

@@ -1,10 +1,12 @@
 """What a run is about, read from Dagster's record of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import dagster as dg
 
+from resources.partitions import RANGE_END, RANGE_START
 from resources.pods import PodRequest, Pods, largest, open_pods
 
 RUN_KEY_TAG, PARENT_TAG = "dagster/run_key", "dagster/parent_run_id"
@@ -43,6 +45,31 @@ def stages_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str]:
         return []
     nodes = instance.get_job_snapshot(run.job_snapshot_id).node_names
     return sorted(name.replace("__", "/") for name in nodes)
+
+
+def orders(instance: dg.DagsterInstance) -> Callable[[str], list[str]]:
+    """Returns the function that gives the keys of an axis in Dagster's order; it reads each axis once.
+
+    A backfill queues a thousand ranges.
+    """
+    return cache(lambda axis: list(instance.get_dynamic_partitions(axis)))
+
+
+def partitions_of_run(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> list[str | None]:
+    """Returns the partition keys of a run; for a range all keys from the first to the last.
+
+    Args:
+        run: the run.
+        order_of: gives the keys of an axis in Dagster's order, as `orders` returns it.
+    """
+    if RANGE_START not in run.tags:
+        return [run.tags.get("dagster/partition")]
+    start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
+    for axis in ("experiment",) if len(start) > 1 else ("model", "experiment", "recipe"):
+        order = order_of(axis)
+        if start[0] in order and end[0] in order:
+            return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
+    return [run.tags[RANGE_START], run.tags[RANGE_END]]
 
 
 def request_for(stages: Sequence[str], tags: Mapping[str, str], pods: Pods) -> PodRequest:

@@ -142,8 +142,8 @@ def enter(home: Path | None, configs: Path | None) -> Deployment:
     Raises:
         ConfigError: there is no deployment, or its settings folder does not exist.
     """
-    if home is None and "DAGSTER_HOME" not in os.environ:
-        home = REPOSITORY / "demo"
+    if home is None and not os.environ.get("DAGSTER_HOME"):
+        home = Path(os.environ.get("CELLASSETS_HOME") or REPOSITORY / "demo")
     deployment = Deployment.of(os.environ, home=home, configs=configs).require()
     os.environ.update(deployment.environment())
     if home is not None:

@@ -1,14 +1,13 @@
 """Partitions and assets whose runs are queued or running, from sensors, backfills and people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from resources.partitions import RANGE_END, RANGE_START, partition_key
-from resources.runs import UNFINISHED
+from resources.partitions import partition_key
+from resources.runs import UNFINISHED, orders, partitions_of_run
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
@@ -51,28 +50,3 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
         if "dagster/backfill" in run.tags:
             backfilled.update(names)
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))
-
-
-def orders(instance: dg.DagsterInstance) -> Callable[[str], list[str]]:
-    """Returns the function that gives the keys of an axis in Dagster's order; it reads each axis once.
-
-    A backfill queues a thousand ranges.
-    """
-    return cache(lambda axis: list(instance.get_dynamic_partitions(axis)))
-
-
-def partitions_of_run(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> list[str | None]:
-    """Returns the partition keys of a run; for a range all keys from the first to the last.
-
-    Args:
-        run: the run.
-        order_of: gives the keys of an axis in Dagster's order, as `orders` returns it.
-    """
-    if RANGE_START not in run.tags:
-        return [run.tags.get("dagster/partition")]
-    start, end = run.tags[RANGE_START].split("|"), run.tags[RANGE_END].split("|")
-    for axis in ("experiment",) if len(start) > 1 else ("model", "experiment", "recipe"):
-        order = order_of(axis)
-        if start[0] in order and end[0] in order:
-            return ["|".join([key, *start[1:]]) for key in order[order.index(start[0]) : order.index(end[0]) + 1]]
-    return [run.tags[RANGE_START], run.tags[RANGE_END]]

@@ -16,8 +16,7 @@ from datetime import datetime
 import dagster as dg
 
 from cellassets.progress import Progress, no_progress
-from resources.runs import ENDED, UNFINISHED, stages_of
-from sensors.in_flight import orders, partitions_of_run
+from resources.runs import ENDED, UNFINISHED, orders, partitions_of_run, stages_of
 
 BACKFILL_TAG = "dagster/backfill"
 UNFINISHED_BACKFILL = ("REQUESTED", "CANCELING", "FAILING")

@@ -567,6 +567,21 @@ def test_a_run_that_dagster_starts_again_late_does_not_do_what_a_sensor_asked_fo
     assert earlier_run(instance, second) is None, "the first one has ended"
 
 
+def test_a_run_that_is_started_again_late_counts_by_what_it_makes_and_not_by_what_was_asked_for(instance, begin):
+    """It had published some of its assets when it died, so that the sensor asks for the others by another name."""
+    dead = again(begin, [plate("E-9")])
+    (lost,) = launch(instance, dead)
+    fail(instance, [lost])
+    (rest,) = launch(instance, again(begin, [Work(("plate_store",), {"experiment": "E-9"}, "the rest")]))
+    (other,) = launch(instance, again(begin, [plate("E-1")]))
+    (restarted,) = launch(instance, dead, **{"dagster/parent_run_id": lost.run_id})
+    assert earlier_run(instance, restarted) == rest.run_id
+    assert earlier_run(instance, rest) is earlier_run(instance, other) is None
+    by_hand = dg.DagsterRun("job", asset_selection=lost.asset_selection, tags={"dagster/partition": "E-9"})
+    instance.add_run(by_hand)
+    assert earlier_run(instance, by_hand) is None, "a person asked for it"
+
+
 def test_a_duplicate_is_not_an_attempt(instance, begin):
     (run,) = launch(instance, again(begin, [plate("E-9")]), **{"cellassets/duplicate_of": "another"})
     instance.report_run_canceled(run)
