@@ -32,7 +32,8 @@ app = typer.Typer(no_args_is_help=True, help="The lake as a whole.")
 def scan_lake(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Lists all commit records and corrects the catalogue where it differs from them.
 
-    Names every commit record that cannot be read on stderr, with status 1.
+    Reads the commit records that the catalogue does not know. Names those that cannot be read on stderr, with status 1;
+    `cellassets artifact verify` reads all.
     """
     found = deployment_at(home).lake.scan()
     if as_json:
