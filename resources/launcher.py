@@ -31,7 +31,7 @@ WATCH_S = 20.0  # between looks at pods whose run has not started
 GPU = "nvidia.com/gpu"
 GROWTH = 2.0  # of the memory, after a run was killed for it
 OUT_OF_MEMORY = "OOMKilled"  # Kubernetes' reason
-ALREADY_EXISTS = 409  # Kubernetes' answer to a second job of the same name
+ALREADY_EXISTS = "AlreadyExists"  # Kubernetes' reason to refuse a second job of the same name
 # the libraries that start threads look at the node's cores unless told otherwise
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -70,7 +70,8 @@ class StagePodLauncher(K8sRunLauncher):
         try:
             super().launch_run(context)
         except DagsterK8sUnrecoverableAPIError as error:
-            if getattr(error.k8s_api_exception, "status", None) != ALREADY_EXISTS:
+            # 409 alone may be a conflict over a quota, after which there is no job
+            if f'"reason":"{ALREADY_EXISTS}"' not in "".join(str(getattr(error.k8s_api_exception, "body", "")).split()):
                 raise
             # Two daemons can take one run off the queue at the same time. Each run has one job, by its name.
             logger.info("run %s has been started by another daemon", context.dagster_run.run_id)

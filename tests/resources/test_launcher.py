@@ -1,5 +1,6 @@
 """The launcher of pods, where Kubernetes' API refuses a run's job."""
 
+import json
 from types import SimpleNamespace
 
 import dagster as dg
@@ -32,13 +33,15 @@ def instance():
 
 @pytest.fixture
 def launch(instance, tmp_path):
-    """Launches a run and returns its status; Kubernetes answers the creation of its job with the given error."""
+    """Launches a run and returns its status; Kubernetes refuses to create its job."""
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
 
-    def start(answer: int) -> dg.DagsterRunStatus:
+    def start(status: int, reason: str) -> dg.DagsterRunStatus:
         def refuse(**_: object) -> None:
-            raise ApiException(status=answer)
+            error = ApiException(status=status)
+            error.body = json.dumps({"kind": "Status", "reason": reason, "code": status})
+            raise error
 
         launcher = StagePodLauncher(
             service_account_name="launcher",
@@ -63,9 +66,11 @@ def launch(instance, tmp_path):
 
 
 def test_a_run_that_another_daemon_has_started_goes_on(launch):
-    assert launch(409) == dg.DagsterRunStatus.STARTING
+    assert launch(409, "AlreadyExists") == dg.DagsterRunStatus.STARTING
 
 
-def test_a_run_whose_job_is_refused_for_another_reason_is_not_started(launch):
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (409, "Conflict")])
+def test_a_run_whose_job_was_not_created_is_not_started(launch, status, reason):
+    """Two jobs that count against one quota at the same time can conflict."""
     with pytest.raises(DagsterK8sUnrecoverableAPIError):
-        launch(403)
+        launch(status, reason)
