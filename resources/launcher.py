@@ -7,6 +7,7 @@ The launcher also cleans up behind the run that it retries, gives a run that was
 finds pods that end before their run starts, which Dagster itself would wait for until the start timeout.
 """
 
+import json
 import logging
 import os
 import threading
@@ -70,8 +71,7 @@ class StagePodLauncher(K8sRunLauncher):
         try:
             super().launch_run(context)
         except DagsterK8sUnrecoverableAPIError as error:
-            # 409 alone may be a conflict over a quota, after which there is no job
-            if f'"reason":"{ALREADY_EXISTS}"' not in "".join(str(getattr(error.k8s_api_exception, "body", "")).split()):
+            if _reason(error.k8s_api_exception) != ALREADY_EXISTS:
                 raise
             # Two daemons can take one run off the queue at the same time. Each run has one job, by its name.
             logger.info("run %s has been started by another daemon", context.dagster_run.run_id)
@@ -146,6 +146,14 @@ class StagePodLauncher(K8sRunLauncher):
         statuses = [status for pod in pods.items for status in pod.status.container_statuses or ()]
         ends = [status.state.terminated for status in statuses if status.state.terminated is not None]
         return any(end.reason == OUT_OF_MEMORY for end in ends)
+
+
+def _reason(error: Any) -> str:
+    """Returns Kubernetes' reason for an error of its API; the status 409 alone may be a conflict over a quota."""
+    try:
+        return str(json.loads(error.body)["reason"])
+    except (TypeError, ValueError, KeyError):  # a proxy answered
+        return ""
 
 
 def pod_settings(request: PodRequest, *, start_timeout_s: float) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from resources.runs import (
     RUN_KEY_TAG,
     UNFINISHED,
     orders,
-    partitions_of_run,
+    places_of,
     request_for,
     stages_of,
     work_of,
@@ -91,21 +91,14 @@ def earlier_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     if not work_of(run):
         return None
     order_of = orders(instance)
-    places = _places(run, instance, order_of)
+    places = places_of(run, order_of)
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), ascending=True):
         other = record.dagster_run
         if other.run_id == run.run_id:
             break
-        if work_of(other) and places & _places(other, instance, order_of):
+        if work_of(other) and places & places_of(other, order_of):
             return other.run_id
     return None
-
-
-def _places(
-    run: dg.DagsterRun, instance: dg.DagsterInstance, order_of: Callable[[str], list[str]]
-) -> set[tuple[str, str | None]]:
-    """Returns the partitions that a run makes, with their assets."""
-    return {(name, key) for name in stages_of(run, instance) for key in partitions_of_run(run, order_of)}
 
 
 def pool_tags(

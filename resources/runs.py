@@ -72,6 +72,17 @@ def partitions_of_run(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) 
     return [run.tags[RANGE_START], run.tags[RANGE_END]]
 
 
+def places_of(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> set[tuple[str, str | None]]:
+    """Returns the partitions that a run makes, as pairs of asset and key; empty for a run that names no assets.
+
+    Args:
+        run: the run.
+        order_of: gives the keys of an axis in Dagster's order, as `orders` returns it.
+    """
+    names = [key.to_user_string() for key in run.asset_selection or ()]
+    return {(name, key) for key in partitions_of_run(run, order_of) for name in names}
+
+
 def request_for(stages: Sequence[str], tags: Mapping[str, str], pods: Pods) -> PodRequest:
     """Returns what one pod requests that makes some stages, by the pool that its run is tagged with."""
     needs_gpu = tags.get(POOL_TAG) != CPU_POOL

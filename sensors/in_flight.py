@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from resources.partitions import partition_key
-from resources.runs import UNFINISHED, orders, partitions_of_run
+from resources.runs import UNFINISHED, orders, places_of
 
 if TYPE_CHECKING:
     from cellassets.reconcile.work import Work
@@ -42,11 +42,10 @@ def read_in_flight(instance: dg.DagsterInstance) -> InFlight:
     backfilled: set[str] = set()
     order_of = orders(instance)
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        names = [key.to_user_string() for key in run.asset_selection or ()]
-        for key in partitions_of_run(run, order_of):
-            partitions.update((name, key) for name in names)
-            if run.status == dg.DagsterRunStatus.STARTED:
-                started.update((name, key) for name in names)
+        places = places_of(run, order_of)
+        partitions |= places
+        if run.status == dg.DagsterRunStatus.STARTED:
+            started |= places
         if "dagster/backfill" in run.tags:
-            backfilled.update(names)
+            backfilled.update(key.to_user_string() for key in run.asset_selection or ())
     return InFlight(frozenset(partitions), frozenset(backfilled), frozenset(started))

@@ -128,10 +128,9 @@ class History:
         """Adds runs with all their events."""
         last: dict[str, tuple[int, str]] = {}
         every = list(work)
-        for start in range(0, len(every), BATCH):
-            several = every[start : start + BATCH]
-            runs = [(self._run(one.tags, dg.DagsterRunStatus.SUCCESS, one.assets), one) for one in several]
-            ended = [self._at - MADE_OVER * (1 - number / len(every)) for number in range(start, start + len(runs))]
+        for several in _batches(enumerate(every), BATCH):
+            runs = [(self._run(one.tags, dg.DagsterRunStatus.SUCCESS, one.assets), one) for _, one in several]
+            ended = [self._at - MADE_OVER * (1 - number / len(every)) for number, _ in several]
             self._insert_runs([(run, at) for (run, _), at in zip(runs, ended, strict=True)])
             for run, one in runs:
                 for asset in one.assets:

@@ -24,12 +24,11 @@ def show_status(home: HomeOption = None, configs: ConfigsOption = None, as_json:
     rows = [{"what": stand.what, "done": f"{stand.n_done} of {stand.n_total}"} for stand in stands]
     show_rows(rows, as_json=False, empty="")
     waiting = [line for stand in stands for line in grouped((item.reason, item.what) for item in stand.waiting)]
-    listed = {"What was refused or has failed (`cellassets work list`):": grouped(stopped)}
-    listed["What waits, and for what:"] = waiting
-    for title, lines in listed.items():
-        if lines:
-            typer.echo("\n- ".join([title, *lines]))
-    if any(listed.values()):
+    if stopped:
+        typer.echo("\n- ".join(["What was refused or has failed (`cellassets work list`):", *grouped(stopped)]))
+    if waiting:
+        typer.echo("\n- ".join(["What waits, and for what:", *waiting]))
+    if stopped or waiting:
         return
     if all(stand.is_done for stand in stands):
         typer.echo("Everything that should exist does, and is up to date.")

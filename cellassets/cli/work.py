@@ -96,7 +96,7 @@ def retry_work(
         return
     for name in asked:
         typer.echo(name)
-    typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing was refused or has failed.")
+    typer.echo(f"{len(asked)} to be asked for again" if asked else "Nothing that matches was refused or has failed.")
 
 
 @app.command(
