@@ -3,15 +3,12 @@
 Dagster's own launcher takes the settings of a pod from tags of the run, and backfills and people start runs without
 such tags. This one looks at the assets of the run instead. A tag `dagster-k8s/config` on a run still wins.
 
-The launcher also cleans up behind the run that it retries, gives a run that was killed for its memory more memory, and
-finds pods that end before their run starts, which Dagster itself would wait for until the start timeout.
+The launcher also cleans up behind the run that it retries, and gives a run that was killed for its memory more memory.
 """
 
 import json
 import logging
 import os
-import threading
-import time
 from typing import Any
 
 import dagster as dg
@@ -25,10 +22,10 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_i
 
 from resources.pods import PodRequest
 from resources.runs import MEMORY_TAG, OUT_OF_MEMORY_TAG, pod_tag, request_of
+from resources.starting import WatchesStarts
 
 logger = logging.getLogger(__name__)
 
-WATCH_S = 20.0  # between looks at pods whose run has not started
 GPU = "nvidia.com/gpu"
 GROWTH = 2.0  # of the memory, after a run was killed for it
 OUT_OF_MEMORY = "OOMKilled"  # Kubernetes' reason
@@ -37,11 +34,10 @@ ALREADY_EXISTS = "AlreadyExists"  # Kubernetes' reason to refuse a second job of
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
-class StagePodLauncher(K8sRunLauncher):
+class StagePodLauncher(K8sRunLauncher, WatchesStarts):
     """Starts the pod of a run with the amounts, nodes and limits of its stages."""
 
     starts_pods = True
-    _watch: threading.Thread | None = None
 
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:
         """Returns the settings of the run's pod: the launcher's, then the stages', then those of the run's own tag."""
@@ -62,7 +58,6 @@ class StagePodLauncher(K8sRunLauncher):
         Kubernetes makes a new pod for a deleted one, and a pod that waited too long for a node may still start. Dagster
         ignores both, but they would hold a GPU.
         """
-        self._start_watch()
         parent_id = context.dagster_run.parent_run_id
         parent = self._instance.get_run_by_id(parent_id) if parent_id else None
         if parent is not None and parent.is_finished:
@@ -78,24 +73,21 @@ class StagePodLauncher(K8sRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns whether the pod of a run is alive; decides what follows if it was killed for its memory."""
-        self._start_watch()  # a daemon that was started again may have nothing to launch
         health: CheckRunHealthResult = super().check_run_worker_health(run)
         if health.status != WorkerStatus.FAILED or not self._was_killed_for_memory(run):
             return health
         return CheckRunHealthResult(WorkerStatus.FAILED, self._after_killed_for_memory(run))
 
-    def fail_ended_before_start(self) -> None:
-        """Marks runs as failed whose pod ended before the run could start."""
-        for run in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
-            job = self._api_client.get_job_status(namespace=self.job_namespace, job_name=self._job_name(run))
-            if job is None or job.active or not job.failed:
-                continue
-            now = self._instance.get_run_by_id(run.run_id)
-            if now is None or now.status != dg.DagsterRunStatus.STARTING:  # it started after all
-                continue
-            killed = self._was_killed_for_memory(run)
-            why = self._after_killed_for_memory(run) if killed else "Its log says why."
-            self._instance.report_run_failed(run, f"The pod ended before the run started. {why}")
+    def check_start(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Returns the state of the pod of a run that has not started yet."""
+        job = self._api_client.get_job_status(namespace=self.job_namespace, job_name=self._job_name(run))
+        if job is None:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "No pod was made for the run.")
+        if job.active or not (job.failed or job.succeeded):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        killed = self._was_killed_for_memory(run)
+        why = self._after_killed_for_memory(run) if killed else "Its log says why."
+        return CheckRunHealthResult(WorkerStatus.FAILED, f"The pod ended before the run started. {why}")
 
     def _after_killed_for_memory(self, run: dg.DagsterRun) -> str:
         """Returns what follows after a run was killed for its memory, after tagging the run accordingly."""
@@ -110,19 +102,6 @@ class StagePodLauncher(K8sRunLauncher):
             self._instance.add_run_tags(run.run_id, {MEMORY_TAG: f"{more_gib:g}"})
             advice = f"The next attempt gets {more_gib:g} GiB"
         return f"{said}. {advice}."
-
-    def _start_watch(self) -> None:
-        if self._watch is None or not self._watch.is_alive():
-            self._watch = threading.Thread(target=self._keep_watch, name="pods that never started", daemon=True)
-            self._watch.start()
-
-    def _keep_watch(self) -> None:
-        while True:
-            time.sleep(WATCH_S)
-            try:
-                self.fail_ended_before_start()
-            except Exception:  # the next look may succeed; without it nobody looks any more
-                logger.exception("could not look for pods that ended before their run started")
 
     def _start_timeout_s(self) -> float:
         return float(self._instance.run_monitoring_start_timeout_seconds)

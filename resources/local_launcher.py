@@ -6,8 +6,13 @@ for ever and keep their places in the queue. The daemon's monitoring asks this l
 
 A process number alone does not identify a process, since numbers are used again. So the launcher notes the machine, its
 boot and the time since the boot, none of which depends on the clock.
+
+Two daemons can take one run off the queue at the same time. The note is also a claim: the second daemon finds it, and
+leaves the run to the first.
 """
 
+import fcntl
+import logging
 import os
 import socket
 from pathlib import Path
@@ -16,6 +21,10 @@ import dagster as dg
 from dagster import DefaultRunLauncher
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
+from resources.starting import WatchesStarts
+
+logger = logging.getLogger(__name__)
+
 LAUNCHED_TAG = "cellassets/launched_on"
 SERVER_TAG = ".dagster/grpc_info"
 LOCAL_SERVERS = ('"socket"', '"localhost"', '"127.0.0.1"')
@@ -23,13 +32,16 @@ START_S = 300.0  # a run's process exists this long after its launch at the late
 BOOT, UPTIME = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/uptime")
 
 
-class LocalRunLauncher(DefaultRunLauncher):
+class LocalRunLauncher(DefaultRunLauncher, WatchesStarts):
     """Dagster's default launcher that also knows whether the process of a run is alive."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Starts the process of a run, after noting where and when."""
-        self._instance.add_run_tags(context.dagster_run.run_id, {LAUNCHED_TAG: f"{here()} {uptime_s():.0f}"})
-        super().launch_run(context)
+        """Starts the process of a run, unless another daemon has claimed it."""
+        run_id = context.dagster_run.run_id
+        if self._claims(run_id):
+            super().launch_run(context)
+        else:
+            logger.info("run %s has been started by another daemon", run_id)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -38,11 +50,11 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns whether the process of a run is alive; a run on another machine counts as alive."""
-        launched = run.tags.get(LAUNCHED_TAG, "").rsplit(" ", 1)
+        launched = launched_on(run)
         pid = self._process_number(run.run_id)
-        if pid is None or len(launched) != 2 or not any(name in run.tags.get(SERVER_TAG, "") for name in LOCAL_SERVERS):
+        if pid is None or launched is None or not any(name in run.tags.get(SERVER_TAG, "") for name in LOCAL_SERVERS):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "its process cannot be looked up from here")
-        place, launched_s = launched[0], float(launched[1])
+        launched_s, place = launched
         host, _, boot = place.partition(" ")
         if host != socket.gethostname():
             return CheckRunHealthResult(WorkerStatus.RUNNING, f"it was started on {host}")
@@ -52,11 +64,45 @@ class LocalRunLauncher(DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process {pid} is gone")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
+    def check_start(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Returns the state of the process of a run that has not started yet."""
+        launched = launched_on(run)
+        if launched is not None and launched[1].split()[0] != socket.gethostname():
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if self._process_number(run.run_id) is None:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "No process was made for the run.")
+        health = self.check_run_worker_health(run)
+        if health.status == WorkerStatus.RUNNING:
+            return health
+        return CheckRunHealthResult(WorkerStatus.FAILED, f"The run was killed before it started: {health.msg}.")
+
+    def _claims(self, run_id: str) -> bool:
+        """Returns true for the first daemon that starts a run. A retry carries the note of the run that it repeats."""
+        with (Path(self._instance.root_directory) / "launches.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            run = self._instance.get_run_by_id(run_id)
+            if run is not None and launched_on(run) is not None:
+                return False
+            self._instance.add_run_tags(run_id, {LAUNCHED_TAG: f"{run_id} {uptime_s():.0f} {here()}"})
+            return True
+
     def _process_number(self, run_id: str) -> int | None:
-        """Returns the number of a run's process, which every event of the run carries."""
-        records = self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1).records
-        events = [record.event_log_entry.dagster_event for record in records]
-        return events[0].pid if events and events[0] is not None else None
+        """Returns the number of a run's process, which notes it in its first event."""
+        records = self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+        events = [record.event_log_entry.get_dagster_event() for record in records]
+        noted = [
+            event.engine_event_data.metadata["pid"] for event in events if "pid" in event.engine_event_data.metadata
+        ]
+        return int(str(noted[0].value)) if noted else None
+
+
+def launched_on(run: dg.DagsterRun) -> tuple[float, str] | None:
+    """Returns when and where a run was launched, in seconds since the boot; None if it was not."""
+    run_id, _, launched = run.tags.get(LAUNCHED_TAG, "").partition(" ")
+    if run_id != run.run_id:
+        return None
+    since_s, _, place = launched.partition(" ")
+    return float(since_s), place
 
 
 def here() -> str:

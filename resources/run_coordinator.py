@@ -32,6 +32,7 @@ from resources.runs import (
     stages_of,
     work_of,
 )
+from resources.starting import WatchesStarts
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,14 @@ PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "d
 
 class PooledRunCoordinator(QueuedRunCoordinator):
     """Queues runs, after tagging each with its pool, its priority and its limits."""
+
+    @property
+    def dequeue_interval_seconds(self) -> int:
+        """How often the daemon looks at the queue, in seconds. The daemon alone asks for this, when it starts."""
+        launcher = self._instance.run_launcher
+        if isinstance(launcher, WatchesStarts):
+            launcher.start_watch()
+        return int(super().dequeue_interval_seconds)
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         """Returns the run after queueing it, or after cancelling it where an earlier run does the same work.

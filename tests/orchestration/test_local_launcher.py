@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import LaunchRunContext
 
-from resources import local_launcher
-from resources.local_launcher import LAUNCHED_TAG, LocalRunLauncher, here, is_alive, uptime_s
+from resources import starting
+from resources.local_launcher import LAUNCHED_TAG, START_S, LocalRunLauncher, here, is_alive, uptime_s
 
 REPOSITORY = Path(__file__).parents[2]
 DEFINITIONS = """
@@ -22,11 +26,17 @@ import dagster as dg
 
 PLACE = Path(os.environ["TEST_PLACE"])
 
+if (PLACE / "slow").exists():  # a process is started, and its run is not yet
+    (PLACE / "slow").rename(PLACE / "slow-begun")
+    time.sleep(600)
+
 @dg.op
 def work(context):
     attempt = PLACE / f"attempt-{len(list(PLACE.glob('attempt-*')))}"
+    (PLACE / f"of-{context.run_id}-{os.getpid()}").touch()
     attempt.write_text(str(os.getpid()))
-    if attempt.name == "attempt-0":
+    if (PLACE / "hang").exists():
+        (PLACE / "hang").unlink()
         time.sleep(600)
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -35,7 +45,8 @@ def job():
 
 @dg.sensor(job=job, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
 def once():
-    return dg.RunRequest(run_key="once")
+    if (PLACE / "slow").exists() or not (PLACE / "wait").exists():
+        return dg.RunRequest(run_key="once")
 
 definitions = dg.Definitions(jobs=[job], sensors=[once])
 """
@@ -50,8 +61,8 @@ def process():
 
 
 @pytest.fixture
-def instance():
-    with dg.DagsterInstance.ephemeral() as opened:
+def instance(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as opened:
         yield opened
 
 
@@ -69,27 +80,105 @@ def test_a_younger_process_with_the_number_is_not_the_one(process):
     assert not is_alive(process.pid, started_before_s=uptime_s() - 60)
 
 
-def checked(instance, pid, launched, *, server='{"socket": "/tmp/x"}'):
-    """The state that the launcher reports of a run that started in a process."""
-    run = dg.DagsterRun(
-        "job", status=dg.DagsterRunStatus.STARTED, tags={".dagster/grpc_info": server, LAUNCHED_TAG: launched}
-    )
-    instance.add_run(run)
-    event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "job", pid=pid)
-    instance.report_dagster_event(event, run.run_id)
-    launcher = LocalRunLauncher()
-    launcher.register_instance(instance)
-    return launcher.check_run_worker_health(run).status.value
+@pytest.fixture
+def launcher(instance):
+    registered = LocalRunLauncher()
+    registered.register_instance(instance)
+    return registered
 
 
-def test_what_the_launcher_reports(instance, process):
-    now = f"{here()} {uptime_s():.0f}"
-    host, boot, since = now.split()
-    assert checked(instance, process.pid, now) == "RUNNING"
-    assert checked(instance, 2**22 + 7, now) == "NOT_FOUND", "no process has this number"
-    assert checked(instance, process.pid, f"{host} another-boot {since}") == "NOT_FOUND"
-    assert checked(instance, 2**22 + 7, f"elsewhere {boot} {since}") == "RUNNING", "another machine cannot be asked"
-    assert checked(instance, 2**22 + 7, now, server='{"host": "10.0.0.9", "port": 4000}') == "RUNNING"
+def run_of(instance, pid=None, launched=None, *, server='{"socket": "/tmp/x"}', status=dg.DagsterRunStatus.STARTED):
+    """A run that was launched as noted, and whose process, if there is one, has noted its number."""
+    run = dg.DagsterRun("job", status=status, tags={".dagster/grpc_info": server})
+    tags = {LAUNCHED_TAG: f"{run.run_id} {launched}"} if launched else {}
+    instance.add_run(run.with_tags({**run.tags, **tags}))
+    if pid is not None:
+        instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+    return instance.get_run_by_id(run.run_id)
+
+
+NO_PROCESS = 2**22 + 7  # no process has this number
+
+
+def now():
+    return f"{uptime_s():.0f} {here()}"
+
+
+def test_what_the_launcher_reports(instance, launcher, process):
+    def checked(*launch, **named):
+        return launcher.check_run_worker_health(run_of(instance, *launch, **named)).status.value
+
+    since, host, boot = now().split()
+    assert checked(process.pid, now()) == "RUNNING"
+    assert checked(NO_PROCESS, now()) == "NOT_FOUND"
+    assert checked(process.pid, f"{since} {host} another-boot") == "NOT_FOUND"
+    assert checked(NO_PROCESS, f"{since} elsewhere {boot}") == "RUNNING", "another machine cannot be asked"
+    assert checked(NO_PROCESS, now(), server='{"host": "10.0.0.9", "port": 4000}') == "RUNNING"
+
+
+def test_one_of_many_daemons_claims_a_run(instance, launcher):
+    daemons = 8
+    with ThreadPoolExecutor(daemons) as pool:
+        for _ in range(20):
+            run, barrier = run_of(instance, status=dg.DagsterRunStatus.STARTING), Barrier(daemons)
+
+            def claims(_, run=run, barrier=barrier):
+                barrier.wait()
+                return launcher._claims(run.run_id)
+
+            assert sum(pool.map(claims, range(daemons))) == 1
+
+
+def test_a_run_that_another_daemon_has_claimed_is_left_to_it(instance, launcher):
+    run = run_of(instance, status=dg.DagsterRunStatus.STARTING)
+    context = LaunchRunContext(dagster_run=run, workspace=None)
+    with pytest.raises(dg.DagsterInvariantViolationError, match="workspace"):
+        launcher.launch_run(context)  # it has claimed the run, and would start it
+    launcher.launch_run(context)
+
+
+def test_a_retry_with_the_tags_of_its_parent_is_claimed_again(instance, launcher):
+    parent = run_of(instance, launched=now())
+    retry = dg.DagsterRun("job", tags=parent.tags, parent_run_id=parent.run_id, root_run_id=parent.run_id)
+    instance.add_run(retry)
+    assert not launcher._claims(parent.run_id)
+    assert launcher._claims(retry.run_id)
+
+
+def test_runs_that_never_start_have_failed(instance, launcher, process, monkeypatch):
+    starting_status = dg.DagsterRunStatus.STARTING
+    since, _, boot = now().split()
+    alive = run_of(instance, process.pid, now(), status=starting_status)
+    gone = run_of(instance, NO_PROCESS, now(), status=starting_status)
+    unlaunched = run_of(instance, status=starting_status)
+    unmade = run_of(instance, launched=now(), status=starting_status)
+    elsewhere = run_of(instance, launched=f"{since} elsewhere {boot}", status=starting_status)
+
+    def statuses():
+        runs = (alive, gone, unlaunched, unmade, elsewhere)
+        return [instance.get_run_by_id(run.run_id).status.value for run in runs]
+
+    launcher.fail_unstarted()
+    assert statuses() == ["STARTING", "FAILURE", "STARTING", "STARTING", "STARTING"]
+    launcher.fail_unstarted()
+    assert statuses() == ["STARTING", "FAILURE", "STARTING", "STARTING", "STARTING"], "they may get a process yet"
+    monkeypatch.setattr(starting, "MISSING_S", 0.0)
+    launcher.fail_unstarted()
+    assert statuses() == ["STARTING", "FAILURE", "FAILURE", "FAILURE", "STARTING"]
+
+
+@pytest.mark.parametrize("ends", [["RUN_START"], ["RUN_START", "RUN_SUCCESS"], ["RUN_START", "RUN_FAILURE"]])
+def test_a_run_that_was_set_back_to_starting_gets_its_status_again(instance, launcher, ends):
+    """The second daemon paused before it wrote that the run starts."""
+    run = run_of(instance, NO_PROCESS, now(), status=dg.DagsterRunStatus.STARTING)
+    for name in ends:
+        event = dg.DagsterEvent(dg.DagsterEventType[name].value, "job")
+        instance.report_dagster_event(event, run.run_id)
+    status = instance.get_run_by_id(run.run_id).status
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, "job"), run.run_id)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTING
+    launcher.fail_unstarted()
+    assert instance.get_run_by_id(run.run_id).status == status
 
 
 def wait_for(condition, seconds, what):
@@ -112,42 +201,77 @@ def processes_of(home: Path) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_run_goes_on_after_daemon_code_server_and_run_were_killed(tmp_path, monkeypatch):
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of Dagster with the project's settings."""
     settings = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     assert settings["run_monitoring"]["poll_interval_seconds"] <= 60
+    assert settings["run_monitoring"]["start_timeout_seconds"] <= START_S
     settings["run_monitoring"]["poll_interval_seconds"] = 2
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "definitions.py").write_text(DEFINITIONS)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("TEST_PLACE", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    program = str(Path(sys.executable).with_name("dagster-daemon"))
+    return tmp_path
+
+
+@pytest.fixture
+def start_daemon(home):
+    """Starts a daemon of the home; all are killed at the end."""
+    daemons = []
 
     def start():
-        with (tmp_path / "daemon.log").open("ab") as log:
-            command = [program, "run", "-f", str(tmp_path / "definitions.py")]
-            return subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+        command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-f", str(home / "definitions.py")]
+        with (home / "daemon.log").open("ab") as log:
+            daemons.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=home))
 
-    daemon = start()
-    try:
-        wait_for((tmp_path / "attempt-0").exists, 60, "the first attempt")
-        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-            (first,) = instance.get_runs()
-            killed = processes_of(tmp_path)
-            assert int((tmp_path / "attempt-0").read_text()) in killed
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
-            daemon.wait()
-            assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.STARTED
-            daemon = start()
-            succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
-            (second,) = wait_for(lambda: instance.get_runs(filters=succeeded), 90, "the second attempt")
-            assert second.parent_run_id == first.run_id
-            assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.FAILURE
-    finally:
-        for pid in processes_of(tmp_path):
-            os.kill(pid, signal.SIGKILL)
+    yield start
+    killed(home)
+    for daemon in daemons:
         daemon.wait()
-    assert settings["run_monitoring"]["start_timeout_seconds"] <= local_launcher.START_S
+
+
+def killed(home):
+    """Kills all processes of a home, and returns their numbers."""
+    pids = processes_of(home)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return pids
+
+
+SUCCEEDED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_run_goes_on_after_daemon_code_server_and_run_were_killed(home, start_daemon):
+    (home / "hang").touch()
+    start_daemon()
+    wait_for((home / "attempt-0").exists, 60, "the first attempt")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (first,) = instance.get_runs()
+        assert int((home / "attempt-0").read_text()) in killed(home)
+        assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.STARTED
+        start_daemon()
+        (second,) = wait_for(lambda: instance.get_runs(filters=SUCCEEDED), 90, "the second attempt")
+        assert second.parent_run_id == first.run_id
+        assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_run_goes_on_that_was_killed_with_everything_before_it_started(home, start_daemon):
+    (home / "wait").touch()
+    start_daemon()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        wait_for(instance.all_instigator_state, 60, "the first tick")
+        (home / "slow").touch()
+        wait_for((home / "slow-begun").exists, 60, "the process of the run")
+        (first,) = instance.get_runs()
+        killed(home)
+        assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.STARTING
+        start_daemon()
+        (second,) = wait_for(lambda: instance.get_runs(filters=SUCCEEDED), 90, "the second attempt")
+        assert second.parent_run_id == first.run_id
+        assert instance.get_run_by_id(first.run_id).status == dg.DagsterRunStatus.FAILURE
