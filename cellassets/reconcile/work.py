@@ -27,7 +27,8 @@ class Work:
     Attributes:
         assets: names of the assets to materialise there, in one run.
         keys: its keys by axis.
-        run_key: equal for equal plans that replace the same publications, so the same work is not requested twice.
+        run_key: equal for equal plans that read and replace the same publications, so the same work is not requested
+            twice.
     """
 
     assets: tuple[str, ...]
@@ -146,6 +147,10 @@ def _waiting(states: dict[str, State], asked: Sequence[str], keys: tuple[str, ..
 
 
 def _run_key(steps: Iterable[tuple[str, tuple[str, ...], State]]) -> str:
-    """Returns the run key. It contains the generation, so an input that changes and changes back is requested again."""
-    parts = [(name, *keys, state.plan_fingerprint, state.generation) for name, keys, state in steps]
+    """Returns the run key.
+
+    It contains the generation, so that an input that changes and changes back is requested again, and the newest input,
+    so that work that was refused because of a damaged input is requested again once that one was repaired.
+    """
+    parts = [(name, *keys, state.plan_fingerprint, state.generation, state.newest_input) for name, keys, state in steps]
     return fingerprint({"steps": sorted(parts)})

@@ -31,6 +31,8 @@ class State:
         generation: number of the current publication, 0 if nothing is published.
         reason: what it waits for, or what was lost; empty otherwise.
         blockers: addresses of the inputs that it waits for.
+        newest_input: number of the catalogue's newest change of an input. It grows when an input is published again,
+            even if the same content is made again in place of a damaged one.
     """
 
     status: Status
@@ -38,6 +40,7 @@ class State:
     generation: int
     reason: str = ""
     blockers: tuple[Address, ...] = ()
+    newest_input: int = 0
 
 
 def state_of(snapshot: Snapshot, kind: str, *keys: str) -> State:
@@ -60,17 +63,19 @@ def _state(snapshot: Snapshot, kind: str, *keys: str) -> State:
         return State("waiting", "", generation, str(error), error.addresses)
     except CellAssetsError as error:
         return State("waiting", "", generation, str(error))
+    newest_input = max((pin.change for pin in plan.pins), default=0)
     blockers = _not_current(snapshot, stage, plan)
     if blockers:
         named = first_few([describe_address(kind, keys) for kind, keys in blockers])
-        return State("waiting", plan.fingerprint, generation, f"waits for {named}: out of date", blockers)
+        reason = f"waits for {named}: out of date"
+        return State("waiting", plan.fingerprint, generation, reason, blockers, newest_input)
     if published is None or published.plan_fingerprint != plan.fingerprint:
-        return State("due", plan.fingerprint, generation)
+        return State("due", plan.fingerprint, generation, newest_input=newest_input)
     try:
         lost = "" if stage.lost is None else stage.lost(snapshot, published.summary(stage.summary))
     except CellAssetsError as error:
         return State("waiting", plan.fingerprint, generation, str(error))
-    return State("due" if lost else "current", plan.fingerprint, generation, lost)
+    return State("due" if lost else "current", plan.fingerprint, generation, lost, newest_input=newest_input)
 
 
 def _not_current(snapshot: Snapshot, stage: "Stage", plan: "Plan") -> tuple[Address, ...]:

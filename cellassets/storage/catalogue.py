@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 KEY_SEPARATOR = "/"  # no partition key contains it
-COLUMNS = "kind, keys, plan_fingerprint, fingerprint, generation, summary"
+COLUMNS = "kind, keys, plan_fingerprint, fingerprint, generation, summary, sequence"
 TABLES = (
     """CREATE TABLE publications (
         kind VARCHAR(200) NOT NULL, keys VARCHAR(1000) NOT NULL, plan_fingerprint VARCHAR(64) NOT NULL,
@@ -133,7 +133,7 @@ def _upsert(connection: "Connection", rows: Sequence[Publication], numbers: Iter
             "sequence": next(numbers),
         }
         values |= {f"{name}_{index}": value for name, value in own.items()}
-    columns = [*COLUMNS.split(", "), "sequence"]
+    columns = COLUMNS.split(", ")
     marks = ", ".join(f"({', '.join(f':{name}_{index}' for name in columns)})" for index in range(len(rows)))
     connection.execute(text(f"INSERT INTO publications ({', '.join(columns)}) VALUES {marks} {NEWER}"), values)  # noqa: S608
 
@@ -143,8 +143,8 @@ def _address(kind: str, keys: Sequence[str]) -> dict[str, str]:
 
 
 def _publication(row: Sequence[Any]) -> Publication:
-    kind, keys, plan_fingerprint, fingerprint, generation, summary = row
-    return Publication(intern(kind), _split(keys), plan_fingerprint, fingerprint, int(generation), summary)
+    kind, keys, plan_fingerprint, fingerprint, generation, summary, change = row
+    return Publication(intern(kind), _split(keys), plan_fingerprint, fingerprint, generation, summary, change)
 
 
 def _split(keys: str) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class Publication:
         fingerprint: what the plans of later stages depend on.
         generation: number of the publication at this address, from 1.
         summary_json: the record's summary as JSON.
+        change: number of the catalogue's change that brought it, which grows with every publication anywhere; 0 if it
+            does not come from the catalogue.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Publication:
     fingerprint: str
     generation: int
     summary_json: str
+    change: int = 0
 
     def summary(self, model: type[SummaryT]) -> SummaryT:
         """Returns the summary as its stage's model.

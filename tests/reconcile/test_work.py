@@ -62,6 +62,26 @@ def test_a_landed_experiment_is_one_run_and_a_changed_one_is_taken_in_again(worl
     assert keys_of(again) != keys_of(first)
 
 
+def test_work_is_asked_for_anew_after_a_damaged_input_was_made_again(world):
+    """A run that read the damaged one refused its data, and the new one has the same content."""
+    world.register("a")
+    world.store("HUVEC-1")
+    live = world.live()
+    refused = keys_of(embedding_agenda(live))
+    world.store("RPE-1")  # of another cell type
+    world.refresh(live)
+    assert refused[0] in keys_of(embedding_agenda(live))
+    artifact = world.lake.artifact("plate_store", "HUVEC-1")
+    Path(artifact.record_path(1).path).unlink()
+    world.lake.scan()
+    world.refresh(live)
+    assert {work.keys["experiment"] for work in embedding_agenda(live).work} == {"RPE-1"}
+    world.make("plate_store", "HUVEC-1")
+    world.refresh(live)
+    (again,) = [work for work in embedding_agenda(live).work if work.keys["experiment"] == "HUVEC-1"]
+    assert again.run_key not in refused
+
+
 def test_a_store_that_was_not_made_is_asked_for_with_what_follows_it(world):
     world.land("HUVEC-1")
     world.make("raw_plates", "HUVEC-1")
