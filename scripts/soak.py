@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from cellassets.reconcile.standing import standing
 from cellassets.stages.catalogue import stages
 from cellassets.stages.settings import policy
 from cellassets.storage.deployment import Deployment, Home
-from cellassets.storage.ledger import Ledger
+from cellassets.storage.ledger import Attempt, Ledger
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
 from resources.runs import UNFINISHED
@@ -169,12 +170,7 @@ def counts(deployment: Deployment) -> dict[str, Any]:
     snapshot = LiveSnapshot(deployment, stages())
     lost = n_due(snapshot)
     asked = sum(row.n_total for row in standing(snapshot))
-    published = list((deployment.lake.root / "records").rglob("*.json"))
-    made = Counter(
-        (row.asset, row.experiment, row.model, row.recipe)
-        for row in Ledger(deployment.lake.catalogue.url).attempts()
-        if row.outcome == "made" and row.asset in ONCE
-    )
+    published = [json.loads(path.read_text()) for path in (deployment.lake.root / "records").rglob("*.json")]
     with dg.DagsterInstance.get() as instance:
         runs = instance.get_runs()
         stuck = instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
@@ -185,9 +181,34 @@ def counts(deployment: Deployment) -> dict[str, Any]:
         "runs": len(runs),
         "runs_retried": sum(run.parent_run_id is not None for run in runs),
         "lost": lost,
-        "doubled": sum(number - 1 for number in made.values()),
+        "doubled": n_doubled(published, Ledger(deployment.lake.catalogue.url).attempts()),
         "stuck": stuck,
     }
+
+
+def n_doubled(published: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> int:
+    """Returns how many partitions were made that were there, or whose making had ended before in another run.
+
+    Maps and scores are made again when an experiment lands; each of their publications must come from another plan, and
+    from one attempt. Everything else is made once.
+
+    Args:
+        published: the content of all commit records.
+        attempts: all attempts of the ledger.
+    """
+    plans = Counter((record["kind"], *record["keys"], record["plan_fingerprint"]) for record in published)
+    n_published = Counter((record["kind"], *record["keys"]) for record in published)
+    keys = ("experiment", "dataset", "model", "recipe")
+    made = Counter(
+        (row.asset, *(key for name in keys if (key := getattr(row, name)) is not None))
+        for row in attempts
+        if row.outcome == "made"
+    )
+    return (
+        sum(number - 1 for number in plans.values())
+        + sum(number - 1 for (kind, *_), number in n_published.items() if kind in ONCE)
+        + sum(max(0, number - n_published[address]) for address, number in made.items())
+    )
 
 
 def main() -> None:
