@@ -22,6 +22,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.schema import create_schema
 
 from cellassets.benchmarks.registry import find_benchmark
+from cellassets.cli.output import grouped
 from cellassets.errors import CellAssetsError
 from cellassets.reconcile.work import Waiting
 from cellassets.stages.benchmark import kind_of
@@ -154,11 +155,13 @@ def enter(home: Path | None, configs: Path | None) -> Deployment:
 
 
 def queue(missing: Missing) -> None:
-    """Queues the backfill and prints its identifier; prints what is left out, and why."""
-    for item in missing.left_out:
-        print(f"left out: {item.what}: {item.reason}", file=sys.stderr)
+    """Queues the backfill and prints its identifier; prints what is left out, and why. Ends with 1 if all is."""
+    for line in grouped((item.reason, item.what) for item in missing.left_out):
+        print(f"left out: {line}", file=sys.stderr)
     if not missing.partitions:
-        print(f"{missing.asset}: everything is there already" if not missing.left_out else "nothing is queued")
+        if missing.left_out:
+            sys.exit("nothing is queued")
+        print(f"{missing.asset}: everything is there already")
         return
     keys = [str(partition_key(partition)) for partition in missing.partitions]
     target = WorkspaceFileTarget([str(WORKSPACE)])

@@ -65,5 +65,7 @@ class Landing:
             if unchanged >= quiet:
                 complete[landed.experiment_id] = landed
             else:
-                waiting[landed.experiment_id] = f"no _COMPLETE in it and changed {unchanged.total_seconds():.0f} s ago"
+                so_far = f", {unchanged.total_seconds():.0f} s so far" if unchanged else ""
+                rule = f"taken in after {quiet.total_seconds() / 60:g} min without a change"
+                waiting[landed.experiment_id] = f"no _COMPLETE in it; {rule}{so_far}"
         return cls(complete, waiting, {entry.name: entry.reason for entry in zone.ignored}, seen)
