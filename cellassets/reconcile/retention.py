@@ -15,6 +15,7 @@ from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.state import state_of
 from cellassets.storage.artifact import Record
+from cellassets.storage.lake import shared_folder
 from cellassets.storage.superseded import Needs
 
 
@@ -105,4 +106,5 @@ def _why_continued(snapshot: Snapshot, kind: str, keys: tuple[str, ...], folder:
     state = state_of(snapshot, kind, *keys)
     if not state.plan_fingerprint:
         return f"cannot be planned now: {state.reason}"
-    return "unfinished work that the next run continues" if folder.startswith(state.plan_fingerprint) else ""
+    is_next = folder == shared_folder(state.plan_fingerprint, state.generation + 1)  # a draft of one run has another name
+    return "unfinished work that the next run continues" if is_next else ""

@@ -299,7 +299,10 @@ def test_unfinished_shards_stay_as_long_as_the_next_run_would_continue_with_them
     artifact = world.lake.artifact("plate_store", "HUVEC-1")
     folder = artifact.data / shared_folder(plan.fingerprint, 1)
     write_bytes(folder / "Plate1.zarr/c/0", b"shard")
+    write_bytes(artifact.data / f"{plan.fingerprint}-01234567" / "part", b"draft of a run that was killed")
     backdate(world)
+    (draft,) = prune(world, days=0)
+    assert draft.folder == f"{plan.fingerprint}-01234567"
     assert set(reasons(look(world, days=0)[0]).values()) == {"unfinished work that the next run continues"}
     world.land("HUVEC-1", "changed")
     world.make("raw_plates", "HUVEC-1")
