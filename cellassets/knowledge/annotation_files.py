@@ -10,6 +10,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.errors import AnnotationError
+from cellassets.tables.written import LINE, read_written, written_header, written_lines
 
 AnnotationKind = Literal["pairs", "sets", "targets", "gene_arms"]
 COLUMNS: dict[AnnotationKind, tuple[str, str]] = {
@@ -40,7 +41,8 @@ def read_source(path: UPath) -> Source:
     kind = next((kind for kind, columns in COLUMNS.items() if set(columns) <= set(table.columns)), None)
     if kind is None:
         known = "; ".join(f"{', '.join(columns)} ({kind})" for kind, columns in COLUMNS.items())
-        message = f"{path}: has the columns {table.columns}; expected one of: {known}"
+        found = [name for name in table.columns if name != LINE]
+        message = f"{path}: has the columns {found}; expected one of: {known}"
         raise AnnotationError(message)
     rows = _without_empty(table, kind, path)
     cleaned = {"pairs": _ordered_pairs, "gene_arms": _checked_arms}.get(kind, _distinct)(rows, path)
@@ -51,50 +53,27 @@ def source_kind(path: UPath) -> AnnotationKind | None:
     """The kind of a file, from its header; None where only reading the whole file shows that it is wrong."""
     if path.suffix == ".gmt":
         return "sets"
-    with path.open("rb") as stream:
-        header = stream.readline().decode(errors="replace")
-    names = {name.strip().strip('"') for name in header.strip().split(_separator(path))}
+    names = set(written_header(path))
     found = next((kind for kind, columns in COLUMNS.items() if set(columns) <= names), None)
     return "sets" if found is None and path.suffix == ".tsv" else found
 
 
 def _table(path: UPath) -> pl.DataFrame:
-    if path.suffix == ".tsv" and source_kind(path) == "sets" and not _has_header(path):
+    if path.suffix == ".tsv" and source_kind(path) == "sets" and "set_id" not in written_header(path):
         return _clusters(path)
-    try:
-        return pl.read_csv(path.read_bytes(), infer_schema=False, separator=_separator(path))
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        message = f"{path}: not a table ({error}); expected a header such as {', '.join(COLUMNS['pairs'])}"
-        raise AnnotationError(message) from error
-
-
-def _has_header(path: UPath) -> bool:
-    with path.open("rb") as stream:
-        return "set_id" in stream.readline().decode(errors="replace").strip().split("\t")
-
-
-def _separator(path: UPath) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
-
-
-def _lines(path: UPath) -> list[list[str]]:
-    try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        message = f"{path}: not UTF-8 text ({error}); expected one set per line, fields separated by tabs"
-        raise AnnotationError(message) from error
-    return [line.split("\t") for line in text.splitlines() if line.strip()]
+    return read_written(path, AnnotationError)
 
 
 def _gene_sets(path: UPath) -> pl.DataFrame:
     """GMT: one set per line: name, description, members, separated by tabs."""
-    return _sets(path, [(fields[0], fields[2:]) for fields in _lines(path)], "name, description, members")
+    lines = written_lines(path, AnnotationError)
+    return _sets(path, [(line, cells[0], cells[2:]) for line, cells in lines], "name, description, members")
 
 
 def _clusters(path: UPath) -> pl.DataFrame:
     """EFAAR's clusters: one set per line: name, a tab, members separated by spaces."""
-    sets = [(fields[0], " ".join(fields[1:]).split()) for fields in _lines(path)]
-    if all(len(members) == 1 for _, members in sets):
+    sets = [(line, cells[0], " ".join(cells[1:]).split()) for line, cells in written_lines(path, AnnotationError)]
+    if all(len(members) == 1 for _, _, members in sets):
         message = (
             f"{path}: no line has a second member, so these are not clusters (name, a tab, members between spaces); "
             f"the first line of a table must name its columns, such as {' and '.join(COLUMNS['pairs'])}"
@@ -103,23 +82,25 @@ def _clusters(path: UPath) -> pl.DataFrame:
     return _sets(path, sets, "name, a tab, members")
 
 
-def _sets(path: UPath, sets: list[tuple[str, list[str]]], form: str) -> pl.DataFrame:
-    for number, (name, members) in enumerate(sets, start=1):
-        if not members:
-            message = f"{path}, line {number}: set {name[:40]!r} has no members; expected {form} on a line"
+def _sets(path: UPath, sets: list[tuple[int, str, list[str]]], form: str) -> pl.DataFrame:
+    for line, name, members in sets:
+        if not name or not any(members):
+            what = f"set {name[:40]!r} has no members" if name else "a set without a name"
+            message = f"{path}, line {line}: {what}; expected {form} on a line"
             raise AnnotationError(message)
-    rows = [(name, member) for name, members in sets for member in members if member.strip()]
-    return pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS["sets"], pl.String), orient="row")
+    rows = [(line, name, member) for line, name, members in sets for member in members if member]
+    schema = {LINE: pl.Int64, **dict.fromkeys(COLUMNS["sets"], pl.String)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _without_empty(table: pl.DataFrame, kind: AnnotationKind, path: UPath) -> pl.DataFrame:
     columns = COLUMNS[kind]
-    rows = table.with_row_index("line", offset=2).select("line", *(pl.col(c).str.strip_chars() for c in columns))
-    empty = rows.filter(pl.any_horizontal(pl.col(name).fill_null("") == "" for name in columns))
+    rows = table.select(LINE, *columns)
+    empty = rows.filter(pl.any_horizontal(pl.col(name).is_null() for name in columns))
     if empty.height:
-        message = f"{path}, line {empty['line'][0]}: {' or '.join(columns)} is missing ({empty.height} such lines)"
+        message = f"{path}, line {empty[LINE][0]}: {' or '.join(columns)} is missing ({empty.height} such lines)"
         raise AnnotationError(message)
-    return rows.drop("line")
+    return rows.drop(LINE)
 
 
 def _distinct(rows: pl.DataFrame, path: UPath) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """The table of an annotation pack, from the bytes of its file: taken over, or read into our columns."""
 
 import io
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
@@ -10,8 +9,7 @@ from upath import UPath
 from cellassets.errors import AnnotationError
 from cellassets.knowledge.annotation_files import Source, read_source
 from cellassets.knowledge.packs import ColumnRule, Pack
-
-ABSENT = ("", "NA")
+from cellassets.tables.written import parse_written
 
 
 def pack_content(pack: Pack, content: bytes) -> bytes:
@@ -26,12 +24,7 @@ def pack_content(pack: Pack, content: bytes) -> bytes:
     """
     if pack.columns is None:
         return content
-    separator = "," if Path(pack.url).suffix == ".csv" else "\t"
-    try:
-        table = pl.read_csv(content, infer_schema=False, separator=separator, quote_char='"')
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        message = f"{pack.name}: the fetched file is not a table ({error})"
-        raise AnnotationError(message) from error
+    table = parse_written(content, f"{pack.name}, as fetched", AnnotationError)
     missing = sorted({rule.source for rule in pack.columns.values()} - set(table.columns))
     if missing:
         message = f"{pack.name}: the fetched file lacks the columns {missing}; it has {table.columns[:20]}"
@@ -71,7 +64,7 @@ def _read_by(table: pl.DataFrame, columns: dict[str, ColumnRule]) -> pl.DataFram
         if rule.split_by is not None:
             found = found.with_columns(pl.col(name).str.split(rule.split_by)).explode(name)
     found = found.with_columns(pl.all().str.strip_chars())
-    return found.filter(pl.all_horizontal(pl.all().is_not_null() & ~pl.all().is_in(ABSENT))).unique().sort(pl.all())
+    return found.filter(pl.all_horizontal(pl.all().is_not_null() & (pl.all() != ""))).unique().sort(pl.all())
 
 
 def _value(rule: ColumnRule) -> pl.Expr:

@@ -106,5 +106,5 @@ def _why_continued(snapshot: Snapshot, kind: str, keys: tuple[str, ...], folder:
     state = state_of(snapshot, kind, *keys)
     if not state.plan_fingerprint:
         return f"cannot be planned now: {state.reason}"
-    is_next = folder == shared_folder(state.plan_fingerprint, state.generation + 1)  # a draft of one run has another name
+    is_next = folder == shared_folder(state.plan_fingerprint, state.generation + 1)  # and no draft of a single run
     return "unfinished work that the next run continues" if is_next else ""

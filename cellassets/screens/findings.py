@@ -18,6 +18,7 @@ FindingKind = Literal[
     "images_without_row",
     "unexpected_file",
     "contradicting_rows",
+    "row_without_experiment",
 ]
 Consequence = Literal["refused", "site_dropped", "well_dropped", "file_ignored", "none"]
 

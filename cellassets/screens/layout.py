@@ -15,8 +15,10 @@ from cellassets.fingerprint import KEY_PATTERN
 from cellassets.screens.landing import MARKER, METADATA
 from cellassets.screens.well import normalise_well
 from cellassets.storage.paths import resolve_below
+from cellassets.tables.written import LINE, read_written
 
-IMAGE_NAME = re.compile(r"(?P<well>[^_]+)_s(?P<site>[0-9]+)_w(?P<channel>[0-9]+)\.png")
+NUMBER = "[0-9]{1,5}"  # of a site or a channel
+IMAGE_NAME = re.compile(rf"(?P<well>[^_]+)_s(?P<site>{NUMBER})_w(?P<channel>{NUMBER})\.png")
 PLATE_NAME = re.compile(r"Plate[0-9]+")
 REQUIRED = ("cell_type", "experiment", "plate", "well", "site", "well_type", "sirna")
 OPTIONAL = ("perturbation_kind", "gene_symbol", "guide_id", "compound_id", "concentration_um")
@@ -27,6 +29,7 @@ CONTROL_KINDS = {
     "untreated": "untreated",
 }
 KINDS = ("gene", "compound", "control")
+EMPTY = "EMPTY"  # perturbation of untreated wells whose cell is empty, as RxRx1 calls it
 PAIR_SEPARATOR = "|"  # separates the two genes of a pair in score tables
 
 
@@ -50,6 +53,14 @@ class Listing:
 
     images: list[ImageFile]
     others: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of an experiment, one row per site, and the lines of its table that name no experiment."""
+
+    sites: pl.DataFrame
+    nameless_lines: list[int]
 
 
 def list_images(folder: UPath) -> Listing:
@@ -81,7 +92,7 @@ def _sort_in(listing: Listing, plate_id: str, name: str) -> None:
     path = f"{plate_id}/{name}"
     match = IMAGE_NAME.fullmatch(name)
     if match is None:
-        listing.others.append((path, "expected <well>_s<site>_w<channel>.png"))
+        listing.others.append((path, "expected <well>_s<site>_w<channel>.png, with numbers up to 99999"))
         return
     try:
         well_id = normalise_well(match["well"])
@@ -100,8 +111,8 @@ def image_path(folder: UPath, relative: str) -> UPath:
     return resolve_below(folder, relative)
 
 
-def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
-    """Returns one row per site of the metadata: plate, well, site and the columns of a WELLS table.
+def read_metadata(landing: UPath, experiment_id: str) -> Metadata:
+    """Returns the metadata of an experiment: plate, well, site and the columns of a WELLS table for each site.
 
     The table is `<experiment>/metadata.csv`, or else `metadata.csv` beside the experiments' folders. Columns beyond
     RxRx1's (perturbation_kind, gene_symbol, guide_id, compound_id, concentration_um) are optional. Without them, a
@@ -114,35 +125,32 @@ def read_metadata(landing: UPath, experiment_id: str) -> pl.DataFrame:
     path = landing / experiment_id / METADATA
     path = path if path.exists() else landing / METADATA
     try:
-        table = pl.read_csv(path.read_bytes(), infer_schema=False)
+        table = read_written(path, LayoutError)
     except FileNotFoundError as error:
         message = f"{landing / experiment_id / METADATA}: missing; expected RxRx1's columns {', '.join(REQUIRED)}"
         raise LayoutError(message) from error
-    except pl.exceptions.PolarsError as error:
-        message = f"{path}: not a CSV table ({error})"
-        raise LayoutError(message) from error
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
-        message = f"{path}: lacks the columns {missing}; it has {table.columns}"
+        message = f"{path}: lacks the columns {missing}; it has {[name for name in table.columns if name != LINE]}"
         raise LayoutError(message)
-    lines = table.with_row_index("line", offset=2)
-    _refuse(lines, pl.col("experiment").fill_null("").str.strip_chars() == "", str(path), "experiment: an empty cell")
-    rows = lines.filter(pl.col("experiment") == experiment_id)
+    rows = table.filter(pl.col("experiment") == experiment_id)
+    if path.parent.name == experiment_id:
+        _refuse(table, pl.col("experiment").is_null(), str(path), "experiment: an empty cell")
     if rows.is_empty():
         found = sorted(table["experiment"].unique().drop_nulls().to_list())[:5]
         message = f"{path}: no row of experiment {experiment_id}; its first experiments are {found}"
         raise LayoutError(message)
-    return _typed(rows, str(path))
+    # in the table of all experiments nobody knows whose rows these are, and the others go on
+    nameless_lines = table.filter(pl.col("experiment").is_null())[LINE].to_list()
+    return Metadata(_typed(rows, str(path)), nameless_lines)
 
 
 def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     for name in OPTIONAL:
         if name not in rows.columns:
             rows = rows.with_columns(pl.lit(None, dtype=pl.String).alias(name))
-    rows = rows.with_columns(
-        pl.when(pl.col(name).str.strip_chars() == "").then(None).otherwise(pl.col(name)).alias(name)
-        for name in (*REQUIRED, *OPTIONAL)
-    )
+    is_empty = pl.col("sirna").is_null() & (pl.col("well_type") == "untreated")
+    rows = rows.with_columns(pl.when(is_empty).then(pl.lit(EMPTY)).otherwise("sirna").alias("sirna"))
     _refuse(
         rows,
         pl.any_horizontal(pl.col(name).is_null() for name in REQUIRED),
@@ -150,7 +158,8 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
         "an empty cell in a required column",
     )
     _refuse(rows, ~pl.col("plate").str.contains(r"^[0-9]+$"), source, "plate: expected a number")
-    _refuse(rows, ~pl.col("site").str.contains(r"^[1-9][0-9]*$"), source, "site: expected a number from 1")
+    is_site = pl.col("site").str.contains(rf"^{NUMBER}$") & ~pl.col("site").str.contains("^0+$")
+    _refuse(rows, ~is_site, source, "site: expected a number from 1 to 99999")
     _refuse(rows, ~pl.col("well_type").is_in(list(CONTROL_KINDS)), source, f"well_type: expected {list(CONTROL_KINDS)}")
     _refuse(rows, ~pl.col("perturbation_kind").is_in(KINDS), source, f"perturbation_kind: expected {list(KINDS)}")
     cell_type = pl.col("cell_type").str
@@ -164,8 +173,9 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
             rows, is_bad, source, f"{name}: {PAIR_SEPARATOR!r} separates the two genes of a pair; use another character"
         )
     concentration = pl.col("concentration_um").cast(pl.Float64, strict=False)
-    is_bad = pl.col("concentration_um").is_not_null() & (concentration.is_null() | (concentration < 0))
-    _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0")
+    is_number = concentration.is_finite() & (concentration >= 0)
+    is_bad = pl.col("concentration_um").is_not_null() & ~is_number.fill_null(value=False)
+    _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0, with a decimal point")
     is_control = pl.col("well_type") != "treatment"
     has_kinds = rows["perturbation_kind"].is_not_null().any()
     kind = pl.coalesce("perturbation_kind", pl.lit("gene"))
@@ -182,7 +192,7 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
         "compound_id",
         concentration,
         pl.col("well_type").replace_strict(CONTROL_KINDS, return_dtype=pl.String).alias("control_kind"),
-        "line",
+        LINE,
     )
 
 
@@ -192,5 +202,5 @@ def _refuse(rows: pl.DataFrame, is_bad: pl.Expr, source: str, what: str) -> None
     if bad.height:
         first = bad.row(0, named=True)
         shown = {name: first[name] for name in (*REQUIRED, *OPTIONAL) if name in first}
-        message = f"{source}, line {first['line']}: {what}; found {shown} ({bad.height} such lines)"
+        message = f"{source}, line {first[LINE]}: {what}; found {shown} ({bad.height} such lines)"
         raise LayoutError(message)

@@ -12,11 +12,13 @@ from upath import UPath
 from cellassets.errors import LayoutError
 from cellassets.progress import Progress, no_progress
 from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
+from cellassets.screens.landing import METADATA
 from cellassets.screens.layout import ImageFile, list_images, read_metadata
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.scan import ScannedImage, scan_images, usual_form
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 from cellassets.tables.schemas import IMAGES, WELLS
+from cellassets.tables.written import LINE
 
 N_THREADS = 4
 Site = tuple[str, str, int]
@@ -59,7 +61,13 @@ def build_manifest(
         LayoutError: the folder or its metadata is not in RxRx1's layout.
     """
     check = _Check(experiment_id, policy)
-    named = read_metadata(landing, experiment_id)
+    metadata = read_metadata(landing, experiment_id)
+    named = metadata.sites
+    if metadata.nameless_lines:
+        message = (
+            f"{METADATA}, line {metadata.nameless_lines[0]}: no experiment ({len(metadata.nameless_lines)} such lines)"
+        )
+        check.add("row_without_experiment", message, "none")
     rows = check.wells_of(named)
     listing = list_images(landing / experiment_id)
     for path, reason in listing.others:
@@ -118,7 +126,7 @@ class _Check:
             if well_id is not None and well_place(well_id)[0] < n_rows and well_place(well_id)[1] < n_columns
         }
         for row in rows.filter(~pl.col("well_id").is_in(list(on_plate))).iter_rows(named=True):
-            message = f"line {row['line']}: well {row['well_id']!r} is not on a plate of {n_rows} x {n_columns}"
+            message = f"line {row[LINE]}: well {row['well_id']!r} is not on a plate of {n_rows} x {n_columns}"
             self.add("unknown_well", message, "well_dropped", site=(row["plate_id"], row["well_id"], row["site_index"]))
         rows = rows.filter(pl.col("well_id").is_in(list(on_plate)))
         rows = rows.with_columns(pl.col("well_id").replace_strict(on_plate, return_dtype=pl.String))
@@ -132,7 +140,7 @@ class _Check:
             self.add("contradicting_rows", message, "well_dropped", site=(plate_id, well_id, None))
         rows = rows.join(kinds.select(place), on=place, how="anti")
         site = [*place, "site_index"]
-        repeated = rows.group_by(site).agg(pl.len(), pl.col("line").max()).filter(pl.col("len") > 1).sort(site)
+        repeated = rows.group_by(site).agg(pl.len(), pl.col(LINE).max()).filter(pl.col("len") > 1).sort(site)
         for plate_id, well_id, site_index, n, line in repeated.rows():
             message = f"{plate_id} {well_id} site {site_index}: {n} rows, the last one in line {line}; it counts once"
             self.add("contradicting_rows", message, "none", site=(plate_id, well_id, site_index))

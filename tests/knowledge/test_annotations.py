@@ -4,7 +4,7 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import AnnotationError
-from cellassets.knowledge.annotation_files import read_source
+from cellassets.knowledge.annotation_files import read_source, source_kind
 from cellassets.knowledge.annotations import MAX_SET_MEMBERS, annotation_fingerprints, read_annotations
 
 
@@ -24,10 +24,10 @@ def source(tmp_path):
     ("text", "message"),
     [
         ("a,b\nx,y\n", r"has the columns \['a', 'b'\]; expected one of: entity1, entity2 \(pairs\)"),
-        ("", "not a table"),
+        ("", "an empty table"),
         ("entity1,entity2\nA,B\n ,C\n", "line 3: entity1 or entity2 is missing"),
         ("entity1,entity2\nA,A\n", "no pair of two different genes in 1 rows"),
-        ("entity1,entity2\nA,B,C,D\n", "not a table"),
+        ("entity1,entity2\nA,B,C,D\n", "line 2: 4 cells, the header has 2"),
         ("gene_symbol,chromosome_arm\nA,7\n", "chromosome_arm '7'; expected such as 1p"),
         ("gene_symbol,chromosome_arm\nA,7p\nA,8p\n", "gene 'A' is on two arms"),
         ("compound_id,gene_symbol\n", "no row below the header"),
@@ -52,6 +52,31 @@ def test_gene_sets_are_read_from_gmt_and_from_clusters(source):
     expected = [("S1", "A"), ("S1", "B"), ("S2", "B"), ("S2", "C")]
     for found in (gmt, clusters, table):
         assert (found.kind, found.rows.rows()) == ("sets", expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("known.csv", "entity1,entity2\nA,B\n"),
+        ("known.csv", "set_id,member\nA,B\n"),
+        ("known.csv", "compound_id;gene_symbol\r\nA;B\r\n"),
+        ("known.csv", "gene_symbol,chromosome_arm\nA,7p\n"),
+        ("known.tsv", "set_id\tmember\nA\tB\n"),
+        ("known.tsv", "A\tB C\n"),
+        ("known.gmt", "A\t\tB\n"),
+    ],
+)
+def test_a_byte_order_mark_changes_nothing(tmp_path, name, text):
+    path = UPath(tmp_path / name)
+    path.write_text(text)
+    expected, kind = read_source(path), source_kind(path)
+    assert expected.rows.height
+    assert kind == expected.kind
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        found = read_source(path)
+        assert (found.kind, found.rows.rows()) == (expected.kind, expected.rows.rows())
+        assert source_kind(path) == kind
 
 
 @pytest.mark.parametrize(("name", "text"), [("x.gmt", "S1\tdescription\n"), ("x.tsv", "just words\n")])

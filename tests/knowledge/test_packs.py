@@ -111,7 +111,7 @@ def test_arms_are_read_from_bands_and_genes_without_one_arm_are_left_out():
     ("table", "message"),
     [
         (b"symbol\tplace\nTP53\t17p\n", r"gene_arms: the fetched file lacks the columns \['location'\]"),
-        (b"symbol\tlocation\nTP53\t17p\tmore\n", "gene_arms: the fetched file is not a table"),
+        (b"symbol\tlocation\nTP53\t17p\tmore\n", "gene_arms, as fetched, line 2: 3 cells, the header has 2"),
         (b"symbol\tlocation\nTP53\tnowhere\n", "gene_arms: no row below the header"),
     ],
 )

@@ -244,8 +244,10 @@ def test_a_folder_without_a_usable_site_is_refused(zone, check):
     [
         ("plate", "one", "plate: expected a number"),
         ("site", "0", "site: expected a number from 1"),
+        ("site", "99999999999", "site: expected a number from 1"),
         ("well_type", "blank", "well_type: expected"),
         ("sirna", "", "an empty cell in a required column"),
+        ("sirna", "NA", "an empty cell in a required column"),
     ],
 )
 def test_a_wrong_cell_is_refused_with_its_line(zone, column, value, words, check):
@@ -274,6 +276,63 @@ def test_one_metadata_file_may_serve_the_whole_landing_zone(zone, check):
     zone.write_metadata(zone.root, rows)
     assert check().n_sites == 12
     assert check("E-2").n_sites == 12
+
+
+def test_a_row_without_an_experiment_in_the_table_of_all_is_named_and_stops_none(zone, check):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    (folder / "metadata.csv").unlink()
+    zone.write_metadata(zone.root, [*rows, {**rows[0], "experiment": ""}])
+    manifest = check()
+    assert manifest.n_sites == 12
+    assert manifest.findings["message"].to_list() == ["metadata.csv, line 14: no experiment (1 such lines)"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace(",", ";").replace("\n", "\r\n").encode("utf-16"),
+        lambda text: text.replace(",sB02", ", sB02 ").encode(),
+        lambda text: "".join(f"{line},\n" for line in text.splitlines()).encode(),
+    ],
+)
+def test_what_a_spreadsheet_makes_of_the_metadata_reads_alike(zone, check, change):
+    folder = zone.land()
+    expected = check().wells
+    path = folder / "metadata.csv"
+    path.write_bytes(change(path.read_text()))
+    manifest = check()
+    assert manifest.wells.equals(expected)
+    assert manifest.findings.is_empty()
+
+
+def test_untreated_wells_without_an_id_are_empty_wells(zone, check):
+    folder = zone.land()
+    rows = zone.read_metadata(folder)
+    for row in rows:
+        if row["well"] == "C03":
+            row |= {"well_type": "untreated", "sirna": ""}
+    zone.write_metadata(folder, rows)
+    wells = check().wells.filter(pl.col("well_id") == "C03")
+    assert wells.select("perturbation_id", "control_kind").unique().rows() == [("EMPTY", "untreated")]
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", " "])
+def test_a_word_for_a_missing_value_is_no_gene(zone, check, word):
+    folder = zone.land()
+    rows = [{**row, "gene_symbol": word, "guide_id": word, "compound_id": word} for row in zone.read_metadata(folder)]
+    zone.write_metadata(folder, rows)
+    wells = check().wells
+    assert wells["gene_symbol"].null_count() == wells["compound_id"].null_count() == wells.height
+
+
+def test_metadata_that_are_a_folder_are_refused_by_name(zone, check):
+    folder = zone.land()
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.csv").mkdir()
+    with pytest.raises(LayoutError, match=r"metadata.csv: not a file"):
+        check()
 
 
 def test_the_same_content_copied_again_gives_equal_tables_and_another_signature(zone, check):
