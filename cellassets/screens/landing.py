@@ -21,6 +21,9 @@ REASONS = {
     "file": "it is a file; expected one folder per experiment",
     "broken_link": "it is a symbolic link to something that does not exist; remove it or restore its target",
     "loop": "it is a symbolic link to a folder that contains it; remove it",
+    "outside": "it is a symbolic link that leaves the experiment's folder; copy what it leads to, or link the folder",
+    "special": "it is a pipe, a socket or a device; remove it",
+    "unreadable_name": "its name is not UTF-8; rename it",
 }
 BAD_NAME = (
     "the name cannot be a partition key: rename the folder, with letters, digits, '_', '-' and single '.' only and a "

@@ -12,7 +12,8 @@ from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.fingerprint import KEY_PATTERN
-from cellassets.screens.landing import MARKER, METADATA
+from cellassets.screens.landing import MARKER, METADATA, REASONS
+from cellassets.screens.landing_files import list_entries
 from cellassets.screens.well import normalise_well
 from cellassets.storage.paths import resolve_below
 from cellassets.tables.written import LINE, read_written
@@ -73,25 +74,31 @@ def list_images(folder: UPath) -> Listing:
         message = f"{folder}: no such folder in the landing zone"
         raise LayoutError(message)
     listing = Listing([], [])
-    plates = [child for child in folder.iterdir() if child.is_dir() and PLATE_NAME.fullmatch(child.name)]
+    entries = list_entries(folder, within=folder)
+    plates = [entry.name for entry in entries if entry.kind == "folder" and PLATE_NAME.fullmatch(entry.name)]
     if not plates:
         message = f"{folder}: no folder Plate1, Plate2, ...; expected RxRx1's layout with one folder per plate"
         raise LayoutError(message)
-    for child in folder.iterdir():
-        if child not in plates and child.name not in (MARKER, METADATA):
-            listing.others.append((child.name, "neither a plate folder nor metadata.csv"))
+    for entry in entries:
+        if entry.name not in (*plates, MARKER, METADATA):
+            is_known = entry.kind in ("file", "folder")
+            reason = "neither a plate folder nor metadata.csv" if is_known else REASONS[entry.kind]
+            listing.others.append((entry.name, reason))
     for plate in plates:
-        for path in plate.iterdir():
-            _sort_in(listing, plate.name, path.name)
+        for entry in list_entries(folder / plate, within=folder):
+            if entry.kind in ("file", "folder"):
+                _sort_in(listing, plate, entry.name, is_file=entry.kind == "file")
+            else:
+                listing.others.append((f"{plate}/{entry.name}", REASONS[entry.kind]))
     listing.images.sort(key=lambda image: (image.plate_id, image.well_id, image.site_index, image.channel_index))
     listing.others.sort()
     return listing
 
 
-def _sort_in(listing: Listing, plate_id: str, name: str) -> None:
+def _sort_in(listing: Listing, plate_id: str, name: str, *, is_file: bool) -> None:
     path = f"{plate_id}/{name}"
     match = IMAGE_NAME.fullmatch(name)
-    if match is None:
+    if match is None or not is_file:
         listing.others.append((path, "expected <well>_s<site>_w<channel>.png, with numbers up to 99999"))
         return
     try:

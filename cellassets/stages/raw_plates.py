@@ -50,7 +50,12 @@ def make(context: Context, plan: Plan) -> Record:
         "wells.parquet": (manifest.wells, WELLS),
         "findings.parquet": (manifest.findings, FINDINGS),
     }
-    found = {name.removesuffix(".parquet"): frame_fingerprint(table) for name, (table, _) in tables.items()}
+    used = manifest.findings.filter(manifest.findings["consequence"] != "file_ignored")
+    found = {
+        "images": frame_fingerprint(manifest.images),
+        "wells": frame_fingerprint(manifest.wells),
+        "findings": frame_fingerprint(used),
+    }
     content = {"policy": plan.inputs["policy"], "code_version": plan.inputs["code_version"], **found}
     summary = summarise(
         manifest,

@@ -1,6 +1,7 @@
 """The content of the landing zone: experiments, complete or not, changed or not, and what is ignored."""
 
 import os
+from pathlib import Path
 
 import pytest
 from upath import UPath
@@ -66,6 +67,37 @@ def test_links_that_are_broken_or_lead_to_a_folder_above_are_ignored_with_a_reas
         "loop": "it is a symbolic link to a folder that contains it",
     }
     assert signature_of(UPath(zone.root), "E-1") == before
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._B02_s1_w1.png", "desktop.ini", "@eaDir/B02_s1_w1.png"])
+def test_files_of_the_system_change_no_signature(zone, name):
+    folder = zone.land("E-1", is_complete=False)
+    root = UPath(zone.root)
+    before = signature_of(root, "E-1")
+    for place in (folder, folder / "Plate1"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(b"x")
+    assert signature_of(root, "E-1") == before
+    assert sorted(landing_files._remote_stamps(root, "E-1")) == sorted(landing_files.stamp_folder(root, "E-1"))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_changes_no_signature_and_stops_no_scan(zone, tmp_path):
+    folder = zone.land("E-1", is_complete=False)
+    before = signature_of(UPath(zone.root), "E-1")
+    os.mkfifo(folder / "Plate1/B02_s9_w1.png")
+    (tmp_path / "secret").write_text("of another user")
+    (folder / "Plate1/B02_s8_w1.png").symlink_to(tmp_path / "secret")
+    (folder / "Plate3").symlink_to(tmp_path)
+    assert signature_of(UPath(zone.root), "E-1") == before
+
+
+def test_a_name_that_is_not_utf8_is_named_in_an_escaped_form(zone):
+    folder = zone.land("E-1", is_complete=False)
+    os.mkdir(os.fsencode(zone.root) + b"/caf\xe9")  # noqa: PTH102
+    Path(os.fsdecode(os.fsencode(folder) + b"/Plate1/caf\xe9.png")).touch()
+    assert reasons(zone) == {"caf\\udce9": "its name is not UTF-8; rename it"}
+    assert signature_of(UPath(zone.root), "E-1")
 
 
 def test_an_experiment_may_be_a_link_to_a_folder_elsewhere(zone, tmp_path):

@@ -1,7 +1,9 @@
 """Every problem of a landed folder becomes a finding with its place, and the policy decides what it costs."""
 
+import os
 import re
 import shutil
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -129,7 +131,7 @@ def _repeat(zone, folder):
 
 
 def _stray(_zone, folder):
-    (folder / "Plate1/Thumbs.db").write_bytes(b"x")
+    (folder / "Plate1/notes.txt").write_bytes(b"x")
 
 
 BROKEN = [
@@ -148,7 +150,7 @@ BROKEN = [
     (_well_off_the_plate, "unknown_well", "well_dropped", 0, "'ZZ99'"),
     (_contradict, "contradicting_rows", "well_dropped", 0, "2 different ways"),
     (_repeat, "contradicting_rows", "none", 0, "counts once"),
-    (_stray, "unexpected_file", "file_ignored", 0, "Thumbs.db"),
+    (_stray, "unexpected_file", "file_ignored", 0, "notes.txt"),
 ]
 
 
@@ -333,6 +335,40 @@ def test_metadata_that_are_a_folder_are_refused_by_name(zone, check):
     (folder / "metadata.csv").mkdir()
     with pytest.raises(LayoutError, match=r"metadata.csv: not a file"):
         check()
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_of_the_experiment_is_named_and_not_opened(zone, check, tmp_path):
+    folder = zone.land()
+    plate = folder / "Plate1"
+    os.mkfifo(plate / "B02_s3_w1.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/B02_s4_w1.png").write_text("of another user")
+    (plate / "B02_s4_w1.png").symlink_to(tmp_path / "elsewhere/B02_s4_w1.png")
+    (folder / "Plate3").symlink_to(tmp_path / "elsewhere")
+    (plate / "B02_s5_w1.png").mkdir()
+    Path(os.fsdecode(os.fsencode(plate) + b"/caf\xe9_s1_w1.png")).touch()
+    (plate / f"B02_s1_w{'9' * 100}.png").touch()
+    manifest = check()
+    assert manifest.n_dropped == 0
+    said = dict(manifest.findings.select("path", "message").rows())
+    expected = {
+        "Plate1/B02_s3_w1.png": "a pipe, a socket or a device",
+        "Plate1/B02_s4_w1.png": "a symbolic link that leaves the experiment's folder",
+        "Plate3": "a symbolic link that leaves the experiment's folder",
+        "Plate1/B02_s5_w1.png": "expected <well>_s<site>_w<channel>.png",
+        "Plate1/caf\\udce9_s1_w1.png": "its name is not UTF-8; rename it",
+        f"Plate1/B02_s1_w{'9' * 100}.png": "with numbers up to 99999",
+    }
+    assert said.keys() == expected.keys()
+    assert all(words in said[path] for path, words in expected.items())
+
+
+def test_an_image_with_bytes_behind_its_end_is_whole(zone, check):
+    folder = zone.land()
+    path = folder / "Plate1/B02_s1_w1.png"
+    path.write_bytes(path.read_bytes() + b"\0" * 5000)
+    assert check().findings.is_empty()
 
 
 def test_the_same_content_copied_again_gives_equal_tables_and_another_signature(zone, check):

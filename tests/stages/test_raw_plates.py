@@ -86,6 +86,16 @@ def test_the_same_content_copied_again_keeps_its_fingerprint(zone, place):
     assert again.summary["landing_signature"] != first.summary["landing_signature"]
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "notes.txt"])
+def test_a_file_that_is_ignored_keeps_the_fingerprint(zone, place, name):
+    folder = zone.land()
+    first = place.make("raw_plates", "E-1").record
+    (folder / "Plate1" / name).write_bytes(b"x")
+    (folder / "_COMPLETE").write_text("again")
+    again = place.make("raw_plates", "E-1").record
+    assert (again.fingerprint, again.generation) == (first.fingerprint, 2)
+
+
 def test_other_content_and_another_policy_change_the_fingerprint(zone, place, policy):
     folder = zone.land()
     first = place.make("raw_plates", "E-1").record.fingerprint
