@@ -154,7 +154,8 @@ def aggregate_wells(
         and n_batches; and the vectors in the same order.
 
     Raises:
-        AlignmentError: one name is used for two kinds of perturbation or control, or a vector is not finite.
+        AlignmentError: one name is used for two kinds of perturbation or control or for two concentrations, or a vector
+            is not finite.
     """
     require_finite("aggregate_wells", embeddings, names=wells["well_id"].to_list(), kind="well", error=AlignmentError)
     labels = pl.Series("unit", unit_labels(wells, aggregate_by))
@@ -167,6 +168,7 @@ def aggregate_wells(
         .agg(
             *(pl.when(pl.col(c).n_unique() == 1).then(pl.col(c).first()).alias(c) for c in columns),
             pl.col("control_kind").n_unique().alias("n_control_kinds"),
+            pl.col("concentration_um").drop_nulls().unique().sort().alias("doses"),
             pl.len().cast(pl.Int32).alias("n_wells"),
             pl.col("batch_id").n_unique().cast(pl.Int32).alias("n_batches"),
         )
@@ -178,5 +180,12 @@ def aggregate_wells(
             "name; rename one of them in metadata.csv"
         )
         raise AlignmentError(message)
-    table = table.drop("n_control_kinds").sort("unit").rename({"unit": "perturbation_id"})
+    dosed = table.filter(pl.col("doses").list.len() > 1).sort("unit")
+    if dosed.height:
+        message = (
+            f"{dosed['unit'][0]}: one name for the concentrations {dosed['doses'][0].to_list()} µM ({dosed.height} "
+            "such names), whose wells would be averaged; give each concentration a name of its own in metadata.csv"
+        )
+        raise AlignmentError(message)
+    table = table.drop("n_control_kinds", "doses").sort("unit").rename({"unit": "perturbation_id"})
     return table, vectors

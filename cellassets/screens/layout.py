@@ -183,6 +183,11 @@ def _typed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     is_number = concentration.is_finite() & (concentration >= 0)
     is_bad = pl.col("concentration_um").is_not_null() & ~is_number.fill_null(value=False)
     _refuse(rows, is_bad, source, "concentration_um: expected a number of at least 0, with a decimal point")
+    doses = concentration.drop_nulls().n_unique().over("sirna")
+    what = (
+        "concentration_um: one sirna at several concentrations, whose wells would be averaged; give each its own name"
+    )
+    _refuse(rows, doses > 1, source, what)
     is_control = pl.col("well_type") != "treatment"
     has_kinds = rows["perturbation_kind"].is_not_null().any()
     kind = pl.coalesce("perturbation_kind", pl.lit("gene"))

@@ -102,6 +102,15 @@ def test_one_name_for_a_gene_and_a_control_is_refused(wells):
         aggregate_wells(wells, vectors(wells), aggregate_by="gene", method="mean")
 
 
+def test_one_name_for_two_concentrations_is_refused(wells):
+    """Each experiment may hold one of them."""
+    name = wells["perturbation_id"][0]
+    doses = pl.when(pl.col("perturbation_id") == name).then(pl.int_range(pl.len()).cast(pl.Float64))
+    wells = wells.with_columns(doses.alias("concentration_um"))
+    with pytest.raises(AlignmentError, match=rf"^{name}: one name for the concentrations \[0.0, "):
+        aggregate_wells(wells, vectors(wells), aggregate_by="perturbation", method="mean")
+
+
 def test_compounds_keep_their_dose_when_guides_are_joined(wells):
     wells = wells.with_columns(perturbation_kind=pl.lit("compound"), control_kind=pl.lit(None, pl.String))
     assert unit_labels(wells, "gene") == wells["perturbation_id"].to_list()

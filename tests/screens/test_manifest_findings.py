@@ -329,6 +329,26 @@ def test_a_word_for_a_missing_value_is_no_gene(zone, check, word):
     assert wells["gene_symbol"].null_count() == wells["compound_id"].null_count() == wells.height
 
 
+def test_one_name_at_several_doses_is_refused(zone, check):
+    folder = zone.land()
+    rows = [{**row, "concentration_um": "0.1"} for row in zone.read_metadata(folder)]
+    rows[4]["concentration_um"] = "1"
+    zone.write_metadata(folder, rows)
+    with pytest.raises(
+        LayoutError, match=r"line 6: concentration_um: one sirna at several concentrations.*4 such lines"
+    ):
+        check()
+
+
+@pytest.mark.parametrize("value", ["inf", "NaN?", "-1", "0,1x"])
+def test_a_concentration_is_a_finite_number(zone, check, value):
+    folder = zone.land()
+    rows = [{**row, "concentration_um": value} for row in zone.read_metadata(folder)]
+    zone.write_metadata(folder, rows)
+    with pytest.raises(LayoutError, match="line 2: concentration_um: expected a number"):
+        check()
+
+
 def test_metadata_that_are_a_folder_are_refused_by_name(zone, check):
     folder = zone.land()
     (folder / "metadata.csv").unlink()
