@@ -18,6 +18,7 @@ from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact, ImageError, StorageRefused
 from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
 from cellassets.screens.codecs import decode_png
+from cellassets.screens.landing import CHECK_AGAIN
 from cellassets.screens.layout import image_path
 from cellassets.storage.artifact import FileEntry, atomic_write, describe_file, write_bytes
 
@@ -147,13 +148,10 @@ def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y 
     except (ConnectionError, StorageRefused):  # says nothing about the image
         raise
     except OSError as error:
-        message = f"{path}: listed in the manifest but cannot be read ({error}); land the experiment again"
+        message = f"{path}: listed in the manifest but cannot be read ({error}); restore the file, or {CHECK_AGAIN}"
         raise ImageError(message) from error
     if len(content) != image.n_bytes or google_crc32c.value(content) != image.crc32c:
-        message = (
-            f"{path}: {len(content)} bytes, changed since it was checked with {image.n_bytes}; materialise raw_plates "
-            "again"
-        )
+        message = f"{path}: {len(content)} bytes, changed since it was checked with {image.n_bytes}; {CHECK_AGAIN}"
         raise ImageError(message)
     decode_png(content, source=str(path), out=out)
 

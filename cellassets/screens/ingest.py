@@ -8,6 +8,7 @@ from upath import UPath
 
 from cellassets.errors import PlateRefused
 from cellassets.progress import Progress, no_progress
+from cellassets.screens.landing import CHECK_AGAIN
 from cellassets.screens.manifest import Manifest, build_manifest
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.summary import RawPlatesSummary
@@ -76,5 +77,5 @@ def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPoli
         reason = f"{dropped_frac:.0%} of its sites would be dropped, policy allows {policy.max_dropped_frac:.0%}"
     if reason is not None:
         first = "; ".join(harmful["message"].head(3).to_list())
-        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and land it again"
+        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and {CHECK_AGAIN}"
         raise PlateRefused(message, manifest.findings)

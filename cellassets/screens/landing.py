@@ -17,6 +17,7 @@ from cellassets.storage.objects import in_parallel
 N_REQUESTS_AT_ONCE = 16
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
+CHECK_AGAIN = f"renew the marker of its experiment (write {MARKER} again), which has every image checked again"
 REASONS = {
     "file": "it is a file; expected one folder per experiment",
     "broken_link": "it is a symbolic link to something that does not exist; remove it or restore its target",

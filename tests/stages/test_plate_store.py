@@ -98,7 +98,7 @@ def test_a_run_that_failed_starts_again_where_it_stopped(zone, landed):
     path = zone.root / LAST
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(ImageError, match="land the experiment again"):
+    with pytest.raises(ImageError, match="renew the marker of its experiment"):
         landed.make("plate_store", "E-1")
     path.write_bytes(content)
     assert landed.make("plate_store", "E-1").record.summary["n_shards_resumed"] == 3
