@@ -13,6 +13,7 @@ FindingKind = Literal[
     "wrong_size",
     "wrong_dtype",
     "duplicate_image",
+    "blank_image",
     "unknown_well",
     "row_without_images",
     "images_without_row",

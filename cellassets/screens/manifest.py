@@ -21,6 +21,7 @@ from cellassets.tables.schemas import IMAGES, WELLS
 from cellassets.tables.written import LINE
 
 N_THREADS = 4
+N_NAMED = 6  # copies of one image in a message
 Site = tuple[str, str, int]
 WELL_COLUMNS = [name for name in WELLS.names if name not in ("experiment_id", "plate_id", "well_id")]
 
@@ -199,7 +200,13 @@ class _Check:
             elif form is not None and image.dtype != form[2]:
                 message = f"{image.file.path}: {image.dtype}; expected {form[2]} as in the rest of the experiment"
                 self.add("wrong_dtype", message, "site_dropped", at=image.file)
+            elif image.is_constant:
+                message = f"{image.file.path}: all pixels are equal, so channel {self._channel(image)} shows nothing"
+                self.add("blank_image", message, "site_dropped", at=image.file)
         self._copies(scanned)
+
+    def _channel(self, image: ScannedImage) -> str:
+        return f"{image.file.channel_index} ({self.policy.channel_names[image.file.channel_index - 1]})"
 
     def _copies(self, scanned: list[ScannedImage]) -> None:
         by_content: dict[tuple[int, int], list[ScannedImage]] = defaultdict(list)
@@ -207,12 +214,15 @@ class _Check:
             if image.error is None and not image.is_constant:
                 by_content[image.n_bytes, image.crc32c].append(image)
         for same in by_content.values():
-            places = {(image.file.plate_id, image.file.well_id, image.file.site_index) for image in same}
-            if len(places) > 1:
-                names = ", ".join(image.file.path for image in same)
-                for image in same:
-                    message = f"{image.file.path}: the same content, byte for byte, as in other sites ({names})"
-                    self.add("duplicate_image", message, "site_dropped", at=image.file)
+            sites = {(image.file.plate_id, image.file.well_id, image.file.site_index) for image in same}
+            if len(sites) == 1 and len({image.file.channel_index for image in same}) == 1:
+                continue  # two names of one image, such as w1 and w01, which are named already
+            where = "in other sites" if len(sites) > 1 else "in another channel of the site"
+            names = ", ".join(image.file.path for image in same[:N_NAMED])
+            more = f" and {len(same) - N_NAMED} more" if len(same) > N_NAMED else ""
+            for image in same:
+                message = f"{image.file.path}: the same content, byte for byte, as {where} ({names}{more})"
+                self.add("duplicate_image", message, "site_dropped", at=image.file)
 
     def dropped_sites(self) -> set[Site]:
         """Returns the sites with at least one finding that drops them."""

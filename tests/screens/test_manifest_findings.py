@@ -130,6 +130,16 @@ def _repeat(zone, folder):
     zone.write_metadata(folder, [*rows, rows[2]])
 
 
+def _blacken(_zone, folder):
+    for well in ("B02", "C03"):
+        (folder / f"Plate1/{well}_s1_w3.png").write_bytes(imagecodecs.png_encode(np.zeros((16, 24), np.uint8)))
+
+
+def _double_a_channel(_zone, folder):
+    for site in (1, 2):
+        shutil.copy(folder / f"Plate1/B02_s{site}_w2.png", folder / f"Plate1/B02_s{site}_w3.png")
+
+
 def _stray(_zone, folder):
     (folder / "Plate1/notes.txt").write_bytes(b"x")
 
@@ -145,6 +155,8 @@ BROKEN = [
     (_deepen, "wrong_dtype", "site_dropped", 1, "uint16; expected uint8"),
     (_spell_twice, "duplicate_image", "site_dropped", 1, "2 files"),
     (_copy_elsewhere, "duplicate_image", "site_dropped", 2, "byte for byte"),
+    (_blacken, "blank_image", "site_dropped", 2, "all pixels are equal, so channel 3 (Phalloidin) shows nothing"),
+    (_double_a_channel, "duplicate_image", "site_dropped", 2, "as in another channel of the site"),
     (_forget_a_site, "row_without_images", "site_dropped", 1, "no images"),
     (_forget_a_row, "images_without_row", "file_ignored", 0, "no row in the metadata"),
     (_well_off_the_plate, "unknown_well", "well_dropped", 0, "'ZZ99'"),
