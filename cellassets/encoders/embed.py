@@ -57,8 +57,8 @@ def embed_store(
         progress: receives the number of sites embedded.
 
     Raises:
-        EncoderError: the encoder was made for other channels, a vector is not finite, or the process of a container
-            encoder failed; names the site.
+        EncoderError: the encoder was made for other channels, the images are not 8-bit, a vector is not finite, or the
+            process of a container encoder failed; names the site.
         CorruptArtifact: a shard of the store is damaged.
     """
     if isinstance(encoder, ContainerEncoder):
@@ -67,6 +67,7 @@ def embed_store(
     parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
     _check_channels(encoder, store, model_key)
+    _check_depth(store)
     embedding = _Embedding(store, encoder, model_key, progress)
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
@@ -155,5 +156,14 @@ def _check_channels(encoder: Encoder | ContainerEncoder, store: ExperimentStore,
         message = (
             f"model {model_key} was made for {encoder.n_channels} channels, experiment {store.experiment_id} has "
             f"{store.n_channels} ({', '.join(store.channel_names)})"
+        )
+        raise EncoderError(message)
+
+
+def _check_depth(store: ExperimentStore) -> None:
+    if store.dtype != "uint8":
+        message = (
+            f"experiment {store.experiment_id} has pixels of {store.dtype}; models embed 8-bit images (uint8) in this "
+            "version. Convert the images and land them again"
         )
         raise EncoderError(message)

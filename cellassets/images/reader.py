@@ -89,6 +89,11 @@ class ExperimentStore:
         return self._plates[0].n_channels
 
     @property
+    def dtype(self) -> str:
+        """Type of the pixels of every site, a name of numpy."""
+        return self._plates[0].dtype
+
+    @property
     def height(self) -> int:
         """Image height in pixels."""
         return self._plates[0].height

@@ -96,6 +96,15 @@ def image_reader(
 
 def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]) -> None:
     first = stores[0]
+    deep = [
+        f"{name} ({store.dtype})" for name, store in zip(experiment_ids, stores, strict=True) if store.dtype != "uint8"
+    ]
+    if deep:
+        message = (
+            f"{', '.join(deep)}: networks are trained on 8-bit images (uint8) in this version; convert the images and "
+            "land them again, or remove the experiments from the recipe"
+        )
+        raise RecipeError(message)
     for experiment_id, store in zip(experiment_ids[1:], stores[1:], strict=True):
         expected = (first.channel_names, first.height, first.width)
         found = (store.channel_names, store.height, store.width)
