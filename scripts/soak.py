@@ -72,6 +72,11 @@ def prepare(home: Home, n_experiments: int) -> Deployment:
     return deployment
 
 
+def start_daemons(home: Home, number: int) -> "list[subprocess.Popen[bytes]]":
+    """Returns the processes of some daemons; one is what should be, two are a mistake that must do no harm."""
+    return [start_daemon(home) for _ in range(number)]
+
+
 def start_daemon(home: Home) -> "subprocess.Popen[bytes]":
     """Returns the daemon's process, which leads a process group of its own."""
     with (home.root / "daemon.log").open("ab") as log:
@@ -130,7 +135,9 @@ def n_due(snapshot: LiveSnapshot) -> int:
     return sum(row.n_total - row.n_done for row in standing(snapshot))
 
 
-def disturb(home: Home, deployment: Deployment, *, every_runs: float, give_up_s: float, seed: int) -> Counter[str]:
+def disturb(
+    home: Home, deployment: Deployment, *, n_daemons: int, every_runs: float, give_up_s: float, seed: int
+) -> Counter[str]:
     """Returns the numbers of kills, after everything is done or the time is over.
 
     The next kill comes after some successful runs, so that a slow machine gets as far as a fast one.
@@ -140,11 +147,12 @@ def disturb(home: Home, deployment: Deployment, *, every_runs: float, give_up_s:
     end, next_kill = time.monotonic() + give_up_s, 1.0
     with dg.DagsterInstance.get() as instance:
         instance.get_runs_count()  # makes the databases, which two processes cannot do at once
-        daemon = start_daemon(home)
+        daemons = start_daemons(home, n_daemons)
         while time.monotonic() < end:
             time.sleep(POLL_S)
-            if daemon.poll() is not None:
-                sys.exit(f"the daemon ended by itself with {daemon.returncode}; see {home.root / 'daemon.log'}")
+            ended = [daemon.returncode for daemon in daemons if daemon.poll() is not None]
+            if ended:
+                sys.exit(f"a daemon ended by itself with {ended[0]}; see {home.root / 'daemon.log'}")
             due, unfinished = n_due(snapshot), instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
             n_ended = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
             print(f"{due} due, {unfinished} runs unfinished, {n_ended} done, kills {dict(kills)}", flush=True)
@@ -156,8 +164,9 @@ def disturb(home: Home, deployment: Deployment, *, every_runs: float, give_up_s:
             next_kill = n_ended + choose.uniform(0.5, 1.5) * every_runs
             if choose.random() < DAEMON_SHARE:
                 kill_all(home)
-                daemon.wait()
-                daemon = start_daemon(home)
+                for daemon in daemons:
+                    daemon.wait()
+                daemons = start_daemons(home, n_daemons)
                 kills["daemon with all runs"] += 1
             else:
                 kill(choose.choice(running))
@@ -215,6 +224,7 @@ def main() -> None:
     """Runs the test and prints the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=90)
+    parser.add_argument("--daemons", type=int, default=1)
     parser.add_argument("--every-runs", type=float, default=3.0, help="mean number of successful runs between kills")
     parser.add_argument("--give-up-s", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -223,7 +233,14 @@ def main() -> None:
     home = Home(Path(tempfile.mkdtemp(prefix="soak-")))
     try:
         deployment = prepare(home, chosen.experiments)
-        kills = disturb(home, deployment, every_runs=chosen.every_runs, give_up_s=chosen.give_up_s, seed=chosen.seed)
+        kills = disturb(
+            home,
+            deployment,
+            n_daemons=chosen.daemons,
+            every_runs=chosen.every_runs,
+            give_up_s=chosen.give_up_s,
+            seed=chosen.seed,
+        )
         result = {**counts(deployment), "kills": dict(kills)}
         print(json.dumps(result, indent=1))
     finally:

@@ -7,6 +7,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,8 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress
 from cellassets.quality.composite import channel_limits, composite
-from cellassets.quality.measures import QualityParameters, flag_sites, measure_site, quality_row
+from cellassets.quality.measures import dna_channel, flag_sites, measure_site, quality_row
+from cellassets.quality.parameters import QualityParameters
 from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
 from cellassets.quality.summary import PlateQualitySummary
 from cellassets.tables.schemas import QUALITY
@@ -58,23 +60,38 @@ def inspect_store(
         CorruptArtifact: a shard of the store is damaged.
         ConfigError: the images have no such nucleus channel.
     """
-    if parameters.nucleus_channel >= store.n_channels:
-        message = (
-            f"experiment {store.experiment_id} has {store.n_channels} channels, nucleus_channel is "
-            f"{parameters.nucleus_channel}; channels are counted from 0"
-        )
-        raise ConfigError(message)
-    quality = QUALITY.conform(
-        flag_sites(_measures(store, parameters, progress), parameters), source=store.experiment_id
-    )
+    measures = _measures(store, parameters, _nucleus_channel(store, parameters), progress)
+    quality = QUALITY.conform(flag_sites(measures, parameters), source=store.experiment_id)
     return Inspected(quality, dict(_pictures(store, quality)), _summary(quality))
 
 
-def _measures(store: ExperimentStore, parameters: QualityParameters, progress: Progress) -> pl.DataFrame:
+def _nucleus_channel(store: ExperimentStore, parameters: QualityParameters) -> int:
+    named = parameters.nucleus_channel
+    found = dna_channel(store.channel_names) if named is None else named
+    if found is None:
+        message = (
+            f"experiment {store.experiment_id}: none of its channels {', '.join(store.channel_names)} is named after a "
+            "DNA stain, such as Hoechst, DAPI or DNA; set nucleus_channel of the quality settings in policy.yaml, "
+            "counted from 0"
+        )
+        raise ConfigError(message)
+    if found >= store.n_channels:
+        message = (
+            f"experiment {store.experiment_id} has {store.n_channels} channels, nucleus_channel is {found}; channels "
+            "are counted from 0"
+        )
+        raise ConfigError(message)
+    return found
+
+
+def _measures(
+    store: ExperimentStore, parameters: QualityParameters, nucleus_channel: int, progress: Progress
+) -> pl.DataFrame:
     rows = []
+    measure = partial(measure_site, parameters=parameters, nucleus_channel=nucleus_channel)
     with ThreadPoolExecutor(n_cores()) as pool:
         for indices, images in store.blocks(BLOCK_SITES):
-            rows += [quality_row(site) for site in pool.map(lambda site: measure_site(site, parameters), images)]
+            rows += [quality_row(site) for site in pool.map(measure, images)]
             progress(int(indices[-1]) + 1, store.n_sites, "sites inspected")
     measures = pl.DataFrame(rows).with_columns(pl.col("n_nuclei").cast(pl.Int32))
     measures = measures.with_columns(pl.exclude("n_nuclei").cast(pl.Float32))

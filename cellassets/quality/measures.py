@@ -4,43 +4,23 @@ Pure functions of pixels and tables; `cellassets.quality.inspect` runs them over
 a site with few cells is not flagged, a site without cells is.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Integer, UInt
-from pydantic import Field
 
-from cellassets.configuration import Parameters
 from cellassets.quality.nuclei import find_nuclei, usual_diameter
+from cellassets.quality.parameters import QualityParameters
 
 N_SPECTRUM_BINS = 16
 SPECTRUM_RANGE = (0.02, 0.4)
 BACKGROUND_PERCENTILE = 5
 N_TILES = 8
 NORMAL_MAD = 1.4826
-
-
-class QualityParameters(Parameters):
-    """How sites are measured and when they are flagged.
-
-    `nucleus_channel` is 0-based. A measure causes a flag beyond `max_robust_z` robust standard deviations from the
-    median of its plate. `min_scale` is the smallest standard deviation that is assumed for a measure (for the
-    background: for its logarithm). It prevents flags for noise on a very even plate, and for crowded sites on a plate
-    with few cells.
-    """
-
-    nucleus_channel: int = Field(default=0, ge=0)
-    nucleus_diameter_px: float | None = Field(
-        default=None, gt=2, description="expected diameter in pixels; null: a twelfth of the image's shorter side"
-    )
-    min_nuclei: int = Field(default=1, ge=0)
-    max_robust_z: float = Field(default=6.0, gt=0)
-    max_saturation_frac: float = Field(default=0.05, gt=0, le=1)
-    min_scale: Mapping[str, float] = Field(
-        default={"focus": 0.1, "saturation_frac": 0.01, "background": 0.25, "illumination": 0.03}
-    )
+DNA_STAIN = re.compile(r"hoechst|dapi|draq|h3334|h3325|(?<![a-z])(dna|nuclei|nucleus|nuclear)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,9 +34,16 @@ class SiteQuality:
     n_nuclei: int
 
 
-def measure_site(images: UInt[np.ndarray, "channel y x"], parameters: QualityParameters) -> SiteQuality:
+def dna_channel(channel_names: Sequence[str]) -> int | None:
+    """Returns the number, from 0, of the first channel that is named after a DNA stain; None if there is none."""
+    return next((index for index, name in enumerate(channel_names) if DNA_STAIN.search(name)), None)
+
+
+def measure_site(
+    images: UInt[np.ndarray, "channel y x"], parameters: QualityParameters, *, nucleus_channel: int
+) -> SiteQuality:
     """Returns the quality measures of one site."""
-    nuclei = images[parameters.nucleus_channel]
+    nuclei = images[nucleus_channel]
     diameter = parameters.nucleus_diameter_px or usual_diameter(nuclei)
     top = np.iinfo(images.dtype).max
     pixels = images.reshape(len(images), -1)

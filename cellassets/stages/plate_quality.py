@@ -1,6 +1,7 @@
 """The stage `plate_quality`: measures every stored site, flags outliers of each plate, and draws pictures."""
 
 from cellassets.quality.summary import PlateQualitySummary
+from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
@@ -15,11 +16,10 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 
     Raises:
         NotReady: the experiment is not stored.
+        ConfigError: `policy.yaml` is missing or wrong.
     """
-    from cellassets.quality.measures import QualityParameters
-
     experiment_id = keys["experiment"]
-    store, parameters = snapshot.need("plate_store", experiment_id), QualityParameters()
+    store, parameters = snapshot.need("plate_store", experiment_id), policy(snapshot).quality
     inputs = {"plate_store": store.fingerprint, "parameters": settings_of(parameters), "code_version": CODE_VERSION}
     return snapshot.plan("plate_quality", (experiment_id,), inputs, pins=[store], settings={"parameters": parameters})
 
@@ -49,4 +49,5 @@ PLATE_QUALITY = Stage(
     summary=PlateQualitySummary,
     plan=plan,
     make=make,
+    settings=("policy.yaml",),
 )

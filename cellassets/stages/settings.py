@@ -6,6 +6,7 @@ from pydantic import Field
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import CellAssetsError
+from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
 
@@ -63,6 +64,7 @@ class Policy(Parameters):
 
     ingest: IngestPolicy = Field(default=IngestPolicy(), description="How landed experiments are checked")
     landing: LandingPolicy = Field(default=LandingPolicy(), description="When a folder in the landing zone is complete")
+    quality: QualityParameters = Field(default=QualityParameters(), description="How sites are measured and flagged")
     models: ModelPolicy = Field(default=ModelPolicy(), description="Which models are active")
     datasets: DatasetPolicy = Field(default=DatasetPolicy(), description="Which datasets are active")
     reports: ReportPolicy = Field(default=ReportPolicy(), description="When leaderboard and reports are made")

@@ -32,7 +32,8 @@ from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.mapping.dataset import Dataset
-from cellassets.quality.measures import QualityParameters, flag_sites, measure_site
+from cellassets.quality.measures import flag_sites, measure_site
+from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import selection_fingerprints
 from cellassets.stages.carry_out import carry_out
@@ -467,7 +468,7 @@ def store(lake: Lake) -> Tables:
 def quality(lake: Lake) -> Tables:
     """Returns the quality table of the stage, and the measures in full precision with their flags."""
     opened, parameters = opened_store(lake), QualityParameters(max_robust_z=3.0)
-    measured = [measure_site(site, parameters) for site in opened.read(range(opened.n_sites))]
+    measured = [measure_site(site, parameters, nucleus_channel=0) for site in opened.read(range(opened.n_sites))]
     measures = pl.concat(
         [opened.sites.select("plate_id", "well_id", "site_index"), pl.DataFrame(measured)], how="horizontal"
     )

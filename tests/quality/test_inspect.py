@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -16,7 +17,8 @@ from cellassets.errors import ConfigError
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.quality.inspect import inspect_store
-from cellassets.quality.measures import QualityParameters
+from cellassets.quality.measures import dna_channel
+from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.codecs import decode_png
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
@@ -78,6 +80,33 @@ def test_inspecting_again_gives_the_same_table_and_other_parameters_another_one(
 def test_a_missing_nucleus_channel_is_refused(screen):
     with pytest.raises(ConfigError, match="has 6 channels, nucleus_channel is 6"):
         inspect_store(screen[0], QualityParameters(nucleus_channel=6))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Hoechst", "ConA"), 0),
+        (("ER", "AGP", "Mito", "RNA", "DNA"), 4),
+        (("OrigAGP", "orig_dna"), 1),
+        (("Brightfield", "DAPI", "Hoechst 33342"), 1),
+        (("WGA", "H33342"), 1),
+        (("cDNAs", "mRNA"), None),
+        (("w1", "w2"), None),
+    ],
+)
+def test_the_dna_channel_is_found_by_its_name(names, expected):
+    assert dna_channel(names) == expected
+
+
+def test_nuclei_are_counted_where_the_dna_stain_is(screen, inspected):
+    store = screen[0]
+    names = ("ER", "DNA", *store.channel_names[2:])
+    by_name = inspect_store(replace(store, channel_names=names), QualityParameters()).quality
+    by_number = inspect_store(store, QualityParameters(nucleus_channel=1)).quality
+    assert by_name["n_nuclei"].equals(by_number["n_nuclei"])
+    assert not by_name["n_nuclei"].equals(inspected.quality["n_nuclei"])
+    with pytest.raises(ConfigError, match=r"none of its channels a, b, .*set nucleus_channel"):
+        inspect_store(replace(store, channel_names=("a", "b", *names[2:])), QualityParameters())
 
 
 def test_every_flagged_site_has_a_reason_and_no_other_site_has_one(inspected):

@@ -3,17 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from cellassets.quality.composite import channel_limits, composite
-from cellassets.quality.measures import (
-    QualityParameters,
-    flag_sites,
-    illumination_cv,
-    measure_site,
-    power_slope,
-)
+from cellassets.quality.measures import flag_sites, illumination_cv, measure_site, power_slope
 from cellassets.quality.nuclei import find_nuclei, segment_nuclei
+from cellassets.quality.parameters import QualityParameters
 
 SIDE = 160
 PARAMETERS = QualityParameters(nucleus_diameter_px=14)
@@ -84,7 +80,7 @@ def test_vignetting_raises_uneven_illumination():
 def test_saturation_is_that_of_the_worst_channel():
     images = np.full((3, 64, 64), 20, np.uint8)
     images[1, :16] = 255
-    assert measure_site(images, PARAMETERS).saturation_frac == pytest.approx(0.25)
+    assert measure_site(images, PARAMETERS, nucleus_channel=0).saturation_frac == pytest.approx(0.25)
 
 
 def plate(rng, n_sites=120):
@@ -152,3 +148,10 @@ def test_the_same_limits_show_the_same_level_alike():
     limits = channel_limits(sites)
     sites[1, :, :16] = sites[0, :, :16]
     assert (composite(sites[0], limits)[:16] == composite(sites[1], limits)[:16]).all()
+
+
+def test_the_smallest_scale_of_some_measures_can_be_set():
+    assert QualityParameters(min_scale={"focus": 0.5}).min_scale == {**QualityParameters().min_scale, "focus": 0.5}
+    for wrong, message in (({"blur": 1.0}, "unknown measure 'blur'"), ({"focus": 0.0}, "focus: expected a number")):
+        with pytest.raises(ValidationError, match=message):
+            QualityParameters(min_scale=wrong)
