@@ -43,12 +43,12 @@ def listed(run, place):
     return json.loads(run("annotation", "list", "--home", place, "--json"))
 
 
-@pytest.mark.parametrize(("name", "why"), [("gone.csv", "No such file"), ("folder.csv", "Is a directory")])
+@pytest.mark.parametrize(("name", "why"), [("gone.csv", "cannot be read (No such file"), ("folder.csv", "not a file")])
 def test_a_file_that_cannot_be_read_is_refused(place, refused, tmp_path, name, why):
     (tmp_path / "folder.csv").mkdir()
     path = tmp_path / name
     told = refused("annotation", "add", path, "--home", place)
-    assert f"AnnotationError: {path}: cannot be read ({why}" in told
+    assert f"AnnotationError: {path}: {why}" in told
 
 
 def test_an_address_that_is_none_is_refused(place, refused):

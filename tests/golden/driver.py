@@ -441,7 +441,7 @@ def spoil(folder: Path) -> None:
     images[0].write_bytes(images[0].read_bytes()[:-40])
     images[7].unlink()
     images[14].write_bytes(images[26].read_bytes())
-    images[37].write_bytes(images[36].read_bytes())
+    images[37].write_bytes(images[36].read_bytes() + b"\0")  # no copy byte for byte, which would drop the site
     lines = (folder / "metadata.csv").read_text().splitlines()
     (folder / "metadata.csv").write_text("\n".join([*lines, lines[5]]))
 
