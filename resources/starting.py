@@ -7,6 +7,8 @@ before that: an hour in a cluster, where a pod may wait for its node. Here the d
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, RunLauncher, WorkerStatus
@@ -28,7 +30,7 @@ class WatchesStarts(RunLauncher):
     """A launcher that marks the runs as failed that will never start."""
 
     _watch: threading.Thread | None = None
-    _missing_since: dict[str, float]
+    _missing_since: Mapping[str, float] = MappingProxyType({})
 
     def check_start(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns the state of the process or pod of a run that has not started yet.
@@ -45,21 +47,21 @@ class WatchesStarts(RunLauncher):
 
     def fail_unstarted(self) -> None:
         """Marks runs as failed whose process or pod has ended before they started, or was never made."""
-        missing_before: dict[str, float] = getattr(self, "_missing_since", {})
-        self._missing_since = {}
+        missing: dict[str, float] = {}
         for run in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
             if self._restored(run):
                 continue
             health = self.check_start(run)
             if health.status == WorkerStatus.NOT_FOUND:
-                since = self._missing_since[run.run_id] = missing_before.get(run.run_id, time.monotonic())
-                if time.monotonic() - since < MISSING_S:
+                missing[run.run_id] = self._missing_since.get(run.run_id, time.monotonic())
+                if time.monotonic() - missing[run.run_id] < MISSING_S:
                     continue
             elif health.status != WorkerStatus.FAILED:
                 continue
             now = self._instance.get_run_by_id(run.run_id)
             if now is not None and now.status == dg.DagsterRunStatus.STARTING:  # it has not started after all
                 self._instance.report_run_failed(run, health.msg)
+        self._missing_since = missing
 
     def _restored(self, run: dg.DagsterRun) -> bool:
         """Returns true if a run was not starting, after giving it the status that its events say.
