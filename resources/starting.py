@@ -7,6 +7,7 @@ before that: an hour in a cluster, where a pod may wait for its node. Here the d
 import logging
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -32,12 +33,12 @@ class WatchesStarts(RunLauncher):
     _watch: threading.Thread | None = None
     _missing_since: Mapping[str, float] = MappingProxyType({})
 
+    @abstractmethod
     def check_start(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Returns the state of the process or pod of a run that has not started yet.
 
         `NOT_FOUND` means that there is none yet, and `FAILED` that it has ended.
         """
-        raise NotImplementedError
 
     def start_watch(self) -> None:
         """Starts the thread that looks at such runs from now on; the daemon calls this when it starts."""

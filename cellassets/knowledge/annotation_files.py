@@ -38,7 +38,7 @@ def read_source(path: UPath) -> Source:
         AnnotationError: it is not a table, has none of the known pairs of columns, an empty cell, or no usable row.
     """
     table = _gene_sets(path) if path.suffix == ".gmt" else _table(path)
-    kind = next((kind for kind, columns in COLUMNS.items() if set(columns) <= set(table.columns)), None)
+    kind = _kind_by_columns(table.columns)
     if kind is None:
         known = "; ".join(f"{', '.join(columns)} ({kind})" for kind, columns in COLUMNS.items())
         found = [name for name in table.columns if name != LINE]
@@ -53,14 +53,19 @@ def source_kind(path: UPath) -> AnnotationKind | None:
     """The kind of a file, from its header; None where only reading the whole file shows that it is wrong."""
     if path.suffix == ".gmt":
         return "sets"
-    names = set(written_header(path))
-    found = next((kind for kind, columns in COLUMNS.items() if set(columns) <= names), None)
+    found = _kind_by_columns(written_header(path))
     return "sets" if found is None and path.suffix == ".tsv" else found
 
 
+def _kind_by_columns(names: list[str]) -> AnnotationKind | None:
+    return next((kind for kind, columns in COLUMNS.items() if set(columns) <= set(names)), None)
+
+
 def _table(path: UPath) -> pl.DataFrame:
-    if path.suffix == ".tsv" and source_kind(path) == "sets" and "set_id" not in written_header(path):
-        return _clusters(path)
+    if path.suffix == ".tsv":
+        header = written_header(path)
+        if _kind_by_columns(header) is None and "set_id" not in header:
+            return _clusters(path)
     return read_written(path, AnnotationError)
 
 

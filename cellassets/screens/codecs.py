@@ -34,7 +34,7 @@ def decode_png(
     if not content.startswith(PNG_SIGNATURE):
         message = f"{source}: not a PNG (starts with {content[:8]!r}); expected a greyscale PNG"
         raise ImageError(message)
-    if PNG_END not in content[-64:] and PNG_END not in content:  # some cameras append data of their own
+    if content.rfind(PNG_END) < 0:  # some cameras append data of their own
         message = f"{source}: truncated after {len(content)} bytes: a PNG ends with IEND; copy the file again"
         raise ImageError(message)
     size = content[PNG_SIZE]

@@ -29,7 +29,7 @@ HEADER_BYTES = 65536
 N_SHOWN = 60  # characters of a line in a message
 
 
-def read_written(path: UPath, refusal: type[CellAssetsError], *, name: str = "") -> pl.DataFrame:
+def read_written(path: UPath, refusal: type[CellAssetsError]) -> pl.DataFrame:
     """Returns a table whose columns are text or null, with the line of each row in the column `LINE`.
 
     Lines without a value are left out, and so are columns without a name, as spreadsheets and pandas add them.
@@ -37,13 +37,12 @@ def read_written(path: UPath, refusal: type[CellAssetsError], *, name: str = "")
     Args:
         path: the file.
         refusal: error to raise about its content.
-        name: what to call the file in messages, instead of its path.
 
     Raises:
         FileNotFoundError: there is no such file.
         CellAssetsError: as `refusal`; it is not a table, or not text. The message names file and line.
     """
-    return parse_written(read_regular(path, refusal), name or str(path), refusal)
+    return parse_written(read_regular(path, refusal), str(path), refusal)
 
 
 def parse_written(content: bytes, name: str, refusal: type[CellAssetsError]) -> pl.DataFrame:
