@@ -66,6 +66,6 @@ class Landing:
                 complete[landed.experiment_id] = landed
             else:
                 so_far = f", {unchanged.total_seconds():.0f} s so far" if unchanged else ""
-                rule = f"taken in after {quiet.total_seconds() / 60:g} min without a change"
+                rule = f"starts after {quiet.total_seconds() / 60:g} min without a change"
                 waiting[landed.experiment_id] = f"no _COMPLETE in it; {rule}{so_far}"
         return cls(complete, waiting, {entry.name: entry.reason for entry in zone.ignored}, seen)

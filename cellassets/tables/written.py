@@ -127,7 +127,7 @@ def _text(content: bytes, name: str, refusal: type[CellAssetsError]) -> str:
         raise refusal(message) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        message = f"{name}, line {line}: a zero byte, so this is no text; save the table as CSV (UTF-8)"
+        message = f"{name}, line {line}: a zero byte, which text does not have; save the table as CSV (UTF-8)"
         raise refusal(message)
     return _line_feeds(text)
 

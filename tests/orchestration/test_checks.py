@@ -202,7 +202,7 @@ def test_sites_like_the_rest_of_their_plate_pass(packed, place):
 def test_a_saturated_plate_fails(zone, place):
     for number, path in enumerate(zone.land().glob("Plate1/*_w2.png")):
         overexposed = np.full(zone.size, 255, np.uint8)
-        overexposed[0, number] = 0  # the images are no copies of each other
+        overexposed[0, number] = 0  # each image differs from the others
         path.write_bytes(imagecodecs.png_encode(overexposed))
     place.make("raw_plates", "E-1")
     place.make("plate_store", "E-1")

@@ -30,7 +30,7 @@ def test_a_folder_that_is_still_written_is_left_alone_until_it_is_quiet(zone, sc
     second = scan(first.first_seen, NOON + timedelta(minutes=9))
     assert list(second.complete) == []
     third = scan(second.first_seen, NOON + timedelta(minutes=18))
-    assert third.waiting == {"E-1": "no _COMPLETE in it; taken in after 10 min without a change, 540 s so far"}
+    assert third.waiting == {"E-1": "no _COMPLETE in it; starts after 10 min without a change, 540 s so far"}
     fourth = scan(third.first_seen, NOON + timedelta(minutes=20))
     assert (list(fourth.complete), list(fourth.waiting)) == (["E-1"], [])
 
