@@ -49,7 +49,7 @@ def demo_sites(n_sites: int) -> np.ndarray:
         root = Path(folder)
         write_screen(demo_design(), root / "landing", experiment_ids=[EXPERIMENT])
         manifest = check_experiment(UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
-        packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"))
+        packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"), manifest.imaging)
         packed = pack_plates(manifest.images, manifest.wells, packing)
         store = ExperimentStore.open(packing.target, packed.files, EXPERIMENT)
         return store.read(np.linspace(0, store.n_sites - 1, n_sites).astype(int))

@@ -42,7 +42,7 @@ def prepare(root: Path) -> tuple[ExperimentStore, Path]:
     """Returns a store with images of RxRx1's size, and the model folder of a ResNet-18 with random weights."""
     write_screen(demo_design(image_size=512), root / "landing", experiment_ids=[EXPERIMENT])
     manifest = check_experiment(UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
-    packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"))
+    packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"), manifest.imaging)
     packed = pack_plates(manifest.images, manifest.wells, packing)
     spec = NetworkSpec(
         n_channels=6,

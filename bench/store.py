@@ -57,7 +57,7 @@ def measure(root: Path, image_size: int) -> dict[str, float]:
     landing, folder = root / f"landing-{image_size}", UPath(root / f"packed-{image_size}")
     write_screen(demo_design(image_size=image_size), landing, experiment_ids=[EXPERIMENT], n_threads=N_THREADS)
     manifest = check_experiment(UPath(landing), EXPERIMENT, policy=IngestPolicy())
-    packing = Packing(UPath(landing / EXPERIMENT), folder)
+    packing = Packing(UPath(landing / EXPERIMENT), folder, manifest.imaging)
     paths = sorted((landing / EXPERIMENT).rglob("*.png"))
     times: dict[str, list[float]] = {"decode": [], "pack": [], "read": []}
     packed: list[Packed] = []

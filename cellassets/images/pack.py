@@ -13,12 +13,13 @@ import polars as pl
 from upath import UPath
 
 from cellassets.images.pipeline import in_order
-from cellassets.images.plates import SourcePlate, channel_names_of, sites_table, source_plates, store_json
+from cellassets.images.plates import SourcePlate, sites_table, source_plates, store_json
 from cellassets.images.spec import StoreSpec, zarr_metadata
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.images.writer import ShardNote, find_shard, pack_sites, write_shard
 from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress
+from cellassets.screens.imaging import Imaging
 from cellassets.storage.artifact import FileEntry, describe_file, write_bytes
 from cellassets.tables.parquet import write_table
 from cellassets.tables.schemas import SITES, WELLS
@@ -33,12 +34,14 @@ class Packing:
     Attributes:
         source: landing folder of the experiment.
         target: folder that the store is written to.
+        imaging: how the images were taken; it is kept in the store.
         spec: sites per shard and compression level.
         n_threads: threads that read, decode, compress and write; None for two per core.
     """
 
     source: UPath
     target: UPath
+    imaging: Imaging
     spec: StoreSpec = field(default_factory=StoreSpec)
     n_threads: int | None = None
 
@@ -81,11 +84,10 @@ def pack_plates(
     notes, n_resumed = _pack_shards(packing, plates, progress)
     shards = [note.file for plate in plates for note in notes[plate.spec.plate_id]]
     tables = [sites_table(experiment_id, plate.spec, notes[plate.spec.plate_id]) for plate in plates]
-    channel_names = channel_names_of(usable)
     written = [_describe_array(packing, plate, experiment_id) for plate in plates]
     write_table(pl.concat(tables), packing.target / "sites.parquet", SITES)
     write_table(wells, packing.target / "wells.parquet", WELLS)
-    write_bytes(packing.target / "store.json", store_json([plate.spec for plate in plates], channel_names))
+    write_bytes(packing.target / "store.json", store_json([plate.spec for plate in plates], packing.imaging))
     names = ("sites.parquet", "wells.parquet", "store.json", *written)
     first = plates[0].spec
     summary = PlateStoreSummary(
@@ -94,7 +96,7 @@ def pack_plates(
         n_shards_resumed=n_resumed,
         n_bytes=sum(entry.n_bytes for entry in shards),
         source_bytes=int(usable["n_bytes"].sum()),
-        channel_names=channel_names,
+        channel_names=packing.imaging.channel_names,
         height=first.height,
         width=first.width,
         dtype=first.dtype,

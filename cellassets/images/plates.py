@@ -8,6 +8,7 @@ import polars as pl
 
 from cellassets.images.spec import PlateSpec, StoreSpec
 from cellassets.images.writer import ShardNote, SourceImage, SourceSite
+from cellassets.screens.imaging import Imaging
 from cellassets.tables.parquet import with_vectors
 
 
@@ -74,13 +75,8 @@ def sites_table(experiment_id: str, plate: PlateSpec, notes: Sequence[ShardNote]
     return with_vectors(with_vectors(table, means, "channel_mean"), stds, "channel_std")
 
 
-def channel_names_of(images: pl.DataFrame) -> tuple[str, ...]:
-    """Returns the channel names of an IMAGES table in the order of the channel numbers."""
-    return tuple(name for _, name in sorted(images.select("channel_index", "channel_name").unique().rows()))
-
-
-def store_json(plates: Sequence[PlateSpec], channel_names: Sequence[str]) -> bytes:
-    """Returns the content of `store.json`: the channel names and the shape of every plate's array."""
+def store_json(plates: Sequence[PlateSpec], imaging: Imaging) -> bytes:
+    """Returns the content of `store.json`: how the images were taken, and the shape of every plate's array."""
     specs = [plate.model_dump(mode="json") for plate in plates]
-    content = {"format_version": 1, "channel_names": list(channel_names), "plates": specs}
+    content = {"format_version": 2, "imaging": imaging.model_dump(mode="json"), "plates": specs}
     return json.dumps(content, indent=1).encode()

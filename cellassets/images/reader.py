@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from upath import UPath
 from cellassets.errors import ArtifactMissing, CorruptArtifact
 from cellassets.images.pipeline import in_order
 from cellassets.images.spec import CRC_BYTES, HOW_TO_REPAIR, PlateSpec, as_positions, checksum_of, decode_site
+from cellassets.screens.imaging import Imaging
 from cellassets.storage.artifact import FileEntry, PublishedFile, is_local
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
@@ -35,13 +37,13 @@ class ExperimentStore:
         experiment_id: the experiment.
         sites: SITES table; index i reads the site of row i.
         wells: WELLS table of the experiment.
-        channel_names: stains in the order of the channels.
+        imaging: channels, pixel size and highest grey level.
     """
 
     experiment_id: str
     sites: pl.DataFrame
     wells: pl.DataFrame
-    channel_names: tuple[str, ...]
+    imaging: Imaging
     _folder: UPath
     _plates: tuple[PlateSpec, ...]
     _shard_bytes: dict[str, int]
@@ -70,7 +72,7 @@ class ExperimentStore:
             experiment_id=experiment_id,
             sites=read_table(listed["sites.parquet"], SITES),
             wells=read_table(listed["wells.parquet"], WELLS),
-            channel_names=tuple(description["channel_names"]),
+            imaging=_imaging(description),
             _folder=folder,
             _plates=tuple(PlateSpec.model_validate(plate) for plate in description["plates"]),
             _shard_bytes={entry.name: entry.n_bytes for entry in files if ".zarr/c/" in entry.name},
@@ -82,6 +84,11 @@ class ExperimentStore:
     def n_sites(self) -> int:
         """Number of sites of all plates."""
         return self.sites.height
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, in order."""
+        return self.imaging.channel_names
 
     @property
     def n_channels(self) -> int:
@@ -198,6 +205,11 @@ class ExperimentStore:
                 f"{self._folder}: sites.parquet and store.json disagree, or plates differ in shape; {HOW_TO_REPAIR}"
             )
             raise CorruptArtifact(message)
+
+
+def _imaging(description: dict[str, Any]) -> Imaging:
+    """Returns how the images were taken; stores of format 1 have the channel names only."""
+    return Imaging.model_validate(description.get("imaging") or {"channel_names": description["channel_names"]})
 
 
 def _read_ranges(path: UPath, positions: Integer[np.ndarray, "range 2"]) -> list[bytes]:

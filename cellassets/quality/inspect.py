@@ -18,7 +18,7 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress
 from cellassets.quality.composite import channel_limits, composite
-from cellassets.quality.measures import dna_channel, flag_sites, measure_site, quality_row
+from cellassets.quality.measures import flag_sites, measure_site, quality_row
 from cellassets.quality.parameters import QualityParameters
 from cellassets.quality.pictures import contact_sheet, heat_maps, plate_grid
 from cellassets.quality.summary import PlateQualitySummary
@@ -67,7 +67,7 @@ def inspect_store(
 
 def _nucleus_channel(store: ExperimentStore, parameters: QualityParameters) -> int:
     named = parameters.nucleus_channel
-    found = dna_channel(store.channel_names) if named is None else named
+    found = store.imaging.dna_index if named is None else named
     if found is None:
         message = (
             f"experiment {store.experiment_id}: none of its channels {', '.join(store.channel_names)} is named after a "

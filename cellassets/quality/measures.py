@@ -4,8 +4,6 @@ Pure functions of pixels and tables; `cellassets.quality.inspect` runs them over
 a site with few cells is not flagged, a site without cells is.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,7 +18,6 @@ SPECTRUM_RANGE = (0.02, 0.4)
 BACKGROUND_PERCENTILE = 5
 N_TILES = 8
 NORMAL_MAD = 1.4826
-DNA_STAIN = re.compile(r"hoechst|dapi|draq|h3334|h3325|(?<![a-z])(dna|nuclei|nucleus|nuclear)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,11 +29,6 @@ class SiteQuality:
     background: float
     illumination: float
     n_nuclei: int
-
-
-def dna_channel(channel_names: Sequence[str]) -> int | None:
-    """Returns the number, from 0, of the first channel that is named after a DNA stain; None if there is none."""
-    return next((index for index, name in enumerate(channel_names) if DNA_STAIN.search(name)), None)
 
 
 def measure_site(

@@ -38,12 +38,11 @@ def check_experiment(
     return manifest
 
 
-def summarise(manifest: Manifest, policy: IngestPolicy, *, landing_signature: str, landing: str) -> RawPlatesSummary:
+def summarise(manifest: Manifest, *, landing_signature: str, landing: str) -> RawPlatesSummary:
     """Returns the summary of a manifest.
 
     Args:
         manifest: the accepted manifest.
-        policy: the policy it was accepted by; gives the channel names.
         landing_signature: signature of the landing folder, read before its images.
         landing: path or URL of the experiment's landing folder.
     """
@@ -56,7 +55,8 @@ def summarise(manifest: Manifest, policy: IngestPolicy, *, landing_signature: st
         n_findings=manifest.findings.height,
         n_dropped=manifest.n_dropped,
         cell_types=tuple(sorted(manifest.wells["cell_type"].unique().to_list())),
-        channel_names=policy.channel_names,
+        channel_names=manifest.imaging.channel_names,
+        imaging=manifest.imaging,
         wells_fingerprint=frame_fingerprint(manifest.wells),
         wells_fingerprints=selection_fingerprints(manifest.wells),
         landing_signature=landing_signature,

@@ -12,6 +12,7 @@ from upath import UPath
 from cellassets.errors import LayoutError
 from cellassets.progress import Progress, no_progress
 from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
+from cellassets.screens.imaging import Imaging
 from cellassets.screens.landing import METADATA
 from cellassets.screens.layout import ImageFile, list_images, read_metadata
 from cellassets.screens.policy import IngestPolicy
@@ -37,6 +38,7 @@ class Manifest:
         n_sites: sites of the kept wells, dropped sites included.
         n_dropped: sites among these that are dropped.
         n_sites_named: sites in the metadata, those of dropped wells included.
+        imaging: how the images were taken.
     """
 
     images: pl.DataFrame
@@ -45,6 +47,7 @@ class Manifest:
     n_sites: int
     n_dropped: int
     n_sites_named: int
+    imaging: Imaging
 
 
 def build_manifest(
@@ -84,6 +87,10 @@ def build_manifest(
         n_sites=rows.height,
         n_dropped=len(dropped),
         n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
+        imaging=Imaging(
+            channel_names=policy.channel_names,
+            top_grey_level=max((image.maximum for image in scanned), default=0) or None,
+        ),
     )
 
 

@@ -29,6 +29,7 @@ class ScannedImage:
     height: int
     width: int
     dtype: str
+    maximum: int
     is_constant: bool
     error: str | None
 
@@ -63,15 +64,18 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
     except (ConnectionError, StorageRefused):  # says nothing about the image
         raise
     except OSError as error:
-        return ScannedImage(file, 0, 0, 0, 0, "unreadable", is_constant=False, error=f"{file.path}: {error}")
+        return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, error=f"{file.path}: {error}")
     checksum = google_crc32c.value(content)
     try:
         pixels = decode_png(content, source=file.path)
     except ImageError as error:
-        return ScannedImage(file, len(content), checksum, 0, 0, "unreadable", is_constant=False, error=str(error))
-    is_constant = bool(pixels.min() == pixels.max())
+        return ScannedImage(
+            file, len(content), checksum, 0, 0, "unreadable", maximum=0, is_constant=False, error=str(error)
+        )
     height, width = pixels.shape
-    return ScannedImage(file, len(content), checksum, height, width, str(pixels.dtype), is_constant, None)
+    maximum = int(pixels.max())
+    is_constant = int(pixels.min()) == maximum
+    return ScannedImage(file, len(content), checksum, height, width, str(pixels.dtype), maximum, is_constant, None)
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:

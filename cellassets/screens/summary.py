@@ -6,6 +6,7 @@ Light to import: sensors read summaries of many experiments and need neither pol
 from pydantic import Field
 
 from cellassets.configuration import Parameters
+from cellassets.screens.imaging import Imaging
 
 
 class RawPlatesSummary(Parameters):
@@ -20,7 +21,8 @@ class RawPlatesSummary(Parameters):
         n_findings: findings of every kind.
         n_dropped: sites that are dropped.
         cell_types: cell types of the wells, sorted.
-        channel_names: stains in the order of the channels.
+        channel_names: names of the channels, in order.
+        imaging: how the images were taken; null in records that were published before the field existed.
         wells_fingerprint: fingerprint of the WELLS table.
         wells_fingerprints: fingerprint of the wells that a dataset keeps, by the key of its selection (see
             `cellassets.screens.well_selection`). Empty in records that were published before the field existed.
@@ -37,6 +39,7 @@ class RawPlatesSummary(Parameters):
     n_dropped: int
     cell_types: tuple[str, ...]
     channel_names: tuple[str, ...]
+    imaging: Imaging | None = None
     wells_fingerprint: str
     wells_fingerprints: dict[str, str] = Field(default_factory=dict)
     landing_signature: str

@@ -5,6 +5,7 @@ next run continues at the first unfinished shard, on any machine.
 """
 
 from cellassets.images.summary import PlateStoreSummary
+from cellassets.screens.imaging import Imaging
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.landing import require_unchanged
 from cellassets.stages.snapshot import Snapshot
@@ -43,13 +44,14 @@ def make(context: Context, plan: Plan) -> Record:
 
     (experiment_id,), landing = plan.keys, context.deployment.landing
     pinned = plan.pin("raw_plates", experiment_id)
-    checked = pinned.summary(RawPlatesSummary).landing_signature
-    require_unchanged(landing, experiment_id, checked, since="since raw_plates checked it")
+    checked = pinned.summary(RawPlatesSummary)
+    require_unchanged(landing, experiment_id, checked.landing_signature, since="since raw_plates checked it")
+    imaging = checked.imaging or Imaging(channel_names=checked.channel_names)
     manifest = context.lake.open(pinned)
     images = read_table(manifest.file("images.parquet"), IMAGES)
     wells = read_table(manifest.file("wells.parquet"), WELLS)
     with context.lake.draft(plan, is_shared=True) as draft:
-        packing = Packing(landing / experiment_id, draft.folder, plan.settings["spec"])
+        packing = Packing(landing / experiment_id, draft.folder, imaging, plan.settings["spec"])
         packed = pack_plates(images, wells, packing, progress=context.progress)
         return draft.publish(packed.files, packed.summary)
 

@@ -57,9 +57,9 @@ def make(context: Context, plan: Plan) -> Record:
         "findings": frame_fingerprint(used),
     }
     content = {"policy": plan.inputs["policy"], "code_version": plan.inputs["code_version"], **found}
+    content["imaging"] = settings_of(manifest.imaging)
     summary = summarise(
         manifest,
-        ingest,
         landing_signature=plan.inputs["landing_signature"],
         landing=str(landing / experiment_id),
     )

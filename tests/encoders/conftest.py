@@ -22,7 +22,7 @@ def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("embedding")
     write_screen(tiny_design(image_size=64), root / "landing", experiment_ids=[EXPERIMENT])
     manifest = check_experiment(UPath(root / "landing"), EXPERIMENT, policy=IngestPolicy())
-    packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"))
+    packing = Packing(UPath(root / "landing" / EXPERIMENT), UPath(root / "packed"), manifest.imaging)
     packed = pack_plates(manifest.images, manifest.wells, packing)
     return ExperimentStore.open(packing.target, packed.files, EXPERIMENT)
 

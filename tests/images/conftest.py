@@ -25,7 +25,7 @@ def folder(tmp_path):
 @pytest.fixture
 def pack(zone, landed, folder):
     def pack(**options):
-        packing = Packing(UPath(zone.root / "E-1"), folder, StoreSpec(shard_sites=4))
+        packing = Packing(UPath(zone.root / "E-1"), folder, landed.imaging, StoreSpec(shard_sites=4))
         return pack_plates(landed.images, landed.wells, packing, **options)
 
     return pack

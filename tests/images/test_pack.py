@@ -54,7 +54,7 @@ def test_dropped_sites_are_not_in_the_store(zone, policy, folder):
     landing = zone.land()
     (landing / "Plate1/B02_s1_w2.png").write_bytes(b"")
     manifest = check_experiment(UPath(zone.root), "E-1", policy=policy)
-    packed = pack_plates(manifest.images, manifest.wells, Packing(UPath(landing), folder))
+    packed = pack_plates(manifest.images, manifest.wells, Packing(UPath(landing), folder, manifest.imaging))
     assert packed.summary.n_sites == 11
     sites = ExperimentStore.open(folder, packed.files, "E-1").sites
     assert sites.filter((pl.col("plate_id") == "Plate1") & (pl.col("well_id") == "B02"))["site_index"].to_list() == [2]
@@ -92,7 +92,7 @@ def test_a_cut_off_shard_of_an_earlier_packing_is_packed_again(pack, folder):
 def test_the_store_of_a_bucket_is_that_of_a_disk(zone, landed, pack, store):
     here = pack()
     bucket = UPath("memory://bucket-of-test/packed")
-    packing = Packing(UPath(zone.root / "E-1"), bucket, StoreSpec(shard_sites=4))
+    packing = Packing(UPath(zone.root / "E-1"), bucket, landed.imaging, StoreSpec(shard_sites=4))
     there = pack_plates(landed.images, landed.wells, packing)
     assert there.files == here.files
     order = [11, 0, 5, 5, 3]
@@ -109,7 +109,9 @@ def test_memory_does_not_grow_with_the_plate(tmp_path, zone, policy):
         wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, columns + 1)]
         big.land(experiment_id, plates=(1,), wells=wells)
         manifest = check_experiment(UPath(big.root), experiment_id, policy=policy)
-        packing = Packing(UPath(big.root / experiment_id), UPath(tmp_path / experiment_id), n_threads=2)
+        packing = Packing(
+            UPath(big.root / experiment_id), UPath(tmp_path / experiment_id), manifest.imaging, n_threads=2
+        )
         tracemalloc.start()
         pack_plates(manifest.images, manifest.wells, packing)
         peaks.append(tracemalloc.get_traced_memory()[1])

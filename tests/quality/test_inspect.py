@@ -17,9 +17,9 @@ from cellassets.errors import ConfigError
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.quality.inspect import inspect_store
-from cellassets.quality.measures import dna_channel
 from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.codecs import decode_png
+from cellassets.screens.imaging import Imaging, dna_channel
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
 from cellassets.synthetic.presets import tiny_design
@@ -42,7 +42,7 @@ def screen(tmp_path_factory):
             pixels = gaussian_filter(decode_png(path.read_bytes(), source=path.name).astype(np.float32), 4)
             path.write_bytes(imagecodecs.png_encode(pixels.astype(np.uint8)))
     manifest = check_experiment(UPath(root / "landing"), experiment_id, policy=IngestPolicy())
-    packing = Packing(UPath(root / "landing" / experiment_id), UPath(root / "packed"))
+    packing = Packing(UPath(root / "landing" / experiment_id), UPath(root / "packed"), manifest.imaging)
     packed = pack_plates(manifest.images, manifest.wells, packing)
     return ExperimentStore.open(packing.target, packed.files, experiment_id), blurred
 
@@ -101,12 +101,12 @@ def test_the_dna_channel_is_found_by_its_name(names, expected):
 def test_nuclei_are_counted_where_the_dna_stain_is(screen, inspected):
     store = screen[0]
     names = ("ER", "DNA", *store.channel_names[2:])
-    by_name = inspect_store(replace(store, channel_names=names), QualityParameters()).quality
+    by_name = inspect_store(replace(store, imaging=Imaging(channel_names=names)), QualityParameters()).quality
     by_number = inspect_store(store, QualityParameters(nucleus_channel=1)).quality
     assert by_name["n_nuclei"].equals(by_number["n_nuclei"])
     assert not by_name["n_nuclei"].equals(inspected.quality["n_nuclei"])
     with pytest.raises(ConfigError, match=r"none of its channels a, b, .*set nucleus_channel"):
-        inspect_store(replace(store, channel_names=("a", "b", *names[2:])), QualityParameters())
+        inspect_store(replace(store, imaging=Imaging(channel_names=("a", "b", *names[2:]))), QualityParameters())
 
 
 def test_every_flagged_site_has_a_reason_and_no_other_site_has_one(inspected):

@@ -33,7 +33,7 @@ def check(zone, policy):
 def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(zone, check, policy):
     folder = zone.land()
     manifest = check()
-    summary = summarise(manifest, policy, landing_signature="s", landing="there")
+    summary = summarise(manifest, landing_signature="s", landing="there")
     numbers = (summary.n_plates, summary.n_wells, summary.n_sites, summary.n_images, summary.n_findings)
     assert numbers == (2, 6, 12, 36, 0)
     assert summary.n_bytes == sum(path.stat().st_size for path in folder.rglob("*.png"))
@@ -431,7 +431,7 @@ def test_an_experiment_is_read_from_any_fsspec_url(zone, policy, check):
 def test_a_summary_counts_the_fingerprints_of_selections(zone, check, policy):
     zone.land()
     manifest = check()
-    summary = summarise(manifest, policy, landing_signature="s", landing="there")
+    summary = summarise(manifest, landing_signature="s", landing="there")
     assert (summary.n_sites, summary.n_dropped, summary.cell_types) == (12, 0, ("HUVEC",))
     assert summary.wells_fingerprints["*|*"] == frame_fingerprint(manifest.wells)
 
