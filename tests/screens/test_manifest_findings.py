@@ -30,7 +30,7 @@ def check(zone, policy):
     return check
 
 
-def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(zone, check, policy):
+def test_a_complete_folder_has_no_findings_and_its_numbers_are_right(zone, check):
     folder = zone.land()
     manifest = check()
     summary = summarise(manifest, landing_signature="s", landing="there")
@@ -428,7 +428,7 @@ def test_an_experiment_is_read_from_any_fsspec_url(zone, policy, check):
     assert there.wells.equals(here.wells)
 
 
-def test_a_summary_counts_the_fingerprints_of_selections(zone, check, policy):
+def test_a_summary_counts_the_fingerprints_of_selections(zone, check):
     zone.land()
     manifest = check()
     summary = summarise(manifest, landing_signature="s", landing="there")
@@ -436,8 +436,8 @@ def test_a_summary_counts_the_fingerprints_of_selections(zone, check, policy):
     assert summary.wells_fingerprints["*|*"] == frame_fingerprint(manifest.wells)
 
 
-def test_a_summary_of_an_older_record_has_no_fingerprints_of_selections(zone, check, policy):
+def test_a_summary_of_an_older_record_has_no_fingerprints_of_selections(zone, check):
     zone.land()
-    summary = summarise(check(), policy, landing_signature="s", landing="there").model_dump(mode="json")
+    summary = summarise(check(), landing_signature="s", landing="there").model_dump(mode="json")
     older = {name: value for name, value in summary.items() if name != "wells_fingerprints"}
     assert RawPlatesSummary.model_validate(older).wells_fingerprints == {}
