@@ -46,7 +46,7 @@ def prepare(root: Path) -> tuple[ExperimentStore, Path]:
     packed = pack_plates(manifest.images, manifest.wells, packing)
     spec = NetworkSpec(
         n_channels=6,
-        channel_names=IngestPolicy().channel_names,
+        channel_names=manifest.imaging.channel_names,
         embedding_dim=128,
         backbone=ResNetBackbone(),
         trained_px=128,

@@ -3,6 +3,7 @@
 import csv
 import gc
 import importlib.util
+import json
 import os
 import sys
 import warnings
@@ -73,6 +74,7 @@ class LandingZone:
 
     def land(self, experiment_id="E-1", *, plates=(1, 2), wells=("A01", "B02", "C03"), is_complete=True) -> Path:
         folder = self.root / experiment_id
+        self.declare_channels()
         rows = [
             self._row(experiment_id, plate, well, site)
             for plate in plates
@@ -86,6 +88,12 @@ class LandingZone:
         if is_complete:
             (folder / "_COMPLETE").touch()
         return folder
+
+    def declare_channels(self, names=CHANNELS) -> None:
+        """Writes the experiment.yaml that holds for all experiments."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        channels = [{"key": str(number), "name": name} for number, name in enumerate(names, start=1)]
+        (self.root / "experiment.yaml").write_text(json.dumps({"channels": channels}))
 
     def pixels(self, folder: Path, name: str) -> np.ndarray:
         rng = np.random.default_rng(crc32(f"{folder.name}/{name}".encode()))
@@ -130,7 +138,7 @@ def zone(tmp_path) -> LandingZone:
 @pytest.fixture
 def policy() -> IngestPolicy:
     """The policy that the folders of `zone` meet."""
-    return IngestPolicy(channel_names=CHANNELS, max_dropped_frac=0.5)
+    return IngestPolicy(max_dropped_frac=0.5)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-from jaxtyping import Integer
+from jaxtyping import Integer, Shaped
 from upath import UPath
 
+from cellassets.images.plates import source_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.screens.codecs import decode_png
-from cellassets.screens.layout import image_path
+from cellassets.images.spec import StoreSpec
+from cellassets.images.writer import SourceImage, SourceSite, read_projected
+from cellassets.screens.planes import decode_content, read_content
 
 PLACE = ["plate_id", "well_id", "site_index"]
 
@@ -34,16 +36,22 @@ def differing_sites(
         ImageError: an image file cannot be decoded.
         CorruptArtifact: a shard of the store is damaged.
     """
-    paths = {
-        place: rows["path"].to_list()
-        for place, rows in images.filter("is_usable").sort("channel_index").group_by(PLACE, maintain_order=True)
+    sources = {
+        (plate.spec.plate_id, site.well_id, site.site_index): site
+        for plate in source_plates(images.filter("is_usable"), StoreSpec())
+        for site in plate.sites
     }
     places = store.sites.select(PLACE).rows()
     return [
         "{} {} site {}".format(*places[index])
         for index in _sample(store.n_sites, n_sites, seed)
-        if not _is_equal(store, index, source, paths.get(places[index], []))
+        if not _is_equal(store, index, source, sources.get(places[index]))
     ]
+
+
+def _read(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
+    content = read_content(source, image.path, image.part)
+    decode_content(content, image.part, source=image.path, out=out)
 
 
 def _sample(n_all: int, n_wanted: int, seed: int) -> Iterator[int]:
@@ -51,11 +59,11 @@ def _sample(n_all: int, n_wanted: int, seed: int) -> Iterator[int]:
     yield from sorted(chosen.tolist())
 
 
-def _is_equal(store: ExperimentStore, index: int, source: UPath, paths: list[str]) -> bool:
+def _is_equal(store: ExperimentStore, index: int, source: UPath, site: SourceSite | None) -> bool:
     stored = store.read([index])[0]
-    if len(paths) != len(stored):
+    if site is None or len(site.images) != len(stored):
         return False
-    return all(
-        np.array_equal(decode_png(image_path(source, path).read_bytes(), source=path), channel)
-        for path, channel in zip(paths, stored, strict=True)
-    )
+    landed = np.empty_like(stored)
+    for planes, image in zip(site.images, landed, strict=True):
+        read_projected(source, planes, store.imaging.z_projection, out=image, read=_read)
+    return np.array_equal(landed, stored)

@@ -27,13 +27,16 @@ def source_plates(images: pl.DataFrame, spec: StoreSpec) -> Iterator[SourcePlate
         images: IMAGES table of the sites to pack, every site with all channels.
         spec: gives the number of sites per shard.
     """
-    images = images.sort("plate_id", "well_id", "site_index", "channel_index")
+    images = images.sort("plate_id", "well_id", "site_index", "channel_index", "z_index")
     for (plate_id,), rows in images.group_by("plate_id", maintain_order=True):
         sites = tuple(
             SourceSite(
                 well_id,
                 site_index,
-                tuple(SourceImage(*image) for image in channels.select("path", "n_bytes", "crc32c").rows()),
+                tuple(
+                    tuple(SourceImage(*plane) for plane in planes.select("path", "n_bytes", "crc32c", "part").rows())
+                    for _, planes in channels.group_by("channel_index", maintain_order=True)
+                ),
             )
             for (well_id, site_index), channels in rows.group_by("well_id", "site_index", maintain_order=True)
         )

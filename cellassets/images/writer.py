@@ -4,7 +4,7 @@ Memory holds a few sites, whatever the size of the plate. A shard becomes visibl
 holds its checksum and the statistics of its sites; a later run uses the note to find finished shards.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,28 +17,29 @@ from upath import UPath
 from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact, ImageError, StorageRefused
 from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
-from cellassets.screens.codecs import decode_png
 from cellassets.screens.landing import CHECK_AGAIN
-from cellassets.screens.layout import image_path
+from cellassets.screens.planes import checksum_of as crc32c_of
+from cellassets.screens.planes import decode_content, read_content, size_of
 from cellassets.storage.artifact import FileEntry, atomic_write, describe_file, write_bytes
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image to pack, as the manifest describes it: path below the landing folder, size in bytes, CRC32C."""
+    """One plane to pack, as the manifest describes it: path below the landing folder, size in bytes, CRC32C, part."""
 
     path: str
     n_bytes: int
     crc32c: int
+    part: str | None = None
 
 
 @dataclass(frozen=True)
 class SourceSite:
-    """One site to pack: its well, its 1-based index, and its images in the order of the channels."""
+    """One site to pack: its well, its 1-based index, and the planes of each channel, in the order of the channels."""
 
     well_id: str
     site_index: int
-    images: tuple[SourceImage, ...]
+    images: tuple[tuple[SourceImage, ...], ...]
 
 
 class SiteNote(Parameters):
@@ -116,7 +117,9 @@ class PackedSite:
     channel_std: Float32[np.ndarray, "channel"]
 
 
-def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int) -> Iterator[PackedSite]:
+def pack_sites(
+    source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int, projection: str | None = None
+) -> Iterator[PackedSite]:
     """Yields sites that are read from their image files and compressed; one buffer is reused for all.
 
     Args:
@@ -124,14 +127,15 @@ def pack_sites(source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, lev
         sites: the sites to pack, in their order.
         plate: shape of the plate's array.
         level: compression level.
+        projection: how several planes become one image.
 
     Raises:
         ImageError: a file differs from the manifest, or cannot be decoded.
     """
     images = np.empty(plate.site_shape, dtype=plate.dtype)
     for site in sites:
-        for channel, image in enumerate(site.images):
-            read_image(source, image, out=images[channel])
+        for channel, planes in enumerate(site.images):
+            read_projected(source, planes, projection, out=images[channel])
         mean, std = channel_statistics(images)
         yield PackedSite(site, encode_site(images, level), mean, std)
 
@@ -142,18 +146,55 @@ def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y 
     Raises:
         ImageError: the file cannot be read, differs from the manifest, or cannot be decoded.
     """
-    path = image_path(source, image.path)
+    path = f"{source / image.path}" if image.part is None else f"{source / image.path} ({image.part})"
     try:
-        content = path.read_bytes()
+        content = read_content(source, image.path, image.part)
     except (ConnectionError, StorageRefused):  # says nothing about the image
         raise
     except OSError as error:
         message = f"{path}: listed in the manifest but cannot be read ({error}); restore the file, or {CHECK_AGAIN}"
         raise ImageError(message) from error
-    if len(content) != image.n_bytes or google_crc32c.value(content) != image.crc32c:
-        message = f"{path}: {len(content)} bytes, changed since it was checked with {image.n_bytes}; {CHECK_AGAIN}"
+    if size_of(content) != image.n_bytes or crc32c_of(content) != image.crc32c:
+        message = f"{path}: {size_of(content)} bytes, changed since it was checked with {image.n_bytes}; {CHECK_AGAIN}"
         raise ImageError(message)
-    decode_png(content, source=str(path), out=out)
+    decode_content(content, image.part, source=path, out=out)
+
+
+def read_projected(
+    source: UPath,
+    planes: Sequence[SourceImage],
+    projection: str | None,
+    *,
+    out: Shaped[np.ndarray, "y x"],
+    read: Callable[..., None] = read_image,
+) -> None:
+    """Writes the image of one channel into `out`: its only plane, or the projection of all its planes.
+
+    Args:
+        source: landing folder of the experiment.
+        planes: the planes, in their order.
+        projection: `maximum`, `mean` (rounded), or `middle` (the lower one of two).
+        out: array that receives the pixels.
+        read: reads one plane; by default it is compared with the manifest.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    if projection == "middle":
+        planes = [planes[(len(planes) - 1) // 2]]
+    read(source, planes[0], out=out)
+    if len(planes) == 1:
+        return
+    plane = np.empty_like(out)
+    total = out.astype(np.uint32)
+    for image in planes[1:]:
+        read(source, image, out=plane)
+        if projection == "maximum":
+            np.maximum(out, plane, out=out)
+        else:
+            total += plane
+    if projection != "maximum":
+        out[...] = (total + len(planes) // 2) // len(planes)
 
 
 def channel_statistics(

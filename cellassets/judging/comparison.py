@@ -9,7 +9,7 @@ import polars as pl
 
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.judging.leaderboard import IS_UNSEEN
-from cellassets.screens.layout import PAIR_SEPARATOR
+from cellassets.screens.landed import PAIR_SEPARATOR
 from cellassets.statistics.permutation import Mean, benjamini_hochberg, mean_over_nodes
 from cellassets.tables.schemas import DIFFERENCES
 

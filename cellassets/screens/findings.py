@@ -20,6 +20,7 @@ FindingKind = Literal[
     "unexpected_file",
     "contradicting_rows",
     "row_without_experiment",
+    "excluded",
 ]
 Consequence = Literal["refused", "site_dropped", "well_dropped", "file_ignored", "none"]
 

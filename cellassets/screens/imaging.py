@@ -6,6 +6,7 @@ stage. So the DNA channel of one experiment can be another one than that of the 
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -21,13 +22,16 @@ class Imaging(Parameters):
         channel_names: names of the channels, in the order of the store.
         dna_channel: name of the channel with the DNA stain; null: the first one that is named after a DNA stain.
         pixel_size_um: width of a pixel in micrometres; null: unknown.
-        top_grey_level: the highest level that the camera gives, such as 4,095 for 12 bits; null: unknown.
+        top_grey_level: the highest level that the camera gives, such as 4,095 for 12 bits, or the highest one that was
+            found; null: unknown.
+        z_projection: how the planes of a site became one image; null: there was one plane.
     """
 
     channel_names: tuple[str, ...]
     dna_channel: str | None = None
     pixel_size_um: float | None = Field(default=None, gt=0)
     top_grey_level: int | None = Field(default=None, gt=0)
+    z_projection: Literal["maximum", "mean", "middle"] | None = None
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Imaging":

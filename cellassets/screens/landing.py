@@ -17,6 +17,7 @@ from cellassets.storage.objects import in_parallel
 N_REQUESTS_AT_ONCE = 16
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
+EXPERIMENT_FILE = "experiment.yaml"
 CHECK_AGAIN = f"renew the marker of its experiment (write {MARKER} again), which has every image checked again"
 REASONS = {
     "file": "it is a file; expected one folder per experiment",
@@ -30,7 +31,10 @@ BAD_NAME = (
     "the name cannot be a partition key: rename the folder, with letters, digits, '_', '-' and single '.' only and a "
     "letter or digit first"
 )
-NO_METADATA = f"it has no {METADATA} and no {MARKER}, and there is no {METADATA} beside it; add one of them"
+NO_METADATA = (
+    f"it has no {METADATA}, no {EXPERIMENT_FILE} and no {MARKER}, and there is no {METADATA} beside it; add one of them"
+)
+SHARED = (METADATA, EXPERIMENT_FILE)  # files beside the experiments that hold for all of them
 
 
 class LandedExperiment(Parameters):
@@ -63,14 +67,16 @@ class LandingZone:
 def scan_landing(landing: UPath) -> LandingZone:
     """Returns what is in a landing zone; nothing where the folder does not exist yet.
 
-    Every entry is either an experiment or ignored with a reason, except `metadata.csv` and names that begin with a dot.
+    Every entry is either an experiment or ignored with a reason, except the files that
+    experiments share and names that begin with a dot.
     Ignored are: files, folders whose names cannot be partition keys, symbolic links that are broken or lead to a folder
-    above, folders that cannot be read, and folders with neither metadata nor marker (as while they are being copied).
+    above, folders that cannot be read, and folders with neither metadata, `experiment.yaml`
+    nor marker (as while they are being copied).
     A folder with a marker and no metadata is an experiment: taking it in fails with a message that names the file.
     """
-    shared = stamp(landing, METADATA)
+    shared = _shared(landing)
     zone = LandingZone([], [])
-    entries = [entry for entry in list_entries(landing) if (entry.name, entry.kind) != (METADATA, "file")]
+    entries = [entry for entry in list_entries(landing) if entry.name not in SHARED or entry.kind != "file"]
     n_threads = 1 if is_local(landing) else N_REQUESTS_AT_ONCE
     for found in in_parallel(_look_at, [(landing, entry, shared) for entry in entries], n_threads=n_threads):
         if isinstance(found, IgnoredEntry):
@@ -86,11 +92,11 @@ def signature_of(landing: UPath, experiment_id: str) -> str:
     Raises:
         FileNotFoundError: the landing zone has no such folder.
     """
-    experiment, _ = _describe(landing, experiment_id, stamp(landing, METADATA))
+    experiment, _ = _describe(landing, experiment_id, _shared(landing))
     return experiment.signature
 
 
-def _look_at(landing: UPath, entry: Entry, shared: Stamp | None) -> LandedExperiment | IgnoredEntry:
+def _look_at(landing: UPath, entry: Entry, shared: dict[str, Stamp]) -> LandedExperiment | IgnoredEntry:
     if entry.kind != "folder":
         return IgnoredEntry(name=entry.name, reason=REASONS[entry.kind])
     if KEY_PATTERN.fullmatch(entry.name) is None or ".." in entry.name:
@@ -106,15 +112,21 @@ def _look_at(landing: UPath, entry: Entry, shared: Stamp | None) -> LandedExperi
     return IgnoredEntry(name=entry.name, reason=NO_METADATA)
 
 
-def _describe(landing: UPath, experiment_id: str, shared: Stamp | None) -> tuple[LandedExperiment, bool]:
+def _shared(landing: UPath) -> dict[str, Stamp]:
+    """Returns the stamps of the files that several experiments share, by name."""
+    found = {name: stamp(landing, name) for name in SHARED}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _describe(landing: UPath, experiment_id: str, shared: dict[str, Stamp]) -> tuple[LandedExperiment, bool]:
     """Returns one experiment, and whether it has metadata of its own or shares those of the landing zone."""
     marker = stamp(landing, f"{experiment_id}/{MARKER}")
-    metadata = stamp(landing, f"{experiment_id}/{METADATA}")
-    found = stamp_folder(landing, experiment_id) if marker is None else [marker, metadata]
-    stamps = [each for each in [*found, shared] if each is not None]
+    own = [stamp(landing, f"{experiment_id}/{name}") for name in SHARED]
+    found = stamp_folder(landing, experiment_id) if marker is None else [marker, *own]
+    stamps = [each for each in [*found, *shared.values()] if each is not None]
     experiment = LandedExperiment(
         experiment_id=experiment_id,
         is_marked_complete=marker is not None,
         signature=fingerprint({"files": sorted(stamps)}),
     )
-    return experiment, metadata is not None or shared is not None
+    return experiment, any(own) or METADATA in shared

@@ -3,7 +3,7 @@
 The input is a landing folder; nothing is written here. `cellassets.screens.ingest` applies the policy to the manifest.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,8 +13,9 @@ from cellassets.errors import LayoutError
 from cellassets.progress import Progress, no_progress
 from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
 from cellassets.screens.imaging import Imaging
-from cellassets.screens.landing import METADATA
-from cellassets.screens.layout import ImageFile, list_images, read_metadata
+from cellassets.screens.landed import ImageFile
+from cellassets.screens.landing import EXPERIMENT_FILE
+from cellassets.screens.layouts.choose import choose_layout
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.scan import ScannedImage, scan_images, usual_form
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
@@ -39,6 +40,7 @@ class Manifest:
         n_dropped: sites among these that are dropped.
         n_sites_named: sites in the metadata, those of dropped wells included.
         imaging: how the images were taken.
+        layout_name: the layout that the folder was read by.
     """
 
     images: pl.DataFrame
@@ -48,6 +50,7 @@ class Manifest:
     n_dropped: int
     n_sites_named: int
     imaging: Imaging
+    layout_name: str
 
 
 def build_manifest(
@@ -62,21 +65,19 @@ def build_manifest(
         progress: receives the number of images checked.
 
     Raises:
-        LayoutError: the folder or its metadata is not in RxRx1's layout.
+        LayoutError: no layout fits the folder, or its metadata cannot be read.
+        ConfigError: `experiment.yaml` is not valid.
     """
-    check = _Check(experiment_id, policy)
-    metadata = read_metadata(landing, experiment_id)
-    named = metadata.sites
-    if metadata.nameless_lines:
-        message = (
-            f"{METADATA}, line {metadata.nameless_lines[0]}: no experiment ({len(metadata.nameless_lines)} such lines)"
-        )
-        check.add("row_without_experiment", message, "none")
-    rows = check.wells_of(named)
-    listing = list_images(landing / experiment_id)
-    for path, reason in listing.others:
+    screen = choose_layout(landing, experiment_id).read(landing, experiment_id)
+    check = _Check(experiment_id, policy, screen.imaging)
+    for note in screen.notes:
+        check.add("row_without_experiment", note, "none")
+    for place in screen.excluded:
+        check.add("excluded", f"{place}: excluded in {EXPERIMENT_FILE}", "none")
+    rows = check.wells_of(screen.sites)
+    for path, reason in screen.listing.others:
         check.add("unexpected_file", f"{path}: {reason}", "file_ignored", path=path)
-    files = check.expected_files(rows, listing.images)
+    files = check.expected_files(rows, screen.listing.images)
     scanned = scan_images(landing / experiment_id, files, n_threads=N_THREADS, progress=progress)
     check.images(scanned)
     dropped = check.dropped_sites()
@@ -86,20 +87,25 @@ def build_manifest(
         findings=findings_table(check.findings),
         n_sites=rows.height,
         n_dropped=len(dropped),
-        n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
-        imaging=Imaging(
-            channel_names=policy.channel_names,
-            top_grey_level=max((image.maximum for image in scanned), default=0) or None,
-        ),
+        n_sites_named=screen.sites.unique(["plate_id", "well_id", "site_index"]).height,
+        imaging=_with_top(screen.imaging, scanned),
+        layout_name=screen.layout_name,
     )
+
+
+def _with_top(imaging: Imaging, scanned: list[ScannedImage]) -> Imaging:
+    """Returns the imaging with the highest grey level: as declared, or else as found in the experiment."""
+    found = max((image.maximum for image in scanned), default=0) or None
+    return imaging.model_copy(update={"top_grey_level": imaging.top_grey_level or found})
 
 
 class _Check:
     """Collects the findings of one experiment while it is checked."""
 
-    def __init__(self, experiment_id: str, policy: IngestPolicy) -> None:
+    def __init__(self, experiment_id: str, policy: IngestPolicy, imaging: Imaging) -> None:
         self.experiment_id = experiment_id
         self.policy = policy
+        self.imaging = imaging
         self.findings: list[Finding] = []
         self.sites: set[Site] = set()
 
@@ -110,7 +116,7 @@ class _Check:
         """Adds one finding at a file, at a site or at a path."""
         plate_id, well_id, site_index = site or (None, None, None)
         if at is not None:
-            plate_id, well_id, site_index, path = at.plate_id, at.well_id, at.site_index, at.path
+            plate_id, well_id, site_index, path = at.plate_id, at.well_id, at.site_index, at.path or None
         channel_index = None if at is None else at.channel_index
         self.findings.append(
             Finding(kind, self.experiment_id, message, consequence, plate_id, well_id, site_index, channel_index, path)
@@ -166,8 +172,8 @@ class _Check:
             self.add("images_without_row", message, "file_ignored", site=site)
         for site in sorted(self.sites):
             self._expect_channels(site, by_site.get(site, []))
-        known = range(1, self.policy.n_channels + 1)
-        return [image for site in sorted(self.sites) for image in by_site.get(site, []) if image.channel_index in known]
+        self._expect_planes(images)
+        return [image for site in sorted(self.sites) for image in by_site.get(site, []) if image.channel_index]
 
     def _expect_channels(self, site: Site, images: list[ImageFile]) -> None:
         if not images:
@@ -177,22 +183,39 @@ class _Check:
         by_channel: dict[int, list[ImageFile]] = defaultdict(list)
         for image in images:
             by_channel[image.channel_index].append(image)
-        for channel in range(1, self.policy.n_channels + 1):
+        names = self.imaging.channel_names
+        for channel, name in enumerate(names, start=1):
             if channel not in by_channel:
-                message = f"{_called(site)}: no image of channel {channel} ({self.policy.channel_names[channel - 1]})"
-                absent = ImageFile(*site, channel, f"{site[0]}/{site[1]}_s{site[2]}_w{channel}.png")
-                self.add("missing_image", message, "site_dropped", at=absent)
+                message = f"{_called(site)}: no image of channel {channel} ({name})"
+                self.add("missing_image", message, "site_dropped", at=ImageFile(*site, channel, ""))
+        for image in by_channel.pop(0, []):
+            message = (
+                f"{image.shown_path}: channel {image.channel_key}; expected {len(names)} channels: {', '.join(names)}"
+            )
+            self.add("unexpected_file", message, "file_ignored", at=image)
         for channel, same in sorted(by_channel.items()):
-            if not 1 <= channel <= self.policy.n_channels:
-                message = f"{same[0].path}: channel {channel}; expected channels 1 to {self.policy.n_channels}"
-                self.add("unexpected_file", message, "file_ignored", at=same[0])
-            elif len(same) > 1:
-                names = ", ".join(image.path for image in same)
+            planes = Counter(image.z_index for image in same)
+            if max(planes.values()) > 1:
+                shown = ", ".join(image.shown_path for image in same)
                 message = (
-                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({names}); keep one of them "
+                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({shown}); keep one of them "
                     "and remove the others"
                 )
                 self.add("duplicate_image", message, "site_dropped", at=same[0])
+
+    def _expect_planes(self, images: list[ImageFile]) -> None:
+        """Adds a finding where an image has other planes than most images of the experiment."""
+        planes: dict[tuple[Site, int], list[int]] = defaultdict(list)
+        for image in images:
+            site = (image.plate_id, image.well_id, image.site_index)
+            if image.z_index is not None and image.channel_index and site in self.sites:
+                planes[site, image.channel_index].append(image.z_index)
+        usual = Counter(tuple(sorted(set(found))) for found in planes.values()).most_common(1)
+        for (site, channel), found in sorted(planes.items()):
+            if tuple(sorted(set(found))) != usual[0][0]:
+                what = f"planes {sorted(set(found))}; expected {list(usual[0][0])} as in most images"
+                message = f"{_called(site)} channel {channel}: {what}"
+                self.add("missing_image", message, "site_dropped", at=ImageFile(*site, channel, ""))
 
     def images(self, scanned: list[ScannedImage]) -> None:
         """Adds findings for images that are damaged, differ in size or type, or are copies of another image."""
@@ -202,18 +225,22 @@ class _Check:
             if image.error is not None:
                 self.add("truncated_image", image.error, "site_dropped", at=image.file)
             elif (image.height, image.width) != size:
-                message = f"{image.file.path}: {image.height} x {image.width} pixels; expected {size[0]} x {size[1]}"
+                message = (
+                    f"{image.file.shown_path}: {image.height} x {image.width} pixels; expected {size[0]} x {size[1]}"
+                )
                 self.add("wrong_size", message, "site_dropped", at=image.file)
             elif form is not None and image.dtype != form[2]:
-                message = f"{image.file.path}: {image.dtype}; expected {form[2]} as in the rest of the experiment"
+                message = f"{image.file.shown_path}: {image.dtype}; expected {form[2]} as in the rest of the experiment"
                 self.add("wrong_dtype", message, "site_dropped", at=image.file)
             elif image.is_constant:
-                message = f"{image.file.path}: all pixels are equal, so channel {self._channel(image)} shows nothing"
+                message = (
+                    f"{image.file.shown_path}: all pixels are equal, so channel {self._channel(image)} shows nothing"
+                )
                 self.add("blank_image", message, "site_dropped", at=image.file)
         self._copies(scanned)
 
     def _channel(self, image: ScannedImage) -> str:
-        return f"{image.file.channel_index} ({self.policy.channel_names[image.file.channel_index - 1]})"
+        return f"{image.file.channel_index} ({self.imaging.channel_names[image.file.channel_index - 1]})"
 
     def _copies(self, scanned: list[ScannedImage]) -> None:
         by_content: dict[tuple[int, int], list[ScannedImage]] = defaultdict(list)
@@ -225,10 +252,10 @@ class _Check:
             if len(sites) == 1 and len({image.file.channel_index for image in same}) == 1:
                 continue  # two names of one image, such as w1 and w01, which are named already
             where = "in other sites" if len(sites) > 1 else "in another channel of the site"
-            names = ", ".join(image.file.path for image in same[:N_NAMED])
+            names = ", ".join(image.file.shown_path for image in same[:N_NAMED])
             more = f" and {len(same) - N_NAMED} more" if len(same) > N_NAMED else ""
             for image in same:
-                message = f"{image.file.path}: the same content, byte for byte, as {where} ({names}{more})"
+                message = f"{image.file.shown_path}: the same content, byte for byte, as {where} ({names}{more})"
                 self.add("duplicate_image", message, "site_dropped", at=image.file)
 
     def dropped_sites(self) -> set[Site]:
@@ -238,7 +265,7 @@ class _Check:
 
     def images_table(self, scanned: list[ScannedImage], dropped: set[Site]) -> pl.DataFrame:
         """Returns the scanned images as an IMAGES table; images of dropped sites are not usable."""
-        channels = self.policy.channel_names
+        channels = self.imaging.channel_names
         rows = [
             {
                 "experiment_id": self.experiment_id,
@@ -247,7 +274,9 @@ class _Check:
                 "site_index": image.file.site_index,
                 "channel_index": image.file.channel_index,
                 "channel_name": channels[image.file.channel_index - 1],
+                "z_index": image.file.z_index,
                 "path": image.file.path,
+                "part": image.file.part,
                 "n_bytes": image.n_bytes,
                 "crc32c": image.crc32c,
                 "height": image.height,
@@ -257,7 +286,7 @@ class _Check:
             }
             for image in scanned
         ]
-        table = pl.DataFrame(rows) if rows else IMAGES.empty()
+        table = pl.DataFrame(rows, infer_schema_length=None) if rows else IMAGES.empty()
         return IMAGES.conform(table, source=self.experiment_id)
 
 

@@ -11,7 +11,6 @@ class IngestPolicy(Parameters):
     """When a site is dropped and when a whole experiment is refused.
 
     Args:
-        channel_names: stains in the order of the channel numbers on disk (RxRx1's by default).
         image_size_px: height and width that every image must have; null: the size of most images of the experiment.
         n_rows: rows of a plate; null: the smallest of 96, 384 and 1,536 wells that contains all wells of the metadata.
         n_columns: columns of a plate; null as for `n_rows`.
@@ -19,7 +18,6 @@ class IngestPolicy(Parameters):
         max_dropped_frac: refuse the experiment if more than this fraction of its sites would be dropped.
     """
 
-    channel_names: tuple[str, ...] = ("Hoechst", "ConA", "Phalloidin", "SYTO14", "MitoTracker", "WGA")
     image_size_px: tuple[int, int] | None = None
     n_rows: int | None = Field(default=None, ge=1)
     n_columns: int | None = Field(default=None, ge=1)
@@ -32,8 +30,3 @@ class IngestPolicy(Parameters):
             message = "n_rows and n_columns: set both or neither"
             raise ValueError(message)
         return self
-
-    @property
-    def n_channels(self) -> int:
-        """Number of images that every site must have."""
-        return len(self.channel_names)

@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import google_crc32c
 from upath import UPath
 
 from cellassets.errors import ImageError, StorageRefused
 from cellassets.progress import Progress
-from cellassets.screens.codecs import decode_png
-from cellassets.screens.layout import ImageFile, image_path
+from cellassets.screens.landed import ImageFile
+from cellassets.screens.planes import checksum_of, decode_content, read_content, size_of
 
 REPORT_EVERY = 200
 
@@ -60,22 +59,26 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
         StorageRefused: the object store does not let us read.
     """
     try:
-        content = image_path(folder, file.path).read_bytes()
+        content = read_content(folder, file.path, file.part)
+    except ImageError as error:
+        return _unreadable(file, str(error))
     except (ConnectionError, StorageRefused):  # says nothing about the image
         raise
     except OSError as error:
-        return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, error=f"{file.path}: {error}")
-    checksum = google_crc32c.value(content)
+        return _unreadable(file, f"{file.path}: {error}")
+    n_bytes, checksum = size_of(content), checksum_of(content)
     try:
-        pixels = decode_png(content, source=file.path)
+        pixels = decode_content(content, file.part, source=file.shown_path)
     except ImageError as error:
-        return ScannedImage(
-            file, len(content), checksum, 0, 0, "unreadable", maximum=0, is_constant=False, error=str(error)
-        )
+        return replace(_unreadable(file, str(error)), n_bytes=n_bytes, crc32c=checksum)
     height, width = pixels.shape
     maximum = int(pixels.max())
     is_constant = int(pixels.min()) == maximum
-    return ScannedImage(file, len(content), checksum, height, width, str(pixels.dtype), maximum, is_constant, None)
+    return ScannedImage(file, n_bytes, checksum, height, width, str(pixels.dtype), maximum, is_constant, None)
+
+
+def _unreadable(file: ImageFile, error: str) -> ScannedImage:
+    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, error=error)
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:

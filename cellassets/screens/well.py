@@ -22,6 +22,21 @@ def normalise_well(name: str) -> str:
     return f"{match[1].upper()}{int(match[2]):02d}"
 
 
+def well_name(row: int, column: int) -> str:
+    """Returns the name of a well from its row and column, both counted from 1: (2, 7) is B07.
+
+    Raises:
+        LayoutError: there is no such place on a plate.
+    """
+    if not (1 <= row <= GEOMETRIES[-1][0] and 1 <= column <= GEOMETRIES[-1][1]):
+        message = (
+            f"row {row}, column {column}: expected rows 1 to {GEOMETRIES[-1][0]}, columns 1 to {GEOMETRIES[-1][1]}"
+        )
+        raise LayoutError(message)
+    letters = ("" if row <= 26 else chr(ord("A") + (row - 1) // 26 - 1)) + chr(ord("A") + (row - 1) % 26)
+    return f"{letters}{column:02d}"
+
+
 def well_place(well_id: str) -> tuple[int, int]:
     """Returns row and column of a normalised well name, both 0-based: B07 is (1, 6)."""
     letters = well_id.rstrip("0123456789")

@@ -9,7 +9,7 @@ import polars as pl
 from jaxtyping import Float
 from upath import UPath
 
-from cellassets.errors import SchemaError
+from cellassets.errors import CellAssetsError, SchemaError
 from cellassets.storage.artifact import FileEntry, PublishedFile, create_file, write_bytes, write_files
 from cellassets.storage.objects import in_parallel
 from cellassets.tables.schema import TableSchema
@@ -81,6 +81,25 @@ def read_tables(paths: Sequence[UPath | PublishedFile], schema: TableSchema) -> 
     if not paths:
         return schema.empty()
     return pl.concat(in_parallel(read_table, [(path, schema) for path in paths], n_threads=N_READ_AT_ONCE))
+
+
+def read_foreign(path: UPath, refusal: type[CellAssetsError], *, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Returns a Parquet file that another program wrote.
+
+    Args:
+        path: the file.
+        refusal: error to raise about its content.
+        columns: columns to read; all by default.
+
+    Raises:
+        CellAssetsError: as `refusal`; it is not Parquet, or lacks a column.
+    """
+    try:
+        with path.open("rb") as stream:
+            return pl.read_parquet(stream, columns=None if columns is None else list(columns), use_pyarrow=False)
+    except pl.exceptions.PolarsError as error:
+        message = f"{path}: cannot be read as Parquet ({error}); copy the file again"
+        raise refusal(message) from error
 
 
 def vectors(table: pl.DataFrame, column: str = "embedding") -> Float[np.ndarray, "row feature"]:

@@ -56,7 +56,7 @@ def test_a_refusal_by_policy_shows_all_findings_and_the_reason(landing, call):
 def test_the_settings_are_those_of_the_home_of_the_landing_zone(landing, refused, run):
     settings = landing.parent / "mine"
     settings.mkdir()
-    (settings / "policy.yaml").write_text("ingest: {channel_names: [Hoechst, ConA]}\n")
+    (settings / "policy.yaml").write_text("ingest: {image_size_px: [8, 8]}\n")
     (landing.parent / "deployment.yaml").write_text("configs: mine\n")
     assert refused("experiment", "check", landing, "HUVEC-1")
     (landing.parent / "deployment.yaml").unlink()

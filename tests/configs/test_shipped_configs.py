@@ -12,6 +12,7 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import load_dataset
+from cellassets.screens.layouts.choose import shipped_layouts
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.training.recipe import ClassicalRecipe, load_recipe
@@ -51,7 +52,7 @@ def test_the_default_recipes_wait_for_no_experiment():
     recipes = [load_recipe(path) for path in CONFIGS.glob("recipes/*.yaml")]
     assert recipes
     assert all(isinstance(recipe, ClassicalRecipe) for recipe in recipes)
-    n_channels = len(load_yaml(CONFIGS / "policy.yaml", Policy).ingest.channel_names)
+    n_channels = len(shipped_layouts()["rxrx1"].declared.channels)
     assert {recipe.parameters.n_channels for recipe in recipes} == {n_channels}
 
 

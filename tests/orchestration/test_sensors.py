@@ -202,7 +202,7 @@ def test_a_refused_experiment_fails_its_check_and_names_the_images(zone, instanc
     folder = zone.land()
     (folder / "Plate1/B02_s1_w2.png").write_bytes(b"not an image")
     (folder / "Plate2/C03_s2_w1.png").unlink()
-    strict = IngestPolicy(channel_names=("Hoechst", "ConA", "Phalloidin"), on_bad_site="refuse")
+    strict = IngestPolicy(on_bad_site="refuse")
     write_policy(configs_of(places), strict)
     tick(new_experiments, instance, places)
     result = take_in(instance, places, "E-1", raise_on_error=False)

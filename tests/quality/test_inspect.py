@@ -18,7 +18,7 @@ from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.quality.inspect import inspect_store
 from cellassets.quality.parameters import QualityParameters
-from cellassets.screens.codecs import decode_png
+from cellassets.screens.codecs import decode_image
 from cellassets.screens.imaging import Imaging, dna_channel
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
@@ -39,7 +39,7 @@ def screen(tmp_path_factory):
     blurred = sites[5 : 5 + N_BLURRED]
     for site in blurred:
         for path in (root / f"landing/{experiment_id}/Plate1").glob(f"{site}_w*.png"):
-            pixels = gaussian_filter(decode_png(path.read_bytes(), source=path.name).astype(np.float32), 4)
+            pixels = gaussian_filter(decode_image(path.read_bytes(), source=path.name).astype(np.float32), 4)
             path.write_bytes(imagecodecs.png_encode(pixels.astype(np.uint8)))
     manifest = check_experiment(UPath(root / "landing"), experiment_id, policy=IngestPolicy())
     packing = Packing(UPath(root / "landing" / experiment_id), UPath(root / "packed"), manifest.imaging)

@@ -9,7 +9,7 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import ImageError, LayoutError, PartitionKeyError
-from cellassets.screens.codecs import MAX_PIXELS, decode_png
+from cellassets.screens.codecs import MAX_PIXELS, decode_image
 from cellassets.screens.ingest import check_experiment
 
 
@@ -30,19 +30,19 @@ def png(width, height, rows=b""):
 def test_a_small_file_that_claims_a_huge_image_is_refused_before_it_is_decoded(size, monkeypatch):
     monkeypatch.setattr(imagecodecs, "png_decode", lambda *_, **__: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match=rf"bomb.png: {size[1]} x {size[0]} pixels in .* bytes; expected at most"):
-        decode_png(png(*size), source="bomb.png")
+        decode_image(png(*size), source="bomb.png")
 
 
 def test_an_image_of_usual_size_is_decoded():
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     rows = b"".join(b"\x00" + row.tobytes() for row in pixels)
-    np.testing.assert_array_equal(decode_png(png(4, 3, rows), source="a.png"), pixels)
+    np.testing.assert_array_equal(decode_image(png(4, 3, rows), source="a.png"), pixels)
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + b"IEND\xaeB`\x82", png(0, 0), png(4, 3, b"\x00")])
 def test_a_png_of_nothing_is_refused(content):
     with pytest.raises(ImageError):
-        decode_png(content, source="a.png")
+        decode_image(content, source="a.png")
 
 
 def test_a_bomb_in_a_landed_folder_drops_its_site_and_is_named(zone, policy):
@@ -70,7 +70,7 @@ def landed_with(zone, column, value):
 @pytest.mark.parametrize(("column", "value"), [("plate", "../../evil"), ("plate", "/etc"), ("site", "../1")])
 def test_metadata_with_a_path_for_a_number_is_refused_by_line(zone, policy, column, value):
     root = landed_with(zone, column, value)
-    with pytest.raises(LayoutError, match=rf"metadata.csv, line 2: {column}: expected a number"):
+    with pytest.raises(LayoutError, match=rf"metadata.csv, line 2: {column}: (it names a file|expected a number)"):
         check_experiment(root, "E-1", policy=policy)
 
 

@@ -9,7 +9,7 @@ from upath import UPath
 from cellassets.errors import LayoutError, PartitionKeyError
 from cellassets.screens import landing, landing_files
 from cellassets.screens.landing import scan_landing, signature_of
-from cellassets.screens.layout import image_path
+from cellassets.screens.layouts.folders import resolve_landed
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 
 
@@ -46,8 +46,13 @@ def test_files_in_the_landing_zone_are_ignored_with_a_reason_except_shared_metad
 
 def test_a_folder_without_metadata_and_marker_is_ignored_until_one_of_them_is_there(zone):
     (zone.root / "E-1/Plate1").mkdir(parents=True)
-    assert "no metadata.csv and no _COMPLETE" in reasons(zone)["E-1"]
-    for path in (zone.root / "E-1/metadata.csv", zone.root / "E-1/_COMPLETE", zone.root / "metadata.csv"):
+    assert "no metadata.csv, no experiment.yaml and no _COMPLETE" in reasons(zone)["E-1"]
+    for path in (
+        zone.root / "E-1/metadata.csv",
+        zone.root / "E-1/_COMPLETE",
+        zone.root / "E-1/experiment.yaml",
+        zone.root / "metadata.csv",
+    ):
         path.touch()
         assert [e.experiment_id for e in scan_landing(UPath(zone.root)).experiments] == ["E-1"]
         path.unlink()
@@ -157,10 +162,12 @@ def test_a_marked_folder_changes_its_signature_with_the_marker(zone):
     assert signature_of(UPath(zone.root), "E-1") != before
 
 
-@pytest.mark.parametrize("path", ["../secret.png", "/etc/passwd", "Plate1/../../x.png", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["../../secret.png", "../a/../../b", "/etc/passwd", "Plate1/../../x.png", "file:///etc/passwd"]
+)
 def test_a_path_that_leaves_the_landing_folder_is_refused(tmp_path, path):
     with pytest.raises(PartitionKeyError, match="leaves"):
-        image_path(UPath(tmp_path), path)
+        resolve_landed(UPath(tmp_path), path)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ BROKEN = [
     # damage, kind of finding, consequence, number of dropped sites, words of the message
     (_truncate, "truncated_image", "site_dropped", 1, "truncated after"),
     (_empty, "truncated_image", "site_dropped", 1, "empty file"),
-    (_text, "truncated_image", "site_dropped", 1, "not a PNG"),
+    (_text, "truncated_image", "site_dropped", 1, "not an image"),
     (_flip_a_bit, "truncated_image", "site_dropped", 1, "damaged"),
     (_remove, "missing_image", "site_dropped", 1, "channel 2 (ConA)"),
     (_shrink, "wrong_size", "site_dropped", 1, "8 x 8 pixels; expected 16 x 24"),
@@ -192,7 +192,11 @@ def test_an_unexpected_channel_drops_nothing_whatever_its_content(zone, check):
     assert manifest.n_dropped == 0
     findings = manifest.findings
     assert set(findings["consequence"]) == {"file_ignored"}
-    assert sorted(findings["channel_index"]) == [0, 4, 4]
+    assert [message.split(": ", 1)[1][:19] for message in findings["message"]] == [
+        "channel 0; expected",
+        "channel 4; expected",
+        "channel 4; expected",
+    ]
 
 
 def test_dropped_wells_count_towards_the_fraction_that_policy_allows(zone, check):
@@ -256,12 +260,12 @@ def test_a_folder_without_a_usable_site_is_refused(zone, check):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("plate", "one", "plate: expected a number"),
+        ("plate", "a/b", "plate: it names a file"),
         ("site", "0", "site: expected a number from 1"),
         ("site", "99999999999", "site: expected a number from 1"),
         ("well_type", "blank", "well_type: expected"),
-        ("sirna", "", "an empty cell in a required column"),
-        ("sirna", "NA", "an empty cell in a required column"),
+        ("sirna", "", "sirna: an empty cell"),
+        ("sirna", "NA", "sirna: an empty cell"),
     ],
 )
 def test_a_wrong_cell_is_refused_with_its_line(zone, column, value, words, check):
@@ -347,7 +351,7 @@ def test_one_name_at_several_doses_is_refused(zone, check):
     rows[4]["concentration_um"] = "1"
     zone.write_metadata(folder, rows)
     with pytest.raises(
-        LayoutError, match=r"line 6: concentration_um: one sirna at several concentrations.*4 such lines"
+        LayoutError, match=r"line 6: concentration_um: one perturbation at several concentrations.*4 such lines"
     ):
         check()
 
@@ -388,7 +392,7 @@ def test_what_is_no_file_of_the_experiment_is_named_and_not_opened(zone, check, 
         "Plate1/B02_s3_w1.png": "a pipe, a socket or a device",
         "Plate1/B02_s4_w1.png": "a symbolic link that leaves the experiment's folder",
         "Plate3": "a symbolic link that leaves the experiment's folder",
-        "Plate1/B02_s5_w1.png": "expected <well>_s<site>_w<channel>.png",
+        "Plate1/B02_s5_w1.png": "expected {plate}/{well}_s{site}_w{channel}.png",
         "Plate1/caf\\udce9_s1_w1.png": "its name is not UTF-8; rename it",
         f"Plate1/B02_s1_w{'9' * 100}.png": "with numbers up to 99999",
     }
@@ -423,6 +427,7 @@ def test_an_experiment_is_read_from_any_fsspec_url(zone, policy, check):
         if path.is_file():
             target = bucket / "E-1" / path.relative_to(folder).as_posix()
             target.write_bytes(path.read_bytes())
+    (bucket / "experiment.yaml").write_bytes((zone.root / "experiment.yaml").read_bytes())
     there, here = check_experiment(bucket, "E-1", policy=policy), check()
     assert there.images.equals(here.images)
     assert there.wells.equals(here.wells)

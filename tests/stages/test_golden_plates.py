@@ -36,7 +36,9 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("golden")
     land(home / "landing" / EXPERIMENT)
     (home / "configs").mkdir()
-    (home / "configs/policy.yaml").write_text(json.dumps({"ingest": {"channel_names": CHANNELS}}))
+    (home / "configs/policy.yaml").write_text("{}")
+    channels = [{"key": str(number), "name": name} for number, name in enumerate(CHANNELS, start=1)]
+    (home / "landing" / "experiment.yaml").write_text(json.dumps({"channels": channels}))
     deployment = Deployment.of({}, home=home, configs=home / "configs")
     stages = {"raw_plates": raw_plates, "plate_store": plate_store, "plate_quality": plate_quality}
     place = {name: carry_out(stage_named(name), deployment, {"experiment": EXPERIMENT}) for name in stages}

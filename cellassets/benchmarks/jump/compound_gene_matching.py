@@ -13,7 +13,7 @@ from cellassets.benchmarks.map_genes import MapGenes, map_genes
 from cellassets.benchmarks.rows import summary_score, unit_scores
 from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import NotApplicable
-from cellassets.screens.layout import PAIR_SEPARATOR
+from cellassets.screens.landed import PAIR_SEPARATOR
 from cellassets.statistics.node_permutation import Permutations, node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 

@@ -15,7 +15,7 @@ from cellassets.benchmarks.strata import check_exchange
 from cellassets.errors import BenchmarkError, NotApplicable
 from cellassets.knowledge.letter_case import other_case_note
 from cellassets.mapping.relate import COSINE_ROUNDING, cosine_similarities
-from cellassets.screens.layout import PAIR_SEPARATOR
+from cellassets.screens.landed import PAIR_SEPARATOR
 from cellassets.statistics.permutation import (
     benjamini_hochberg,
     blocks,

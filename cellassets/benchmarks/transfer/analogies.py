@@ -16,7 +16,7 @@ from cellassets.benchmarks.ties import with_finer_p_values
 from cellassets.errors import NotApplicable
 from cellassets.mapping.controls import is_negative_control
 from cellassets.mapping.relate import COSINE_ROUNDING, combination_parts, unit_rows
-from cellassets.screens.layout import PAIR_SEPARATOR
+from cellassets.screens.landed import PAIR_SEPARATOR
 from cellassets.statistics.node_permutation import node_permutations
 from cellassets.statistics.permutation import blocks, mean_over_nodes
 from cellassets.tables.parquet import vectors

@@ -1,0 +1,169 @@
+"""A layout that is declared in YAML, applied to a folder: is it recognised, and what does it hold."""
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+from upath import UPath
+
+from cellassets.errors import LayoutError
+from cellassets.screens.imaging import Imaging
+from cellassets.screens.landed import ImageFile, LandedScreen, Listing
+from cellassets.screens.layouts.definition import Layout
+from cellassets.screens.layouts.folders import BESIDE, find_paths, find_tables, resolve_landed
+from cellassets.screens.layouts.images import Finder, read_load_data
+from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, well_form
+from cellassets.tables.written import LINE, read_regular, written_header
+
+
+@dataclass(frozen=True)
+class DeclaredLayout:
+    """A layout from YAML."""
+
+    declared: Layout
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.declared.name
+
+    def recognises(self, landing: UPath, experiment_id: str) -> bool:
+        """Returns true if files and columns are as the layout says; false for one without a rule."""
+        rule, folder = self.declared.recognise, landing / experiment_id
+        if rule is None:
+            return False
+        if not all(_exists(folder, path) for path in rule.files) or any(_exists(folder, p) for p in rule.without_files):
+            return False
+        if not (rule.columns or rule.without_columns):
+            return True
+        paths = find_tables(landing, experiment_id, self.declared.metadata.tables[0].path)
+        columns = _header(resolve_landed(folder, paths[0])) if paths else []
+        return bool(columns) and set(rule.columns) <= set(columns) and not set(rule.without_columns) & set(columns)
+
+    def read(self, landing: UPath, experiment_id: str) -> LandedScreen:
+        """Returns the experiment: its images and its metadata.
+
+        Raises:
+            LayoutError: a table or a column is missing or a cell cannot be read, or there is no image.
+        """
+        layout = self.declared
+        metadata = read_metadata(landing, experiment_id, layout)
+        inside = frozenset(path for path in metadata.paths if not path.startswith(BESIDE))
+        found = Finder(landing, experiment_id, layout, inside).find()
+        if not found.images:
+            message = (
+                f"{landing / experiment_id}: no image as the layout {layout.name} has them; {_what_is_there(found)}"
+            )
+            raise LayoutError(message)
+        imaging, listing = _with_channels(layout, found)
+        sites, excluded = _without_excluded(layout, _sites(metadata, listing, experiment_id))
+        kept = [image for image in listing.images if not _is_excluded(layout, image.plate_id, image.well_id)]
+        notes = []
+        if metadata.nameless_lines:
+            n_lines = len(metadata.nameless_lines)
+            line = metadata.nameless_lines[0]
+            notes = [f"{metadata.paths[0].removeprefix(BESIDE)}, line {line}: no experiment ({n_lines} such lines)"]
+        return LandedScreen(
+            layout_name=layout.name,
+            imaging=imaging,
+            listing=Listing(kept, listing.others),
+            sites=sites,
+            notes=notes,
+            excluded=excluded,
+        )
+
+
+def _exists(folder: UPath, pattern: str) -> bool:
+    return next(find_paths(folder, pattern), None) is not None
+
+
+def _header(path: UPath) -> list[str]:
+    if path.name.endswith(".parquet"):
+        return read_load_data(path).columns
+    read_regular(path, LayoutError)
+    return written_header(path)
+
+
+def _what_is_there(listing: Listing) -> str:
+    if not listing.others:
+        return "the folder holds no other file"
+    shown = "; ".join(f"{path}: {reason}" for path, reason in listing.others[:3])
+    return f"{len(listing.others)} other entries, such as {shown}"
+
+
+def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
+    """Returns how the images were taken, and the images with the number of their channel."""
+    images = [image for image in listing.images if image.channel_key not in layout.ignored_channels]
+    if layout.channels is None:
+        keys = sorted({image.channel_key for image in images}, key=lambda key: (len(key) if key.isdigit() else 0, key))
+        names = tuple(f"channel {key}" if key.isdigit() else key for key in keys)
+        dna = None
+    else:
+        keys = [channel.key for channel in layout.channels]
+        names = tuple(channel.name for channel in layout.channels)
+        dna = next((channel.name for channel in layout.channels if channel.is_dna), None)
+    number = {key: index for index, key in enumerate(keys, start=1)}
+    imaging = Imaging(
+        channel_names=names,
+        dna_channel=dna,
+        pixel_size_um=layout.pixel_size_um,
+        top_grey_level=layout.top_grey_level,
+        z_projection=layout.z_projection,
+    )
+    numbered = [replace(image, channel_index=number.get(image.channel_key, 0)) for image in images]
+    return imaging, Listing(numbered, listing.others)
+
+
+def _sites(metadata: MetadataTable, listing: Listing, experiment_id: str) -> pl.DataFrame:
+    """Returns one row per site: a table of wells is repeated for each site, and one without plates for each plate."""
+    rows = metadata.sites.with_columns(well_form("well_id"))
+    name = metadata.paths[0]
+    if _is_open(rows, "plate_id", name):
+        plates = sorted({image.plate_id for image in listing.images})
+        rows = rows.drop("plate_id").join(pl.DataFrame({"plate_id": plates}), how="cross")
+    if _is_open(rows, "site_index", name):
+        sites = _usual_sites(listing.images)
+        rows = rows.drop("site_index").join(pl.DataFrame({"site_index": sites}, {"site_index": pl.Int32}), how="cross")
+    return rows.with_columns(pl.lit(experiment_id).alias("experiment_id")).sort(LINE, "plate_id", "site_index")
+
+
+def _is_open(rows: pl.DataFrame, column: str, name: str) -> bool:
+    """Returns true if a column has no value at all; some empty cells among others are refused."""
+    empty = rows.filter(pl.col(column).is_null())
+    if 0 < empty.height < rows.height:
+        message = (
+            f"{name}, line {empty[LINE][0]}: {column}: an empty cell ({empty.height} such lines); fill all or none"
+        )
+        raise LayoutError(message)
+    return empty.height > 0
+
+
+def _usual_sites(images: Sequence[ImageFile]) -> list[int]:
+    """Returns the sites that at least half of the wells have."""
+    wells = {(image.plate_id, image.well_id) for image in images}
+    sites = {(image.plate_id, image.well_id, image.site_index) for image in images}
+    numbers = sorted({site for _, _, site in sites})
+    return [n for n in numbers if 2 * sum(1 for _, _, site in sites if site == n) >= len(wells)] or numbers
+
+
+def _without_excluded(layout: Layout, sites: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    places = sites.select("plate_id", "well_id").unique().sort("plate_id", "well_id").rows()
+    excluded = [place for place in places if _is_excluded(layout, *place)]
+    if not excluded:
+        return sites, []
+    gone = pl.DataFrame(excluded, schema={"plate_id": pl.String, "well_id": pl.String}, orient="row")
+    return sites.join(gone, on=["plate_id", "well_id"], how="anti"), list(_named(layout, excluded))
+
+
+def _named(layout: Layout, excluded: Sequence[tuple[str, str]]) -> Iterator[str]:
+    plates = [plate for plate in dict.fromkeys(plate for plate, _ in excluded) if plate in layout.exclude.plates]
+    yield from (f"plate {plate}" for plate in plates)
+    yield from (f"{plate} {well}" for plate, well in excluded if plate not in plates)
+
+
+def _is_excluded(layout: Layout, plate_id: str, well_id: str) -> bool:
+    exclude = layout.exclude
+    if any(fnmatch.fnmatchcase(plate_id, pattern) for pattern in exclude.plates):
+        return True
+    return any(well_id in wells for plate, wells in exclude.wells.items() if plate in ("*", plate_id))

@@ -1,0 +1,118 @@
+"""Lists the planes of OME-Zarr plates (HCS metadata, versions 0.4 and 0.5). No pixel is read here.
+
+Source: Next-generation file formats, https://ngff.openmicroscopy.org/0.5 and /0.4: plate, well and multiscales
+metadata.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from upath import UPath
+
+from cellassets.errors import LayoutError
+from cellassets.screens.layouts.definition import ImagePlates
+from cellassets.screens.layouts.folders import walk_files
+from cellassets.screens.layouts.template import compile_template
+
+AXES = "tczyx"
+
+
+def find_planes(folder: UPath, images: ImagePlates, add: Callable[..., None], others: list[tuple[str, str]]) -> None:
+    """Adds every plane of every plate in a folder.
+
+    Args:
+        folder: the experiment's folder.
+        images: where plates are.
+        add: receives the fields of a plane, the path of its array and the part of the array.
+        others: receives path and reason of what cannot be read.
+
+    Raises:
+        LayoutError: the metadata of a plate cannot be read.
+    """
+    template = compile_template(images.zarr)
+    depth = len(template.parts)
+    for path in walk_files(folder, others, is_wanted=lambda name: name.count("/") + 1 < depth):
+        fields = template.match(path.rstrip("/")) if path.endswith("/") else None
+        if fields is not None:
+            _add_plate(folder, path.rstrip("/"), fields["plate"], add, others)
+
+
+def _add_plate(
+    folder: UPath, path: str, plate_id: str, add: Callable[..., None], others: list[tuple[str, str]]
+) -> None:
+    plate = _ome(folder, path).get("plate")
+    if plate is None:
+        message = f"{folder / path}: no plate metadata in it; expected an OME-Zarr plate of version 0.4 or 0.5"
+        raise LayoutError(message)
+    for entry in plate["wells"]:
+        well_path = f"{path}/{entry['path']}"
+        well = "".join(entry["path"].split("/"))
+        try:
+            fields = _ome(folder, well_path)["well"]["images"]
+        except (LayoutError, KeyError):
+            others.append((well_path, "a well of the plate without metadata; copy the plate again"))
+            continue
+        for number, field in enumerate(fields, start=1):
+            place = f"{well_path}/{field['path']}"
+            try:
+                array, axes, labels, shape = _image(folder, place)
+            except (LayoutError, KeyError, ValueError, IndexError) as error:
+                others.append((place, f"an image of the plate that cannot be read ({error}); copy the plate again"))
+                continue
+            for channel in range(shape.get("c", 1)):
+                for z in range(shape.get("z", 1)):
+                    index = {"t": 0, "c": channel, "z": z}
+                    part = " ".join(["array", *(f"{axis} {index[axis]}" for axis in "czt" if axis in axes)])
+                    add(
+                        {"plate": plate_id, "well": well, "site": str(number), "channel": labels[channel]}
+                        | ({"z": str(z)} if shape.get("z", 1) > 1 else {}),
+                        array,
+                        part=part,
+                    )
+
+
+def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str, int]]:
+    """Returns the path of the full array of an image, its axes, the labels of its channels, and its size by axis."""
+    ome = _ome(folder, place)
+    scales = ome["multiscales"][0]
+    axes = "".join(axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", AXES))
+    array = f"{place}/{scales['datasets'][0]['path']}"
+    shape = dict(zip(axes, _shape(folder, array), strict=True))
+    if shape.get("t", 1) > 1:
+        message = f"{place}: {shape['t']} time points; expected one"
+        raise LayoutError(message)
+    n_channels = shape.get("c", 1)
+    labels = [str(each.get("label", number)) for number, each in enumerate(ome.get("omero", {}).get("channels", []), 1)]
+    return array, axes, labels if len(labels) == n_channels else [str(n + 1) for n in range(n_channels)], shape
+
+
+def _shape(folder: UPath, array: str) -> list[int]:
+    for name in ("zarr.json", ".zarray"):
+        found = _json(folder / array / name)
+        if found is not None:
+            return [int(size) for size in found["shape"]]
+    message = f"{folder / array}: no array there"
+    raise LayoutError(message)
+
+
+def _ome(folder: UPath, path: str) -> dict[str, Any]:
+    """Returns the OME metadata of a group: `attributes.ome` of version 0.5, or the attributes of version 0.4."""
+    new, old = _json(folder / path / "zarr.json"), _json(folder / path / ".zattrs")
+    if new is not None:
+        return dict(new.get("attributes", {}).get("ome", {}))
+    if old is not None:
+        return old
+    message = f"{folder / path}: no zarr.json and no .zattrs in it"
+    raise LayoutError(message)
+
+
+def _json(path: UPath) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        message = f"{path}: not valid JSON ({error}); copy the plate again"
+        raise LayoutError(message) from error
+    return found if isinstance(found, dict) else None
