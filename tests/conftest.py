@@ -36,6 +36,9 @@ simulated_deployment = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(simulated_deployment)
 SimulatedDeployment = simulated_deployment.SimulatedDeployment
 
+_trees_spec = importlib.util.spec_from_file_location("landed_trees", Path(__file__).with_name("landed_trees.py"))
+landed_trees = importlib.util.module_from_spec(_trees_spec)
+_trees_spec.loader.exec_module(landed_trees)
 _https_spec = importlib.util.spec_from_file_location("https_server", Path(__file__).with_name("https_server.py"))
 https_server = importlib.util.module_from_spec(_https_spec)
 _https_spec.loader.exec_module(https_server)
@@ -128,6 +131,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--write-golden", action="store_true", help="Write golden values again where a code version was raised."
     )
+
+
+@pytest.fixture(scope="session")
+def trees():
+    """Functions that write landing folders of public datasets and of microscopes."""
+    return landed_trees
 
 
 @pytest.fixture

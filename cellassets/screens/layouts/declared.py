@@ -1,6 +1,7 @@
 """A layout that is declared in YAML, applied to a folder: is it recognised, and what does it hold."""
 
 import fnmatch
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,7 @@ class DeclaredLayout:
                 f"{landing / experiment_id}: no image as the layout {layout.name} has them; {_what_is_there(found)}"
             )
             raise LayoutError(message)
+        _refuse_unprojected(layout, found.images)
         imaging, listing = _with_channels(layout, found)
         sites, excluded = _without_excluded(layout, _sites(metadata, listing, experiment_id))
         kept = [image for image in listing.images if not _is_excluded(layout, image.plate_id, image.well_id)]
@@ -83,6 +85,25 @@ def _header(path: UPath) -> list[str]:
         return read_load_data(path).columns
     read_regular(path, LayoutError)
     return written_header(path)
+
+
+def _refuse_unprojected(layout: Layout, images: Sequence[ImageFile]) -> None:
+    """Raises a LayoutError if there are several planes and no rule that makes one image of them."""
+    if layout.z_projection is not None:
+        return
+    planes: dict[tuple[str, str, int, str], set[int]] = defaultdict(set)
+    for image in images:
+        if image.z_index is not None:
+            planes[image.plate_id, image.well_id, image.site_index, image.channel_key].add(image.z_index)
+    several = next(((place, found) for place, found in planes.items() if len(found) > 1), None)
+    if several is not None:
+        (plate, well, site, channel), found = several
+        shown = ", ".join(map(str, sorted(found)))
+        message = (
+            f"{plate} {well} site {site} channel {channel}: planes {shown}; set z_projection (maximum, mean or middle) "
+            "in experiment.yaml"
+        )
+        raise LayoutError(message)
 
 
 def _what_is_there(listing: Listing) -> str:
