@@ -229,10 +229,6 @@ def opera_phenix(landing: Path, *, n_planes: int = 1) -> str:
     (folder / "experiment.yaml").write_text(
         json.dumps(
             {
-                "images": {
-                    "path": "{plate:[^_/]+}__{_}/Images/r{row}c{column}f{site}p{z}-ch{channel}sk{time}fk{_}fl{_}.tiff"
-                },
-                "layout": "opera-phenix",
                 "channels": channels,
                 "pixel_size_um": 0.598,
                 **({"z_projection": "maximum"} if n_planes > 1 else {}),

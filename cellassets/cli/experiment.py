@@ -1,17 +1,11 @@
 """`cellassets experiment`: experiments in the landing zone and in the lake."""
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
+from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at, landing_policy
 from cellassets.cli.output import progress_bar, show_rows
-from cellassets.storage.deployment import Deployment
-
-if TYPE_CHECKING:
-    from cellassets.screens.policy import IngestPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Experiments that landed.")
 
@@ -33,7 +27,7 @@ def check_experiment(
     from cellassets.errors import PlateRefused
     from cellassets.screens import ingest
 
-    policy = _ingest_policy(landing, configs)
+    policy = landing_policy(landing, configs)
     refusal, clean = None, ""
     try:
         with progress_bar() as report:
@@ -76,13 +70,3 @@ def list_experiments(home: HomeOption = None, as_json: JsonOption = False) -> No
         "`cellassets status` shows what waits, and for what."
     )
     show_rows(rows, as_json=as_json, empty=empty)
-
-
-def _ingest_policy(landing: str, configs: Path | None) -> "IngestPolicy":
-    """What the landing zone's own deployment asks of experiments."""
-    from cellassets.configuration import load_yaml
-    from cellassets.stages.settings import Policy
-
-    home = None if "://" in landing else Path(landing).absolute().parent
-    deployment = Deployment.of(os.environ, home=home, configs=configs)
-    return load_yaml(deployment.configs / "policy.yaml", Policy).ingest

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cellassets.storage.deployment import Deployment
+
+if TYPE_CHECKING:
+    from cellassets.screens.policy import IngestPolicy
 
 HomeOption = Annotated[
     Path | None,
@@ -39,3 +42,13 @@ def deployment_at(home: Path | None, configs: Path | None = None) -> Deployment:
         ConfigError: there is no deployment; nothing was created.
     """
     return Deployment.of(os.environ, home=home, configs=configs).require()
+
+
+def landing_policy(landing: str, configs: Path | None) -> "IngestPolicy":
+    """Returns what the landing zone's own deployment asks of experiments; the defaults if it has no settings."""
+    from cellassets.configuration import load_yaml
+    from cellassets.stages.settings import Policy
+
+    home = None if "://" in landing else Path(landing).absolute().parent
+    path = Deployment.of(os.environ, home=home, configs=configs).configs / "policy.yaml"
+    return load_yaml(path, Policy).ingest if path.exists() or configs is not None else Policy().ingest

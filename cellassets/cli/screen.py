@@ -1,13 +1,120 @@
-"""`cellassets screen`: simulated screens."""
+"""`cellassets screen`: screens before they are ingested: what they hold, how they are laid out; and simulated ones."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellassets.cli.output import progress_bar
+from cellassets.cli.options import ConfigsOption, JsonOption, landing_policy
+from cellassets.cli.output import progress_bar, show_json, show_rows
 
-app = typer.Typer(no_args_is_help=True, help="Simulated screens with planted biology.")
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from cellassets.images.survey import Survey
+
+app = typer.Typer(no_args_is_help=True, help="Screens before they are ingested, and simulated screens.")
+ScreenPath = Annotated[str, typer.Argument(help="A landing zone, or the folder of one experiment in it; also a URL.")]
+N_EXAMPLES = 3
+
+
+@app.command("check")
+def check_screen(
+    path: ScreenPath,
+    read_all: Annotated[bool, typer.Option("--all", help="Read every image, not those of 24 sites only.")] = False,
+    configs: ConfigsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Says what a screen holds, what is wrong with it, and what ingesting it costs; writes nothing.
+
+    Names and tables are read whole, images only of 24 sites of each experiment. Ends with status 1 if a site would be
+    dropped or an experiment cannot be read.
+
+    Example: cellassets screen check demo/landing
+    """
+    from cellassets.errors import CellAssetsError
+    from cellassets.images import survey
+
+    found, refused = [], {}
+    for landing, experiment_id in _experiments(path):
+        try:
+            with progress_bar() as report:
+                surveyed = survey.survey_experiment(
+                    landing,
+                    experiment_id,
+                    policy=landing_policy(str(landing), configs),
+                    n_sites_read=None if read_all else survey.N_SITES_READ,
+                    progress=report,
+                )
+        except CellAssetsError as error:
+            refused[experiment_id] = f"{type(error).__name__}: {error}"
+            continue
+        found.append(surveyed)
+    if as_json:
+        show_json([*map(_as_row, found), *({"experiment_id": name, "refused": why} for name, why in refused.items())])
+    else:
+        for surveyed in found:
+            _show(surveyed)
+        for experiment_id, why in refused.items():
+            typer.echo(f"\n{experiment_id}: cannot be read\n  {why}")
+    if refused or any(_harm(surveyed) for surveyed in found):
+        raise typer.Exit(1)
+
+
+@app.command("init")
+def init_screen(
+    path: Annotated[str, typer.Argument(help="Folder of one experiment in the landing zone.")],
+) -> None:
+    """Writes experiment.yaml and a plate map for a folder that no layout recognises, by looking at its names.
+
+    Example: cellassets screen init demo/landing/my-screen
+    """
+    from cellassets.errors import LayoutError
+    from cellassets.screens.landing import EXPERIMENT_FILE
+    from cellassets.screens.layouts.choose import choose_layout
+    from cellassets.screens.layouts.guess import PLATE_MAP, guess_layout
+    from cellassets.storage.artifact import write_bytes
+
+    ((landing, experiment_id),) = _experiments(path, is_one=True)
+    folder = landing / experiment_id
+    try:
+        chosen = choose_layout(landing, experiment_id)
+    except LayoutError:
+        guess = guess_layout(landing, experiment_id)
+    else:
+        typer.echo(f"{experiment_id} has the layout {chosen.name} already; nothing written")
+        return
+    written = {EXPERIMENT_FILE: guess.experiment_yaml(), PLATE_MAP: guess.plate_map()}
+    for name, content in written.items():
+        if (folder / name).exists():
+            typer.echo(f"{folder / name} exists and is kept")
+        else:
+            write_bytes(folder / name, content.encode())
+            typer.echo(str(folder / name))
+    typer.echo(
+        f"{guess.n_images} images of {len(guess.wells)} wells in {len(guess.channels)} channels fit {guess.template}\n"
+        f"Now check {EXPERIMENT_FILE}, fill in {PLATE_MAP}, and run: cellassets screen check {path}",
+        err=True,
+    )
+    if guess.others:
+        typer.echo(f"Images that do not fit, such as {', '.join(guess.others)}, would be ignored.", err=True)
+
+
+@app.command("layouts")
+def list_layouts(as_json: JsonOption = False) -> None:
+    """Lists the layouts that are known.
+
+    Example: cellassets screen layouts
+    """
+    from cellassets.screens.layouts.choose import all_layouts
+
+    rows = [
+        {"layout": name, "description": getattr(getattr(layout, "declared", None), "description", "installed package")}
+        for name, layout in sorted(all_layouts().items())
+    ]
+    show_rows(rows, as_json=as_json, empty="no layout")
 
 
 @app.command("simulate")
@@ -28,3 +135,101 @@ def simulate_screen(
         write_screen(chosen, landing, progress=report)
     write_truth(chosen, landing.parent / "truth")
     typer.echo(str(landing))
+
+
+def _experiments(path: str, *, is_one: bool = False) -> list[tuple["UPath", str]]:
+    """Returns landing zone and name of each experiment that a path means: itself, or the folders in it."""
+    from upath import UPath
+
+    from cellassets.errors import LayoutError
+    from cellassets.screens.landing import MARKER, scan_landing
+
+    place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100  a link stays a link
+    if not place.is_dir():
+        message = f"{place}: no such folder"
+        raise LayoutError(message)
+    inside = [(place, landed.experiment_id) for landed in scan_landing(place).experiments]
+    is_experiment = is_one or not inside or (place / MARKER).exists()
+    return [(place.parent, place.name)] if is_experiment or _is_readable(place) else inside
+
+
+def _is_readable(place: "UPath") -> bool:
+    """Returns true if a folder can be read as an experiment, since the folders of plates look like experiments."""
+    from cellassets.errors import CellAssetsError
+    from cellassets.screens.layouts.choose import choose_layout
+
+    try:
+        choose_layout(place.parent, place.name).read(place.parent, place.name)
+    except CellAssetsError:
+        return False
+    return True
+
+
+def _harm(surveyed: "Survey") -> int:
+    kinds = surveyed.findings["consequence"]
+    return int(kinds.is_in(["site_dropped", "well_dropped", "refused"]).sum())
+
+
+def _as_row(surveyed: "Survey") -> Mapping[str, Any]:
+    from dataclasses import asdict
+
+    kinds = dict(sorted(surveyed.findings["finding_kind"].value_counts().rows()))
+    row = {name: value for name, value in asdict(surveyed).items() if name not in ("findings", "imaging")}
+    return {**row, "imaging": surveyed.imaging.model_dump(mode="json"), "findings": kinds}
+
+
+def _show(surveyed: "Survey") -> None:
+    imaging, plates = surveyed.imaging, surveyed.plates
+    height, width = surveyed.size_px
+    pixel = "unknown pixel size" if imaging.pixel_size_um is None else f"{imaging.pixel_size_um:g} um per pixel"
+    dna = "none" if imaging.dna_index is None else imaging.channel_names[imaging.dna_index]
+    n_wells = sum(plate.n_wells for plate in plates)
+    typer.echo(
+        f"\n{surveyed.experiment_id}: layout {surveyed.layout_name}\n"
+        f"  {len(plates)} plates, {n_wells} wells, {surveyed.n_sites} sites, {surveyed.n_files} images\n"
+        f"  {len(imaging.channel_names)} channels: {', '.join(imaging.channel_names)}; DNA: {dna}\n"
+        f"  {height} x {width} pixels, {surveyed.dtype}, {pixel}, highest grey level {imaging.top_grey_level}"
+    )
+    for plate in plates:
+        controls = ", ".join(
+            f"{getattr(plate, f'n_{kind}')} {kind}"
+            for kind in ("negative", "positive", "untreated")
+            if getattr(plate, f"n_{kind}")
+        )
+        typer.echo(
+            f"  {plate.plate_id}: {plate.n_wells} wells, controls: {controls or 'none'}; perturbations: "
+            f"{plate.n_perturbations}, wells of each: {plate.n_replicates_median:g} (median)"
+        )
+    _show_findings(surveyed)
+    typer.echo(
+        f"  ingesting reads {_size(surveyed.source_bytes)}, stores {_size(surveyed.store_bytes)} and takes "
+        f"{_duration(surveyed.minutes)} here ({surveyed.n_files_read} of {surveyed.n_files} images were read)"
+    )
+
+
+def _show_findings(surveyed: "Survey") -> None:
+    import polars as pl
+
+    if surveyed.findings.is_empty():
+        typer.echo("  nothing is wrong with it")
+    for (kind, consequence), rows in surveyed.findings.group_by(
+        pl.col("finding_kind"), pl.col("consequence"), maintain_order=True
+    ):
+        typer.echo(f"  {rows.height} x {kind} ({consequence}), such as")
+        for message in rows["message"].head(N_EXAMPLES):
+            typer.echo(f"    {message}")
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 90 else f"about {minutes / 60:.1f} hours"
+
+
+def _size(n_bytes: int) -> str:
+    size = float(n_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"

@@ -41,6 +41,8 @@ class Manifest:
         n_sites_named: sites in the metadata, those of dropped wells included.
         imaging: how the images were taken.
         layout_name: the layout that the folder was read by.
+        n_files: images of the kept wells, whether they were read or not.
+        sites: plate, well and index of each site of the kept wells.
     """
 
     images: pl.DataFrame
@@ -51,10 +53,17 @@ class Manifest:
     n_sites_named: int
     imaging: Imaging
     layout_name: str
+    n_files: int
+    sites: pl.DataFrame
 
 
 def build_manifest(
-    landing: UPath, experiment_id: str, *, policy: IngestPolicy, progress: Progress = no_progress
+    landing: UPath,
+    experiment_id: str,
+    *,
+    policy: IngestPolicy,
+    n_sites_read: int | None = None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Returns the manifest of an experiment in the landing zone; every image is read and decoded once.
 
@@ -62,6 +71,8 @@ def build_manifest(
         landing: folder or URL that contains the experiment's folder.
         experiment_id: name of the experiment's folder.
         policy: requirements on images and wells.
+        n_sites_read: sites whose images are read, spread over the experiment; None for all. The images of other sites
+            are missing in the table.
         progress: receives the number of images checked.
 
     Raises:
@@ -78,7 +89,8 @@ def build_manifest(
     for path, reason in screen.listing.others:
         check.add("unexpected_file", f"{path}: {reason}", "file_ignored", path=path)
     files = check.expected_files(rows, screen.listing.images)
-    scanned = scan_images(landing / experiment_id, files, n_threads=N_THREADS, progress=progress)
+    read = files if n_sites_read is None else _spread(files, n_sites_read)
+    scanned = scan_images(landing / experiment_id, read, n_threads=N_THREADS, progress=progress)
     check.images(scanned)
     dropped = check.dropped_sites()
     return Manifest(
@@ -90,7 +102,16 @@ def build_manifest(
         n_sites_named=screen.sites.unique(["plate_id", "well_id", "site_index"]).height,
         imaging=_with_top(screen.imaging, scanned),
         layout_name=screen.layout_name,
+        n_files=len(files),
+        sites=rows.select("plate_id", "well_id", "site_index"),
     )
+
+
+def _spread(files: list[ImageFile], n_sites: int) -> list[ImageFile]:
+    """Returns the images of some sites, spread evenly."""
+    sites = sorted({(file.plate_id, file.well_id, file.site_index) for file in files})
+    chosen = set(sites[:: max(1, -(-len(sites) // n_sites))])
+    return [file for file in files if (file.plate_id, file.well_id, file.site_index) in chosen]
 
 
 def _with_top(imaging: Imaging, scanned: list[ScannedImage]) -> Imaging:

@@ -48,6 +48,7 @@ class ExperimentFile(Parameters):
     images: Any = None
     channels: Any = None
     ignored_channels: Any = None
+    ignored_files: Any = None
     metadata: MetadataOverride | None = None
     pixel_size_um: float | None = None
     top_grey_level: int | None = None

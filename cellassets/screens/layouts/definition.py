@@ -124,7 +124,8 @@ class MetadataSpec(Parameters):
 class ImageFiles(Parameters):
     """Images that are files, one per channel and plane; their names say which.
 
-    With `pages: channel` one file holds all channels as its pages, in the order of `channels`.
+    With `pages: channel` one file holds all channels as its pages, in the order of `channels`. Without `{plate}` all
+    images are of one plate, Plate1, and without `{channel}` of one channel, 1.
     """
 
     path: Names = Field(description="templates of the path below the experiment's folder")
@@ -133,7 +134,7 @@ class ImageFiles(Parameters):
     @model_validator(mode="after")
     def _is_template(self) -> "ImageFiles":
         for path in self.path:
-            _check_template(path, needs=("plate",) if self.pages else ("plate", "channel"))
+            _check_template(path, needs=())
         return self
 
 
@@ -147,7 +148,7 @@ class ImageRows(Parameters):
 
     @model_validator(mode="after")
     def _is_template(self) -> "ImageRows":
-        _check_template(self.path, needs=("plate", "channel"))
+        _check_template(self.path, needs=())
         return self
 
 
@@ -155,7 +156,7 @@ class ImageTable(Parameters):
     """Images that a table lists, one row per site, as CellProfiler's LoadData does.
 
     The folders in such a table are those of another machine. So a file is found by its name and by as many of the
-    last folders of its path as it takes to tell it from others.
+    last folders of its path as distinguish it from others.
     """
 
     table: Names = Field(description="paths of the tables below the experiment's folder, * allowed")
@@ -212,6 +213,7 @@ class Layout(Parameters):
         default=None, description="in the order of the store; null: those that are found, by their keys"
     )
     ignored_channels: tuple[str, ...] = Field(default=(), description="keys of channels that are not stored")
+    ignored_files: tuple[str, ...] = Field(default=(), description="paths with * that are expected and not read")
     metadata: MetadataSpec
     pixel_size_um: float | None = Field(default=None, gt=0)
     top_grey_level: int | None = Field(default=None, gt=0, description="highest level that the camera gives")

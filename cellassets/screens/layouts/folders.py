@@ -17,7 +17,7 @@ MAX_DEPTH = 12
 
 
 def resolve_landed(folder: UPath, relative: str) -> UPath:
-    """Returns the path of a file of an experiment, or of one that lies beside the experiments.
+    """Returns the path of a file of an experiment, or of one that is beside the experiments.
 
     Raises:
         PartitionKeyError: the path leads out of the landing zone.

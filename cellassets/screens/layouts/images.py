@@ -3,6 +3,7 @@
 No pixel is read here. OME-Zarr plates are listed by `zarr_plates.py`.
 """
 
+import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.screens.landed import ImageFile, Listing
-from cellassets.screens.landing import MARKER
+from cellassets.screens.landing import EXPERIMENT_FILE, MARKER
 from cellassets.screens.layouts.definition import ImageFiles, ImageRows, ImageTable, Layout
 from cellassets.screens.layouts.folders import find_paths, find_tables, resolve_landed, walk_files
 from cellassets.screens.layouts.template import Template, compile_template
@@ -19,6 +20,7 @@ from cellassets.screens.well import normalise_well, well_name
 from cellassets.tables.written import LINE, read_written
 
 MAX_EXAMPLES = 3
+ONE_PLATE = "Plate1"  # where the names have no plate
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Finder:
         experiment_id: name of the experiment's folder.
         layout: the declared layout.
         not_images: paths of tables and the like, which are expected beside the images.
+        listing: what was found so far.
+        times: time points that were found so far, each with the first image of it.
     """
 
     landing: UPath
@@ -37,6 +41,7 @@ class Finder:
     layout: Layout
     not_images: frozenset[str] = frozenset()
     listing: Listing = field(default_factory=lambda: Listing([], []))
+    times: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> UPath:
@@ -44,7 +49,11 @@ class Finder:
         return self.landing / self.experiment_id
 
     def find(self) -> Listing:
-        """Returns all images, sorted by plate, well, site, channel and plane, and all files that are not images."""
+        """Returns all images, sorted by plate, well, site, channel and plane, and all files that are not images.
+
+        Raises:
+            LayoutError: there are several time points, or a table cannot be read.
+        """
         images = self.layout.images
         if isinstance(images, ImageFiles):
             self._find_files(images)
@@ -60,6 +69,10 @@ class Finder:
             key=lambda i: (i.plate_id, i.well_id, i.site_index, i.channel_key, i.z_index or 0, i.path, i.part or "")
         )
         self.listing.others.sort()
+        if len(self.times) > 1:
+            shown = ", ".join(f"{time} ({path})" for time, path in list(self.times.items())[:MAX_EXAMPLES])
+            message = f"{self.folder}: {len(self.times)} time points: {shown}; expected one, land each as an experiment"
+            raise LayoutError(message)
         return self.listing
 
     def add(self, fields: Mapping[str, str], path: str, *, part: str | None = None) -> None:
@@ -70,13 +83,14 @@ class Finder:
         except LayoutError as error:
             self.listing.others.append((shown, str(error)))
             return
-        site, z, channel = fields.get("site", "1"), fields.get("z"), fields.get("channel", "")
+        self.times.setdefault(fields.get("time", ""), shown)
+        site, z, channel = fields.get("site", "1"), fields.get("z"), fields.get("channel", "1")
         if not site.isdigit() or not 0 < int(site) < 100_000:
             self.listing.others.append((shown, f"site {site!r}: expected a number from 1 to 99999"))
             return
         self.listing.images.append(
             ImageFile(
-                plate_id=fields["plate"],
+                plate_id=fields.get("plate", ONE_PLATE),
                 well_id=well_id,
                 site_index=int(site),
                 channel_index=0,
@@ -90,7 +104,7 @@ class Finder:
     def _find_files(self, images: ImageFiles) -> None:
         templates = [compile_template(path) for path in images.path]
         for path in walk_files(self.folder, self.listing.others, is_wanted=_enters(templates, self.not_images)):
-            if path in self.not_images or path in (MARKER, "experiment.yaml"):
+            if self._is_expected(path):
                 continue
             fields = next((found for template in templates if (found := template.match(path)) is not None), None)
             if fields is None:
@@ -101,6 +115,12 @@ class Finder:
             else:
                 for number, channel in enumerate(self.layout.channels or ()):
                     self.add({**fields, "channel": channel.key}, path, part=f"page {number + 1}")
+
+    def _is_expected(self, path: str) -> bool:
+        """Returns true for files that belong to an experiment and are not images, such as tables and the marker."""
+        if path in self.not_images or path in (MARKER, EXPERIMENT_FILE):
+            return True
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.layout.ignored_files)
 
     def _find_rows(self, images: ImageRows) -> None:
         import pyarrow.parquet as pq
