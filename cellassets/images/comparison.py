@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Integer, Shaped
 from upath import UPath
 
+from cellassets.images.illumination import correction_of
 from cellassets.images.plates import source_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
@@ -45,7 +46,7 @@ def differing_sites(
     return [
         "{} {} site {}".format(*places[index])
         for index in _sample(store.n_sites, n_sites, seed)
-        if not _is_equal(store, index, source, sources.get(places[index]))
+        if not _is_equal(store, index, source, places[index][0], sources.get(places[index]))
     ]
 
 
@@ -59,11 +60,13 @@ def _sample(n_all: int, n_wanted: int, seed: int) -> Iterator[int]:
     yield from sorted(chosen.tolist())
 
 
-def _is_equal(store: ExperimentStore, index: int, source: UPath, site: SourceSite | None) -> bool:
+def _is_equal(store: ExperimentStore, index: int, source: UPath, plate_id: str, site: SourceSite | None) -> bool:
     stored = store.read([index])[0]
     if site is None or len(site.images) != len(stored):
         return False
     landed = np.empty_like(stored)
-    for planes, image in zip(site.images, landed, strict=True):
-        read_projected(source, planes, store.imaging.z_projection, out=image, read=_read)
+    correct = correction_of(source, plate_id, store.imaging.illumination)
+    for channel, planes in enumerate(site.images):
+        read_projected(source, planes, store.imaging.z_projection, out=landed[channel], read=_read)
+        correct(channel, landed[channel])
     return np.array_equal(landed, stored)

@@ -52,7 +52,7 @@ class Packing:
             return note, True
         start = shard * plate.spec.shard_sites
         sites = plate.sites[start : start + plate.spec.shard_sites]
-        packed = pack_sites(self.source, sites, plate.spec, self.spec.blosc_level, self.imaging.z_projection)
+        packed = pack_sites(self.source, sites, plate.spec, self.spec.blosc_level, self.imaging)
         return write_shard(self.target, plate.spec, shard, sites=packed), False
 
 

@@ -98,7 +98,7 @@ def survey_experiment(
     manifest = build_manifest(landing, experiment_id, policy=policy, n_sites_read=n_sites_read, progress=progress)
     seconds_per_image = (time.perf_counter() - started) / max(manifest.images.height, 1)
     usable = manifest.images.filter("is_usable")
-    site_bytes, site_seconds = _pack_some(landing / experiment_id, usable, manifest.imaging.z_projection)
+    site_bytes, site_seconds = _pack_some(landing / experiment_id, usable, manifest.imaging)
     height, width, dtype = usable.select("height", "width", "dtype").row(0) if usable.height else (0, 0, "unreadable")
     seconds = manifest.n_files * seconds_per_image + manifest.n_sites * site_seconds / n_cores()
     mean_bytes = manifest.images["n_bytes"].mean()
@@ -119,14 +119,14 @@ def survey_experiment(
     )
 
 
-def _pack_some(folder: UPath, images: pl.DataFrame, projection: str | None) -> tuple[float, float]:
+def _pack_some(folder: UPath, images: pl.DataFrame, imaging: Imaging) -> tuple[float, float]:
     """Returns the mean size of a packed site in bytes, and the seconds that one thread takes for it."""
     if images.is_empty():
         return 0.0, 0.0
     plate = next(source_plates(images, StoreSpec()))
     sites = plate.sites[:N_SITES_PACKED]
     started = time.perf_counter()
-    sizes = [len(site.content) for site in pack_sites(folder, sites, plate.spec, StoreSpec().blosc_level, projection)]
+    sizes = [len(site.content) for site in pack_sites(folder, sites, plate.spec, StoreSpec().blosc_level, imaging)]
     return sum(sizes) / len(sizes), (time.perf_counter() - started) / len(sizes)
 
 

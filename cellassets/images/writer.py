@@ -16,7 +16,9 @@ from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact, ImageError, StorageRefused
+from cellassets.images.illumination import correction_of
 from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
+from cellassets.screens.imaging import Imaging
 from cellassets.screens.landing import CHECK_AGAIN
 from cellassets.screens.planes import checksum_of as crc32c_of
 from cellassets.screens.planes import decode_content, read_content, size_of
@@ -118,7 +120,7 @@ class PackedSite:
 
 
 def pack_sites(
-    source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int, projection: str | None = None
+    source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int, imaging: Imaging
 ) -> Iterator[PackedSite]:
     """Yields sites that are read from their image files and compressed; one buffer is reused for all.
 
@@ -127,15 +129,17 @@ def pack_sites(
         sites: the sites to pack, in their order.
         plate: shape of the plate's array.
         level: compression level.
-        projection: how several planes become one image.
+        imaging: says how several planes become one image, and whether illumination is corrected.
 
     Raises:
         ImageError: a file differs from the manifest, or cannot be decoded.
     """
     images = np.empty(plate.site_shape, dtype=plate.dtype)
+    correct = correction_of(source, plate.plate_id, imaging.illumination)
     for site in sites:
         for channel, planes in enumerate(site.images):
-            read_projected(source, planes, projection, out=images[channel])
+            read_projected(source, planes, imaging.z_projection, out=images[channel])
+            correct(channel, images[channel])
         mean, std = channel_statistics(images)
         yield PackedSite(site, encode_site(images, level), mean, std)
 

@@ -24,6 +24,8 @@ class Imaging(Parameters):
         pixel_size_um: width of a pixel in micrometres; null: unknown.
         top_grey_level: the highest level that the camera gives, such as 4,095 for 12 bits, or the highest one that was
             found; null: unknown.
+        illumination: template of each channel's illumination function, by which its images were divided; null: they
+            are as the camera gave them.
         z_projection: how the planes of a site became one image; null: there was one plane.
     """
 
@@ -31,6 +33,7 @@ class Imaging(Parameters):
     dna_channel: str | None = None
     pixel_size_um: float | None = Field(default=None, gt=0)
     top_grey_level: int | None = Field(default=None, gt=0)
+    illumination: tuple[str, ...] | None = None
     z_projection: Literal["maximum", "mean", "middle"] | None = None
 
     @model_validator(mode="after")

@@ -53,6 +53,8 @@ class ExperimentFile(Parameters):
     pixel_size_um: float | None = None
     top_grey_level: int | None = None
     z_projection: str | None = None
+    illumination_path: str | None = None
+    correct_illumination: bool | None = None
     exclude: Exclusion | None = None
 
 

@@ -130,10 +130,17 @@ def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
         dna_channel=dna,
         pixel_size_um=layout.pixel_size_um,
         top_grey_level=layout.top_grey_level,
+        illumination=_illumination(layout),
         z_projection=layout.z_projection,
     )
     numbered = [replace(image, channel_index=number.get(image.channel_key, 0)) for image in images]
     return imaging, Listing(numbered, listing.others)
+
+
+def _illumination(layout: Layout) -> tuple[str, ...] | None:
+    if not layout.correct_illumination or layout.illumination_path is None:
+        return None
+    return tuple(layout.illumination_path.replace("{channel}", channel.key) for channel in layout.channels or ())
 
 
 def _sites(metadata: MetadataTable, listing: Listing, experiment_id: str) -> pl.DataFrame:

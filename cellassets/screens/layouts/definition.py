@@ -220,6 +220,10 @@ class Layout(Parameters):
     z_projection: Projection | None = Field(
         default=None, description="how the planes of a site become one image; null: there must be one plane"
     )
+    illumination_path: str | None = Field(
+        default=None, description="template of the illumination functions (.npy), with {plate} and {channel}"
+    )
+    correct_illumination: bool = Field(default=False, description="true to divide images by their function")
     exclude: Exclusion = Exclusion()
 
     @model_validator(mode="after")
@@ -230,6 +234,9 @@ class Layout(Parameters):
             if doubled:
                 message = f"channels: two have the {what} {doubled[0]!r}"
                 raise ValueError(message)
+        if self.correct_illumination and (self.illumination_path is None or self.channels is None):
+            message = "correct_illumination needs illumination_path and channels"
+            raise ValueError(message)
         dna = [channel.name for channel in self.channels or () if channel.is_dna]
         if len(dna) > 1:
             message = f"channels: is_dna is set for {', '.join(dna)}; expected one"

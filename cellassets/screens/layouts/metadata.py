@@ -58,8 +58,10 @@ def read_metadata(landing: UPath, experiment_id: str, layout: Layout) -> Metadat
     for table in others:
         found = find_tables(landing, experiment_id, table.path)
         if found:
+            other = str(resolve_landed(folder, found[0]))
             joined = pl.concat([_read(folder, path) for path in found], how="diagonal")
-            rows = _join(rows, joined, table, layout, str(resolve_landed(folder, found[0])))
+            joined, _ = _of_experiment(joined, table, experiment_id, other, is_shared=True)
+            rows = _join(rows, joined, table, layout, other)
             paths += found
         elif not table.optional:
             message = f"{folder / table.path[0]}: missing; the layout {layout.name} needs it"

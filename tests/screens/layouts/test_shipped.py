@@ -146,7 +146,7 @@ def test_rxrx3_has_guides_in_gene_experiments_and_doses_in_compound_experiments(
 
 def test_jump_joins_barcode_plate_map_and_compounds_and_finds_files_by_their_listed_names(landed):
     wells = wells_of(*landed("jump"))
-    treated = {"perturbation_id": "gabapentin-enacarbil", "compound_id": "BRD-A86665761-001-01-1", "cell_type": "U2OS"}
+    treated = {"perturbation_id": "gabapentin-enacarbil", "compound_id": "TZDUHAJSIBHXDL", "cell_type": "U2OS"}
     assert wells["A01"] == {**wells["A01"], **treated, "plate_id": "BR00116991", "perturbation_kind": "compound"}
     assert (wells["A02"]["perturbation_id"], wells["A02"]["control_kind"]) == ("DMSO", "negative")
     assert wells["P24"]["control_kind"] == "positive"
