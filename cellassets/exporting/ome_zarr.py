@@ -17,7 +17,7 @@ from jaxtyping import UInt
 
 from cellassets.exporting.display import ChannelDisplay, channel_displays
 from cellassets.exporting.ome_metadata import AXES, image_metadata, plate_metadata, well_metadata, well_path
-from cellassets.exporting.pyramid import n_levels, pyramid
+from cellassets.exporting.pyramid import pyramid
 from cellassets.exporting.selection import STORE_INDEX, Place, selected_sites
 from cellassets.exporting.target import complete_or_absent
 from cellassets.images.pipeline import in_order
@@ -130,7 +130,7 @@ class _Export:
         name = f"{self.store.experiment_id} {site['plate_id']} {site['well_id']} site {site['site_index']}"
         metadata = image_metadata(
             name,
-            n_levels=n_levels(self.store.height, self.store.width),
+            n_levels=len(levels),
             pixel_size_um=self.store.imaging.pixel_size_um,
             channels=self.channels,
         )

@@ -3,24 +3,16 @@
 import numpy as np
 from jaxtyping import UInt
 
-SMALLEST_SIDE = 256
 REDUCTION = 2
+SMALL_ENOUGH = 256  # pixels; viewers show such a level at once
 
 
 def pyramid(images: UInt[np.ndarray, "channel y x"]) -> list[UInt[np.ndarray, "channel _ _"]]:
     """Returns an image at full size, then at half of the size before until its shorter side is below 256 pixels."""
     levels = [images]
-    while min(levels[-1].shape[1:]) >= SMALLEST_SIDE:
+    while min(levels[-1].shape[1:]) >= SMALL_ENOUGH:
         levels.append(halved(levels[-1]))
     return levels
-
-
-def n_levels(height: int, width: int) -> int:
-    """Returns the number of levels that `pyramid` gives for images of this size."""
-    side, n_found = min(height, width), 1
-    while side >= SMALLEST_SIDE:
-        side, n_found = -(-side // REDUCTION), n_found + 1
-    return n_found
 
 
 def halved(images: UInt[np.ndarray, "channel y x"]) -> UInt[np.ndarray, "channel half_y half_x"]:

@@ -1,5 +1,9 @@
 """Exported plates, wells and sites hold the pixels of the store, follow the specification, and open in ome-zarr-py."""
 
+import pickle
+import signal
+import subprocess
+import sys
 import tracemalloc
 import warnings
 
@@ -235,6 +239,24 @@ def test_an_interrupted_export_leaves_nothing_and_can_be_repeated(make_store, ta
     export(store, "Plate1", target)
     array = zarr.open_array(str(target / "B/10/2/0"), mode="r")
     np.testing.assert_array_equal(array[:], screen.site("Plate1", "B10", 2))
+
+
+def test_a_killed_export_is_not_seen_and_can_be_repeated(make_store, target, tmp_path):
+    _, store = make_store()
+    (tmp_path / "store.pickle").write_bytes(pickle.dumps(store))
+    program = (
+        "import os, pickle, signal, sys; from pathlib import Path\n"
+        "from cellassets.exporting.ome_zarr import export_ome_zarr\n"
+        "from cellassets.exporting.selection import Place\n"
+        "store = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "def kill(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export_ome_zarr(store, Place('Plate1'), Path(sys.argv[2]), source={}, progress=kill)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "store.pickle"), str(target)]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    assert [path.name.endswith(".partial") for path in target.parent.iterdir()] == [True]
+    export(store, "Plate1", target)
+    HCS.from_zarr(zarr.open_group(str(target), mode="r"))
 
 
 def test_a_damaged_shard_ends_the_export(make_store, target, tmp_path):
