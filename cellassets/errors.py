@@ -20,6 +20,7 @@
     ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
     ├── StatisticsError (ValueError)        numbers that a statistic cannot be computed from (NaN, infinite)
     ├── AnnotationError (ValueError)        an annotation table is not a table of known relationships
+    ├── ExportError (ValueError)            an export names what is not there, or cannot be written at its target
     └── BenchmarkError (ValueError)         a benchmark cannot be computed on this map
         └── NotApplicable                   on this dataset: it lacks what the benchmark measures
 
@@ -120,6 +121,10 @@ class StatisticsError(CellAssetsError, ValueError):
 
 class AnnotationError(CellAssetsError, ValueError):
     """An annotation table is not a table of known relationships."""
+
+
+class ExportError(CellAssetsError, ValueError):
+    """An export names what is not there, or cannot be written at its target."""
 
 
 class BenchmarkError(CellAssetsError, ValueError):

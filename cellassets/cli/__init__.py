@@ -15,6 +15,7 @@ from cellassets.cli import (
     artifact,
     dataset,
     experiment,
+    export,
     lake,
     leaderboard,
     maps,
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     help="Maps of cell biology as data assets. `cellassets NOUN --help` lists the verbs of a noun.",
 )
-for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, lake, work):
+for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, export, lake, work):
     app.add_typer(_noun.app, name=_noun.__name__.rpartition(".")[2])
 app.add_typer(maps.app, name="map")
 app.command("status")(status.show_status)

@@ -46,6 +46,11 @@ def well_place(well_id: str) -> tuple[int, int]:
     return row - 1, int(well_id[len(letters) :]) - 1
 
 
+def row_letters(row: int) -> str:
+    """Returns the letters of a row, counted from 0: 1 is B, 31 is AF."""
+    return ("" if row < 26 else chr(ord("A") + row // 26 - 1)) + chr(ord("A") + row % 26)
+
+
 def infer_geometry(well_ids: Sequence[str]) -> tuple[int, int]:
     """Returns rows and columns of the smallest standard plate (96, 384, 1,536 wells) that contains these wells.
 

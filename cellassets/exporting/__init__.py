@@ -1,0 +1,1 @@
+"""Exports in formats that other programs open: images as OME-Zarr, vectors as AnnData."""
