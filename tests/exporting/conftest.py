@@ -53,9 +53,15 @@ class Screen:
                 (folder / path).write_bytes(content)
                 size = {"height": self.size[0], "width": self.size[1], "dtype": self.dtype}
                 named = {"experiment_id": "E-1", "plate_id": plate, "well_id": well, "site_index": site}
-                written = {"path": path, "n_bytes": len(content), "crc32c": google_crc32c.value(content)}
+                written = {
+                    "z_index": None,
+                    "path": path,
+                    "part": None,
+                    "n_bytes": len(content),
+                    "crc32c": google_crc32c.value(content),
+                }
                 rows.append({**named, "channel_index": channel, **written, **size, "is_usable": True})
-        return pl.DataFrame(rows)
+        return pl.DataFrame(rows, schema_overrides={"z_index": pl.Int32, "part": pl.String})
 
     def wells_table(self):
         rows = [
