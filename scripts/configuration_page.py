@@ -31,6 +31,8 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
+from cellassets.screens.layouts.choose import ExperimentFile
+from cellassets.screens.layouts.definition import Layout
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
@@ -39,7 +41,7 @@ from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
 ENVIRONMENT = REPOSITORY / "cellassets" / "storage" / "deployment.py"
-SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "see the meaning"}
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
 INTRODUCTION = """# Configuration
@@ -76,6 +78,12 @@ FILES = (
         "A program in any language that turns sites into vectors ([container_encoders.md](container_encoders.md)).",
         ContainerDeclaration,
     ),
+    File(
+        "experiment.yaml in the landing zone",
+        "The layout of an experiment, and what is different from it ([your-own-screen.md](your-own-screen.md)).",
+        ExperimentFile,
+    ),
+    File("A layout", "What `experiment.yaml` can declare, and the keys of the shipped layouts.", Layout),
     File("datasets/&lt;name&gt;.yaml", "A curated dataset. The name of the file is its `dataset_id`.", Dataset),
 )
 DESIGN = File(

@@ -19,6 +19,7 @@ from cellassets.screens.landing import EXPERIMENT_FILE
 from cellassets.screens.layouts.declared import DeclaredLayout
 from cellassets.screens.layouts.definition import Exclusion, Layout, TermName
 
+AS_IN_LAYOUT = "as in a layout, which it replaces"
 ENTRY_POINTS = "cellassets.layouts"
 HOW = f"name one with `layout:` in {EXPERIMENT_FILE}, or run `cellassets screen init` on the folder"
 
@@ -26,8 +27,8 @@ HOW = f"name one with `layout:` in {EXPERIMENT_FILE}, or run `cellassets screen 
 class MetadataOverride(Parameters):
     """Changes of a layout's metadata: tables are replaced, and terms are replaced one by one."""
 
-    tables: Any = None
-    terms: Mapping[TermName, Any] = Field(default_factory=dict)
+    tables: Any = Field(default=None, description="all tables, as in a layout")
+    terms: Mapping[TermName, Any] = Field(default_factory=dict, description="terms, as in a layout")
 
 
 def _as_text(given: Any) -> Any:
@@ -45,17 +46,17 @@ class ExperimentFile(Parameters):
     constants: Annotated[Mapping[TermName, str], BeforeValidator(_as_text)] = Field(
         default_factory=dict, description="terms with one value for all wells, such as cell_type"
     )
-    images: Any = None
-    channels: Any = None
-    ignored_channels: Any = None
-    ignored_files: Any = None
-    metadata: MetadataOverride | None = None
-    pixel_size_um: float | None = None
-    top_grey_level: int | None = None
-    z_projection: str | None = None
-    illumination_path: str | None = None
-    correct_illumination: bool | None = None
-    exclude: Exclusion | None = None
+    images: Any = Field(default=None, description=AS_IN_LAYOUT)
+    channels: Any = Field(default=None, description=AS_IN_LAYOUT)
+    ignored_channels: Any = Field(default=None, description=AS_IN_LAYOUT)
+    ignored_files: Any = Field(default=None, description=AS_IN_LAYOUT)
+    metadata: MetadataOverride | None = Field(default=None, description="changes of tables and terms")
+    pixel_size_um: float | None = Field(default=None, description=AS_IN_LAYOUT)
+    top_grey_level: int | None = Field(default=None, description=AS_IN_LAYOUT)
+    z_projection: str | None = Field(default=None, description=AS_IN_LAYOUT)
+    illumination_path: str | None = Field(default=None, description=AS_IN_LAYOUT)
+    correct_illumination: bool | None = Field(default=None, description=AS_IN_LAYOUT)
+    exclude: Exclusion | None = Field(default=None, description=AS_IN_LAYOUT)
 
 
 @functools.cache
