@@ -41,7 +41,14 @@ from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
 ENVIRONMENT = REPOSITORY / "cellassets" / "storage" / "deployment.py"
-SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "see the meaning"}
+SCALARS = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    Any: "see the meaning",
+}
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
 INTRODUCTION = """# Configuration
