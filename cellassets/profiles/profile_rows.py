@@ -49,9 +49,9 @@ def read_rows(files: list[Path], spec: ProfilesSpec, *, progress: Progress = no_
     """
     databases = {path: CellProfilerDatabase(path) for path in files if is_database(path)}
     others = {path: open_table(path, spec) for path in files if path not in databases}
-    columns = {path: frame.collect_schema().names() for path, frame in others.items()}
-    columns |= {path: database.cell_columns() for path, database in databases.items()}
     keys = key_names(spec)
+    columns = {path: _own_columns(frame, keys) for path, frame in others.items()}
+    columns |= {path: database.cell_columns() for path, database in databases.items()}
     features = same_features({path: feature_names(path, columns[path], spec.features, keys=keys) for path in files})
     parts = [_cells_of(database, spec, features, progress) for database in databases.values()]
     if others:
@@ -62,6 +62,12 @@ def read_rows(files: list[Path], spec: ProfilesSpec, *, progress: Progress = no_
         raise ProfilesError(message)
     values = found.select(features).to_numpy().astype(np.float64)
     return ProfileRows(found.select(IDS), found[IS_CONTROL].to_numpy(), values, tuple(features))
+
+
+def _own_columns(frame: pl.LazyFrame, keys: list[str]) -> list[str]:
+    """The columns that the file has."""
+    added = {raw_name(name) for name in keys}
+    return [name for name in frame.collect_schema().names() if name not in added]
 
 
 def _rows_of(frames: dict[Path, pl.LazyFrame], spec: ProfilesSpec, features: list[str]) -> pl.DataFrame:

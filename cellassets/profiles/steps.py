@@ -16,6 +16,7 @@ from cellassets.profiles import normalisation, selection
 
 FitOn = Literal["all", "controls"]
 Values = Float[np.ndarray, "row feature"]
+Fitted = Float[np.ndarray, "fitted feature"]
 Dropped = Bool[np.ndarray, "feature"]
 
 
@@ -27,7 +28,7 @@ class Normalisation(Parameters):
         default="all", description="Rows of a plate that the centre and the scale are computed from: all, or controls"
     )
 
-    def fit_and_apply(self, rows: Values, fitted: Values) -> Values:
+    def fit_and_apply(self, rows: Values, fitted: Fitted) -> Values:
         """Returns the rows of one plate, scaled by the centre and scale of `fitted`."""
         raise NotImplementedError
 
@@ -42,7 +43,7 @@ class MadRobustize(Normalisation):
     kind: Literal["mad_robustize"] = "mad_robustize"
     epsilon: float = Field(default=1e-18, ge=0, description="Added to the scaled MAD")
 
-    def fit_and_apply(self, rows: Values, fitted: Values) -> Values:
+    def fit_and_apply(self, rows: Values, fitted: Fitted) -> Values:
         """Returns the rows of one plate, scaled by the median and the MAD of `fitted`."""
         return normalisation.mad_robustize(rows, fitted, epsilon=self.epsilon)
 
@@ -52,7 +53,7 @@ class Standardize(Normalisation):
 
     kind: Literal["standardize"] = "standardize"
 
-    def fit_and_apply(self, rows: Values, fitted: Values) -> Values:
+    def fit_and_apply(self, rows: Values, fitted: Fitted) -> Values:
         """Returns the rows of one plate, scaled by the mean and the standard deviation of `fitted`."""
         return normalisation.standardize(rows, fitted)
 
@@ -123,7 +124,7 @@ class DropOutliers(Selection):
 
     kind: Literal["drop_outliers"] = "drop_outliers"
     cutoff: float = Field(
-        default=15, gt=0, description="Largest absolute value that a feature may have; 500 in pycytominer 1.7"
+        default=15.0, gt=0, description="Largest absolute value that a feature may have; 500 in pycytominer 1.7"
     )
 
     def drops(self, values: Values, names: tuple[str, ...]) -> Dropped:  # noqa: ARG002
