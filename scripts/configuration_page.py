@@ -31,6 +31,7 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
+from cellassets.profiles.declaration import ProfilesDeclaration
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
@@ -39,7 +40,14 @@ from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
 ENVIRONMENT = REPOSITORY / "cellassets" / "storage" / "deployment.py"
-SCALARS = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+SCALARS = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    dict[str, str]: "mapping of text to text",
+}
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
 INTRODUCTION = """# Configuration
@@ -75,6 +83,11 @@ FILES = (
         "The file of `cellassets model register`",
         "A program in any language that turns sites into vectors ([container_encoders.md](container_encoders.md)).",
         ContainerDeclaration,
+    ),
+    File(
+        "The file of `cellassets model register-profiles`",
+        "A table of profiles made elsewhere ([profiles.md](profiles.md)).",
+        ProfilesDeclaration,
     ),
     File("datasets/&lt;name&gt;.yaml", "A curated dataset. The name of the file is its `dataset_id`.", Dataset),
 )
@@ -223,7 +236,7 @@ def _default(field: FieldInfo) -> str:
         return ", ".join(f"`{one}`" for one in shown).replace('"', "")
     if isinstance(value, tuple) and len(value) > 8 and len(set(value)) == 1:
         return f"{len(value)} times `{value[0]}`"
-    return f"`{json.dumps(value, ensure_ascii=False)}`".replace('"', "")
+    return f"`{json.dumps(value, ensure_ascii=False)}`".replace('"', "").replace("|", "\\|")
 
 
 def _range(field: FieldInfo) -> str:

@@ -82,7 +82,10 @@ class DropNaColumns(Selection):
 
 
 class FrequencyThreshold(Selection):
-    """Drops features that have few different values. pycytominer before 1.7 called this `variance_threshold`."""
+    """Drops features that have few different values.
+
+    Earlier releases of pycytominer called this `variance_threshold`.
+    """
 
     kind: Literal["frequency_threshold"] = "frequency_threshold"
     freq_cut: float = Field(
@@ -98,7 +101,7 @@ class FrequencyThreshold(Selection):
 
 
 class VarianceThreshold(Selection):
-    """Drops features that hardly vary, as pycytominer does since 1.7."""
+    """Drops features that hardly vary, as pycytominer 1.7 does."""
 
     kind: Literal["variance_threshold"] = "variance_threshold"
     min_variance: float = Field(default=1e-6, ge=0, description="A feature must have a larger variance")

@@ -153,7 +153,7 @@ def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, c
     client = registry.client()
     name, _, version = elsewhere.partition(".v")
     client.delete_model_version_tag(name, version, "kind")
-    told = "ignored: it has no tag `kind`; expected network or classical or container"
+    told = "ignored: it has no tag `kind`; expected network or classical or container or profiles"
     assert f"{elsewhere}: {told}" in call("model", "list", "--home", home).stderr
     assert f"- model {elsewhere}: {told}" in run("status", "--home", home)
     client.set_model_version_tag(name, version, "kind", "torch")
