@@ -104,21 +104,15 @@ def register_profiles_model(
             registry = Registry(deployment.tracking_uri, deployment.model_root)
             entry, prepared = register_profiles(registry, file, progress=report)
             key = entry.key
-    found = {
-        "key": key,
-        "n_rows": prepared.labels.height,
-        "n_features": len(prepared.features),
-        "dropped": {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)},
-    }
+    dropped = {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)}
+    n_rows, n_features = prepared.labels.height, len(prepared.features)
     if as_json:
-        show_json(found)
+        show_json({"key": key, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
         return
     if key is not None:
         typer.echo(key)
-    dropped = ", ".join(f"{name} dropped {n}" for name, n in found["dropped"].items())
-    typer.echo(
-        f"{found['n_rows']} rows of {found['n_features']} features" + (f"; {dropped}" if dropped else ""), err=True
-    )
+    steps = "".join(f"; {name} dropped {n}" for name, n in dropped.items())
+    typer.echo(f"{n_rows} rows of {n_features} features{steps}", err=True)
 
 
 @app.command("declare")

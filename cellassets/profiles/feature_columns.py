@@ -17,13 +17,13 @@ N_SHOWN = 8
 def feature_names(path: Path, columns: list[str], pattern: str, *, keys: list[str]) -> list[str]:
     """Returns the feature columns of a table, in their order.
 
-    CellProfiler's numbers of tables, images and objects are no features, even if the pattern matches their names.
+    CellProfiler's numbers of tables, images and objects do not count, even if the pattern matches their names.
 
     Args:
         path: the file, for messages.
         columns: all columns of the table.
         pattern: regular expression for the whole name of a feature.
-        keys: columns that are no features.
+        keys: further columns that do not count.
 
     Raises:
         ProfilesError: no column matches.
