@@ -41,6 +41,7 @@ class CellProfilerDatabase:
             ProfilesError: it is not SQLite, or lacks a table or a column that cells are joined by.
         """
         self.path = path
+        self._known_ranges: dict[str, dict[tuple[Any, ...], tuple[int, int]]] = {}
         tables = (IMAGE_TABLE, *COMPARTMENTS)
         self.columns = {name: [row[1] for row in self._rows(f"PRAGMA table_info({_quoted(name)})")] for name in tables}
         missing = [name for name in tables if not self.columns[name]]
@@ -98,11 +99,25 @@ class CellProfilerDatabase:
         parents = [name for name in PARENTS.values() if name in self.columns[table] and name not in own]
         chosen = [*self.image_numbers, OBJECT, *parents, *own]
         place = f"({', '.join(map(_quoted, self.image_numbers))})"
-        wanted = images.select(self.image_numbers).unique()
-        holes = ", ".join(f"({', '.join('?' * len(self.image_numbers))})" for _ in range(wanted.height))
-        query = f"SELECT {', '.join(map(_quoted, chosen))} FROM {_quoted(table)} WHERE {place} IN (VALUES {holes})"  # noqa: S608
-        rows = self._rows(query, [value for row in wanted.rows() for value in row])
-        return pl.DataFrame(rows, schema=chosen, orient="row", infer_schema_length=None)
+        ranges = self._ranges(table)
+        numbers = [image for image in images.select(self.image_numbers).unique().rows() if image in ranges]
+        if not numbers:
+            return pl.DataFrame(schema=chosen)
+        holes = ", ".join(f"({', '.join('?' * len(self.image_numbers))})" for _ in numbers)
+        query = f"SELECT {', '.join(map(_quoted, chosen))} FROM {_quoted(table)} WHERE rowid BETWEEN ? AND ?"  # noqa: S608
+        first, last = min(ranges[image][0] for image in numbers), max(ranges[image][1] for image in numbers)
+        values = [first, last, *(value for image in numbers for value in image)]
+        rows = self._rows(f"{query} AND {place} IN (VALUES {holes})", values)
+        found = pl.DataFrame(rows, schema=chosen, orient="row", infer_schema_length=None)
+        return found.with_columns(pl.col(OBJECT, *parents).cast(pl.Int64, strict=False))  # some are written as 3.0
+
+    def _ranges(self, table: str) -> dict[tuple[Any, ...], tuple[int, int]]:
+        """The first and last row of each image in a table, which has image after image and no index."""
+        if table not in self._known_ranges:
+            numbers = ", ".join(map(_quoted, self.image_numbers))
+            query = f"SELECT MIN(rowid), MAX(rowid), {numbers} FROM {_quoted(table)} GROUP BY {numbers}"  # noqa: S608
+            self._known_ranges[table] = {tuple(image): (first, last) for first, last, *image in self._rows(query)}
+        return self._known_ranges[table]
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:

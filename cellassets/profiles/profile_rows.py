@@ -103,11 +103,12 @@ def _cells_of(
     parts = [_empty(features)]
     n_done = 0
     for group in _groups(images):
-        cells = database.cells(group.drop(map(raw_name, keys)), features)
+        with reading(path):
+            cells = database.cells(group.drop(map(raw_name, keys)), features)
+            if cells.height:
+                parts.append(_median(path, as_numbers(path, cells.lazy(), features), features))
         n_done += group.height
         progress(n_done, images.height, f"images of {path.name}")
-        if cells.height:
-            parts.append(_median(path, as_numbers(path, cells.lazy(), features), features))
     return pl.concat(parts)
 
 

@@ -26,7 +26,7 @@ def load_declaration(file: Path) -> ProfilesDeclaration:
     Raises:
         ConfigError: the file is wrong, or a blocklist that it names is missing.
     """
-    declared = load_yaml(UPath(file), ProfilesDeclaration, name=file.name.removesuffix(file.suffix))
+    declared = load_yaml(UPath(file), ProfilesDeclaration, name=file.stem)
     steps = tuple(_with_names(step, file.parent) for step in declared.steps)
     return declared.model_copy(update={"steps": steps})
 

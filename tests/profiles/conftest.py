@@ -49,7 +49,7 @@ def write_database(path, table, *, has_parents=True):
         name = feature.partition("_")[0]
         own = (number + offset.get(name, 0)).alias("ObjectNumber")
         parents = [
-            (number + offset[parent]).alias(f"Cytoplasm_Parent_{parent}")
+            (number + offset[parent]).cast(pl.Float64).alias(f"Cytoplasm_Parent_{parent}")
             for parent in ("Cells", "Nuclei")
             if has_parents and name == "Cytoplasm"
         ]
