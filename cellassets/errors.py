@@ -16,6 +16,7 @@
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
     ├── OutOfMemory (MemoryError)           the work needs more memory than its pod or GPU has
     ├── EncoderError (RuntimeError)         an encoder cannot embed these images
+    ├── ProfilesError (ValueError)          a table of profiles is not what its declaration says
     ├── DatasetError (ValueError)           a dataset names what is not there
     ├── AlignmentError (ValueError)         a map cannot be aligned (no controls in a batch, too few wells)
     ├── StatisticsError (ValueError)        numbers that a statistic cannot be computed from (NaN, infinite)
@@ -105,6 +106,10 @@ class OutOfMemory(CellAssetsError, MemoryError):
 
 class EncoderError(CellAssetsError, RuntimeError):
     """An encoder cannot embed these images."""
+
+
+class ProfilesError(CellAssetsError, ValueError):
+    """A table of profiles is not what its declaration says, or lacks wells of an experiment."""
 
 
 class DatasetError(CellAssetsError, ValueError):

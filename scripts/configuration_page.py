@@ -31,6 +31,7 @@ from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
 from cellassets.mapping.dataset import Dataset
+from cellassets.profiles.declaration import ProfilesDeclaration
 from cellassets.screens.layouts.choose import ExperimentFile
 from cellassets.screens.layouts.definition import Layout
 from cellassets.stages.costs import Prices
@@ -48,6 +49,7 @@ SCALARS = {
     bool: "true or false",
     type(None): "null",
     Any: "see the meaning",
+    dict[str, str]: "mapping of text to text",
 }
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
@@ -84,6 +86,11 @@ FILES = (
         "The file of `cellassets model register`",
         "A program in any language that turns sites into vectors ([container_encoders.md](container_encoders.md)).",
         ContainerDeclaration,
+    ),
+    File(
+        "The file of `cellassets model register-profiles`",
+        "A table of profiles made elsewhere ([profiles.md](profiles.md)).",
+        ProfilesDeclaration,
     ),
     File(
         "experiment.yaml in the landing zone",
@@ -238,7 +245,7 @@ def _default(field: FieldInfo) -> str:
         return ", ".join(f"`{one}`" for one in shown).replace('"', "")
     if isinstance(value, tuple) and len(value) > 8 and len(set(value)) == 1:
         return f"{len(value)} times `{value[0]}`"
-    return f"`{json.dumps(value, ensure_ascii=False)}`".replace('"', "")
+    return f"`{json.dumps(value, ensure_ascii=False)}`".replace('"', "").replace("|", "\\|")
 
 
 def _range(field: FieldInfo) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
-from cellassets.cli.output import show_json, show_rows
+from cellassets.cli.output import progress_bar, show_json, show_rows
 
 if TYPE_CHECKING:
     from cellassets.judging.production import Override
@@ -76,6 +76,43 @@ def register_model(
         show_json(entry.model_dump(mode="json"))
     else:
         typer.echo(entry.key)
+
+
+@app.command("register-profiles")
+def register_profiles_model(
+    file: Annotated[Path, typer.Argument(help="YAML file that declares a table of profiles.")],
+    is_trial: Annotated[
+        bool, typer.Option("--check", help="Read the table and take all steps; register nothing.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers profiles made elsewhere: a table of CellProfiler, DeepProfiler or JUMP becomes a model.
+
+    The table (CSV, Parquet or CellProfiler's SQLite) has one row per well, site or cell. Steps of normalisation and
+    feature selection, as pycytominer has them, are taken now; the vectors are stored in the model. The same vectors
+    give the same model version. Declare what the features were trained on with `cellassets model declare`.
+    """
+    from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
+    from cellassets.registry import Registry
+
+    with progress_bar() as report:
+        if is_trial:
+            key, prepared = None, prepare_declared(file, load_declaration(file), progress=report)[1]
+        else:
+            deployment = deployment_at(home)
+            registry = Registry(deployment.tracking_uri, deployment.model_root)
+            entry, prepared = register_profiles(registry, file, progress=report)
+            key = entry.key
+    dropped = {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)}
+    n_rows, n_features = prepared.labels.height, len(prepared.features)
+    if as_json:
+        show_json({"key": key, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
+        return
+    if key is not None:
+        typer.echo(key)
+    steps = "".join(f"; {name} dropped {n}" for name, n in dropped.items())
+    typer.echo(f"{n_rows} rows of {n_features} features{steps}", err=True)
 
 
 @app.command("declare")

@@ -14,8 +14,9 @@ from jaxtyping import Float32, Integer
 from upath import UPath
 
 from cellassets.encoders.container.encoder import ContainerEncoder
-from cellassets.encoders.loading import Encoder
+from cellassets.encoders.loading import AnyEncoder, Encoder
 from cellassets.encoders.precision import settle_precision
+from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
 from cellassets.images.reader import ExperimentStore
@@ -38,7 +39,7 @@ class Embedded:
 
 def embed_store(
     store: ExperimentStore,
-    encoder: Encoder | ContainerEncoder,
+    encoder: AnyEncoder,
     folder: UPath,
     *,
     model_key: str,
@@ -49,7 +50,7 @@ def embed_store(
 
     Args:
         store: the experiment's sites.
-        encoder: from images to vectors.
+        encoder: from images, or from a table of profiles, to vectors.
         folder: where the parts are written, SITE_EMBEDDINGS tables in Parquet.
         model_key: name of the model in the tables.
         sites_per_part: rows per part; a run that was cut off loses at most one part. The parts of a container encoder
@@ -59,15 +60,14 @@ def embed_store(
     Raises:
         EncoderError: the encoder was made for other channels, the images are not 8-bit, a vector is not finite, or the
             process of a container encoder failed; names the site.
+        ProfilesError: a table of profiles lacks the experiment, or wells or sites of it.
         CorruptArtifact: a shard of the store is damaged.
     """
     if isinstance(encoder, ContainerEncoder):
         sites_per_part = min(sites_per_part, encoder.batch_size)
-    starts = range(0, store.n_sites, sites_per_part)
-    parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
+    chosen = _sites_to_embed(store, encoder, model_key)
+    parts = [chosen[start : start + sites_per_part] for start in range(0, len(chosen), sites_per_part)]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
-    _check_channels(encoder, store, model_key)
-    _check_depth(store)
     embedding = _Embedding(store, encoder, model_key, progress)
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
@@ -75,7 +75,7 @@ def embed_store(
         write_new_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
     first = read_table(folder / names[0], SITE_EMBEDDINGS)
     summary = SiteEmbeddingsSummary(
-        n_sites=store.n_sites,
+        n_sites=len(chosen),
         embedding_dim=int(vectors(first).shape[1]),
         sites_per_s=embedding.sites_per_s,
         precision=encoder.precision,
@@ -86,12 +86,19 @@ def embed_store(
     return Embedded(names, summary)
 
 
+def _sites_to_embed(store: ExperimentStore, encoder: AnyEncoder, model_key: str) -> Integer[np.ndarray, "site"]:
+    """The rows of `store.sites` that the encoder gives a vector, after the check that it can."""
+    if isinstance(encoder, ProfilesEncoder):
+        return encoder.present(store, model_key)
+    _check_channels(encoder, store, model_key)
+    _check_depth(store)
+    return np.arange(store.n_sites)
+
+
 class _Embedding:
     """Embeds parts of one experiment and counts how long that takes."""
 
-    def __init__(
-        self, store: ExperimentStore, encoder: Encoder | ContainerEncoder, model_key: str, progress: Progress
-    ) -> None:
+    def __init__(self, store: ExperimentStore, encoder: AnyEncoder, model_key: str, progress: Progress) -> None:
         self.store = store
         self.encoder = encoder
         self.model_key = model_key
@@ -119,10 +126,13 @@ class _Embedding:
     def _blocks(
         self, indices: Integer[np.ndarray, "site"]
     ) -> Iterator[tuple[Integer[np.ndarray, "block"], Float32[np.ndarray, "block feature"]]]:
-        """Yields rows and their vectors: block by block, or all at once by a process that reads them from files."""
+        """Yields rows and their vectors: block by block, or all at once where no image is decoded here."""
         if isinstance(self.encoder, ContainerEncoder):
             moments = (self.mean[indices], self.std[indices])
             yield indices, self.encoder.embed_sites(self.store, indices, moments, self.model_key)
+            return
+        if isinstance(self.encoder, ProfilesEncoder):
+            yield indices, self.encoder.vectors_of(self.store, indices)
             return
         for rows, images in self.store.blocks(self.encoder.batch_size, indices=indices):
             yield rows, self.encoder.embed(images, self.mean[rows], self.std[rows])

@@ -25,6 +25,7 @@ ENCODER_KINDS = {
         EncoderKind("network", needs_gpu=True),
         EncoderKind("classical", needs_gpu=False),
         EncoderKind("container", needs_gpu=False),  # the GPU belongs to the pod that the run starts, not to the run
+        EncoderKind("profiles", needs_gpu=False),
     )
 }
 

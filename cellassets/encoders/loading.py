@@ -2,7 +2,7 @@
 
 Model folders come from the registry; `embed.py` feeds sites to the encoder. A new kind of encoder is a class with the
 members of `Encoder`, an entry in `kinds.py` and a branch in `load_encoder`. A container encoder has `embed_sites` in
-place of `embed`: its process reads the sites from files.
+place of `embed`: its process reads the sites from files. Profiles have `vectors_of`: they are looked up.
 """
 
 import json
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from cellassets.encoders.container.declaration import RUNNING_TAG, Running
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.kinds import ENCODER_KINDS
+from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
@@ -64,9 +65,12 @@ class Encoder(Protocol):
         """Releases processes and memory that the encoder holds."""
 
 
+AnyEncoder = Encoder | ContainerEncoder | ProfilesEncoder
+
+
 def load_encoder(
     folder: Path, *, tags: Mapping[str, str] = NO_TAGS, containers: "ContainerRunner | None" = None
-) -> Encoder | ContainerEncoder:
+) -> AnyEncoder:
     """Returns the encoder in a model folder.
 
     Args:
@@ -93,6 +97,8 @@ def load_encoder(
         return ClassicalEncoder.load(folder)
     if kind == "container":
         return ContainerEncoder(folder, containers, _running(tags))
+    if kind == "profiles":
+        return ProfilesEncoder(folder)
     known = " and ".join(repr(name) for name in ENCODER_KINDS)
     message = f"{folder / SPEC_NAME}: kind {kind!r}; known are {known}"
     raise EncoderError(message)

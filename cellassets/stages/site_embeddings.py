@@ -44,6 +44,7 @@ def make(context: Context, plan: Plan) -> Record:
         RegistryError: the files of the model do not contain an encoder.
         OutOfMemory: the pod or the GPU has too little memory.
         EncoderError: the model was made for other channels, or a vector is not finite; the message names the site.
+        ProfilesError: a table of profiles lacks the experiment, or wells or sites of it.
         CorruptArtifact: a shard of the store or a file of the model is damaged.
         StaleArtifact: the model was registered again with other files.
     """

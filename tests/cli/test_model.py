@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cellassets.registry import Registry
@@ -153,7 +154,7 @@ def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, c
     client = registry.client()
     name, _, version = elsewhere.partition(".v")
     client.delete_model_version_tag(name, version, "kind")
-    told = "ignored: it has no tag `kind`; expected network or classical or container"
+    told = "ignored: it has no tag `kind`; expected network or classical or container or profiles"
     assert f"{elsewhere}: {told}" in call("model", "list", "--home", home).stderr
     assert f"- model {elsewhere}: {told}" in run("status", "--home", home)
     client.set_model_version_tag(name, version, "kind", "torch")
@@ -174,3 +175,33 @@ def test_a_program_is_registered_by_its_file_and_the_same_program_is_the_same_ve
     assert (again["key"], json.loads(again["tags"]["running"])["memory_gib"]) == ("moments.v1", 3)
     (row,) = [row for row in json.loads(run("model", "list", "--home", home, "--json")) if row["key"] == "moments.v1"]
     assert (row["kind"], row["trained_on"]) == ("container", "not declared")
+
+
+def test_a_table_of_profiles_is_checked_and_registered(settled, run, call, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(settled, home)
+    wells = pl.DataFrame(
+        {
+            "Metadata_Plate": ["Plate1"] * 4,
+            "Metadata_Well": ["A1", "A2", "A3", "A4"],
+            "Cells_AreaShape_Area": [1.0, 2.0, 3.0, 5.0],
+            "Nuclei_AreaShape_EulerNumber": [1.0] * 4,
+        }
+    )
+    wells.write_csv(tmp_path / "wells.csv")
+    file = tmp_path / "jump.yaml"
+    file.write_text(
+        "table: wells.csv\nrows: well\nexperiment: HUVEC-1\n"
+        "steps: [{kind: mad_robustize}, {kind: frequency_threshold}]\n"
+    )
+    found = json.loads(run("model", "register-profiles", file, "--home", home, "--check", "--json"))
+    dropped = {"1 frequency_threshold": 1}
+    assert found == {"key": None, "n_rows": 4, "n_features": 1, "dropped": dropped}
+    assert "jump.v1" not in run("model", "list", "--home", home)
+    assert run("model", "register-profiles", file, "--home", home) == "jump.v1\n"
+    (row,) = [row for row in json.loads(run("model", "list", "--home", home, "--json")) if row["key"] == "jump.v1"]
+    assert (row["kind"], row["trained_on"]) == ("profiles", "not declared")
+    wells.vstack(wells[:1]).write_csv(tmp_path / "wells.csv")
+    refused = call("model", "register-profiles", file, "--home", home)
+    assert refused.status == 1
+    assert "wells.csv: 2 rows for experiment HUVEC-1, plate Plate1, well A01" in refused.stderr.replace("\n", " ")

@@ -422,7 +422,10 @@ def test_a_model_that_is_ignored_is_named_with_the_reason(instance, places, empt
     (folder / "encoder.json").write_text("{}")
     Registry(deployment.tracking_uri, deployment.model_root).register(folder, name="kindless", run_id=None, tags={})
     told = tick(new_models, instance, places).skip_reason.skip_message
-    assert "model kindless.v1: ignored: it has no tag `kind`; expected network or classical or container" in told
+    assert (
+        "model kindless.v1: ignored: it has no tag `kind`; expected network or classical or container or profiles"
+        in told
+    )
     assert not instance.get_dynamic_partitions("model")
 
 
