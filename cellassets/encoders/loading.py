@@ -19,6 +19,7 @@ from cellassets.encoders.container.declaration import RUNNING_TAG, Running
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.errors import EncoderError, RegistryError
+from cellassets.images.reader import ExperimentStore
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
 
@@ -62,6 +63,14 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Releases processes and memory that the encoder holds."""
+
+
+@runtime_checkable
+class SetUpPerExperiment(Protocol):
+    """An encoder that has to know an experiment before it embeds its sites."""
+
+    def set_up(self, store: ExperimentStore) -> None:
+        """Prepares the encoder for the sites of an experiment."""
 
 
 def load_encoder(
