@@ -50,7 +50,7 @@ def measure_site(
     return SiteQuality(
         focus=power_slope(dna),
         saturation_frac=max(saturated_frac(image, scale.top) for image in images),
-        background=float(percentile(images.reshape(len(images), -1), BACKGROUND_PERCENTILE).mean()),
+        background=float(np.mean([percentile(image.ravel(), BACKGROUND_PERCENTILE) for image in images])),
         illumination=float(np.mean([illumination_cv(image, unit=scale.unit) for image in images])),
         n_nuclei=len(nuclei.centres),
         debris_frac=float(nuclei.debris.mean()),
@@ -59,20 +59,19 @@ def measure_site(
 
 def saturated_frac(image: UInt[np.ndarray, "y x"], top: int) -> float:
     """Returns the fraction of pixels at the highest grey level of the camera, or above it."""
-    return float((image >= top).mean()) if image.max() >= top else 0.0
+    return np.count_nonzero(image >= top) / image.size
 
 
-def percentile(values: UInt[np.ndarray, "*row pixel"], percent: float) -> Float[np.ndarray, "*row"]:
-    """Returns a percentile of the last axis, by linear interpolation; 4 times as fast as `np.percentile` on integers.
+def percentile(values: UInt[np.ndarray, "pixel"], percent: float) -> float:
+    """Returns a percentile by linear interpolation: the value of `np.percentile`, from a histogram.
 
-    It partitions the integers themselves, where numpy partitions a copy in 64-bit floats.
+    Counting is exact for integers and 2 to 4 times as fast as partitioning them.
     """
-    position = percent / 100 * (values.shape[-1] - 1)
-    below = int(position)
-    above = min(below + 1, values.shape[-1] - 1)
-    ordered = np.partition(values, (below, above), axis=-1)
-    low, high = (ordered[..., place].astype(np.float64) for place in (below, above))
-    return low + (high - low) * (position - below)
+    position = percent / 100 * (values.size - 1)
+    rank = int(position)
+    n_up_to = np.bincount(values).cumsum()
+    below, above = np.searchsorted(n_up_to, (rank, min(rank + 1, values.size - 1)), side="right")
+    return float(below + (above - below) * (position - rank))
 
 
 def power_slope(image: Real[np.ndarray, "y x"]) -> float:
@@ -110,7 +109,8 @@ def illumination_cv(image: UInt[np.ndarray, "y x"], *, unit: float = 1.0) -> flo
     """
     height, width = (side - side % N_TILES for side in image.shape)
     tiles = image[:height, :width].reshape(N_TILES, height // N_TILES, N_TILES, width // N_TILES)
-    field = percentile(tiles.transpose(0, 2, 1, 3).reshape(N_TILES, N_TILES, -1), TILE_PERCENTILE)
+    tiles = tiles.transpose(0, 2, 1, 3).reshape(N_TILES**2, -1)
+    field = np.array([percentile(tile, TILE_PERCENTILE) for tile in tiles])
     return float(field.std() / max(field.mean(), unit))
 
 

@@ -13,6 +13,7 @@ TRUNCATED_SIGMAS = 4.0
 MIN_CONTRAST_STD = 3.0
 N_BINS = 256
 DEBRIS_DIAMETERS = 2.0
+MAX_DETAIL_FRAC = 0.03
 STEPS_PER_DIAMETER = 8
 
 
@@ -38,8 +39,8 @@ def find_nuclei(image: Real[np.ndarray, "y x"], diameter_px: float) -> Nuclei:
 
     The image is smoothed by a fifth of a nucleus. Pixels above Otsu's threshold are bright. If they are not much
     brighter than the noise below the threshold, there are no nuclei. A bright area into which a square of two nuclei's
-    width fits is debris. A nucleus is a maximum of the smoothed image that is bright and outside debris; two nuclei
-    are at least half a nucleus apart.
+    width fits is debris, unless its brightness varies from one nucleus to the next, as in crowded nuclei. A nucleus is
+    a maximum of the smoothed image that is bright and outside debris; two nuclei are at least half a nucleus apart.
 
     Args:
         image: levels from 0 to 255; `GreyScale.in_8_bit_levels` gives them.
@@ -53,7 +54,7 @@ def find_nuclei(image: Real[np.ndarray, "y x"], diameter_px: float) -> Nuclei:
     threshold, is_contrasted = bright_threshold(smooth)
     if not is_contrasted:
         return Nuclei(np.empty((0, 2), np.int64), smooth, threshold, np.zeros(image.shape, np.bool_))
-    debris = _debris(smooth > threshold, diameter_px)
+    debris = _debris(smooth, threshold, diameter_px)
     distance = max(1, round(diameter_px / 2))
     centres = peak_local_max(smooth, min_distance=distance, threshold_abs=threshold, exclude_border=False)
     return Nuclei(centres[~debris[tuple(centres.T)]], smooth, threshold, debris)
@@ -114,16 +115,20 @@ def _smoothed(image: Real[np.ndarray, "y x"], sigma: float) -> Float32[np.ndarra
     return smooth[2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
 
 
-def _debris(is_bright: Bool[np.ndarray, "y x"], diameter_px: float) -> Bool[np.ndarray, "y x"]:
-    """Bright pixels within half a nucleus of a square that fits into a bright area."""
-    from scipy.ndimage import maximum_filter, minimum_filter
+def _debris(smooth: Float[np.ndarray, "y x"], threshold: float, diameter_px: float) -> Bool[np.ndarray, "y x"]:
+    """Bright pixels within half a nucleus of a square that fits into a bright area without detail."""
+    from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
+    is_bright = smooth > threshold
     step = max(1, int(diameter_px / STEPS_PER_DIAMETER))  # on every second pixel or fewer of large images
-    sampled = is_bright[::step, ::step]
+    sampled = smooth[::step, ::step]
     side = max(3, round(DEBRIS_DIAMETERS * diameter_px / step))
-    fits = minimum_filter(sampled, size=side)
+    fits = minimum_filter(sampled > threshold, size=side)
     if not fits.any():
         return np.zeros_like(is_bright)
+    # detail of the size of a nucleus, and the light above the darkest pixel, in each square
+    detail = np.sqrt(uniform_filter((sampled - uniform_filter(sampled, round(diameter_px / step))) ** 2, side))
+    fits &= detail < MAX_DETAIL_FRAC * (uniform_filter(sampled, side) - sampled.min())
     covered = maximum_filter(fits, size=round(side * (1 + 1 / DEBRIS_DIAMETERS)))
     height, width = is_bright.shape
     return np.repeat(np.repeat(covered, step, axis=0), step, axis=1)[:height, :width] & is_bright

@@ -148,7 +148,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, corner: Corner, side: int, grid: Plat
     for row, column, value in zip(grid.rows, grid.columns, panel.values, strict=True):
         if np.isfinite(value):
             x, y = x0 + side * int(column), y0 + side * int(row)
-            colour = scale_colour((value - low) / (high - low) if high > low else 0.5)
+            colour = scale_colour((value - low) / (high - low) if high > low else 0.0)
             draw.rectangle((x, y, x + side - 2, y + side - 2), fill=colour)
     _draw_scale(draw, (x0, y0 + side * grid.n_rows + 6), finite, (float(low), float(high)))
 
@@ -189,7 +189,7 @@ def _draw_scale(
     text, bar = font(12.0), 160
     for x in range(bar):
         draw.line((left + x, top, left + x, top + 9), fill=scale_colour(x / (bar - 1)))
-    words = f"{ends[0]:.3g} to {ends[1]:.3g}"
+    words = f"{ends[0]:.3g} to {ends[1]:.3g}" if ends[0] < ends[1] else f"{ends[0]:.3g} in all wells"
     if values.size and (values.min() < ends[0] or values.max() > ends[1]):
         words += f" (all wells: {values.min():.3g} to {values.max():.3g})"
     draw.text((left + bar + 8, top - 3), words, INK, text)

@@ -27,7 +27,7 @@ SHOWN = {
 }
 # Source of the colours: Okabe and Ito (2008), Color Universal Design. The first reason of a well gives its colour.
 REASONS = {
-    "no cells": ((32, 36, 42), "no nucleus was found"),
+    "no cells": ((86, 180, 233), "no nucleus was found"),
     "out of focus": ((0, 114, 178), "much blurrier than the plate"),
     "debris": ((0, 158, 115), "large bright areas in the DNA channel"),
     "saturated": ((213, 94, 0), "many pixels at the camera's highest level"),
