@@ -1,10 +1,10 @@
 """Nuclei that plate quality finds in real fields by default, compared with published outlines and with another method.
 
-Fields: a JUMP plate (1,080 x 1,080 pixels, published outlines of nuclei) and an NF1 plate (904 x 1,224, published masks)
-from the test data of cytomining/CytoDataFrame. The published nuclei are CellProfiler's, without those that touch the
-edge of the image, so ours are counted in the same way; `n_with_edge` is what plate quality reports. A published nucleus
-is found where exactly one of our nuclei has its centre in it. The other method is a watershed of the distance
-to the background, with nuclei of at least a quarter of the usual area.
+Fields: a JUMP plate (1,080 x 1,080 pixels, published outlines of nuclei) and an NF1 plate (904 x 1,224 pixels,
+published masks) from the test data of cytomining/CytoDataFrame. The published nuclei are CellProfiler's, without those
+that touch the edge of the image, so ours are counted in the same way; `n_with_edge` is what plate quality reports. A
+published nucleus is found where exactly one of our nuclei has its centre in it. The other method is a watershed of the
+distance to the background, with nuclei of at least a quarter of the usual area.
 
     python bench/nuclei_counts.py FOLDER
 
