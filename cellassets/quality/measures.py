@@ -109,8 +109,8 @@ def illumination_cv(image: UInt[np.ndarray, "y x"], *, unit: float = 1.0) -> flo
     """
     height, width = (side - side % N_TILES for side in image.shape)
     tiles = image[:height, :width].reshape(N_TILES, height // N_TILES, N_TILES, width // N_TILES)
-    tiles = tiles.transpose(0, 2, 1, 3).reshape(N_TILES**2, -1)
-    field = np.array([percentile(tile, TILE_PERCENTILE) for tile in tiles])
+    rows = tiles.transpose(0, 2, 1, 3).reshape(N_TILES**2, -1)
+    field = np.array([percentile(row, TILE_PERCENTILE) for row in rows])
     return float(field.std() / max(field.mean(), unit))
 
 
