@@ -195,7 +195,10 @@ def publish_experiment(lake: Lake, experiment_id: str, wells: pl.DataFrame, mode
     sites = wells.select(keys).join(pl.DataFrame({"site_index": [1, 2]}), how="cross", maintain_order="left")
     number = np.arange(sites.height)
     quality = sites.with_columns(
-        *(pl.lit(0.0).alias(name) for name in ("focus", "saturation_frac", "background", "illumination")),
+        *(
+            pl.lit(0.0).alias(name)
+            for name in ("focus", "saturation_frac", "background", "illumination", "debris_frac")
+        ),
         pl.lit(20).alias("n_nuclei"),
         pl.Series("is_flagged", (number == 1) | (number == 2) | (number == 3)),
         pl.lit(None, pl.String).alias("flag_reason"),
