@@ -152,7 +152,7 @@ class SimulatedDeployment:
             pl.lit(1).alias("channel_index"), pl.lit("DNA").alias("channel_name"), pl.lit("site.png").alias("path"),
             pl.lit(entry.n_bytes).alias("n_bytes"), pl.lit(entry.crc32c).alias("crc32c"),
             pl.lit(SITE_PX).alias("height"), pl.lit(SITE_PX).alias("width"), pl.lit("uint8").alias("dtype"),
-            pl.lit(value=True).alias("is_usable"),
+            pl.lit(value=True).alias("is_usable"), pl.lit(None).alias("z_index"), pl.lit(None).alias("part"),
         )  # fmt: skip
         summary = RawPlatesSummary(
             n_plates=labels["plate_id"].n_unique(), n_wells=labels.height, n_sites=images.height,
@@ -175,7 +175,10 @@ class SimulatedDeployment:
         sites = self.sites(experiment_id)
         is_flagged = [(row["plate_id"], row["well_id"], row["site_index"]) in flagged for row in sites.to_dicts()]
         table = sites.with_columns(
-            *(pl.lit(0.0).alias(name) for name in ("focus", "saturation_frac", "background", "illumination")),
+            *(
+                pl.lit(0.0).alias(name)
+                for name in ("focus", "saturation_frac", "background", "illumination", "debris_frac")
+            ),
             pl.lit(20).alias("n_nuclei"),
             pl.Series("is_flagged", is_flagged),
             pl.lit(None, pl.String).alias("flag_reason"),

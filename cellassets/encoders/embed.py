@@ -14,7 +14,7 @@ from jaxtyping import Float32, Integer
 from upath import UPath
 
 from cellassets.encoders.container.encoder import ContainerEncoder
-from cellassets.encoders.loading import AnyEncoder, Encoder
+from cellassets.encoders.loading import AnyEncoder, Encoder, SetUpPerExperiment
 from cellassets.encoders.precision import settle_precision
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
@@ -68,6 +68,8 @@ def embed_store(
     chosen = _sites_to_embed(store, encoder, model_key)
     parts = [chosen[start : start + sites_per_part] for start in range(0, len(chosen), sites_per_part)]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
+    if isinstance(encoder, SetUpPerExperiment):
+        encoder.set_up(store)
     embedding = _Embedding(store, encoder, model_key, progress)
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]

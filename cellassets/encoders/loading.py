@@ -20,6 +20,7 @@ from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.errors import EncoderError, RegistryError
+from cellassets.images.reader import ExperimentStore
 from cellassets.training.recipe import NormalisationKind
 from cellassets.training.spec import SPEC_NAME
 
@@ -63,6 +64,14 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Releases processes and memory that the encoder holds."""
+
+
+@runtime_checkable
+class SetUpPerExperiment(Protocol):
+    """An encoder that has to know an experiment before it embeds its sites."""
+
+    def set_up(self, store: ExperimentStore) -> None:
+        """Prepares the encoder for the sites of an experiment."""
 
 
 AnyEncoder = Encoder | ContainerEncoder | ProfilesEncoder

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from cellassets.configuration import Parameters
 
-MIN_SCALE = {"focus": 0.1, "saturation_frac": 0.01, "background": 0.25, "illumination": 0.03}
+MIN_SCALE = {"focus": 0.1, "saturation_frac": 0.01, "background": 0.25, "illumination": 0.03, "debris_frac": 0.005}
 
 
 class QualityParameters(Parameters):
@@ -19,8 +19,11 @@ class QualityParameters(Parameters):
     nucleus_channel: int | None = Field(
         default=None, ge=0, description="0-based; null: the channel that is named after a DNA stain"
     )
+    nucleus_diameter_um: float | None = Field(
+        default=None, gt=0, description="expected diameter in micrometres; used where the pixel size is known"
+    )
     nucleus_diameter_px: float | None = Field(
-        default=None, gt=2, description="expected diameter in pixels; null: a twelfth of the image's shorter side"
+        default=None, gt=2, description="expected diameter in pixels; null: estimated from the experiment's images"
     )
     min_nuclei: int = Field(default=1, ge=0, description="a site with fewer nuclei is flagged")
     max_robust_z: float = Field(

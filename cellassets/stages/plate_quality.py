@@ -8,7 +8,7 @@ from cellassets.stages.stores import open_store
 from cellassets.storage.artifact import Record, write_files
 from cellassets.storage.plan import Plan
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
@@ -29,7 +29,8 @@ def make(context: Context, plan: Plan) -> Record:
 
     Raises:
         CorruptArtifact: a shard of the store is damaged.
-        ConfigError: the images do not have the nucleus channel of the parameters.
+        ConfigError: the images do not have the nucleus channel of the parameters, or their nucleus cannot be as large
+            as the parameters say.
     """
     from cellassets.quality.inspect import inspect_store
     from cellassets.tables.parquet import write_tables

@@ -15,7 +15,7 @@ def set_up_classical(recipe: ClassicalRecipe, folder: Path) -> Outcome:
     """Returns the model folder of a classical encoder, after writing it to `folder`."""
     described = {
         "kind": recipe.kind,
-        "format_version": 1,
+        "format_version": 2,
         "n_channels": recipe.parameters.n_channels,
         "parameters": recipe.parameters.model_dump(mode="json"),
         "recipe_name": recipe.name,

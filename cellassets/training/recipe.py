@@ -219,9 +219,11 @@ class ClassicalParameters(Parameters):
 
     Attributes:
         n_channels: number of channels of a site.
-        nucleus_channel: the channel in which nuclei are segmented, 0-based.
+        nucleus_channel: the channel in which nuclei are segmented, 0-based; null: in each experiment the one that its
+            layout declares or that is named after a DNA stain.
         families: the families of features to measure, in the order of the vector.
         image_downsample: side of the squares of pixels that are averaged before anything is measured.
+        nucleus_diameter_um: diameter of a typical nucleus in micrometres.
         nucleus_diameter_px: diameter of a typical nucleus.
         cell_growth_px: how far nuclei are grown to become cells.
         texture_scale_px: distance between the two pixels of a pair in the co-occurrence matrix.
@@ -230,7 +232,11 @@ class ClassicalParameters(Parameters):
     """
 
     n_channels: int = Field(default=6, ge=1, description="Channels of a site")
-    nucleus_channel: int = Field(default=0, ge=0, description="The channel in which nuclei are found, 0-based")
+    nucleus_channel: int | None = Field(
+        default=None,
+        ge=0,
+        description="The channel in which nuclei are found, 0-based; null: the DNA channel of each experiment",
+    )
     families: tuple[FeatureFamily, ...] = Field(
         default=("intensity", "texture", "granularity", "sizeshape"), min_length=1, description="Families of features"
     )
@@ -239,8 +245,11 @@ class ClassicalParameters(Parameters):
         ge=1,
         description="Factor by which width and height are reduced before; following lengths are in these pixels",
     )
+    nucleus_diameter_um: float | None = Field(
+        default=None, gt=0, description="Diameter of a nucleus in micrometres; used where the pixel size is known"
+    )
     nucleus_diameter_px: float | None = Field(
-        default=None, gt=2, description="null: a twelfth of the shorter side of the image"
+        default=None, gt=2, description="Diameter of a nucleus in pixels; null: estimated from each experiment's images"
     )
     cell_growth_px: int = Field(
         default=12, ge=1, description="A cell is a nucleus, grown outwards by this length in pixels"
@@ -255,7 +264,7 @@ class ClassicalParameters(Parameters):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassicalParameters":
-        if self.nucleus_channel >= self.n_channels:
+        if self.nucleus_channel is not None and self.nucleus_channel >= self.n_channels:
             message = (
                 f"nucleus_channel is {self.nucleus_channel}; it is 0-based and must be below n_channels, "
                 f"{self.n_channels}"

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cellassets.encoders.classical import ClassicalEncoder, feature_names, measure_site
+from cellassets.encoders.classical import Acquisition, ClassicalEncoder, feature_names, measure_site
 from cellassets.encoders.kinds import ENCODER_KINDS, needs_gpu
 from cellassets.stages.site_embeddings import CODE_VERSION
 from cellassets.training.recipe import ClassicalParameters
@@ -15,6 +15,7 @@ from cellassets.training.recipe import ClassicalParameters
 PARAMETERS = ClassicalParameters(
     n_channels=2, families=("intensity", "texture", "granularity", "sizeshape", "radial_distribution")
 )
+ACQUISITION = Acquisition(nucleus_channel=0, nucleus_diameter_px=8.0)
 
 
 def fixed_sites():
@@ -34,6 +35,7 @@ def fixed_sites():
 
 
 def embedded(encoder, sites, n_calls=1):
+    encoder.acquisition = ACQUISITION
     nothing = np.zeros(sites.shape[:2], dtype=np.float32)
     vectors = [encoder.embed(sites, nothing, nothing) for _ in range(n_calls)]
     encoder.close()
@@ -60,7 +62,7 @@ RAISE = (
 
 
 def test_golden_features_change_only_with_the_code_version():
-    first, second = (measure_site(site, PARAMETERS) for site in fixed_sites())
+    first, second = (measure_site(site, PARAMETERS, ACQUISITION) for site in fixed_sites())
     found = {name: (first[name], second[name]) for name in GOLDEN}
     for name, expected in GOLDEN.items():
         assert found[name] == pytest.approx(expected, rel=1e-9), f"{name}: {RAISE}"

@@ -9,13 +9,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cellassets.encoders import network
-from cellassets.encoders.classical import feature_names, measure_site
+from cellassets.encoders.classical import Acquisition, feature_names
+from cellassets.encoders.classical.site import measure_site
 from cellassets.encoders.loading import Encoder, load_encoder
 from cellassets.encoders.network import NetworkEncoder, min_centred_cosine
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import ClassicalParameters
 
-PARAMETERS = ClassicalParameters(n_channels=2, nucleus_diameter_px=14.0)
+PARAMETERS = ClassicalParameters(n_channels=2)
+ACQUISITION = Acquisition(nucleus_channel=0, nucleus_diameter_px=14.0)
 
 
 @pytest.fixture
@@ -133,17 +135,19 @@ def site(*, radius=7.0, blur=0.0, gain=1.0, n_nuclei=9, seed=0):
 
 
 def test_the_count_is_the_count():
-    assert measure_site(site(n_nuclei=6), PARAMETERS)["Nuclei_Count"] == 6
+    assert measure_site(site(n_nuclei=6), PARAMETERS, ACQUISITION)["Nuclei_Count"] == 6
 
 
 def test_larger_nuclei_have_a_larger_area():
-    areas = [measure_site(site(radius=r), PARAMETERS)["Median_Nuclei_AreaShape_Area"] for r in (5.0, 7.0, 9.0)]
+    areas = [
+        measure_site(site(radius=r), PARAMETERS, ACQUISITION)["Median_Nuclei_AreaShape_Area"] for r in (5.0, 7.0, 9.0)
+    ]
     assert areas == sorted(areas)
     assert areas[2] / areas[0] == pytest.approx((9 / 5) ** 2, rel=0.3)
 
 
 def test_a_brighter_stain_has_a_higher_intensity_in_its_channel_alone():
-    plain, bright = (measure_site(site(gain=gain), PARAMETERS) for gain in (1.0, 1.5))
+    plain, bright = (measure_site(site(gain=gain), PARAMETERS, ACQUISITION) for gain in (1.0, 1.5))
     ratio = {
         c: bright[f"Median_Cells_Intensity_MeanIntensity_C{c}"] / plain[f"Median_Cells_Intensity_MeanIntensity_C{c}"]
         for c in (1, 2)
@@ -153,7 +157,7 @@ def test_a_brighter_stain_has_a_higher_intensity_in_its_channel_alone():
 
 
 def test_blur_smoothes_texture_and_coarsens_granularity():
-    sharp, blurred = (measure_site(site(blur=blur), PARAMETERS) for blur in (0.0, 4.0))
+    sharp, blurred = (measure_site(site(blur=blur), PARAMETERS, ACQUISITION) for blur in (0.0, 4.0))
     assert blurred["Median_Cells_Texture_Contrast_C2"] < 0.5 * sharp["Median_Cells_Texture_Contrast_C2"]
     assert blurred["Median_Image_Granularity_1_C2"] < sharp["Median_Image_Granularity_1_C2"]
 
@@ -162,7 +166,7 @@ def test_blur_smoothes_texture_and_coarsens_granularity():
     "images", [np.zeros((2, 96, 96), np.uint8), np.full((2, 96, 96), 255, np.uint8), site(n_nuclei=0)]
 )
 def test_a_site_without_cells_has_the_same_finite_features(images):
-    features = measure_site(images, PARAMETERS)
+    features = measure_site(images, PARAMETERS, ACQUISITION)
     assert list(features) == feature_names(PARAMETERS)
     assert features["Nuclei_Count"] == 0
     assert np.isfinite(list(features.values())).all()

@@ -8,7 +8,7 @@ manifest, store, quality and classical features of a tiny simulated screen with 
 """
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +32,7 @@ from cellassets.judging.verdict import standing_of, verdict, versus
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
 from cellassets.mapping.dataset import Dataset
+from cellassets.quality.grey_scale import GreyScale
 from cellassets.quality.measures import flag_sites, measure_site
 from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.summary import RawPlatesSummary
@@ -194,7 +195,10 @@ def publish_experiment(lake: Lake, experiment_id: str, wells: pl.DataFrame, mode
     sites = wells.select(keys).join(pl.DataFrame({"site_index": [1, 2]}), how="cross", maintain_order="left")
     number = np.arange(sites.height)
     quality = sites.with_columns(
-        *(pl.lit(0.0).alias(name) for name in ("focus", "saturation_frac", "background", "illumination")),
+        *(
+            pl.lit(0.0).alias(name)
+            for name in ("focus", "saturation_frac", "background", "illumination", "debris_frac")
+        ),
         pl.lit(20).alias("n_nuclei"),
         pl.Series("is_flagged", (number == 1) | (number == 2) | (number == 3)),
         pl.lit(None, pl.String).alias("flag_reason"),
@@ -468,7 +472,10 @@ def store(lake: Lake) -> Tables:
 def quality(lake: Lake) -> Tables:
     """Returns the quality table of the stage, and the measures in full precision with their flags."""
     opened, parameters = opened_store(lake), QualityParameters(max_robust_z=3.0)
-    measured = [measure_site(site, parameters, nucleus_channel=0) for site in opened.read(range(opened.n_sites))]
+    measure = partial(
+        measure_site, nucleus_channel=0, nucleus_diameter_px=opened.height / 12, scale=GreyScale.of(opened.dtype, None)
+    )
+    measured = [measure(site) for site in opened.read(range(opened.n_sites))]
     measures = pl.concat(
         [opened.sites.select("plate_id", "well_id", "site_index"), pl.DataFrame(measured)], how="horizontal"
     )
@@ -480,7 +487,8 @@ def classical_features(lake: Lake) -> Tables:
     """Returns every classical feature of a few sites, one row per feature."""
     families = tuple(site.MEASURES)
     parameters = ClassicalParameters(families=families)
-    sites = opened_store(lake).read(range(N_CLASSICAL_SITES))
-    measured = [site.measure_site(images, parameters) for images in sites]
+    opened = opened_store(lake)
+    acquisition = site.Acquisition(nucleus_channel=0, nucleus_diameter_px=opened.height / 12)
+    measured = [site.measure_site(images, parameters, acquisition) for images in opened.read(range(N_CLASSICAL_SITES))]
     columns = {f"site_{number}": list(features.values()) for number, features in enumerate(measured)}
     return {"classical_features": pl.DataFrame({"feature": list(measured[0]), **columns})}

@@ -31,7 +31,10 @@ class SimulatedScreen:
         sites = wells.select(KEYS).join(pl.DataFrame({"site_index": [1, 2]}), how="cross", maintain_order="left")
         is_flagged = [(row["plate_id"], row["well_id"], row["site_index"]) in flagged for row in sites.to_dicts()]
         quality = sites.with_columns(
-            *(pl.lit(0.0).alias(name) for name in ("focus", "saturation_frac", "background", "illumination")),
+            *(
+                pl.lit(0.0).alias(name)
+                for name in ("focus", "saturation_frac", "background", "illumination", "debris_frac")
+            ),
             pl.lit(20).alias("n_nuclei"),
             pl.Series("is_flagged", is_flagged),
             pl.lit(None, pl.String).alias("flag_reason"),

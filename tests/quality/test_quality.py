@@ -7,12 +7,13 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from cellassets.quality.composite import channel_limits, composite
+from cellassets.quality.grey_scale import EIGHT_BITS
 from cellassets.quality.measures import flag_sites, illumination_cv, measure_site, power_slope
 from cellassets.quality.nuclei import find_nuclei, segment_nuclei
 from cellassets.quality.parameters import QualityParameters
 
 SIDE = 160
-PARAMETERS = QualityParameters(nucleus_diameter_px=14)
+PARAMETERS = QualityParameters()
 
 
 def discs(n, rng, *, radius=7, level=150.0, noise=3.0):
@@ -80,7 +81,9 @@ def test_vignetting_raises_uneven_illumination():
 def test_saturation_is_that_of_the_worst_channel():
     images = np.full((3, 64, 64), 20, np.uint8)
     images[1, :16] = 255
-    assert measure_site(images, PARAMETERS, nucleus_channel=0).saturation_frac == pytest.approx(0.25)
+    assert measure_site(
+        images, nucleus_channel=0, nucleus_diameter_px=14.0, scale=EIGHT_BITS
+    ).saturation_frac == pytest.approx(0.25)
 
 
 def plate(rng, n_sites=120):
@@ -93,6 +96,7 @@ def plate(rng, n_sites=120):
             "background": 12 * np.exp(rng.normal(0, 0.2, n_sites)),
             "illumination": rng.normal(0.35, 0.06, n_sites),
             "n_nuclei": rng.poisson(25, n_sites),
+            "debris_frac": rng.exponential(0.001, n_sites),
         }
     )
 
@@ -111,6 +115,7 @@ def test_an_ordinary_plate_is_not_flagged():
         ("background", 0.0, "background"),
         ("illumination", 1.5, "uneven illumination"),
         ("n_nuclei", 0, "no cells"),
+        ("debris_frac", 0.1, "debris"),
     ],
 )
 def test_a_planted_fault_is_flagged_with_its_reason_and_alone(measure, value, reason):

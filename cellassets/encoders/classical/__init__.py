@@ -4,6 +4,6 @@ The values are those of `cp_measure`, in faster code: bench/classical_features.p
 """
 
 from cellassets.encoders.classical.encoder import ClassicalEncoder
-from cellassets.encoders.classical.site import feature_names, measure_site
+from cellassets.encoders.classical.site import Acquisition, feature_names, measure_site
 
-__all__ = ["ClassicalEncoder", "feature_names", "measure_site"]
+__all__ = ["Acquisition", "ClassicalEncoder", "feature_names", "measure_site"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt
 
 from cellassets.encoders.classical.objects import Objects
 from cellassets.training.recipe import ClassicalParameters, FeatureFamily
@@ -22,8 +22,10 @@ Pixels = Float[np.ndarray, "channel y x"]
 def reference_measures(
     family: FeatureFamily,
     kinds: Mapping[str, Objects],
-    images: UInt8[np.ndarray, "channel y x"],
+    images: UInt[np.ndarray, "channel y x"],
     parameters: ClassicalParameters,
+    *,
+    white: int = 255,
 ) -> dict[str, Float[np.ndarray, "object"]]:
     """Returns the measures of one family by name, with one value per object.
 
@@ -32,8 +34,9 @@ def reference_measures(
         kinds: `Nuclei` and `Cells`.
         images: grey levels of each channel.
         parameters: settings of the family.
+        white: the brightest grey level of the scale.
     """
-    pixels = images.astype(np.float64) / np.iinfo(images.dtype).max
+    pixels = np.minimum(images, white).astype(np.float64) / white
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # divisions by empty sums
         measured = list(REFERENCES[family](kinds, pixels, parameters))

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped, UInt8
+from jaxtyping import Float, Int, Integer, Shaped, UInt
 
 from cellassets.encoders.classical.objects import Objects
 
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
 N_DIRECTIONS = len(DIRECTIONS)
-WHITE = 255
 MAX_CELLS = 1 << 22  # of the co-occurrence histogram: 32 MiB at once
 Values = Float[np.ndarray, "group"]
 
@@ -55,7 +54,7 @@ def object_pairs(objects: Objects, distance: int) -> Pairs:
 
 
 def texture_features(
-    objects: Objects, pairs: Pairs, image: UInt8[np.ndarray, "y x"], *, n_levels: int
+    objects: Objects, pairs: Pairs, image: UInt[np.ndarray, "y x"], *, n_levels: int, white: int
 ) -> dict[str, Float[np.ndarray, "object"]]:
     """Returns texture features per object by name: each the mean over the four directions.
 
@@ -65,10 +64,12 @@ def texture_features(
     Args:
         objects: the objects.
         pairs: their pairs, from `object_pairs`.
-        image: grey levels, 0 to 255.
+        image: grey levels, at most `white`.
         n_levels: grey levels to quantise to, 0 included.
+        white: the brightest grey level of the scale.
     """
-    quantised = (np.arange(WHITE + 1) / WHITE * (n_levels - 1)).astype(np.uint8)[image.ravel()]
+    in_8_bits = np.rint(np.arange(white + 1) / white * 255)  # first to 8 bits, as cp_measure does
+    quantised = (in_8_bits / 255 * (n_levels - 1)).astype(np.uint8)[image.ravel()]
     brightest = np.maximum.reduceat(quantised[objects.pixels], objects.starts).astype(np.intp)
     low, high = quantised.take(pairs.first), quantised.take(pairs.second)
     low, high = np.minimum(low, high), np.maximum(low, high)

@@ -78,11 +78,18 @@ QUALITY = TableSchema(
         Column(
             "saturation_frac",
             pl.Float32(),
-            "fraction of pixels at the largest value of the pixel type, in the worst channel",
+            "fraction of pixels at the camera's highest grey level, in the worst channel",
         ),
         Column("background", pl.Float32(), "5th percentile of the pixel values, mean over channels, in grey levels"),
         Column("illumination", pl.Float32(), "coefficient of variation of the smoothed background field"),
         Column("n_nuclei", pl.Int32(), "number of nuclei"),
+        Column(
+            "debris_frac",
+            pl.Float32(),
+            "fraction of pixels in bright areas of the nuclear channel that are much larger than a nucleus; null in "
+            "tables of earlier versions",
+            is_nullable=True,
+        ),
         Column("is_flagged", pl.Boolean(), "true where the site should not be used"),
         Column("flag_reason", pl.String(), "reasons for the flag, joined by ';'", is_nullable=True),
     ),
