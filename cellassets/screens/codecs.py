@@ -75,7 +75,7 @@ def decode_image(content: bytes, *, source: str, page: int | None = None, out: P
 
 def _decoder_of(content: bytes) -> "Callable[[bytes, str, int | None, Pixels | None], Pixels] | None":
     if content.startswith(PNG_SIGNATURE):
-        return _decode_png
+        return _decode_image
     if content.startswith(TIFF_SIGNATURES):
         return _decode_tiff
     if content.startswith(JP2_SIGNATURES):
@@ -83,7 +83,7 @@ def _decoder_of(content: bytes) -> "Callable[[bytes, str, int | None, Pixels | N
     return None
 
 
-def _decode_png(content: bytes, source: str, _page: int | None, out: Pixels | None) -> Pixels:
+def _decode_image(content: bytes, source: str, _page: int | None, out: Pixels | None) -> Pixels:
     if content.rfind(PNG_END) < 0:  # some cameras append data of their own
         message = f"{source}: truncated after {len(content)} bytes: a PNG ends with IEND; {COPY_AGAIN}"
         raise ImageError(message)

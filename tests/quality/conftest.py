@@ -8,7 +8,7 @@ from upath import UPath
 
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.screens.codecs import decode_png
+from cellassets.screens.codecs import decode_image
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
 from cellassets.synthetic.presets import tiny_design
@@ -35,7 +35,7 @@ def stored(tiny_landing, tmp_path_factory):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 content = path.read_bytes()
                 if path.suffix == ".png":
-                    content = imagecodecs.png_encode(change(decode_png(content, source=path.name)))
+                    content = imagecodecs.png_encode(change(decode_image(content, source=path.name)))
                 copy.write_bytes(content)
         manifest = check_experiment(UPath(root / "landing"), tiny_landing.name, policy=IngestPolicy())
         packing = Packing(UPath(root / "landing" / tiny_landing.name), UPath(root / "packed"), manifest.imaging)
