@@ -14,7 +14,7 @@ from jaxtyping import Float32, Integer
 from upath import UPath
 
 from cellassets.encoders.container.encoder import ContainerEncoder
-from cellassets.encoders.loading import Encoder
+from cellassets.encoders.loading import Encoder, NeedsSize
 from cellassets.encoders.precision import settle_precision
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
@@ -22,7 +22,7 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
 from cellassets.tables.schemas import SITE_EMBEDDINGS
-from cellassets.training.normalisation import channel_statistics
+from cellassets.training.normalisation import channel_statistics, min_std
 
 SITES_PER_PART = 2048
 KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -57,8 +57,8 @@ def embed_store(
         progress: receives the number of sites embedded.
 
     Raises:
-        EncoderError: the encoder was made for other channels, the images are not 8-bit, a vector is not finite, or the
-            process of a container encoder failed; names the site.
+        EncoderError: the encoder was made for other channels, for pixels of another type or for larger images, a vector
+            is not finite, or the process of a container encoder failed; names the site.
         CorruptArtifact: a shard of the store is damaged.
     """
     if isinstance(encoder, ContainerEncoder):
@@ -67,7 +67,7 @@ def embed_store(
     parts = [np.arange(start, min(start + sites_per_part, store.n_sites)) for start in starts]
     names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
     _check_channels(encoder, store, model_key)
-    _check_depth(store)
+    _check_pixels(encoder, store, model_key)
     embedding = _Embedding(store, encoder, model_key, progress)
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
@@ -97,6 +97,8 @@ class _Embedding:
         self.model_key = model_key
         self.progress = progress
         self.mean, self.std = channel_statistics(store.sites, encoder.normalisation)
+        if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
+            self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
         self.n_done, self.seconds = 0, 0.0
 
     @property
@@ -160,10 +162,18 @@ def _check_channels(encoder: Encoder | ContainerEncoder, store: ExperimentStore,
         raise EncoderError(message)
 
 
-def _check_depth(store: ExperimentStore) -> None:
-    if store.dtype != "uint8":
+def _check_pixels(encoder: Encoder | ContainerEncoder, store: ExperimentStore, model_key: str) -> None:
+    """Refuses sites of a type or of a size that the encoder does not take."""
+    if not any(np.can_cast(store.dtype, pixel_type) for pixel_type in encoder.pixel_types):
         message = (
-            f"experiment {store.experiment_id} has pixels of {store.dtype}; models embed 8-bit images (uint8) in this "
-            "version. Convert the images and land them again"
+            f"model {model_key} takes pixels of {' or '.join(encoder.pixel_types)}, experiment {store.experiment_id} "
+            f"has {store.dtype}; nothing is converted to fewer bits. Use a model that takes {store.dtype}, or, if the "
+            "program of a container encoder reads it, declare it in pixel_types"
         )
         raise EncoderError(message)
+    if isinstance(encoder, NeedsSize):
+        try:
+            encoder.check_size(store.height, store.width)
+        except EncoderError as error:
+            message = f"model {model_key}, experiment {store.experiment_id}: {error}"
+            raise EncoderError(message) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer, UInt
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CorruptArtifact
@@ -110,7 +110,7 @@ class ExperimentStore:
         """Image width in pixels."""
         return self._plates[0].width
 
-    def read(self, indices: Sequence[int] | Integer[np.ndarray, "site"]) -> UInt8[np.ndarray, "site channel y x"]:
+    def read(self, indices: Sequence[int] | Integer[np.ndarray, "site"]) -> UInt[np.ndarray, "site channel y x"]:
         """Returns the pixels of sites, in the order of `indices`.
 
         Args:
@@ -144,7 +144,7 @@ class ExperimentStore:
         indices: Sequence[int] | Integer[np.ndarray, "site"] | None = None,
         n_threads: int = 2,
         n_ahead: int = 2,
-    ) -> Iterator[tuple[Integer[np.ndarray, "site"], UInt8[np.ndarray, "site channel y x"]]]:
+    ) -> Iterator[tuple[Integer[np.ndarray, "site"], UInt[np.ndarray, "site channel y x"]]]:
         """Yields indices and pixels block by block, decoded by threads ahead of the caller.
 
         Args:
@@ -163,7 +163,7 @@ class ExperimentStore:
         plate: PlateSpec,
         shard: int,
         rows: Integer[np.ndarray, "site"],
-        images: UInt8[np.ndarray, "all channel y x"],
+        images: UInt[np.ndarray, "all channel y x"],
         places: Integer[np.ndarray, "site"],
     ) -> None:
         """Decodes rows of one shard into `images[places]`."""

@@ -34,12 +34,14 @@ class ClassicalEncoder:
 
     Attributes:
         n_channels: number of channels of the sites.
+        pixel_types: types of pixels that are measured.
         normalisation: whose mean and standard deviation `embed` is given. It ignores both.
         batch_size: number of sites that `embed` takes best at once.
         precision: precision of the arithmetic.
         device: where it computes.
     """
 
+    pixel_types: tuple[str, ...] = ("uint8",)
     normalisation: NormalisationKind = "site"
     precision = "fp64"
     device = "cpu"
