@@ -50,7 +50,7 @@ def test_a_truncated_state_is_named_and_removed_and_the_one_before_it_is_used(fo
     assert len(states(folder)) == N_KEPT, "the damaged state does not take the place of a whole one"
 
 
-def test_without_a_whole_state_training_begins_anew(folder):
+def test_without_a_whole_state_training_begins_at_the_start(folder):
     first = Attempt.begin(folder)
     for epoch in range(2):
         first.save(epoch, b"after epoch %d" % epoch)
@@ -58,7 +58,7 @@ def test_without_a_whole_state_training_begins_anew(folder):
         (folder / "states" / name).write_bytes(b"")
     second = Attempt.begin(folder)
     assert second.last_state() is None
-    second.save(0, b"anew")
+    second.save(0, b"from the start")
     assert len(states(folder)) == 1, "the damaged ones are gone"
 
 
