@@ -29,9 +29,9 @@ HOW_TO_REPAIR = "run `cellassets artifact verify`, which names the commit record
 class StoreSpec(Parameters):
     """How sites are packed: sites per shard, and compression level.
 
-    lz4 with bit shuffling at level 1 takes a tenth of the time that decoding a PNG takes. `bench/codecs.py` compares it
-    with others: byte shuffling keeps noise at its full size, zstd takes three times as long, and higher levels save 2%
-    of space. Level 0 stores pixels as they are: packing is 8% faster, and the store a third larger.
+    lz4 with bit shuffling at level 1 takes an eighth of the time that decoding a PNG takes. `bench/codecs.py` compares
+    it with others: byte shuffling makes 8-bit noise hardly smaller, zstd takes three times as long, and higher levels
+    save 2% of space. Level 0 stores pixels as they are: packing takes 8% less time, and the store is a third larger.
     """
 
     shard_sites: int = Field(default=64, ge=1)
