@@ -174,8 +174,8 @@ def channel_statistics(
     mean = sums.sum(axis=1, dtype=np.float64) / images[0].size
     centred = np.empty(min(STATISTICS_BLOCK, images[0].size), np.float32)
     pairs = zip(images, mean, strict=True)
-    variance = [_sum_of_squares(image.reshape(-1), np.float32(level), centred) / image.size for image, level in pairs]
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+    squares = [_sum_of_squares(image.reshape(-1), np.float32(level), centred) for image, level in pairs]
+    return mean.astype(np.float32), np.sqrt(np.array(squares, np.float32) / np.float32(images[0].size))
 
 
 def _sum_of_squares(

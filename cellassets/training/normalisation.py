@@ -48,7 +48,8 @@ def channel_statistics(
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
         return mean, std
-    mean, std = mean.astype(np.float64), std.astype(np.float64)  # squares of 16-bit levels differ in the tenth digit
+    if mean.max() > SCALE_ENDS[0]:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
+        mean, std = mean.astype(np.float64), std.astype(np.float64)
     group = (
         sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
     )
