@@ -5,11 +5,13 @@ import gc
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from zlib import crc32
@@ -20,11 +22,15 @@ import pytest
 import yaml
 from upath import UPath
 
+from cellassets.images.pack import Packing, pack_plates
+from cellassets.images.reader import ExperimentStore
 from cellassets.registry import Registry
+from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
 from cellassets.storage import objects
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.synthetic.presets import tiny_design
+from cellassets.synthetic.screen import write_screen
 
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"  # of instances whose dagster.yaml does not say so
 
@@ -69,11 +75,13 @@ COLUMNS = ("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", 
 
 @dataclass(frozen=True)
 class LandingZone:
-    """Writes experiments in RxRx1's layout: by default two sites per well, three channels, 16 x 24 pixels."""
+    """Writes experiments in RxRx1's layout: by default two sites per well, three channels, 16 x 24 pixels of 8 bits."""
 
     root: Path
     n_sites: int = 2
     size: tuple[int, int] = (16, 24)
+    n_channels: int = len(CHANNELS)
+    dtype: str = "uint8"
 
     def land(self, experiment_id="E-1", *, plates=(1, 2), wells=("A01", "B02", "C03"), is_complete=True) -> Path:
         folder = self.root / experiment_id
@@ -85,7 +93,7 @@ class LandingZone:
             for site in range(1, self.n_sites + 1)
         ]
         for row in rows:
-            for channel in range(1, len(CHANNELS) + 1):
+            for channel in range(1, self.n_channels + 1):
                 self.write_image(folder, f"Plate{row['plate']}/{row['well']}_s{row['site']}_w{channel}.png")
         self.write_metadata(folder, rows)
         if is_complete:
@@ -100,7 +108,7 @@ class LandingZone:
 
     def pixels(self, folder: Path, name: str) -> np.ndarray:
         rng = np.random.default_rng(crc32(f"{folder.name}/{name}".encode()))
-        return rng.integers(0, 256, self.size, dtype=np.uint8)
+        return rng.integers(0, np.iinfo(self.dtype).max, self.size, dtype=self.dtype, endpoint=True)
 
     def write_image(self, folder: Path, name: str) -> None:
         path = folder / name
@@ -148,6 +156,33 @@ def zone(tmp_path) -> LandingZone:
 def policy() -> IngestPolicy:
     """The policy that the folders of `zone` meet."""
     return IngestPolicy(max_dropped_frac=0.5)
+
+
+SCALES = {
+    "8 bit": lambda image: image,
+    "16 bit": lambda image: image.astype(np.uint16) * 257,
+    "12 bit": lambda image: image.astype(np.uint16) << 4,
+}
+
+
+@pytest.fixture(scope="session")
+def scaled_store(tmp_path_factory):
+    """The store of a simulated experiment on another scale of grey levels: `scaled_store("HUVEC-1", "12 bit")`."""
+    root = tmp_path_factory.mktemp("scaled")
+    write_screen(tiny_design(image_size=48, n_sites_per_well=1), root / "8 bit")
+
+    @cache
+    def scaled_store(experiment_id, scale):
+        landing, packed = root / scale / experiment_id, UPath(root / "packed" / scale / experiment_id)
+        if not landing.exists():
+            shutil.copytree(root / "8 bit" / experiment_id, landing)
+            for path in landing.rglob("*.png"):
+                path.write_bytes(imagecodecs.png_encode(SCALES[scale](imagecodecs.png_decode(path.read_bytes()))))
+        manifest = check_experiment(UPath(root / scale), experiment_id, policy=IngestPolicy())
+        files = pack_plates(manifest.images, manifest.wells, Packing(UPath(landing), packed, manifest.imaging)).files
+        return ExperimentStore.open(packed, files, experiment_id)
+
+    return scaled_store
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Integer
 from upath import UPath
 
 from cellassets.encoders.container.encoder import ContainerEncoder
-from cellassets.encoders.loading import AnyEncoder, Encoder, SetUpPerExperiment
+from cellassets.encoders.loading import AnyEncoder, Encoder, NeedsSize, SetUpPerExperiment
 from cellassets.encoders.precision import settle_precision
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
@@ -23,7 +23,7 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
 from cellassets.tables.schemas import SITE_EMBEDDINGS
-from cellassets.training.normalisation import channel_statistics
+from cellassets.training.normalisation import channel_statistics, min_std
 
 SITES_PER_PART = 2048
 KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -58,8 +58,8 @@ def embed_store(
         progress: receives the number of sites embedded.
 
     Raises:
-        EncoderError: the encoder was made for other channels, the images are not 8-bit, a vector is not finite, or the
-            process of a container encoder failed; names the site.
+        EncoderError: the encoder was made for other channels, for pixels of another type or for larger images, a vector
+            is not finite, or the process of a container encoder failed; names the site.
         ProfilesError: a table of profiles lacks the experiment, or wells or sites of it.
         CorruptArtifact: a shard of the store is damaged.
     """
@@ -93,7 +93,7 @@ def _sites_to_embed(store: ExperimentStore, encoder: AnyEncoder, model_key: str)
     if isinstance(encoder, ProfilesEncoder):
         return encoder.present(store, model_key)
     _check_channels(encoder, store, model_key)
-    _check_depth(store)
+    _check_pixels(encoder, store, model_key)
     return np.arange(store.n_sites)
 
 
@@ -106,6 +106,8 @@ class _Embedding:
         self.model_key = model_key
         self.progress = progress
         self.mean, self.std = channel_statistics(store.sites, encoder.normalisation)
+        if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
+            self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
         self.n_done, self.seconds = 0, 0.0
 
     @property
@@ -172,10 +174,18 @@ def _check_channels(encoder: Encoder | ContainerEncoder, store: ExperimentStore,
         raise EncoderError(message)
 
 
-def _check_depth(store: ExperimentStore) -> None:
-    if store.dtype != "uint8":
+def _check_pixels(encoder: Encoder | ContainerEncoder, store: ExperimentStore, model_key: str) -> None:
+    """Refuses sites of a type or of a size that the encoder does not take."""
+    if not any(np.can_cast(store.dtype, pixel_type) for pixel_type in encoder.pixel_types):
         message = (
-            f"experiment {store.experiment_id} has pixels of {store.dtype}; models embed 8-bit images (uint8) in this "
-            "version. Convert the images and land them again"
+            f"model {model_key} takes pixels of {' or '.join(encoder.pixel_types)}, experiment {store.experiment_id} "
+            f"has {store.dtype}; nothing is converted to fewer bits. Use a model that takes {store.dtype}, or, if the "
+            "program of a container encoder reads it, declare it in pixel_types"
         )
         raise EncoderError(message)
+    if isinstance(encoder, NeedsSize):
+        try:
+            encoder.check_size(store.height, store.width)
+        except EncoderError as error:
+            message = f"model {model_key}, experiment {store.experiment_id}: {error}"
+            raise EncoderError(message) from error

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt
 from pydantic import ValidationError
 
 from cellassets.encoders.container.declaration import RUNNING_TAG, Running
@@ -36,6 +36,7 @@ class Encoder(Protocol):
 
     Attributes:
         n_channels: number of channels of the sites it was made for.
+        pixel_types: types of pixels that it takes, as numpy names them.
         normalisation: over what the mean and standard deviation that `embed` takes are computed.
         batch_size: number of sites that `embed` takes best at once.
         precision: precision of its arithmetic, for example `fp32`.
@@ -43,6 +44,7 @@ class Encoder(Protocol):
     """
 
     n_channels: int
+    pixel_types: tuple[str, ...]
     normalisation: NormalisationKind
     batch_size: int
     precision: str
@@ -50,16 +52,16 @@ class Encoder(Protocol):
 
     def embed(
         self,
-        images: UInt8[np.ndarray, "site channel y x"],
+        images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float32[np.ndarray, "site feature"]:
         """Returns one vector per site.
 
         Args:
-            images: grey levels, 0 to 255.
+            images: grey levels, of one of the `pixel_types`.
             mean: mean of each channel, in grey levels.
-            std: standard deviation of each channel, in grey levels.
+            std: standard deviation of each channel, in grey levels, at least `training.normalisation.min_std`.
         """
 
     def close(self) -> None:
@@ -72,6 +74,18 @@ class SetUpPerExperiment(Protocol):
 
     def set_up(self, store: ExperimentStore) -> None:
         """Prepares the encoder for the sites of an experiment."""
+
+
+@runtime_checkable
+class NeedsSize(Protocol):
+    """An encoder that cannot embed sites of every size."""
+
+    def check_size(self, height: int, width: int) -> None:
+        """Checks that sites of this size can be embedded.
+
+        Raises:
+            EncoderError: they are too small.
+        """
 
 
 AnyEncoder = Encoder | ContainerEncoder | ProfilesEncoder

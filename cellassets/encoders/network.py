@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt
 
 from cellassets.encoders.precision import N_JUDGED
+from cellassets.errors import EncoderError
+from cellassets.images.spec import PIXEL_TYPES
 from cellassets.training.augmentation import centre_crop
 from cellassets.training.checkpoint import load_network
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.normalisation import scale_and_shift
+from cellassets.training.recipe import smallest_px
 
 MIN_COSINE = 0.99
 BATCH_SIZE = {"cpu": 16, "cuda": 512}
@@ -23,6 +26,8 @@ class NetworkEncoder:
     the vector of each of the first 16 sites must have a cosine of at least 0.99 with its float32 vector. The decision
     depends on the machine and on these sites only, never on timing. `precision.py` keeps it for later processes.
     """
+
+    pixel_types: tuple[str, ...] = PIXEL_TYPES
 
     def __init__(self, folder: Path) -> None:
         network, self.spec = load_network(folder)
@@ -38,16 +43,16 @@ class NetworkEncoder:
 
     def embed(
         self,
-        images: UInt8[np.ndarray, "site channel y x"],
+        images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float32[np.ndarray, "site feature"]:
         """Returns one vector per site.
 
         Args:
-            images: grey levels, 0 to 255.
+            images: grey levels of 8 or 16 bits.
             mean: mean of each channel, in grey levels.
-            std: standard deviation of each channel, in grey levels.
+            std: standard deviation of each channel, in grey levels, at least `min_std` of the images.
         """
         normalised = self._normalised(images, mean, std)
         if not self._is_judged:
@@ -56,7 +61,7 @@ class NetworkEncoder:
 
     def choose_precision(
         self,
-        images: UInt8[np.ndarray, "site channel y x"],
+        images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> str:
@@ -69,12 +74,28 @@ class NetworkEncoder:
         """Computes in this precision from now on, whatever this machine would choose."""
         self.precision, self._is_judged = precision, True
 
+    def check_size(self, height: int, width: int) -> None:
+        """Checks that sites of this size can be embedded.
+
+        Raises:
+            EncoderError: they are smaller than the centre that is embedded, or than the network's smallest image.
+        """
+        crop_px = self.spec.preprocessing.centre_crop_px
+        needed = max(crop_px or 1, smallest_px(self.spec.backbone))
+        if min(height, width) < needed:
+            what = "centre_crop_px of its recipe" if crop_px == needed else f"its backbone {self.spec.backbone.family}"
+            message = (
+                f"sites of {height} x {width} pixels are too small: {what} needs at least {needed} x {needed}; use a "
+                "model that was trained for smaller images"
+            )
+            raise EncoderError(message)
+
     def close(self) -> None:
         """Does nothing: the memory is freed with the encoder."""
 
     def _normalised(
         self,
-        images: UInt8[np.ndarray, "site channel y x"],
+        images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float[torch.Tensor, "site channel h w"]:

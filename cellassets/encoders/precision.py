@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt
 from upath import UPath
 
 from cellassets.images.reader import ExperimentStore
@@ -31,7 +31,7 @@ class ChoosesPrecision(Protocol):
 
     def choose_precision(
         self,
-        images: UInt8[np.ndarray, "site channel y x"],
+        images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> str:

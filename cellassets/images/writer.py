@@ -6,23 +6,26 @@ holds its checksum and the statistics of its sites; a later run uses the note to
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Shaped, UInt8
 from pydantic import ValidationError
 from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact, ImageError, StorageRefused
 from cellassets.images.illumination import correction_of
-from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site
+from cellassets.images.spec import PlateSpec, checksum_of, empty_index, encode_site, frame_buffer
 from cellassets.screens.imaging import Imaging
 from cellassets.screens.landing import CHECK_AGAIN
 from cellassets.screens.planes import checksum_of as crc32c_of
 from cellassets.screens.planes import decode_content, read_content, size_of
 from cellassets.storage.artifact import FileEntry, atomic_write, describe_file, write_bytes
+
+STATISTICS_BLOCK = 1 << 18  # pixels; as float32 they fit into the cache of a core
+MAX_WIDTH_UINT32 = (2**32 - 1) // (2**16 - 1)  # pixels: 65,537 times the highest 16-bit level is the largest uint32
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,13 @@ def write_shard(
 
 @dataclass(frozen=True)
 class PackedSite:
-    """One compressed site, with mean and standard deviation per channel in grey levels."""
+    """One compressed site, with mean and standard deviation per channel in grey levels.
+
+    `content` is overwritten by the next site of the same iterator.
+    """
 
     site: SourceSite
-    content: bytes
+    content: UInt8[np.ndarray, "byte"]
     channel_mean: Float32[np.ndarray, "channel"]
     channel_std: Float32[np.ndarray, "channel"]
 
@@ -122,7 +128,7 @@ class PackedSite:
 def pack_sites(
     source: UPath, sites: Sequence[SourceSite], plate: PlateSpec, level: int, imaging: Imaging
 ) -> Iterator[PackedSite]:
-    """Yields sites that are read from their image files and compressed; one buffer is reused for all.
+    """Yields sites that are read from their image files and compressed; the same memory is used for all of them.
 
     Args:
         source: landing folder of the experiment.
@@ -134,14 +140,14 @@ def pack_sites(
     Raises:
         ImageError: a file differs from the manifest, or cannot be decoded.
     """
-    images = np.empty(plate.site_shape, dtype=plate.dtype)
+    images, frame = np.empty(plate.site_shape, dtype=plate.dtype), frame_buffer(plate)
     correct = correction_of(source, plate.plate_id, imaging.illumination)
     for site in sites:
         for channel, planes in enumerate(site.images):
             read_projected(source, planes, imaging.z_projection, out=images[channel])
             correct(channel, images[channel])
         mean, std = channel_statistics(images)
-        yield PackedSite(site, encode_site(images, level), mean, std)
+        yield PackedSite(site, encode_site(images, level, frame), mean, std)
 
 
 def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
@@ -204,19 +210,35 @@ def read_projected(
 def channel_statistics(
     images: Shaped[np.ndarray, "channel y x"],
 ) -> tuple[Float32[np.ndarray, "channel"], Float32[np.ndarray, "channel"]]:
-    """Returns mean and standard deviation of the pixels of each channel, in grey levels."""
-    mean = images.sum(axis=2, dtype=np.uint32).mean(axis=1) / images.shape[2]
-    std = np.empty(len(images), np.float32)
-    centred = np.empty(images[0].size, np.float32)
-    for channel, image in enumerate(images):
-        np.subtract(image.ravel(), np.float32(mean[channel]), out=centred)
-        std[channel] = np.sqrt(np.dot(centred, centred) / centred.size)
-    return mean.astype(np.float32), std
+    """Returns mean and standard deviation of the pixels of each channel, in grey levels.
+
+    Rows are summed as integers, so the mean is exact. The mean is subtracted before squares are summed in float32.
+    """
+    is_narrow = images.shape[2] <= MAX_WIDTH_UINT32
+    sums = images.sum(axis=2, dtype=np.uint32 if is_narrow else np.uint64)  # uint64 takes twice as long
+    mean = sums.sum(axis=1, dtype=np.float64) / images[0].size
+    centred = np.empty(min(STATISTICS_BLOCK, images[0].size), np.float32)
+    pairs = zip(images, mean, strict=True)
+    squares = [_sum_of_squares(image.reshape(-1), np.float32(level), centred) for image, level in pairs]
+    return mean.astype(np.float32), np.sqrt(np.array(squares, np.float32) / np.float32(images[0].size))
 
 
-def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes) -> None:
-    stream.write(content)
-    checksum.update(content)
+def _sum_of_squares(
+    pixels: Shaped[np.ndarray, "pixel"], mean: np.float32, centred: Float32[np.ndarray, "block"]
+) -> float:
+    """Returns the sum of squared differences from the mean, block by block in the memory of `centred`."""
+    total = 0.0
+    for start in range(0, pixels.size, len(centred)):
+        block = pixels[start : start + len(centred)]
+        differences = np.subtract(block, mean, out=centred[: len(block)])
+        total += float(np.dot(differences, differences))
+    return total
+
+
+def _append(stream: BinaryIO, checksum: google_crc32c.Checksum, content: bytes | UInt8[np.ndarray, "byte"]) -> None:
+    buffer: Any = content  # an array is accepted too
+    stream.write(buffer)
+    checksum.update(buffer)
 
 
 def _note_path(folder: UPath, plate: PlateSpec, shard: int) -> UPath:

@@ -75,7 +75,7 @@ def make(context: Context, plan: Plan) -> Record:
         OutOfMemory: the pod or the GPU has too little memory.
         StaleArtifact: another process took over.
     """
-    folder = context.deployment.work_folder("training", plan.keys[0])
+    folder = context.deployment.work_folder("training") / plan.keys[0]  # the run that has the lock makes and removes it
     with alone_in(folder):
         shutil.rmtree(folder, ignore_errors=True)  # files of a killed process; the run before this one removed it
         done = context.lake.find_done(plan)

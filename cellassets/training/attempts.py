@@ -4,8 +4,8 @@
     <folder>/states/000002-00007-<CRC32C>.safetensors   attempt 2 after epoch 7
 
 The newest attempt is the only one that may write: an older one that is still alive stops at its next epoch. A state is
-written in one atomic step and has its checksum in its name. So a state that can be read was written completely, and a
-damaged one is skipped.
+written in one atomic step and has its checksum in its name. So a state that can be read was written completely. A
+damaged one is named and removed, and the training goes on from the state before it, or from the start.
 """
 
 import logging
@@ -79,7 +79,7 @@ class Attempt:
             path.unlink(missing_ok=True)
 
     def last_state(self) -> bytes | None:
-        """Returns the newest complete state of any attempt; None if there is none."""
+        """Returns the newest complete state of any attempt, after removing damaged ones; None if there is none."""
         for path in reversed(_sorted_states(self._states)):
             try:
                 content = path.read_bytes()
@@ -87,7 +87,8 @@ class Attempt:
                 continue
             if f"{google_crc32c.value(content):08x}" == _parts(path)["checksum"]:
                 return content
-            logger.warning("%s: damaged, the state before it is used", path)
+            logger.warning("%s: damaged (%d bytes), removed; the state before it is used", path, len(content))
+            path.unlink(missing_ok=True)  # otherwise it would count as one of the states that are kept
         return None
 
     def remove(self) -> None:

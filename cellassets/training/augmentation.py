@@ -1,8 +1,8 @@
 """Augmentation: random changes of an image that do not change its biology.
 
 All random numbers of a batch are drawn here, from a generator that the caller seeds. Applying them is deterministic.
-Crop, turn and flip are done in one copy of the 8-bit pixels, before the conversion to floats. Gain and offset are part
-of the normalisation (`module.py`).
+Crop, turn and flip are done in one copy of the integer pixels, before the conversion to floats. Gain and offset are
+part of the normalisation (`module.py`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from cellassets.errors import RecipeError
-from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.recipe import AugmentationParameters, NetworkRecipe, smallest_px
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,28 @@ def crop_size(parameters: AugmentationParameters, height: int, width: int) -> tu
         message = f"sites of {height} x {width} pixels cannot be turned by 90 degrees: set augmentation.crop_px"
         raise RecipeError(message)
     return size
+
+
+def check_sizes(recipe: NetworkRecipe, height: int, width: int) -> None:
+    """Checks that a network can be trained and used on sites of that size.
+
+    Raises:
+        RecipeError: a crop is larger than the sites, or the network needs larger images.
+    """
+    crop = crop_size(recipe.augmentation, height, width)
+    centre = recipe.centre_crop_px
+    if centre is not None and centre > min(height, width):
+        message = f"centre_crop_px is {centre}, the sites are {height} x {width} pixels: choose a smaller crop, or null"
+        raise RecipeError(message)
+    used = min(*crop, height if centre is None else centre, width if centre is None else centre)
+    needed = smallest_px(recipe.backbone)
+    if used < needed:
+        message = (
+            f"backbone {recipe.backbone.family} needs images of at least {needed} x {needed} pixels, this recipe gives "
+            f"it a side of {used} from sites of {height} x {width}: choose a larger crop, fewer stages or smaller "
+            "patches"
+        )
+        raise RecipeError(message)
 
 
 def draw(

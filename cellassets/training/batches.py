@@ -1,7 +1,8 @@
-"""Batches of 8-bit images, in an order that balances the classes, read ahead by threads.
+"""Batches of images, in an order that balances the classes, read ahead by threads.
 
 The sites of a batch and their augmentation depend only on (seed, epoch, batch), so an epoch is the same in every
-process, and a killed run can continue exactly. Pixels stay 8-bit until they are on the device.
+process, and a killed run can continue exactly. Pixels stay integers of 8 or 16
+bits until they are on the device.
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 
 from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
 from cellassets.training.recipe import AugmentationParameters
@@ -22,14 +23,14 @@ from cellassets.training.sites import LabelledSites
 
 N_AHEAD = 4
 
-ImageReader = Callable[[Int[np.ndarray, "b"]], UInt8[np.ndarray, "b c y x"]]
+ImageReader = Callable[[Int[np.ndarray, "b"]], UInt[np.ndarray, "b c y x"]]
 Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
     """One batch. `scale * image + shift` normalises the images and includes the random gain and offset."""
 
-    images: UInt8[torch.Tensor, "b c y x"]
+    images: UInt[torch.Tensor, "b c y x"]
     scale: Float[torch.Tensor, "b c"]
     shift: Float[torch.Tensor, "b c"]
     labels: Int[torch.Tensor, "b"]
@@ -136,7 +137,7 @@ def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int
 def _batch(
     sites: LabelledSites,
     positions: Int[np.ndarray, "b"],
-    images: UInt8[np.ndarray, "b c y x"],
+    images: UInt[np.ndarray, "b c y x"],
     scale_shift: tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b c"]],
 ) -> Batch:
     return Batch(

@@ -1,18 +1,22 @@
 """The data of a training: opened stores, their sites split into training and held-out ones, and their images.
 
-Which sites are used is decided in `sites.py`. Who opens the stores decides which versions are read.
+Which sites are used is decided in `sites.py`. Who opens the stores decides which versions are read. Experiments of 8
+and of 16 bits can be mixed, because grey levels are normalised by site or by plate.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt
 
 from cellassets.errors import RecipeError
 from cellassets.images.reader import ExperimentStore
+from cellassets.training.augmentation import check_sizes
 from cellassets.training.batches import ImageReader
+from cellassets.training.normalisation import min_std
 from cellassets.training.recipe import NetworkRecipe, recipe_experiments
 from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
 
@@ -63,10 +67,18 @@ def open_training_data(
     Raises:
         RecipeError: the experiments do not fit together, or do not fit the recipe.
     """
-    tables = [
-        usable_sites(store.sites, store.wells, table, recipe) for store, table in zip(stores, quality, strict=True)
-    ]
     _check_alike(recipe_experiments(recipe), stores)
+    check_sizes(recipe, stores[0].height, stores[0].width)
+    tables = [
+        usable_sites(
+            store.sites,
+            store.wells,
+            table,
+            recipe,
+            least_std=min_std(store.dtype, store.imaging.top_grey_level),
+        )
+        for store, table in zip(stores, quality, strict=True)
+    ]
     n_train = len(recipe.train_experiments)
     return TrainingData(tuple(stores), split_sites(tables[:n_train], tables[n_train:], recipe.classes))
 
@@ -77,12 +89,14 @@ def image_reader(
     """Returns a function from positions among `sites` to their images.
 
     If all sites fit into `memory_bytes` they are decoded once and kept. Otherwise each batch is read from the stores.
+    Images have the type of the stores; if some stores have 8 bits and others 16, all images have 16.
     """
-    first = stores[0]
-    n_bytes = sites.n_sites * first.n_channels * first.height * first.width
+    first, dtype = stores[0], np.result_type(*(store.dtype for store in stores))
+    site_shape = (first.n_channels, first.height, first.width)
+    n_bytes = sites.n_sites * math.prod(site_shape) * dtype.itemsize
 
-    def read(positions: Int[np.ndarray, "b"]) -> UInt8[np.ndarray, "b c y x"]:
-        images = np.empty((len(positions), first.n_channels, first.height, first.width), dtype=np.uint8)
+    def read(positions: Int[np.ndarray, "b"]) -> UInt[np.ndarray, "b c y x"]:
+        images = np.empty((len(positions), *site_shape), dtype=dtype)
         for index in np.unique(sites.store_index[positions]):
             rows = np.flatnonzero(sites.store_index[positions] == index)
             images[rows] = stores[index].read(sites.store_row[positions[rows]])
@@ -96,15 +110,6 @@ def image_reader(
 
 def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]) -> None:
     first = stores[0]
-    deep = [
-        f"{name} ({store.dtype})" for name, store in zip(experiment_ids, stores, strict=True) if store.dtype != "uint8"
-    ]
-    if deep:
-        message = (
-            f"{', '.join(deep)}: networks are trained on 8-bit images (uint8) in this version; convert the images and "
-            "land them again, or remove the experiments from the recipe"
-        )
-        raise RecipeError(message)
     for experiment_id, store in zip(experiment_ids[1:], stores[1:], strict=True):
         expected = (first.channel_names, first.height, first.width)
         found = (store.channel_names, store.height, store.width)

@@ -1,6 +1,9 @@
 """Normalisation of grey levels: channel statistics of a site or of its plate, as a scale and a shift.
 
 Input: the SITES table of a store. Output: arrays aligned with its rows. No image is read here.
+
+Normalised images do not depend on the scale of the grey levels: images of 8, 12 and 16 bits give the same numbers if
+they show the same.
 """
 
 import numpy as np
@@ -10,7 +13,24 @@ from jaxtyping import Float
 from cellassets.tables.parquet import vectors
 from cellassets.training.recipe import NormalisationKind
 
-MIN_STD_GREY_LEVELS = 1.0  # a dead channel has a standard deviation of 0, and its noise must not become infinite
+MIN_STD_8_BIT = 1.0  # a dead channel has a standard deviation of 0, and its noise must not become infinite
+SCALE_ENDS = (255, 1023, 4095, 16383, 65535)  # highest levels of cameras of 8, 10, 12, 14 and 16 bits
+
+
+def min_std(dtype: str, top_grey_level: int | None) -> float:
+    """Returns the smallest standard deviation that channels are divided by, in grey levels.
+
+    It is one level of 8-bit images, and the 255th part of the scale of others: 16 levels for a camera of 12 bits. A
+    scale ends at 1,023, 4,095, 16,383 or 65,535, at or above the highest level that occurs.
+
+    Args:
+        dtype: type of the pixels, a name of numpy.
+        top_grey_level: the highest level of the camera or of the experiment's images; None: unknown.
+    """
+    largest = int(np.iinfo(dtype).max)
+    top = min(top_grey_level or largest, largest)
+    end = largest if largest == SCALE_ENDS[0] else next(end for end in SCALE_ENDS if end >= top)
+    return MIN_STD_8_BIT * end / SCALE_ENDS[0]
 
 
 def channel_statistics(
@@ -28,6 +48,8 @@ def channel_statistics(
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
         return mean, std
+    if mean.max() > SCALE_ENDS[0]:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
+        mean, std = mean.astype(np.float64), std.astype(np.float64)
     group = (
         sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
     )
@@ -38,10 +60,10 @@ def channel_statistics(
 
 
 def scale_and_shift(
-    mean: Float[np.ndarray, "site channel"], std: Float[np.ndarray, "site channel"]
+    mean: Float[np.ndarray, "site channel"], std: Float[np.ndarray, "site channel"], *, least: float = MIN_STD_8_BIT
 ) -> tuple[Float[np.ndarray, "site channel"], Float[np.ndarray, "site channel"]]:
-    """Returns a, b such that (x - mean) / max(std, 1 grey level) = a x + b."""
-    scale = 1 / np.maximum(std, np.float32(MIN_STD_GREY_LEVELS))
+    """Returns a, b such that (x - mean) / max(std, least) = a x + b. `least` is the `min_std` of the images."""
+    scale = 1 / np.maximum(std, np.float32(least))
     return scale, -mean * scale
 
 

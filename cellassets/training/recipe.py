@@ -82,6 +82,14 @@ class VitBackbone(Parameters):
 Backbone = Annotated[ResNetBackbone | ConvNextBackbone | VitBackbone, Field(discriminator="family")]
 
 
+def smallest_px(backbone: Backbone) -> int:
+    """Returns the side of the smallest image that a backbone can take, in pixels."""
+    if isinstance(backbone, VitBackbone):
+        return backbone.patch_px
+    # a ResNet pads every layer; a ConvNeXt cuts off what fills no patch, at its stem and at each later stage
+    return 1 if isinstance(backbone, ResNetBackbone) else 4 * 2 ** (len(backbone.widths) - 1)
+
+
 class LossParameters(Parameters):
     """Weighted sum of cross-entropy and ArcFace. A weight of 0 switches a loss off.
 

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from cellassets.errors import RecipeError
-from cellassets.training.normalisation import channel_statistics, scale_and_shift
+from cellassets.training.normalisation import MIN_STD_8_BIT, channel_statistics, scale_and_shift
 from cellassets.training.recipe import ClassParameters, NetworkRecipe
 
 SITE_KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -52,7 +52,12 @@ class Split:
 
 
 def usable_sites(
-    sites: pl.DataFrame, wells: pl.DataFrame, quality: pl.DataFrame | None, recipe: NetworkRecipe
+    sites: pl.DataFrame,
+    wells: pl.DataFrame,
+    quality: pl.DataFrame | None,
+    recipe: NetworkRecipe,
+    *,
+    least_std: float = MIN_STD_8_BIT,
 ) -> pl.DataFrame:
     """Returns the sites of an experiment that a recipe may use: `store_row`, `perturbation_id`, `scale` and `shift`.
 
@@ -63,12 +68,13 @@ def usable_sites(
         wells: its WELLS.
         quality: its QUALITY, or None if flagged sites are used too.
         recipe: says which wells are classes and how many sites may be flagged.
+        least_std: the smallest standard deviation that channels are divided by (`normalisation.min_std`).
 
     Raises:
         RecipeError: a site has no well or no quality row, or more sites are flagged than the recipe allows.
     """
     mean, std = channel_statistics(sites, recipe.normalisation)
-    scale, shift = scale_and_shift(mean, std)
+    scale, shift = scale_and_shift(mean, std, least=least_std)
     table = sites.select(SITE_KEY).with_row_index("store_row").with_columns(scale=_array(scale), shift=_array(shift))
     kinds = ["perturbation_id", "perturbation_kind", "control_kind"]
     table = _joined(table, wells.select(*SITE_KEY[:3], *kinds), SITE_KEY[:3], "WELLS")

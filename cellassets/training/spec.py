@@ -17,8 +17,9 @@ WEIGHTS_NAME = "weights.safetensors"
 class Preprocessing(Parameters):
     """How the grey levels of a site are prepared for the network.
 
-    z = (x - mean) / max(std, 1) for each channel, with the mean and the standard deviation of the site or of its plate
-    (`cellassets.training.normalisation`). Then the full site is used, or its centre if `centre_crop_px` is set.
+    z = (x - mean) / max(std, least) for each channel, with the mean and the standard deviation of the site or of its
+    plate; `least` is one level of 8-bit images (`cellassets.training.normalisation`). Then the full site is used, or
+    its centre if `centre_crop_px` is set.
     """
 
     normalisation: NormalisationKind

@@ -30,12 +30,13 @@ sub report {
 }
 
 sub moments {
-    my ($plane, $height, $width) = @_;
-    my @count = (0) x 256;
+    my ($plane, $height, $width, $pixel_bytes) = @_;
+    my @count = (0);    # grows to the highest level
     my ($mass, $mx, $my, $mxx, $myy, $mxy) = (0) x 6;
     for my $y (0 .. $height - 1) {
         my ($row, $row_x, $row_xx, $x) = (0, 0, 0, 0);
-        for my $level (unpack 'C*', substr $plane, $y * $width, $width) {
+        my $line = substr $plane, $y * $width * $pixel_bytes, $width * $pixel_bytes;
+        for my $level (unpack $pixel_bytes == 2 ? 'S<*' : 'C*', $line) {
             $count[$level]++;
             $row += $level;
             $row_x += $level * $x;
@@ -52,7 +53,8 @@ sub moments {
     my $n = $height * $width;
     my $mean = $mass / $n;
     my @central = (0) x 5;
-    for my $level (0 .. 255) {
+    for my $level (0 .. $#count) {
+        next unless $count[$level];
         $central[$_] += $count[$level] * ($level - $mean)**$_ / $n for 2 .. 4;
     }
     my $std = sqrt $central[2];
@@ -60,7 +62,7 @@ sub moments {
     my @quantiles;
     for my $fraction (@QUANTILES) {
         my ($level, $below) = (0, $count[0]);
-        $below += $count[++$level] while $below < $fraction * $n;
+        $below += $count[++$level] // 0 while $below < $fraction * $n;
         push @quantiles, $level;
     }
     $mass ||= 1;    # an image of zeros has its centre at 0
@@ -80,6 +82,9 @@ my $n_features = $n_channels * (9 + 5);
 die "the model was declared with embedding_dim $manifest->{embedding_dim}; expected $n_features\n"
     if $manifest->{embedding_dim} != $n_features;
 
+my %bytes_of = (uint8 => 1, uint16 => 2);
+my $pixel_bytes = $bytes_of{ $manifest->{images}{dtype} } or die "pixels of $manifest->{images}{dtype}\n";
+
 report('opened', {});
 my $path = "$input/$manifest->{images}{file}";
 open(my $images, '<:raw', $path) or die "$path: $!\n";
@@ -88,9 +93,10 @@ open(my $vectors, '>', "$output/embeddings.csv") or die "$output/embeddings.csv:
 for my $row (0 .. $n_sites - 1) {
     my @features;
     for my $channel (0 .. $n_channels - 1) {
-        my $n_read = read $images, my $plane, $height * $width;
-        die "$path: ends in channel $channel of row $row\n" if ($n_read // 0) != $height * $width;
-        push @features, moments($plane, $height, $width);
+        my $n_bytes = $height * $width * $pixel_bytes;
+        my $n_read = read $images, my $plane, $n_bytes;
+        die "$path: ends in channel $channel of row $row\n" if ($n_read // 0) != $n_bytes;
+        push @features, moments($plane, $height, $width, $pixel_bytes);
     }
     print {$vectors} join(',', $row, map { sprintf '%.9g', $_ } @features), "\n";
     report('log', { level => 'INFO', message => sprintf 'measured %d of %d sites', $row + 1, $n_sites })

@@ -1,6 +1,7 @@
 """Packing keeps every pixel, continues after an interruption, and writes the same files on a disk and in a bucket."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -100,10 +101,11 @@ def test_the_store_of_a_bucket_is_that_of_a_disk(zone, landed, pack, store):
     np.testing.assert_array_equal(remote.read(order), store.read(order))
 
 
-def test_memory_does_not_grow_with_the_plate(tmp_path, zone, policy):
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_memory_does_not_grow_with_the_plate(tmp_path, zone, policy, dtype):
     """Peak memory of packing 6 times as many sites is less than twice as high."""
     peaks = []
-    big = type(zone)(tmp_path / "big", size=(256, 256))
+    big = replace(zone, root=tmp_path / "big", size=(256, 256), dtype=dtype)
     for number, columns in enumerate((2, 12)):
         experiment_id = f"E-{number}"
         wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, columns + 1)]

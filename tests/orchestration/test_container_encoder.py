@@ -3,15 +3,21 @@
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 from scipy import stats
+from upath import UPath
 
+from cellassets.configuration import load_yaml
+from cellassets.encoders.container.batch import write_batch
+from cellassets.encoders.container.declaration import ContainerDeclaration
 from cellassets.encoders.container.registering import register_container
 from cellassets.tables.parquet import vectors
+from cellassets.training.normalisation import channel_statistics
 from resources import container_outcomes
 from resources.container_processes import PASSED_ON
 
@@ -64,6 +70,20 @@ def test_the_perl_example_is_an_encoder_like_any_other(screen):
     assert (shown["features_per_channel"], shown["embedding_dim"], shown["n_sites"]) == (14, 84, store.n_sites)
     assert f"measured {store.n_sites} of {store.n_sites} sites" in screen.log(result)
     assert result.get_asset_check_evaluations()[0].passed
+
+
+def test_the_perl_example_reads_16_bits_too(tmp_path, scaled_store):
+    store, folder = scaled_store("HUVEC-1", "12 bit"), tmp_path / "batch"
+    rows = np.arange(2)
+    spec = load_yaml(UPath(EXAMPLE / "moments.yaml"), ContainerDeclaration, name="moments").spec()
+    (folder / "out").mkdir(parents=True)
+    write_batch(folder, store, rows, channel_statistics(store.sites[rows], "site"), spec, "moments.v1")
+    places = {"CELLASSETS_INPUT": str(folder), "CELLASSETS_OUTPUT": str(folder / "out")}
+    subprocess.run(["perl", EXAMPLE / "moments.pl"], check=True, env={**os.environ, **places})
+    found = np.loadtxt(folder / "out" / "embeddings.csv", delimiter=",")[:, 1:]
+    expected = [[value for plane in site for value in independently(plane)] for site in store.read(rows)]
+    assert store.read(rows).max() > 255
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_program_without_pipes_embeds_all_partitions_of_a_run(screen):

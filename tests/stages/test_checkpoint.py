@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -416,3 +417,18 @@ def test_two_runs_at_once_train_once_and_register_one_version(screen, made_once_
     made_once_by_two(screen, "checkpoint", "both")
     assert [entry.key for entry in screen.registry.list_models() if entry.name == "both"] == ["both.v1"]
     assert the_run(screen.registry, "both").status == "FINISHED"
+
+
+def test_a_work_folder_that_another_run_removes_meanwhile_is_no_error(screen, monkeypatch):
+    """The other run removes it after `mkdir` has found it and before `mkdir` looks whether it is a folder."""
+    screen.set("recipes/raced.yaml", {"kind": "classical"})
+    folder, is_dir = screen.home / "work" / "training" / "raced", Path.is_dir
+    folder.mkdir(parents=True)
+
+    def removed_meanwhile(path):
+        if path == folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", removed_meanwhile)
+    assert screen.make("checkpoint", "raced").record.summary["model_key"] == "raced.v1"

@@ -1,5 +1,7 @@
 """States of a training: the last complete one is used, a damaged one is skipped, and only the newest attempt writes."""
 
+import os
+from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
@@ -32,16 +34,41 @@ def test_the_next_attempt_finds_the_last_state(folder):
     assert len(states(folder)) == N_KEPT, "older states are removed"
 
 
-def test_a_damaged_state_is_skipped_and_named(folder, caplog):
+@pytest.mark.parametrize("n_bytes_left", [0, 1, 12])
+def test_a_truncated_state_is_named_and_removed_and_the_one_before_it_is_used(folder, caplog, n_bytes_left):
     first = Attempt.begin(folder)
     for epoch in range(2):
         first.save(epoch, b"after epoch %d" % epoch)
     newest = folder / "states" / states(folder)[-1]
-    newest.write_bytes(newest.read_bytes()[:-1])
-    assert Attempt.begin(folder).last_state() == b"after epoch 0"
-    assert newest.name in caplog.text
-    (folder / "states" / states(folder)[0]).write_bytes(b"")
-    assert Attempt.begin(folder).last_state() is None
+    newest.write_bytes(newest.read_bytes()[:n_bytes_left])
+    second = Attempt.begin(folder)
+    assert second.last_state() == b"after epoch 0"
+    assert f"{newest.name}: damaged ({n_bytes_left} bytes), removed" in caplog.text
+    assert len(states(folder)) == 1
+    second.save(1, b"again")
+    assert Attempt.begin(folder).last_state() == b"again"
+    assert len(states(folder)) == N_KEPT, "the damaged state does not take the place of a whole one"
+
+
+def test_without_a_whole_state_training_begins_at_the_start(folder):
+    first = Attempt.begin(folder)
+    for epoch in range(2):
+        first.save(epoch, b"after epoch %d" % epoch)
+    for name in states(folder):
+        (folder / "states" / name).write_bytes(b"")
+    second = Attempt.begin(folder)
+    assert second.last_state() is None
+    second.save(0, b"from the start")
+    assert len(states(folder)) == 1, "the damaged ones are gone"
+
+
+def test_a_state_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    steps, fsync, replace = [], os.fsync, Path.replace
+    attempt = Attempt.begin(UPath(tmp_path / "training"))
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda path, target: (steps.append("rename"), replace(path, target)))
+    attempt.save(0, b"state")
+    assert steps == ["fsync", "rename", "fsync"], "the second one is that of the folder"
 
 
 def test_an_attempt_that_was_replaced_writes_nothing_and_its_states_yield_to_newer_ones(folder):

@@ -96,3 +96,20 @@ def test_a_run_killed_after_its_last_epoch_still_knows_its_metrics(tmp_path):
     assert again.metrics == first.metrics
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def state_files(work_dir: Path) -> list[Path]:
+    return sorted((work_dir / "states").iterdir())
+
+
+@pytest.mark.parametrize(("n_truncated", "first_epoch"), [(1, 2), (2, 0)])
+def test_truncated_states_cost_epochs_and_nothing_else(tmp_path, caplog, n_truncated, first_epoch):
+    straight, _ = trained(tmp_path / "straight", n_epochs=3)
+    trained(tmp_path / "cut", n_epochs=3)
+    for path in state_files(tmp_path / "cut")[-n_truncated:]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again, curve = trained(tmp_path / "cut", n_epochs=3)
+    assert list(curve) == list(range(first_epoch, 3))
+    assert caplog.text.count("damaged") == n_truncated
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name

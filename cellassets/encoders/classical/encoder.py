@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from cellassets.encoders.classical.site import Acquisition, measure_site
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.images.reader import ExperimentStore
+from cellassets.images.spec import PIXEL_TYPES
 from cellassets.machine import n_cores
 from cellassets.quality.grey_scale import GreyScale
 from cellassets.quality.inspect import nucleus_channel
@@ -39,6 +40,7 @@ class ClassicalEncoder:
 
     Attributes:
         n_channels: number of channels of the sites.
+        pixel_types: types of pixels that are measured.
         normalisation: whose mean and standard deviation `embed` is given. It ignores both.
         batch_size: number of sites that `embed` takes best at once.
         precision: precision of the arithmetic.
@@ -46,6 +48,7 @@ class ClassicalEncoder:
         acquisition: how the images of the present experiment were taken; None before `set_up`.
     """
 
+    pixel_types: tuple[str, ...] = PIXEL_TYPES
     normalisation: NormalisationKind = "site"
     precision = "fp64"
     device = "cpu"

@@ -29,6 +29,14 @@ class Running(Parameters):
     timeout_s: int = Field(default=3600, ge=1, description="Longest time that a pod may run for one batch")
 
 
+PixelType = Literal["uint8", "uint16"]
+
+
+def _is_default_type(pixel_types: tuple[str, ...]) -> bool:
+    """True for what models have that were registered before there was a choice: their files stay as they are."""
+    return tuple(pixel_types) == ("uint8",)
+
+
 class ContainerSpec(Parameters):
     """Everything that decides the vectors of a container encoder; the content of its `encoder.json`."""
 
@@ -42,6 +50,13 @@ class ContainerSpec(Parameters):
     n_channels: int = Field(ge=1, description="Channels of the sites")
     channel_names: tuple[str, ...] | None = Field(
         default=None, description="Names that the channels of an experiment must have, in this order; null: any names"
+    )
+    pixel_types: tuple[PixelType, ...] = Field(
+        default=("uint8",),
+        min_length=1,
+        exclude_if=_is_default_type,
+        description="Types of pixels that the program reads. Images of 8 bits are given as `uint16` to a program that "
+        "reads only these; images of 16 bits are refused for one that reads only `uint8`",
     )
     embedding_dim: int = Field(ge=1, le=65536, description="Length of every vector")
     normalisation: NormalisationKind = Field(

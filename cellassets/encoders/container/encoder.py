@@ -15,7 +15,7 @@ from jaxtyping import Float32, Integer
 from pydantic import ValidationError
 
 from cellassets.encoders.container.answer import Expected, read_answer
-from cellassets.encoders.container.batch import SITE, described_by, write_batch
+from cellassets.encoders.container.batch import SITE, write_batch
 from cellassets.encoders.container.declaration import ContainerSpec, Running
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.images.reader import ExperimentStore
@@ -62,6 +62,7 @@ class ContainerEncoder:
 
     Attributes:
         n_channels: number of channels of the sites it was made for.
+        pixel_types: types of pixels that its program reads.
         normalisation: over what the mean and standard deviation in the manifest are computed.
         batch_size: sites per process, and so per part of the embedding table.
         precision: what it hands over.
@@ -80,6 +81,7 @@ class ContainerEncoder:
             raise EncoderError(message)
         self.runner = runner
         self.n_channels = self.spec.n_channels
+        self.pixel_types: tuple[str, ...] = self.spec.pixel_types
         self.normalisation: NormalisationKind = self.spec.normalisation
         self.batch_size = self.running.batch_size
 
@@ -107,7 +109,7 @@ class ContainerEncoder:
             for name in (INPUT, OUTPUT):
                 (folder / name).mkdir()
             shutil.copytree(self.folder, folder / PROGRAM)  # a program may write beside itself
-            write_batch(folder / INPUT, store, indices, moments, described_by(self.spec, model_key))
+            write_batch(folder / INPUT, store, indices, moments, self.spec, model_key)
             self.runner.run(Batch(folder, self.spec, self.running, title))
             try:
                 return read_answer(folder / OUTPUT, self._expected(store, indices))
