@@ -81,5 +81,5 @@ def sites_table(experiment_id: str, plate: PlateSpec, notes: Sequence[ShardNote]
 def store_json(plates: Sequence[PlateSpec], imaging: Imaging) -> bytes:
     """Returns the content of `store.json`: how the images were taken, and the shape of every plate's array."""
     specs = [plate.model_dump(mode="json") for plate in plates]
-    content = {"format_version": 2, "imaging": imaging.model_dump(mode="json"), "plates": specs}
+    content = {"format_version": 2, "imaging": imaging.model_dump(mode="json", exclude_none=True), "plates": specs}
     return json.dumps(content, indent=1).encode()

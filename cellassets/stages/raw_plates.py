@@ -57,7 +57,7 @@ def make(context: Context, plan: Plan) -> Record:
         "findings": frame_fingerprint(used),
     }
     content = {"policy": plan.inputs["policy"], "code_version": plan.inputs["code_version"], **found}
-    content["imaging"] = settings_of(manifest.imaging)
+    content["imaging"] = manifest.imaging.model_dump(mode="json", exclude_none=True)
     summary = summarise(
         manifest,
         landing_signature=plan.inputs["landing_signature"],
