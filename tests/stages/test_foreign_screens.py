@@ -72,7 +72,7 @@ def made(tmp_path_factory):
 
 
 def store_of(made, experiment_id):
-    deployment, published = made
+    deployment, _ = made
     return open_store(deployment.lake, deployment.lake.records().need("plate_store", experiment_id))
 
 
