@@ -230,6 +230,9 @@ class Layout(Parameters):
             if doubled:
                 message = f"channels: two have the {what} {doubled[0]!r}"
                 raise ValueError(message)
+        if isinstance(self.images, ImageFiles) and self.images.pages is not None and not self.channels:
+            message = "images: pages: needs `channels`, one for each page and in their order"
+            raise ValueError(message)
         dna = [channel.name for channel in self.channels or () if channel.is_dna]
         if len(dna) > 1:
             message = f"channels: is_dna is set for {', '.join(dna)}; expected one"

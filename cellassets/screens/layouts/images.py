@@ -113,8 +113,9 @@ class Finder:
             elif images.pages is None:
                 self.add(fields, path)
             else:
-                for number, channel in enumerate(self.layout.channels or ()):
-                    self.add({**fields, "channel": channel.key}, path, part=f"page {number + 1}")
+                channels = self.layout.channels or ()
+                for number, channel in enumerate(channels, start=1):
+                    self.add({**fields, "channel": channel.key}, path, part=f"page {number} of {len(channels)}")
 
     def _is_expected(self, path: str) -> bool:
         """Returns true for files that belong to an experiment and are not images, such as tables and the marker."""
