@@ -13,7 +13,8 @@ from cellassets.screens.imaging import Imaging
 from cellassets.screens.landed import SOURCE, ImageFile, LandedScreen, Listing
 from cellassets.screens.layouts.definition import Layout
 from cellassets.screens.layouts.folders import BESIDE, find_paths, find_tables, resolve_landed
-from cellassets.screens.layouts.images import Finder, read_load_data
+from cellassets.screens.layouts.images import Finder
+from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, well_form
 from cellassets.screens.layouts.rules import place_of
 from cellassets.tables.written import LINE, read_regular, written_header

@@ -14,7 +14,7 @@ from cellassets.errors import LayoutError
 from cellassets.screens.landed import SOURCE
 from cellassets.screens.layouts.definition import REQUIRED_TERMS, Layout, TableSpec, Term
 from cellassets.screens.layouts.folders import BESIDE, find_tables, resolve_landed
-from cellassets.screens.layouts.images import read_load_data
+from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.rules import check_terms, place_of
 from cellassets.tables.written import LINE
 
