@@ -329,7 +329,7 @@ class _Check:
         by_content: dict[tuple[int, int], list[ScannedImage]] = defaultdict(list)
         for image in scanned:
             if image.error is None and not image.is_constant:
-                by_content[image.n_bytes, image.crc32c].append(image)
+                by_content[image.n_bytes, image.same_as].append(image)
         for same in by_content.values():
             sites = {_site_of(image.file) for image in same}
             if len(sites) == 1 and len({image.file.channel_index for image in same}) == 1:

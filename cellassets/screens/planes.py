@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 from upath import UPath
 
-from cellassets.errors import ImageError, LayoutError
+from cellassets.errors import ImageError, LayoutError, StorageRefused
 from cellassets.screens.codecs import Page, decode_image
 from cellassets.screens.layouts.folders import resolve_landed
 
@@ -89,7 +89,7 @@ def _page_of(part: str | None) -> Page | None:
 
 
 def _row(place: UPath, row: int) -> bytes:
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
     status = place.stat()
     starts, column = _row_groups(str(place), place, status.st_size, status.st_mtime)
@@ -99,11 +99,13 @@ def _row(place: UPath, row: int) -> bytes:
         raise ImageError(message)
     try:
         found = _group(str(place), place, status.st_size, status.st_mtime, group, column)[row - int(starts[group])]
-    except pq.lib.ArrowException as error:
+    except (ConnectionError, StorageRefused):  # says nothing about the file
+        raise
+    except (pa.lib.ArrowException, OSError) as error:  # pyarrow raises either
         message = f"{place}, row {row + 1}: damaged Parquet file ({error}); copy the file again"
         raise ImageError(message) from error
     if found is None:
-        message = f"{place}, row {row + 1}: no image in it"
+        message = f"{place}, row {row + 1}: no image in it; copy the file again"
         raise ImageError(message)
     return found
 

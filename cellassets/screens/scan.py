@@ -20,7 +20,9 @@ MAX_BATCH = 64  # images that a thread takes at once: handing over one costs mor
 class ScannedImage:
     """What was found in one image file.
 
-    Where the image cannot be read, `error` says why, `height` and `width` are 0 and `dtype` is "unreadable".
+    Two images are copies of each other if `n_bytes` and `same_as` are equal: the checksum of the file, or that of the
+    pixels where a file holds several images. Where the image cannot be read, `error` says why, `height` and `width`
+    are 0 and `dtype` is "unreadable".
     """
 
     file: ImageFile
@@ -31,6 +33,7 @@ class ScannedImage:
     dtype: str
     maximum: int
     is_constant: bool
+    same_as: int
     error: str | None
 
 
@@ -76,11 +79,15 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
     height, width = pixels.shape
     maximum = int(pixels.max())
     is_constant = int(pixels.min()) == maximum
-    return ScannedImage(file, n_bytes, checksum, height, width, str(pixels.dtype), maximum, is_constant, None)
+    is_page = file.part is not None and file.part.startswith("page ")
+    return ScannedImage(
+        file, n_bytes, checksum, height, width, pixels.dtype.name, maximum, is_constant,
+        same_as=checksum_of(pixels) if is_page else checksum, error=None,
+    )  # fmt: skip
 
 
 def _unreadable(file: ImageFile, error: str) -> ScannedImage:
-    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, error=error)
+    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, same_as=0, error=error)
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:

@@ -21,8 +21,8 @@ class BadPlate:
         """Returns what is wrong with it, for people."""
         lost = f"{self.n_lost} of its {self.n_sites} sites would be dropped ({self.n_lost / self.n_sites:.0%})"
         return (
-            f"{self.plate_id}: {lost}; ingest.max_dropped_frac_of_plate allows {max_frac:.0%}, so the whole plate is dropped; correct what the "
-            "other findings of this plate name"
+            f"{self.plate_id}: {lost}; ingest.max_dropped_frac_of_plate allows {max_frac:.0%}, so the whole plate is "
+            "dropped; correct what the other findings of this plate name"
         )
 
 

@@ -114,12 +114,14 @@ def _of_experiment(
 
 def _join(rows: pl.DataFrame, joined: pl.DataFrame, table: TableSpec, layout: Layout, name: str) -> pl.DataFrame:
     left, right = list(table.join_on), list(table.join_on.values())
-    for columns, found, what in ((left, rows.columns, "the tables before it"), (right, joined.columns, name)):
+    before = f"{rows[SOURCE][0]}, with the tables joined to it,"
+    for columns, found, what in ((left, rows.columns, before), (right, joined.columns, name)):
         missing = [column for column in columns if column not in found]
         if missing:
+            shown = [column for column in found if column not in OWN][:12]
             message = (
-                f"{name}: joined on {dict(table.join_on)}, but {what} lacks {missing[0]}; it has {found[:12]}; "
-                "rename the column, or correct join_on"
+                f"{what} lacks the column {missing[0]}, on which {table.path[0]} is joined; it has {shown}; rename the "
+                "column, or correct join_on"
             )
             raise LayoutError(message)
     wells = {column for term in layout.metadata.terms["well_id"] for column in term.columns}

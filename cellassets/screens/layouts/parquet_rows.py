@@ -39,9 +39,9 @@ def keys_of_rows(place: UPath, images: ImageRows) -> list[str | None]:
                 )
                 raise LayoutError(message)
             keys: list[str | None] = file.read(columns=[images.key])[images.key].to_pylist()
-    except (pa.lib.ArrowException, OSError) as error:  # a pyarrow error can be either
-        if isinstance(error, ConnectionError | PermissionError):
-            raise
+    except (ConnectionError, PermissionError):  # says nothing about the file
+        raise
+    except (pa.lib.ArrowException, OSError) as error:  # pyarrow raises either
         message = f"{place}: damaged Parquet file ({error}); {COPY_AGAIN}"
         raise LayoutError(message) from error
     return keys
