@@ -143,7 +143,7 @@ def land(base, landing, trees):
 
 
 def cut(end):
-    """Returns a function that cuts an image: only its head is left, its first half, or everything except its last byte."""
+    """Returns a function that cuts an image: its head is left, its first half, or everything except its last byte."""
 
     def harm(screen):
         content = screen.image.read_bytes()

@@ -197,7 +197,7 @@ class _Check:
                 f"{plate_id} {well_id} site {site_index}: {same.height} rows ({_lines(same.to_dicts())}); it counts "
                 "once; remove the others"
             )
-            self.add("contradicting_rows", message, "none", site=(str(plate_id), str(well_id), int(site_index)))  # type: ignore[call-overload]
+            self.add("contradicting_rows", message, "none", site=(str(plate_id), str(well_id), int(site_index)))
         return rows.unique(site).sort(site)
 
     def expected_files(self, rows: pl.DataFrame, images: list[ImageFile]) -> list[ImageFile]:
