@@ -11,6 +11,7 @@
     ├── StaleArtifact (RuntimeError)        published from other inputs than those asked for
     ├── CorruptArtifact (OSError)           published files differ from their commit record
     ├── StorageRefused (PermissionError)    an object store does not let us read or write
+    ├── StorageUnwritable (OSError)          a file cannot be written: the disk is full, or read-only
     ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
     ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
@@ -88,6 +89,10 @@ class StorageRefused(CellAssetsError, PermissionError):
     """An object store does not let us read or write."""
 
 
+class StorageUnwritable(CellAssetsError, OSError):
+    """A file cannot be written: the disk or the quota is full, or the folder is read-only."""
+
+
 class RecipeError(CellAssetsError, ValueError):
     """A recipe cannot be trained on what is there."""
 
@@ -143,7 +148,10 @@ class NotApplicable(BenchmarkError):
     """
 
 
-PASSING = (StaleArtifact, ArtifactMissing, RegistryError, StorageRefused, ConnectionError, TimeoutError)
+PASSING = (
+    *(StaleArtifact, ArtifactMissing, RegistryError, StorageRefused, StorageUnwritable),
+    *(ConnectionError, TimeoutError),
+)
 PASSING_NAMES = frozenset({"OperationalError", "InterfaceError"})  # of every database driver: locked, restarted
 PASSING_ERRNO = frozenset(
     {

@@ -45,6 +45,10 @@ SimulatedDeployment = simulated_deployment.SimulatedDeployment
 _trees_spec = importlib.util.spec_from_file_location("landed_trees", Path(__file__).with_name("landed_trees.py"))
 landed_trees = importlib.util.module_from_spec(_trees_spec)
 _trees_spec.loader.exec_module(landed_trees)
+_broken_spec = importlib.util.spec_from_file_location("broken_screens", Path(__file__).with_name("broken_screens.py"))
+broken_screens = importlib.util.module_from_spec(_broken_spec)
+sys.modules["broken_screens"] = broken_screens  # its dataclasses and its test's table look for it
+_broken_spec.loader.exec_module(broken_screens)
 _https_spec = importlib.util.spec_from_file_location("https_server", Path(__file__).with_name("https_server.py"))
 https_server = importlib.util.module_from_spec(_https_spec)
 _https_spec.loader.exec_module(https_server)

@@ -126,7 +126,7 @@ def rxrx3(landing: Path) -> str:
     return experiment
 
 
-def rxrx3_core(landing: Path) -> str:
+def rxrx3_core(landing: Path, *, side: int = 512) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -134,7 +134,7 @@ def rxrx3_core(landing: Path) -> str:
     names = [f"{experiment}/Plate1/{row[3]}_s1_{channel}" for row in rows for channel in range(1, 7)]
     names += [f"gene-079/Plate1/AA02_s1_{channel}" for channel in range(1, 7)]
     images = [
-        imagecodecs.jpeg2k_encode(pixels(name, 512), level=0, codecformat="jp2", reversible=True) for name in names
+        imagecodecs.jpeg2k_encode(pixels(name, side), level=0, codecformat="jp2", reversible=True) for name in names
     ]
     content = pa.array([{"bytes": image, "path": None} for image in images])
     landing.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def tiff(image: np.ndarray, **options) -> bytes:
 JUMP_CHANNELS = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 1, "Mito": 2, "Brightfield": 7}
 
 
-def jump(landing: Path) -> str:
+def jump(landing: Path, *, side: int = 1080) -> str:
     experiment, batch, plate = "2020_11_04_CPJUMP1", "2020_11_04_CPJUMP1", "BR00116991"
     folder, measured = landing / experiment, f"{plate}__2020-11-05T19_51_35-Measurement1"
     there = f"/home/ubuntu/bucket/projects/2019_07_11_JUMP-CP/{batch}/images/{measured}/Images"
@@ -172,7 +172,7 @@ def jump(landing: Path) -> str:
             line = [plate, well, site]
             for number in JUMP_CHANNELS.values():
                 name = f"r{row:02d}c{column:02d}f{site:02d}p01-ch{number}sk1fk1fl1.tiff"
-                image = pixels(name, 1080, "uint16", 12_389)
+                image = pixels(name, side, "uint16", 12_389)
                 write(folder / f"images/{batch}/images/{measured}/Images/{name}", tiff(image, compression="lzw"))
                 line += [name, there]
             rows.append(tuple(line))
@@ -253,7 +253,7 @@ def imagexpress(landing: Path) -> str:
     return experiment
 
 
-def ome_zarr(landing: Path, *, version: str = "0.5") -> str:
+def ome_zarr(landing: Path, *, version: str = "0.5", side: int = 540, shards: bool = False) -> str:
     import zarr
 
     experiment = f"zarr-{version}".replace(".", "-")
@@ -282,10 +282,12 @@ def ome_zarr(landing: Path, *, version: str = "0.5") -> str:
             scales = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
             channels = [{"label": "DAPI", "color": "0000FF"}, {"label": "ER", "color": "00FF00"}]
             set_ome(image, {"multiscales": [scales], "omero": {"channels": channels}})
-            data = np.stack([pixels(f"{well['path']}/{field}/{c}", 540, "uint16", 20_000) for c in range(2)])[
+            data = np.stack([pixels(f"{well['path']}/{field}/{c}", side, "uint16", 20_000) + 1 for c in range(2)])[
                 None, :, None
             ]
-            array = image.create_array("0", shape=data.shape, chunks=(1, 1, 1, 270, 270), dtype="uint16")
+            chunks = (1, 1, 1, side // 2, side // 2)
+            shard = (1, 1, 1, side, side) if shards else None
+            array = image.create_array("0", shape=data.shape, chunks=chunks, shards=shard, dtype="uint16")
             array[...] = data
     _plate_map(landing / experiment)
     return experiment

@@ -166,8 +166,9 @@ def _is_readable(place: "UPath") -> bool:
 
 
 def _harm(surveyed: "Survey") -> int:
-    kinds = surveyed.findings["consequence"]
-    return int(kinds.is_in(["site_dropped", "well_dropped", "refused"]).sum())
+    from cellassets.screens.ingest import HARMFUL
+
+    return int(surveyed.findings["consequence"].is_in(HARMFUL).sum())
 
 
 def _as_row(surveyed: "Survey") -> Mapping[str, Any]:

@@ -21,8 +21,9 @@ FindingKind = Literal[
     "contradicting_rows",
     "row_without_experiment",
     "excluded",
+    "plate_refused",
 ]
-Consequence = Literal["refused", "site_dropped", "well_dropped", "file_ignored", "none"]
+Consequence = Literal["refused", "plate_dropped", "site_dropped", "well_dropped", "file_ignored", "none"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from cellassets.screens.summary import RawPlatesSummary
 from cellassets.screens.well_selection import selection_fingerprints
 from cellassets.tables.content import frame_fingerprint
 
-HARMFUL = ("site_dropped", "well_dropped", "refused")
+HARMFUL = ("site_dropped", "well_dropped", "plate_dropped", "refused")
 
 
 def check_experiment(
@@ -69,13 +69,16 @@ def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPoli
     n_kept = manifest.n_sites - manifest.n_dropped
     dropped_frac = 1 - n_kept / max(manifest.n_sites_named, 1)
     reason = None
-    if n_kept == 0:
+    bad = manifest.findings.filter(pl.col("finding_kind") == "plate_refused")
+    if policy.on_bad_plate == "refuse" and bad.height:
+        reason = f"policy on_bad_plate is refuse and {bad.height} plates are bad"
+    elif n_kept == 0:
         reason = "no site is left"
     elif policy.on_bad_site == "refuse" and harmful.height:
         reason = f"policy on_bad_site is refuse and {harmful.height} findings cost sites or wells"
     elif dropped_frac > policy.max_dropped_frac:
         reason = f"{dropped_frac:.0%} of its sites would be dropped, policy allows {policy.max_dropped_frac:.0%}"
     if reason is not None:
-        first = "; ".join(harmful["message"].head(3).to_list())
+        first = "; ".join(pl.concat([bad, harmful]).unique(maintain_order=True)["message"].head(3).to_list())
         message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and {CHECK_AGAIN}"
         raise PlateRefused(message, manifest.findings)

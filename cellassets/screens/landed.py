@@ -13,6 +13,7 @@ from upath import UPath
 from cellassets.screens.imaging import Imaging
 
 EMPTY = "EMPTY"  # perturbation of untreated wells whose cell is empty, as RxRx1 calls it
+SOURCE = "file_name"  # column of `LandedScreen.sites` with the table that a row is from, for messages
 PAIR_SEPARATOR = "|"  # separates the two genes of a pair in score tables
 
 
@@ -62,7 +63,8 @@ class LandedScreen:
         layout_name: the layout that it was read by.
         imaging: channels, pixel size and highest grey level, as declared.
         listing: its image files.
-        sites: one row per site that the metadata name, with the columns of a WELLS table, `site_index` and LINE.
+        sites: one row per site that the metadata name, with the columns of a WELLS table, `site_index` and LINE;
+            SOURCE, the table of that line, can be missing.
         notes: problems of the metadata that stop nobody.
         excluded: plates and wells that were left out on purpose, for people.
     """

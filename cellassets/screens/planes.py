@@ -1,6 +1,7 @@
 """Reads one plane of an image, wherever it is: a file, a page of a file, a row of a Parquet file, or an OME-Zarr array.
 
-`part` says which part of the file it is: `page 2` or `row 17` (counted from 1), or `array c 1 z 0` (counted from 0).
+`part` says which part of the file it is: `page 2 of 5` or `row 17` (counted from 1), or `array c 1 z 0` (counted from
+0). Stores that were published earlier say `page 2`, whatever the number of pages.
 The checksum of a file is that of all its bytes, that of a row the one of its bytes, and that of an array the one of its
 pixels.
 """
@@ -8,22 +9,21 @@ pixels.
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import google_crc32c
 import numpy as np
 from jaxtyping import Shaped
 from upath import UPath
 
-from cellassets.errors import ImageError, LayoutError
-from cellassets.screens.codecs import MAX_PIXELS, decode_image
+from cellassets.errors import ImageError, LayoutError, StorageRefused
+from cellassets.screens.codecs import Page, decode_image
 from cellassets.screens.layouts.folders import resolve_landed
-from cellassets.storage.artifact import is_local
 
 Pixels = Shaped[np.ndarray, "y x"]
 Content = bytes | Pixels
 MAX_GROUP_BYTES = 1 << 29
 N_GROUPS_KEPT = 4
+PAGE = re.compile(r"page (\d+)(?: of (\d+))?")
 
 
 def read_content(folder: UPath, path: str, part: str | None) -> Content:
@@ -44,7 +44,9 @@ def read_content(folder: UPath, path: str, part: str | None) -> Content:
     if kind == "row":
         return _row(place, int(number) - 1)
     if kind == "array":
-        return _array_plane(place, part or "")
+        from cellassets.screens.zarr_arrays import read_plane
+
+        return read_plane(place, part or "")
     return place.read_bytes()
 
 
@@ -71,8 +73,7 @@ def decode_content(content: Content, part: str | None, *, source: str, out: Pixe
         ImageError: the image is damaged, too large, or not greyscale of 8 or 16 bit.
     """
     if isinstance(content, bytes):
-        page = int(part.removeprefix("page ")) - 1 if part is not None and part.startswith("page ") else None
-        return decode_image(content, source=source, page=page, out=out)
+        return decode_image(content, source=source, page=_page_of(part), out=out)
     if out is None:
         return content
     if out.shape != content.shape or out.dtype != content.dtype:
@@ -82,8 +83,13 @@ def decode_content(content: Content, part: str | None, *, source: str, out: Pixe
     return out
 
 
+def _page_of(part: str | None) -> Page | None:
+    found = PAGE.fullmatch(part or "")
+    return None if found is None else Page(int(found[1]) - 1, None if found[2] is None else int(found[2]))
+
+
 def _row(place: UPath, row: int) -> bytes:
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
     status = place.stat()
     starts, column = _row_groups(str(place), place, status.st_size, status.st_mtime)
@@ -93,11 +99,13 @@ def _row(place: UPath, row: int) -> bytes:
         raise ImageError(message)
     try:
         found = _group(str(place), place, status.st_size, status.st_mtime, group, column)[row - int(starts[group])]
-    except pq.lib.ArrowException as error:
+    except (ConnectionError, StorageRefused):  # says nothing about the file
+        raise
+    except (pa.lib.ArrowException, OSError) as error:  # pyarrow raises either
         message = f"{place}, row {row + 1}: damaged Parquet file ({error}); copy the file again"
         raise ImageError(message) from error
     if found is None:
-        message = f"{place}, row {row + 1}: no image in it"
+        message = f"{place}, row {row + 1}: no image in it; copy the file again"
         raise ImageError(message)
     return found
 
@@ -135,46 +143,3 @@ def _group(_name: str, place: UPath, _size: int, _time: float, group: int, colum
             raise LayoutError(message)
         cells = file.read_row_group(group, columns=[column])[column].to_pylist()
     return [cell.get("bytes") if isinstance(cell, Mapping) else cell for cell in cells]
-
-
-def _array_plane(place: UPath, part: str) -> Pixels:
-    """Returns one plane of an OME-Zarr array with the axes t, c, z, y and x, of which those before y can be missing."""
-    array = _open_array(str(place), place)
-    index = {axis: int(number) for axis, number in re.findall(r"([a-z]) (\d+)", part)}
-    axes = [axis for axis in "tcz" if axis in index]
-    if array.ndim != len(axes) + 2:
-        message = f"{place}: {array.ndim} axes; expected {', '.join(axes)}, y and x"
-        raise ImageError(message)
-    height, width = array.shape[-2:]
-    if not 0 < height * width <= MAX_PIXELS:
-        message = f"{place}: {height} x {width} pixels; expected 1 to {MAX_PIXELS}"
-        raise ImageError(message)
-    try:
-        pixels = np.asarray(array[tuple(index[axis] for axis in axes)])
-    except (ValueError, RuntimeError, IndexError, KeyError) as error:
-        message = f"{place} ({part}): damaged or missing chunk ({error}); copy the plate again"
-        raise ImageError(message) from error
-    if pixels.dtype not in (np.uint8, np.uint16):
-        message = f"{place}: pixels of {pixels.dtype}; expected 8 or 16 bit without sign"
-        raise ImageError(message)
-    return np.ascontiguousarray(pixels)
-
-
-@functools.lru_cache(maxsize=256)
-def _open_array(name: str, place: UPath) -> Any:
-    import zarr
-
-    try:
-        return zarr.open_array(zarr_store(place), mode="r")
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        message = f"{name}: not a Zarr array ({error}); copy the plate again"
-        raise ImageError(message) from error
-
-
-def zarr_store(place: UPath) -> Any:
-    """Returns a place as zarr opens it."""
-    import zarr
-
-    if is_local(place):
-        return zarr.storage.LocalStore(place.path, read_only=True)
-    return zarr.storage.FsspecStore.from_url(str(place), storage_options=dict(place.storage_options), read_only=True)

@@ -12,14 +12,17 @@ from cellassets.progress import Progress
 from cellassets.screens.landed import ImageFile
 from cellassets.screens.planes import checksum_of, decode_content, read_content, size_of
 
-REPORT_EVERY = 200
+BATCHES_PER_THREAD = 8
+MAX_BATCH = 64  # images that a thread takes at once: handing over one costs more than reading a small one
 
 
 @dataclass(frozen=True)
 class ScannedImage:
     """What was found in one image file.
 
-    Where the image cannot be read, `error` says why, `height` and `width` are 0 and `dtype` is "unreadable".
+    Two images are copies of each other if `n_bytes` and `same_as` are equal: the checksum of the file, or that of the
+    pixels where a file holds several images. Where the image cannot be read, `error` says why, `height` and `width`
+    are 0 and `dtype` is "unreadable".
     """
 
     file: ImageFile
@@ -30,6 +33,7 @@ class ScannedImage:
     dtype: str
     maximum: int
     is_constant: bool
+    same_as: int
     error: str | None
 
 
@@ -42,12 +46,13 @@ def scan_images(folder: UPath, files: Sequence[ImageFile], *, n_threads: int, pr
         n_threads: threads that read and decode.
         progress: receives the number of images checked.
     """
-    scanned = []
+    scanned: list[ScannedImage] = []
+    size = min(MAX_BATCH, -(-len(files) // (n_threads * BATCHES_PER_THREAD)) or 1)
+    batches = [files[start : start + size] for start in range(0, len(files), size)]
     with ThreadPoolExecutor(n_threads) as pool:
-        for image in pool.map(lambda file: scan_image(folder, file), files):
-            scanned.append(image)
-            if len(scanned) % REPORT_EVERY == 0 or len(scanned) == len(files):
-                progress(len(scanned), len(files), "images checked")
+        for images in pool.map(lambda batch: [scan_image(folder, file) for file in batch], batches):
+            scanned += images
+            progress(len(scanned), len(files), "images checked")
     return scanned
 
 
@@ -74,11 +79,15 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
     height, width = pixels.shape
     maximum = int(pixels.max())
     is_constant = int(pixels.min()) == maximum
-    return ScannedImage(file, n_bytes, checksum, height, width, str(pixels.dtype), maximum, is_constant, None)
+    is_page = file.part is not None and file.part.startswith("page ")
+    return ScannedImage(
+        file, n_bytes, checksum, height, width, pixels.dtype.name, maximum, is_constant,
+        same_as=checksum_of(pixels) if is_page else checksum, error=None,
+    )  # fmt: skip
 
 
 def _unreadable(file: ImageFile, error: str) -> ScannedImage:
-    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, error=error)
+    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, same_as=0, error=error)
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:

@@ -13,7 +13,7 @@ from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
 from cellassets.storage.plan import Plan
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:

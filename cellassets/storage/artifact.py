@@ -13,6 +13,7 @@ later.
 """
 
 import base64
+import errno
 import json
 import os
 import tempfile
@@ -28,9 +29,12 @@ from pydantic import ValidationError
 from upath import UPath
 
 from cellassets.configuration import Parameters
-from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
+from cellassets.errors import ArtifactMissing, CellAssetsError, CorruptArtifact, StaleArtifact, StorageUnwritable
 from cellassets.storage.objects import in_parallel
 
+FREE = "free space there (`cellassets lake prune` lists superseded files), then ask for the work again"
+GRANT = "mount it for writing or let this user write there, then ask for the work again"
+WRITE_ADVICE = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: GRANT, errno.EACCES: GRANT, errno.EPERM: GRANT}
 READ_BLOCK_BYTES = 1 << 22
 N_VERIFIED_AT_ONCE = 16
 
@@ -327,18 +331,39 @@ def atomic_write(path: UPath) -> Iterator[BinaryIO]:
     On a local file system: a temporary file in the same folder, fsync, rename. Elsewhere: a temporary file that is
     sent as one object. Any error inside the block leaves `path` as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    near = Path(path.parent.path) if is_local(path) else None
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.{uuid.uuid4().hex[:8]}.", dir=near)
-    temporary = Path(name)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        near = Path(path.parent.path) if is_local(path) else None
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.{uuid.uuid4().hex[:8]}.", dir=near)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w+b") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            _move(temporary, path, is_near=near is not None)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: UPath) -> Iterator[None]:
+    """Turns the operating system's refusal to write into an error that names the path and says what to do.
+
+    Raises:
+        StorageUnwritable: the disk or the quota is full, or the folder cannot be written.
+    """
     try:
-        with os.fdopen(handle, "w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        _move(temporary, path, is_near=near is not None)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except CellAssetsError:
+        raise
+    except OSError as error:
+        advice = WRITE_ADVICE.get(error.errno or 0)
+        if advice is None:
+            raise
+        place = path if is_local(path) else f"{tempfile.gettempdir()}, for {path}"
+        message = f"{place}: {os.strerror(error.errno or 0)}; {advice}; what was published before is unchanged"
+        raise StorageUnwritable(message) from error
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
@@ -368,19 +393,20 @@ def create_file(path: UPath, content: bytes) -> None:
     if not is_local(path):
         path.fs.pipe_file(path.path, content, mode="create")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=Path(path.parent.path))
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        os.link(temporary, path.path)  # fails if the name is taken, which a rename does not
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=Path(path.parent.path))
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            os.link(temporary, path.path)  # fails if the name is taken, which a rename does not
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
 
 def _move(temporary: Path, path: UPath, *, is_near: bool) -> None:

@@ -10,13 +10,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellassets.errors import ConfigError
+from cellassets.errors import ConfigError, StorageUnwritable
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
 SQLITE_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10  # a Postgres server that is gone without a word would be waited for during minutes
+# what SQLite says. Source: sqlite3ErrStr of SQLITE_FULL, SQLITE_READONLY, SQLITE_CANTOPEN and SQLITE_IOERR; the last
+# one comes when a full disk has no space for its shared memory
+UNWRITABLE = (
+    *("database or disk is full", "attempt to write a readonly database"),
+    *("unable to open database file", "disk I/O error"),
+)
 CREATING = 7_302_911  # any number: the advisory lock that Postgres holds while tables are created
 
 
@@ -31,13 +37,29 @@ def connected(url: str, table: str, statements: Sequence[str]) -> Iterator["Conn
 
     Raises:
         ConfigError: the URL is wrong, or the driver of the database is not installed.
+        StorageUnwritable: the disk of a SQLite file is full or read-only.
     """
     engine = _engine(url)
-    with engine.connect() as connection:
+    with _explained(engine), engine.connect() as connection:
         if not engine.dialect.has_table(connection, table):
             _create(connection, table, statements)
         connection.rollback()
         yield connection
+
+
+@contextmanager
+def _explained(engine: "Engine") -> Iterator[None]:
+    """Turns SQLite's refusal to write into an error that names the file and says what to do."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        reason = next((reason for reason in UNWRITABLE if reason in str(error.orig)), None)
+        if reason is None or engine.dialect.name != "sqlite":
+            raise
+        message = f"{engine.url.database}: {reason}; free space there, or mount it for writing, then ask for it again"
+        raise StorageUnwritable(message) from error
 
 
 def _create(connection: "Connection", table: str, statements: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """A layout that is declared in YAML, applied to a folder: is it recognised, and what does it hold."""
 
 import fnmatch
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -10,11 +10,13 @@ from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.screens.imaging import Imaging
-from cellassets.screens.landed import ImageFile, LandedScreen, Listing
+from cellassets.screens.landed import SOURCE, ImageFile, LandedScreen, Listing
 from cellassets.screens.layouts.definition import Layout
 from cellassets.screens.layouts.folders import BESIDE, find_paths, find_tables, resolve_landed
-from cellassets.screens.layouts.images import Finder, read_load_data
+from cellassets.screens.layouts.images import Finder
+from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, well_form
+from cellassets.screens.layouts.rules import place_of
 from cellassets.tables.written import LINE, read_regular, written_header
 
 
@@ -60,7 +62,8 @@ class DeclaredLayout:
         _refuse_unprojected(layout, found.images)
         imaging, listing = _with_channels(layout, found)
         sites, excluded = _without_excluded(layout, _sites(metadata, listing, experiment_id))
-        kept = [image for image in listing.images if not _is_excluded(layout, image.plate_id, image.well_id)]
+        gone = set(_excluded(layout, {(image.plate_id, image.well_id) for image in listing.images}))
+        kept = [image for image in listing.images if (image.plate_id, image.well_id) not in gone]
         notes = []
         if metadata.nameless_lines:
             n_lines = len(metadata.nameless_lines)
@@ -146,38 +149,35 @@ def _illumination(layout: Layout) -> tuple[str, ...] | None:
 def _sites(metadata: MetadataTable, listing: Listing, experiment_id: str) -> pl.DataFrame:
     """Returns one row per site: a table of wells is repeated for each site, and one without plates for each plate."""
     rows = metadata.sites.with_columns(well_form("well_id"))
-    name = metadata.paths[0]
-    if _is_open(rows, "plate_id", name):
+    if _is_open(rows, "plate_id"):
         plates = sorted({image.plate_id for image in listing.images})
         rows = rows.drop("plate_id").join(pl.DataFrame({"plate_id": plates}), how="cross")
-    if _is_open(rows, "site_index", name):
+    if _is_open(rows, "site_index"):
         sites = _usual_sites(listing.images)
         rows = rows.drop("site_index").join(pl.DataFrame({"site_index": sites}, {"site_index": pl.Int32}), how="cross")
-    return rows.with_columns(pl.lit(experiment_id).alias("experiment_id")).sort(LINE, "plate_id", "site_index")
+    return rows.with_columns(pl.lit(experiment_id).alias("experiment_id")).sort(SOURCE, LINE, "plate_id", "site_index")
 
 
-def _is_open(rows: pl.DataFrame, column: str, name: str) -> bool:
+def _is_open(rows: pl.DataFrame, column: str) -> bool:
     """Returns true if a column has no value at all; some empty cells among others are refused."""
     empty = rows.filter(pl.col(column).is_null())
     if 0 < empty.height < rows.height:
-        message = (
-            f"{name}, line {empty[LINE][0]}: {column}: an empty cell ({empty.height} such lines); fill all or none"
-        )
+        message = f"{place_of(empty)}: {column}: an empty cell ({empty.height} such lines); fill all or none"
         raise LayoutError(message)
     return empty.height > 0
 
 
 def _usual_sites(images: Sequence[ImageFile]) -> list[int]:
     """Returns the sites that at least half of the wells have."""
-    wells = {(image.plate_id, image.well_id) for image in images}
     sites = {(image.plate_id, image.well_id, image.site_index) for image in images}
-    numbers = sorted({site for _, _, site in sites})
-    return [n for n in numbers if 2 * sum(1 for _, _, site in sites if site == n) >= len(wells)] or numbers
+    n_wells = len({(plate, well) for plate, well, _ in sites})
+    wells_with = Counter(site for _, _, site in sites)
+    return sorted(site for site, n in wells_with.items() if 2 * n >= n_wells) or sorted(wells_with)
 
 
 def _without_excluded(layout: Layout, sites: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     places = sites.select("plate_id", "well_id").unique().sort("plate_id", "well_id").rows()
-    excluded = [place for place in places if _is_excluded(layout, *place)]
+    excluded = _excluded(layout, places)
     if not excluded:
         return sites, []
     gone = pl.DataFrame(excluded, schema={"plate_id": pl.String, "well_id": pl.String}, orient="row")
@@ -185,13 +185,21 @@ def _without_excluded(layout: Layout, sites: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _named(layout: Layout, excluded: Sequence[tuple[str, str]]) -> Iterator[str]:
-    plates = [plate for plate in dict.fromkeys(plate for plate, _ in excluded) if plate in layout.exclude.plates]
+    plates = [plate for plate in dict.fromkeys(plate for plate, _ in excluded) if _is_plate_excluded(layout, plate)]
     yield from (f"plate {plate}" for plate in plates)
-    yield from (f"{plate} {well}" for plate, well in excluded if plate not in plates)
+    whole = set(plates)
+    yield from (f"{plate} {well}" for plate, well in excluded if plate not in whole)
 
 
-def _is_excluded(layout: Layout, plate_id: str, well_id: str) -> bool:
-    exclude = layout.exclude
-    if any(fnmatch.fnmatchcase(plate_id, pattern) for pattern in exclude.plates):
-        return True
-    return any(well_id in wells for plate, wells in exclude.wells.items() if plate in ("*", plate_id))
+def _excluded(layout: Layout, places: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns the plates and wells among `places` that are left out on purpose, in their order."""
+    exclude, places = layout.exclude, list(places)
+    if not (exclude.plates or exclude.wells):
+        return []
+    plates = {plate: _is_plate_excluded(layout, plate) for plate, _ in places}
+    wells = {plate: {*exclude.wells.get(plate, ()), *exclude.wells.get("*", ())} for plate in plates}
+    return [(plate, well) for plate, well in places if plates[plate] or well in wells[plate]]
+
+
+def _is_plate_excluded(layout: Layout, plate_id: str) -> bool:
+    return any(fnmatch.fnmatchcase(plate_id, pattern) for pattern in layout.exclude.plates)

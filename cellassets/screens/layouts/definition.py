@@ -237,6 +237,9 @@ class Layout(Parameters):
         if self.correct_illumination and (self.illumination_path is None or self.channels is None):
             message = "correct_illumination needs illumination_path and channels"
             raise ValueError(message)
+        if isinstance(self.images, ImageFiles) and self.images.pages is not None and not self.channels:
+            message = "images: pages: needs `channels`, one for each page and in their order"
+            raise ValueError(message)
         dna = [channel.name for channel in self.channels or () if channel.is_dna]
         if len(dna) > 1:
             message = f"channels: is_dna is set for {', '.join(dna)}; expected one"

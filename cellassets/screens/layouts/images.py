@@ -1,23 +1,23 @@
-"""Lists the images of an experiment as its layout declares them: as files, rows of Parquet files, or lines of a table.
+"""Lists the images of an experiment as its layout declares them: as files, or as rows of Parquet files.
 
-No pixel is read here. OME-Zarr plates are listed by `zarr_plates.py`.
+No pixel is read here. `listed.py` lists the images of LoadData tables, and `zarr_plates.py` those of OME-Zarr plates.
 """
 
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import polars as pl
 from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.screens.landed import ImageFile, Listing
 from cellassets.screens.landing import EXPERIMENT_FILE, MARKER
 from cellassets.screens.layouts.definition import ImageFiles, ImageRows, ImageTable, Layout
-from cellassets.screens.layouts.folders import find_paths, find_tables, resolve_landed, walk_files
+from cellassets.screens.layouts.folders import find_tables, resolve_landed, walk_files
+from cellassets.screens.layouts.listed import find_listed
+from cellassets.screens.layouts.parquet_rows import keys_of_rows
 from cellassets.screens.layouts.template import Template, compile_template
 from cellassets.screens.well import normalise_well, well_name
-from cellassets.tables.written import LINE, read_written
 
 MAX_EXAMPLES = 3
 ONE_PLATE = "Plate1"  # where the names have no plate
@@ -60,7 +60,7 @@ class Finder:
         elif isinstance(images, ImageRows):
             self._find_rows(images)
         elif isinstance(images, ImageTable):
-            self._find_listed(images)
+            find_listed(self.folder, images, self.add, self.listing.others)
         else:
             from cellassets.screens.layouts.zarr_plates import find_planes
 
@@ -113,8 +113,9 @@ class Finder:
             elif images.pages is None:
                 self.add(fields, path)
             else:
-                for number, channel in enumerate(self.layout.channels or ()):
-                    self.add({**fields, "channel": channel.key}, path, part=f"page {number + 1}")
+                channels = self.layout.channels or ()
+                for number, channel in enumerate(channels, start=1):
+                    self.add({**fields, "channel": channel.key}, path, part=f"page {number} of {len(channels)}")
 
     def _is_expected(self, path: str) -> bool:
         """Returns true for files that belong to an experiment and are not images, such as tables and the marker."""
@@ -123,67 +124,15 @@ class Finder:
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.layout.ignored_files)
 
     def _find_rows(self, images: ImageRows) -> None:
-        import pyarrow.parquet as pq
-
         template = compile_template(images.path)
         for path in find_tables(self.landing, self.experiment_id, (images.parquet,)):
-            place = resolve_landed(self.folder, path)
-            with place.open("rb") as stream:
-                keys = pq.read_table(stream, columns=[images.key])[images.key].to_pylist()
-            for row, key in enumerate(keys):
+            for row, key in enumerate(keys_of_rows(resolve_landed(self.folder, path), images), start=1):
                 fields = template.match(str(key))
                 if fields is None:
-                    self.listing.others.append((path, f"{images.key} {key!r}: expected {images.path}"))
+                    reason = f"{images.key} {key!r} in row {row}: expected {images.path}; correct the name"
+                    self.listing.others.append((path, reason))
                 elif fields.get("experiment", self.experiment_id) == self.experiment_id:
-                    self.add(fields, path, part=f"row {row + 1}")
-
-    def _find_listed(self, images: ImageTable) -> None:
-        by_name: dict[str, list[str]] = {}
-        for path in walk_files(self.folder, self.listing.others):
-            by_name.setdefault(path.rpartition("/")[2], []).append(path)
-        tables = [name for pattern in images.table for name in find_paths(self.folder, pattern)]
-        if not tables:
-            message = f"{self.folder}: no table {' or '.join(images.table)}; the layout {self.layout.name} needs it"
-            raise LayoutError(message)
-        for name in tables:
-            table = read_load_data(self.folder / name)
-            keys = [column for column in (images.plate, images.well, images.site) if column not in table.columns]
-            if keys:
-                message = f"{self.folder / name}: lacks the column {keys[0]}; it has {table.columns[:12]}"
-                raise LayoutError(message)
-            self._add_lines(images, name, table, by_name)
-
-    def _add_lines(self, images: ImageTable, name: str, table: pl.DataFrame, by_name: Mapping[str, list[str]]) -> None:
-        channels = _listed_channels(images, table.columns)
-        for row in table.iter_rows(named=True):
-            fields = {"plate": row[images.plate], "well": row[images.well], "site": row[images.site]}
-            if None in fields.values():
-                self.listing.others.append((name, f"line {row[LINE]}: no plate, well or site"))
-                continue
-            for channel in channels:
-                file = row[images.file.format(channel=channel)]
-                folder = row.get(images.folder.format(channel=channel)) or ""
-                if file is None:
-                    continue  # the image is missing, as `raw_plates` will say
-                path = _same_end(f"{folder.rstrip('/')}/{file}", by_name.get(str(file).rpartition("/")[2], []))
-                if path is None:
-                    self.listing.others.append((str(file), f"{name}, line {row[LINE]}: no such file below the folder"))
-                else:
-                    self.add({**fields, "channel": channel}, path)
-
-
-def read_load_data(path: UPath) -> pl.DataFrame:
-    """Returns a LoadData table, CSV or Parquet, as text with the line of each row.
-
-    Raises:
-        LayoutError: it cannot be read.
-    """
-    if not path.name.endswith(".parquet"):
-        return read_written(path, LayoutError)
-    from cellassets.tables.parquet import read_foreign
-
-    table = read_foreign(path, LayoutError)
-    return table.select(pl.all().cast(pl.String)).with_row_index(LINE, offset=1)
+                    self.add(fields, path, part=f"row {row}")
 
 
 def _enters(templates: list[Template], not_images: frozenset[str]) -> Callable[[str], bool]:
@@ -205,28 +154,3 @@ def _well_of(fields: Mapping[str, str]) -> str:
     if "well" in fields:
         return normalise_well(fields["well"])
     return well_name(int(fields["row"]), int(fields["column"]))
-
-
-def _listed_channels(images: ImageTable, columns: list[str]) -> list[str]:
-    before, _, after = images.file.partition("{channel}")
-    return [
-        column[len(before) : len(column) - len(after)]
-        for column in columns
-        if column.startswith(before) and column.endswith(after) and len(column) > len(before) + len(after)
-    ]
-
-
-def _same_end(listed: str, candidates: list[str]) -> str | None:
-    """Returns the candidate that shares the most names at the end of the path; None if none or two do."""
-    wanted = listed.replace("\\", "/").split("/")[::-1]
-
-    def n_equal(candidate: str) -> int:
-        pairs = zip(wanted, candidate.split("/")[::-1], strict=False)
-        return next(
-            (number for number, (a, b) in enumerate(pairs) if a != b), min(len(wanted), candidate.count("/") + 1)
-        )
-
-    ranked = sorted(candidates, key=n_equal, reverse=True)
-    if not ranked or (len(ranked) > 1 and n_equal(ranked[0]) == n_equal(ranked[1])):
-        return None
-    return ranked[0]

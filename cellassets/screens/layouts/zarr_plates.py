@@ -14,8 +14,11 @@ from cellassets.errors import LayoutError
 from cellassets.screens.layouts.definition import ImagePlates
 from cellassets.screens.layouts.folders import walk_files
 from cellassets.screens.layouts.template import compile_template
+from cellassets.storage.paths import resolve_below
 
 AXES = "tczyx"
+COPY_AGAIN = "copy the plate again"
+MALFORMED = (LayoutError, KeyError, ValueError, IndexError, TypeError, AttributeError)
 
 
 def find_planes(folder: UPath, images: ImagePlates, add: Callable[..., None], others: list[tuple[str, str]]) -> None:
@@ -43,33 +46,42 @@ def _add_plate(
 ) -> None:
     plate = _ome(folder, path).get("plate")
     if plate is None:
-        message = f"{folder / path}: no plate metadata in it; expected an OME-Zarr plate of version 0.4 or 0.5"
+        message = (
+            f"{folder / path}: no plate metadata in it; expected an OME-Zarr plate of version 0.4 or 0.5; {COPY_AGAIN}"
+        )
         raise LayoutError(message)
-    for entry in plate["wells"]:
-        well_path = f"{path}/{entry['path']}"
-        well = "".join(entry["path"].split("/"))
+    try:
+        wells = [str(entry["path"]) for entry in plate["wells"]]
+    except (KeyError, TypeError) as error:
+        message = f"{folder / path}: plate metadata without the paths of its wells ({error!r}); {COPY_AGAIN}"
+        raise LayoutError(message) from error
+    for well in wells:
+        well_path = f"{path}/{well}"
         try:
-            fields = _ome(folder, well_path)["well"]["images"]
-        except (LayoutError, KeyError):
-            others.append((well_path, "a well of the plate without metadata; copy the plate again"))
+            fields = [str(field["path"]) for field in _ome(folder, well_path)["well"]["images"]]
+        except MALFORMED as error:
+            others.append((well_path, f"a well of the plate without metadata ({error!r}); {COPY_AGAIN}"))
             continue
         for number, field in enumerate(fields, start=1):
-            place = f"{well_path}/{field['path']}"
-            try:
-                array, axes, labels, shape = _image(folder, place)
-            except (LayoutError, KeyError, ValueError, IndexError) as error:
-                others.append((place, f"an image of the plate that cannot be read ({error}); copy the plate again"))
-                continue
-            for channel in range(shape.get("c", 1)):
-                for z in range(shape.get("z", 1)):
-                    index = {"t": 0, "c": channel, "z": z}
-                    part = " ".join(["array", *(f"{axis} {index[axis]}" for axis in "czt" if axis in axes)])
-                    add(
-                        {"plate": plate_id, "well": well, "site": str(number), "channel": labels[channel]}
-                        | ({"z": str(z)} if shape.get("z", 1) > 1 else {}),
-                        array,
-                        part=part,
-                    )
+            names = {"plate": plate_id, "well": well.replace("/", ""), "site": str(number)}
+            _add_image(folder, f"{well_path}/{field}", names, add, others)
+
+
+def _add_image(
+    folder: UPath, place: str, names: Mapping[str, str], add: Callable[..., None], others: list[tuple[str, str]]
+) -> None:
+    """Adds every plane of an image."""
+    try:
+        array, axes, labels, shape = _image(folder, place)
+    except MALFORMED as error:
+        others.append((place, f"an image of the plate that cannot be read ({error}); {COPY_AGAIN}"))
+        return
+    for channel in range(shape.get("c", 1)):
+        for z in range(shape.get("z", 1)):
+            index = {"t": 0, "c": channel, "z": z}
+            part = " ".join(["array", *(f"{axis} {index[axis]}" for axis in "czt" if axis in axes)])
+            plane = {"z": str(z)} if shape.get("z", 1) > 1 else {}
+            add({**names, "channel": labels[channel], **plane}, array, part=part)
 
 
 def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str, int]]:
@@ -82,37 +94,48 @@ def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str,
     if shape.get("t", 1) > 1:
         message = f"{place}: {shape['t']} time points; expected one"
         raise LayoutError(message)
-    n_channels = shape.get("c", 1)
-    labels = [str(each.get("label", number)) for number, each in enumerate(ome.get("omero", {}).get("channels", []), 1)]
-    return array, axes, labels if len(labels) == n_channels else [str(n + 1) for n in range(n_channels)], shape
+    return array, axes, _labels(ome, shape.get("c", 1)), shape
+
+
+def _labels(ome: Mapping[str, Any], n_channels: int) -> list[str]:
+    """Returns the label of each channel; its number where the image has no labels."""
+    channels = ome.get("omero", {}).get("channels", [])
+    if not channels:
+        return [str(number) for number in range(1, n_channels + 1)]
+    labels = [str(each.get("label", number)) for number, each in enumerate(channels, start=1)]
+    if len(labels) != n_channels or len(set(labels)) != n_channels:
+        message = f"channel labels {labels}; expected {n_channels} that differ; correct `omero` in its metadata"
+        raise LayoutError(message)
+    return labels
 
 
 def _shape(folder: UPath, array: str) -> list[int]:
     for name in ("zarr.json", ".zarray"):
-        found = _json(folder / array / name)
+        found = _json(resolve_below(folder, array) / name)
         if found is not None:
             return [int(size) for size in found["shape"]]
-    message = f"{folder / array}: no array there"
+    message = f"{folder / array}: no array there; {COPY_AGAIN}"
     raise LayoutError(message)
 
 
 def _ome(folder: UPath, path: str) -> dict[str, Any]:
     """Returns the OME metadata of a group: `attributes.ome` of version 0.5, or the attributes of version 0.4."""
-    new, old = _json(folder / path / "zarr.json"), _json(folder / path / ".zattrs")
+    place = resolve_below(folder, path)
+    new, old = _json(place / "zarr.json"), _json(place / ".zattrs")
     if new is not None:
         return dict(new.get("attributes", {}).get("ome", {}))
     if old is not None:
         return old
-    message = f"{folder / path}: no zarr.json and no .zattrs in it"
+    message = f"{folder / path}: no zarr.json and no .zattrs in it; {COPY_AGAIN}"
     raise LayoutError(message)
 
 
 def _json(path: UPath) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except ValueError as error:
-        message = f"{path}: not valid JSON ({error}); copy the plate again"
+        message = f"{path}: not valid JSON ({error}); {COPY_AGAIN}"
         raise LayoutError(message) from error
     return found if isinstance(found, dict) else None

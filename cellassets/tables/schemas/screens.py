@@ -45,7 +45,7 @@ FINDINGS = TableSchema(
         Column(
             "consequence",
             pl.String(),
-            "what the finding costs: refused, site_dropped, well_dropped, file_ignored or none",
+            "what the finding costs: refused, plate_dropped, site_dropped, well_dropped, file_ignored or none",
         ),
     ),
 )
