@@ -96,14 +96,14 @@ def test_an_image_that_changed_behind_the_marker_is_refused_and_nothing_is_publi
 
 
 def test_an_image_that_is_repaired_while_it_is_packed_is_a_cause_that_passes(zone, landed, monkeypatch):
-    path, read = zone.root / LAST, writer.read_image
+    path, read = zone.root / LAST, writer.read_content
 
-    def repair(source, image, **options):
-        if image.path == LAST.removeprefix("E-1/"):
+    def repair(source, name, part):
+        if name == LAST.removeprefix("E-1/"):
             path.write_bytes(path.read_bytes() + b"x")
-        return read(source, image, **options)
+        return read(source, name, part)
 
-    monkeypatch.setitem(writer.read_projected.__kwdefaults__, "read", repair)
+    monkeypatch.setattr(writer, "read_content", repair)
     with pytest.raises(StaleArtifact, match="changed while it was packed"):
         landed.make("plate_store", "E-1")
     assert not is_published(landed)
