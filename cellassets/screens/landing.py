@@ -116,20 +116,20 @@ def scan_landing(landing: UPath, readings: Readings | None = None) -> LandingZon
 
 
 def look_at(landing: UPath, experiment_id: str, readings: Readings | None = None) -> LandedExperiment | None:
-    """Returns one experiment after reading all of its folder, None where the landing zone has none of this name.
+    """Returns one experiment after reading all of its folder, None if a scan would not find it.
 
     Args:
         landing: folder or URL of the landing zone.
         experiment_id: name of the experiment's folder.
         readings: receives what was read.
     """
+    entry = next((entry for entry in list_entries(landing) if entry.name == experiment_id), None)
+    if entry is None:
+        return None
     readings = readings or Readings()
     readings.forget(experiment_id)
-    try:
-        experiment, has_metadata = _describe(landing, experiment_id, _shared(landing), readings)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return experiment if experiment.is_marked_complete or has_metadata else None
+    found = _look_at(landing, entry, _shared(landing), readings)
+    return found if isinstance(found, LandedExperiment) else None
 
 
 def signature_of(landing: UPath, experiment_id: str) -> str:

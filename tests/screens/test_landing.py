@@ -8,7 +8,7 @@ from upath import UPath
 
 from cellassets.errors import LayoutError, PartitionKeyError
 from cellassets.screens import landing_readings
-from cellassets.screens.landing import doubled_names, scan_landing, signature_of
+from cellassets.screens.landing import doubled_names, look_at, scan_landing, signature_of
 from cellassets.screens.layouts.folders import resolve_landed
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 
@@ -174,6 +174,16 @@ def test_a_folder_changes_its_signature_with_every_file(zone, is_complete):
         seen.append(signature_of(UPath(zone.root), "E-1"))
         assert signature_of(UPath(zone.root), "E-1") == seen[-1]
     assert len(set(seen)) == len(seen)
+
+
+def test_a_look_at_one_experiment_finds_what_a_scan_finds(zone):
+    zone.land("E-1")
+    zone.land("E-2", is_complete=False)
+    (zone.root / "loop").symlink_to(zone.root)
+    (zone.root / "bare").mkdir()
+    root = UPath(zone.root)
+    assert [look_at(root, name) for name in ("E-1", "E-2")] == scan_landing(root).experiments
+    assert [look_at(root, name) for name in ("E-3", "bare", "loop", "../landing", "E-1/Plate1")] == [None] * 5
 
 
 def test_of_names_that_differ_in_letter_case_alone_the_published_ones_or_the_first_stay():
