@@ -16,7 +16,8 @@ class Memory:
 
     Attributes:
         reported: the versions of external partitions that the last tick reported, shortened (`sensors.reported`).
-        first_seen: when each unmarked landing folder was first seen with its present content: signature and time.
+        first_seen: when each landing folder that is not published as it is was first seen with its present content:
+            signature and time.
         since: times of events, by name.
     """
 

@@ -28,8 +28,9 @@ def new_experiments(context: dg.SensorEvaluationContext, deployment: DeploymentR
     tick = Tick.begin(context)
     with live_snapshot(deployment) as snapshot:
         tick.outlook.retries = retry_policy(snapshot)
-        quiet = timedelta(minutes=policy(snapshot).landing.quiet_minutes)
-        snapshot.refresh_landing(tick.memory.first_seen, datetime.now(UTC), quiet)
+        rules = policy(snapshot).landing
+        quiet, recheck = timedelta(minutes=rules.quiet_minutes), rules.recheck(snapshot.deployment.landing)
+        snapshot.refresh_landing(tick.memory.first_seen, datetime.now(UTC), quiet, recheck)
         tick.memory.first_seen = dict(snapshot.landing.first_seen)
         agenda = plate_agenda(snapshot)
         landed, names = snapshot.landing.complete, dataset_names(snapshot)

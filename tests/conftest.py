@@ -105,10 +105,12 @@ class LandingZone:
         return folder
 
     def declare_channels(self, names=CHANNELS) -> None:
-        """Writes the experiment.yaml that holds for all experiments."""
+        """Writes the experiment.yaml of all experiments, unless it is there: writing it again changes them all."""
         self.root.mkdir(parents=True, exist_ok=True)
         channels = [{"key": str(number), "name": name} for number, name in enumerate(names, start=1)]
-        (self.root / "experiment.yaml").write_text(json.dumps({"channels": channels}))
+        path, content = self.root / "experiment.yaml", json.dumps({"channels": channels})
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
 
     def pixels(self, folder: Path, name: str) -> np.ndarray:
         rng = np.random.default_rng(crc32(f"{folder.name}/{name}".encode()))

@@ -162,7 +162,7 @@ def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y 
     except (ConnectionError, StorageRefused):  # says nothing about the image
         raise
     except OSError as error:
-        message = f"{path}: listed in the manifest but cannot be read ({error}); restore the file, or {CHECK_AGAIN}"
+        message = f"{path}: listed in the manifest but cannot be read ({error}); restore the file; {CHECK_AGAIN}"
         raise ImageError(message) from error
     if size_of(content) != image.n_bytes or crc32c_of(content) != image.crc32c:
         message = f"{path}: {size_of(content)} bytes, changed since it was checked with {image.n_bytes}; {CHECK_AGAIN}"

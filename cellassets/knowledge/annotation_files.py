@@ -10,7 +10,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.errors import AnnotationError
-from cellassets.tables.written import LINE, read_written, written_header, written_lines
+from cellassets.tables.written import LINE, read_written, require_regular, written_header, written_lines
 
 AnnotationKind = Literal["pairs", "sets", "targets", "gene_arms"]
 COLUMNS: dict[AnnotationKind, tuple[str, str]] = {
@@ -50,10 +50,15 @@ def read_source(path: UPath) -> Source:
 
 
 def source_kind(path: UPath) -> AnnotationKind | None:
-    """The kind of a file, from its header; None where only reading the whole file shows that it is wrong."""
+    """The kind of a file, from its header; None where only reading the whole file shows that it is wrong.
+
+    Raises:
+        AnnotationError: it is a folder, a pipe or a device, which is never opened.
+    """
+    require_regular(path, AnnotationError)
     if path.suffix == ".gmt":
         return "sets"
-    found = _kind_by_columns(written_header(path))
+    found = _kind_by_columns(written_header(path, AnnotationError))
     return "sets" if found is None and path.suffix == ".tsv" else found
 
 
@@ -63,7 +68,7 @@ def _kind_by_columns(names: list[str]) -> AnnotationKind | None:
 
 def _table(path: UPath) -> pl.DataFrame:
     if path.suffix == ".tsv":
-        header = written_header(path)
+        header = written_header(path, AnnotationError)
         if _kind_by_columns(header) is None and "set_id" not in header:
             return _clusters(path)
     return read_written(path, AnnotationError)

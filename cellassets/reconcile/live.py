@@ -17,6 +17,7 @@ from cellassets.errors import CorruptArtifact, LayoutError, RegistryError
 from cellassets.incremental import Incremental
 from cellassets.reconcile.landing import Landing
 from cellassets.reconcile.patience import PatientCall
+from cellassets.screens.landing_readings import Readings
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.snapshot import Snapshot, not_registered
 from cellassets.storage.artifact import is_local
@@ -48,6 +49,7 @@ class LiveSnapshot(Snapshot):
         self.lock = RLock()
         self.graph = Incremental()
         self.landing = Landing({}, {}, {})
+        self._readings = Readings()
         self._models: dict[str, ModelEntry] = {}
         self._registry_problem: RegistryError | None = None
         self._list_models = PatientCall(self._ask_registry, REGISTRY_LIMIT_S)  # a server may hang
@@ -75,22 +77,33 @@ class LiveSnapshot(Snapshot):
             self._n_nodes = len(self.graph)
         return n_changed
 
-    def refresh_landing(self, first_seen: Mapping[str, tuple[str, str]], now: datetime, quiet: timedelta) -> None:
+    def refresh_landing(
+        self,
+        first_seen: Mapping[str, tuple[str, str]],
+        now: datetime,
+        quiet: timedelta,
+        recheck: timedelta | None = None,
+    ) -> None:
         """Reads the landing zone.
 
         Args:
             first_seen: when each folder was first seen with its present content, as the previous call left it in
                 `landing.first_seen`.
             now: the time of this call, with a time zone.
-            quiet: a folder without a marker is complete after this long without a change.
+            quiet: a folder without a marker, or with changes behind it, is complete after this long without a change.
+            recheck: marked folders that did not change are read again after this time; None: everything is read.
         """
-        before = self.landing
+        before, readings = self.landing, None
+        if recheck is not None:
+            readings = self._readings
+            readings.begin(now, recheck)
         self.landing = Landing.scan(
             self.deployment.landing,
             first_seen=first_seen,
             now=now,
             quiet=quiet,
             published=lambda name: self.value(_landing_signature, name),
+            readings=readings,
         )
         names = {*before.complete, *self.landing.complete}
         changed = [name for name in names if before.complete.get(name) != self.landing.complete.get(name)]
@@ -153,7 +166,8 @@ class LiveSnapshot(Snapshot):
         self.graph.read(("landed", experiment_id))
         found = self.landing.complete.get(experiment_id)
         if found is None:
-            reason = self.landing.waiting.get(experiment_id, "no such experiment in the landing zone")
+            reasons = {**self.landing.ignored, **self.landing.waiting}
+            reason = reasons.get(experiment_id, "no such experiment in the landing zone")
             message = f"{self.deployment.landing / experiment_id}: {reason}"
             raise LayoutError(message)
         return found

@@ -80,5 +80,5 @@ def _refuse_by_policy(manifest: Manifest, experiment_id: str, policy: IngestPoli
         reason = f"{dropped_frac:.0%} of its sites would be dropped, policy allows {policy.max_dropped_frac:.0%}"
     if reason is not None:
         first = "; ".join(pl.concat([bad, harmful]).unique(maintain_order=True)["message"].head(3).to_list())
-        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder and {CHECK_AGAIN}"
+        message = f"experiment {experiment_id} refused: {reason}. First: {first}. Correct the folder: {CHECK_AGAIN}"
         raise PlateRefused(message, manifest.findings)

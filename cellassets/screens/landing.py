@@ -1,16 +1,21 @@
 """The landing zone: its experiments, whether they are marked complete, whether they changed, and what is ignored.
 
-A sensor calls this every few seconds, so it reads names, sizes and times, never an image. The content of images is the
-subject of `cellassets.screens.manifest`.
+A sensor calls this every few seconds, so it reads names, sizes and times, never an image, and of folders that have a
+marker only those that changed (`landing_readings`). The content of images is the subject of
+`cellassets.screens.manifest`.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import starmap
 
 from upath import UPath
 
 from cellassets.configuration import Parameters
 from cellassets.fingerprint import KEY_PATTERN, fingerprint
-from cellassets.screens.landing_files import Entry, Stamp, list_entries, stamp, stamp_folder
+from cellassets.screens.landing_files import Entry, Stamp, list_entries, stamp
+from cellassets.screens.landing_readings import Readings
 from cellassets.storage.artifact import is_local
 from cellassets.storage.objects import in_parallel
 
@@ -18,7 +23,10 @@ N_REQUESTS_AT_ONCE = 16
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
 EXPERIMENT_FILE = "experiment.yaml"
-CHECK_AGAIN = f"renew the marker of its experiment (write {MARKER} again), which has every image checked again"
+CHECK_AGAIN = (
+    "a folder that was corrected is checked again by itself (landing.recheck_minutes and landing.quiet_minutes in "
+    f"policy.yaml say when), or at once when {MARKER} is written again"
+)
 REASONS = {
     "file": "it is a file; expected one folder per experiment",
     "broken_link": "it is a symbolic link to something that does not exist; remove it or restore its target",
@@ -27,6 +35,10 @@ REASONS = {
     "special": "it is a pipe, a socket or a device; remove it",
     "unreadable_name": "its name is not UTF-8; rename it",
 }
+DOUBLED_NAME = (
+    "its name and that of {} differ in letter case alone: they would be one folder on Windows or macOS, and one "
+    "experiment for people; rename one of them"
+)
 BAD_NAME = (
     "the name cannot be a partition key: rename the folder, with letters, digits, '_', '-' and single '.' only and a "
     "letter or digit first"
@@ -40,13 +52,19 @@ SHARED = (METADATA, EXPERIMENT_FILE)  # files beside the experiments that hold f
 class LandedExperiment(Parameters):
     """One experiment's folder in the landing zone.
 
-    `signature` changes when the folder does. With a marker it covers the marker and the metadata: the marker is the
-    promise that the rest is complete. Without a marker it covers name, size and time of every file.
+    `signature` changes when the folder does: it covers name, size and time of every file in it, and of the metadata and
+    `experiment.yaml` beside it. Its first part, `vouched_for`, covers the marker, the metadata and `experiment.yaml`
+    alone: whoever writes one of them again says that the rest is complete.
     """
 
     experiment_id: str
     is_marked_complete: bool
     signature: str
+
+    @property
+    def vouched_for(self) -> str:
+        """The part of the signature that covers the marker, the metadata and `experiment.yaml`."""
+        return vouched_part(self.signature)
 
 
 class IgnoredEntry(Parameters):
@@ -64,7 +82,12 @@ class LandingZone:
     ignored: list[IgnoredEntry]
 
 
-def scan_landing(landing: UPath) -> LandingZone:
+def vouched_part(signature: str) -> str:
+    """Returns the part of a signature that covers the marker, the metadata and `experiment.yaml`."""
+    return signature.partition("-")[0]
+
+
+def scan_landing(landing: UPath, readings: Readings | None = None) -> LandingZone:
     """Returns what is in a landing zone; nothing where the folder does not exist yet.
 
     Every entry is either an experiment or ignored with a reason, except the files that
@@ -73,36 +96,77 @@ def scan_landing(landing: UPath) -> LandingZone:
     above, folders that cannot be read, and folders with neither metadata, `experiment.yaml`
     nor marker (as while they are being copied).
     A folder with a marker and no metadata is an experiment: taking it in fails with a message that names the file.
+
+    Args:
+        landing: its folder or URL.
+        readings: what earlier scans have read of marked folders; by default everything is read.
     """
-    shared = _shared(landing)
+    shared, readings = _shared(landing), readings or Readings()
     zone = LandingZone([], [])
     entries = [entry for entry in list_entries(landing) if entry.name not in SHARED or entry.kind != "file"]
-    n_threads = 1 if is_local(landing) else N_REQUESTS_AT_ONCE
-    for found in in_parallel(_look_at, [(landing, entry, shared) for entry in entries], n_threads=n_threads):
+    each = [(landing, entry, shared, readings) for entry in entries]
+    is_disk = is_local(landing)
+    for found in starmap(_look_at, each) if is_disk else in_parallel(_look_at, each, n_threads=N_REQUESTS_AT_ONCE):
         if isinstance(found, IgnoredEntry):
             zone.ignored.append(found)
         else:
             zone.experiments.append(found)
+    readings.keep({landed.experiment_id for landed in zone.experiments})
     return zone
 
 
+def look_at(landing: UPath, experiment_id: str, readings: Readings | None = None) -> LandedExperiment | None:
+    """Returns one experiment after reading all of its folder, None if a scan would not find it.
+
+    Args:
+        landing: folder or URL of the landing zone.
+        experiment_id: name of the experiment's folder.
+        readings: receives what was read.
+    """
+    entry = next((entry for entry in list_entries(landing) if entry.name == experiment_id), None)
+    if entry is None:
+        return None
+    readings = readings or Readings()
+    readings.forget(experiment_id)
+    found = _look_at(landing, entry, _shared(landing), readings)
+    return found if isinstance(found, LandedExperiment) else None
+
+
 def signature_of(landing: UPath, experiment_id: str) -> str:
-    """Returns the present signature of one experiment's folder.
+    """Returns the present signature of one experiment's folder, all of which is read.
 
     Raises:
         FileNotFoundError: the landing zone has no such folder.
     """
-    experiment, _ = _describe(landing, experiment_id, _shared(landing))
+    experiment, _ = _describe(landing, experiment_id, _shared(landing), Readings())
     return experiment.signature
 
 
-def _look_at(landing: UPath, entry: Entry, shared: dict[str, Stamp]) -> LandedExperiment | IgnoredEntry:
+def doubled_names(names: Iterable[str], is_kept: Callable[[str], bool]) -> dict[str, str]:
+    """Returns each experiment that is ignored because another one has its name in other letter case, and the other one.
+
+    Of such names those stay that `is_kept` is true for, because they are published; without one the first in order.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        alike[name.casefold()].append(name)
+    doubled: dict[str, str] = {}
+    for group in alike.values():
+        if len(group) > 1:
+            kept = [name for name in group if is_kept(name)] or group[:1]
+            doubled |= {name: kept[0] for name in group if name not in kept}
+    return doubled
+
+
+def _look_at(
+    landing: UPath, entry: Entry, shared: dict[str, Stamp], readings: Readings
+) -> LandedExperiment | IgnoredEntry:
     if entry.kind != "folder":
         return IgnoredEntry(name=entry.name, reason=REASONS[entry.kind])
     if KEY_PATTERN.fullmatch(entry.name) is None or ".." in entry.name:
         return IgnoredEntry(name=entry.name, reason=BAD_NAME)
     try:
-        experiment, has_metadata = _describe(landing, entry.name, shared)
+        experiment, has_metadata = _describe(landing, entry.name, shared, readings)
     except ConnectionError:  # of an object store; says nothing about the folder
         raise
     except OSError as error:
@@ -118,15 +182,17 @@ def _shared(landing: UPath) -> dict[str, Stamp]:
     return {name: each for name, each in found.items() if each is not None}
 
 
-def _describe(landing: UPath, experiment_id: str, shared: dict[str, Stamp]) -> tuple[LandedExperiment, bool]:
+def _describe(
+    landing: UPath, experiment_id: str, shared: dict[str, Stamp], readings: Readings
+) -> tuple[LandedExperiment, bool]:
     """Returns one experiment, and whether it has metadata of its own or shares those of the landing zone."""
     marker = stamp(landing, f"{experiment_id}/{MARKER}")
     own = [stamp(landing, f"{experiment_id}/{name}") for name in SHARED]
-    found = stamp_folder(landing, experiment_id) if marker is None else [marker, *own]
-    stamps = [each for each in [*found, *shared.values()] if each is not None]
+    folders = readings.digests(landing, experiment_id, None if marker is None else [marker, *own])
+    vouched = [each for each in [marker, *own, *shared.values()] if each is not None]
     experiment = LandedExperiment(
         experiment_id=experiment_id,
         is_marked_complete=marker is not None,
-        signature=fingerprint({"files": sorted(stamps)}),
+        signature=f"{fingerprint({'files': sorted(vouched)})}-{fingerprint({'folders': folders})}",
     )
     return experiment, any(own) or METADATA in shared

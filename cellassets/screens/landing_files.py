@@ -1,12 +1,12 @@
 """File names, sizes and times below the landing zone: fast on local disks, generic on any other fsspec path.
 
 A sensor reads them every few seconds, so local folders are read with `os.scandir` and one `os.stat` per file. Both ways
-give the same stamps. Image content is never read here.
+give the same stamps. Image content is never read here. What a sensor keeps from tick to tick is in `landing_readings`.
 """
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,14 @@ FolderId = tuple[int, int]
 EntryKind = Literal["folder", "file", "broken_link", "loop", "outside", "special", "unreadable_name"]
 # what operating systems and storage appliances leave in folders, besides names that begin with a dot
 SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "__macosx", "@eadir"}
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """One folder as it was read: its files, and the names of the folders in it with whether they are symbolic links."""
+
+    stamps: list[Stamp]
+    folders: list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def list_entries(folder: UPath, *, within: UPath | None = None) -> list[Entry]:
     else:
         folder.fs.invalidate_cache()  # a cached listing would hide what landed since the last call
         entries = _remote_entries(folder)
-    return sorted((entry for entry in entries if not _is_of_system(entry.name)), key=lambda entry: entry.name)
+    return sorted((entry for entry in entries if not is_of_system(entry.name)), key=lambda entry: entry.name)
 
 
 def stamp(landing: UPath, relative: str) -> Stamp | None:
@@ -72,18 +80,52 @@ def stamp(landing: UPath, relative: str) -> Stamp | None:
     return _local_stamp(f"/{relative}", status)
 
 
-def stamp_folder(landing: UPath, name: str) -> list[Stamp]:
-    """Returns the stamps of every file in a folder of the landing zone and in the folders below it.
+def read_folder(folder: str, within: Callable[[], str]) -> FolderContent:
+    """Returns the files and folders of one local folder; nothing where it does not exist any more.
 
-    A file that vanishes during the call is left out, and so are the files of the system, and whatever else is not
-    listed as a file. A symbolic link to a folder above it is not followed.
+    A file that vanishes during the call is left out, and so are the files of the system, and whatever else is neither a
+    file nor a folder.
+
+    Args:
+        folder: its path.
+        within: returns the real path of the experiment's folder, which no symbolic link may leave.
     """
-    if not is_local(landing):
-        return _remote_stamps(landing, name)
-    root, folder = landing.path, f"{landing.path}/{name}"
-    above = _ids_above(root) | _ids_above(folder)
-    files = _local_files(folder, above, os.path.realpath(folder))
-    return [_local_stamp(printable(path[len(root) :]), status) for path, status in files]
+    found = FolderContent([], [])
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # renamed since it was listed, as copying tools do
+        return found
+    with entries:
+        for entry in entries:
+            if is_of_system(entry.name) or (entry.is_symlink() and _is_outside(entry, within())):
+                continue
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if isinstance(error, PermissionError):
+                    raise
+                continue  # it vanished, or is a link to nothing or to itself
+            if stat.S_ISREG(status.st_mode):
+                found.stamps.append(_local_stamp(printable(entry.name), status))
+            elif _is_folder(entry):
+                found.folders.append((entry.name, entry.is_symlink()))
+    return found
+
+
+def list_objects(landing: UPath, name: str) -> dict[str, list[Stamp]]:
+    """Returns the stamps of all files of an experiment by the folder that they are in, from one listing.
+
+    The experiment's own folder has the empty name. Files of the system are left out.
+    """
+    folder = landing / name
+    folder.fs.invalidate_cache()
+    found: dict[str, list[Stamp]] = {"": []}
+    for path, info in folder.fs.find(folder.path, detail=True).items():
+        relative = path[len(folder.path) :].strip("/")
+        if not any(map(is_of_system, relative.split("/"))):
+            place, _, file = relative.rpartition("/")
+            found.setdefault(place, []).append(_stamp_of(file, info))
+    return found
 
 
 def printable(name: str) -> str:
@@ -91,14 +133,15 @@ def printable(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_of_system(name: str) -> bool:
+def is_of_system(name: str) -> bool:
+    """Returns true for names of files and folders that systems leave behind, which are never looked at."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _local_entries(root: str, within: str | None) -> list[Entry]:
     try:
         with os.scandir(root) as found:
-            above = _ids_above(root)
+            above = ids_above(root)
             return [Entry(printable(entry.name), _kind_of(entry, above, within)) for entry in found]
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -110,7 +153,7 @@ def _kind_of(entry: os.DirEntry[str], above: frozenset[FolderId], within: str | 
     if entry.is_symlink():
         if not os.path.exists(entry.path):  # noqa: PTH110
             return "broken_link"
-        if _is_folder(entry) and _id_of(entry.stat()) in above:
+        if _is_folder(entry) and id_of(entry.stat()) in above:
             return "loop"
         if _is_outside(entry, within):
             return "outside"
@@ -123,27 +166,6 @@ def _is_outside(entry: os.DirEntry[str], within: str | None) -> bool:
     return within is not None and not os.path.realpath(entry.path).startswith(f"{within}/")
 
 
-def _local_files(folder: str, above: frozenset[FolderId], within: str) -> Iterator[tuple[str, os.stat_result]]:
-    try:
-        entries = os.scandir(folder)
-    except FileNotFoundError:  # renamed since it was listed, as copying tools do with temporary names
-        return
-    with entries:
-        for entry in entries:
-            if _is_of_system(entry.name) or (entry.is_symlink() and _is_outside(entry, within)):
-                continue
-            try:
-                status = entry.stat()
-            except OSError as error:
-                if isinstance(error, PermissionError):
-                    raise
-                continue  # it vanished, or is a link to nothing or to itself
-            if stat.S_ISREG(status.st_mode):
-                yield entry.path, status
-            elif _is_folder(entry) and _id_of(status) not in above:
-                yield from _local_files(entry.path, above | {_id_of(status)}, within)
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -151,18 +173,19 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a link to itself
 
 
-def _ids_above(folder: str) -> frozenset[FolderId]:
+def ids_above(folder: str) -> frozenset[FolderId]:
     """Returns the identities of a folder and of all folders above it."""
     path, ids = os.path.realpath(folder), set()
     while True:
-        ids.add(_id_of(os.stat(path)))  # noqa: PTH116
+        ids.add(id_of(os.stat(path)))  # noqa: PTH116
         above = os.path.dirname(path)  # noqa: PTH120
         if above == path:
             return frozenset(ids)
         path = above
 
 
-def _id_of(status: os.stat_result) -> FolderId:
+def id_of(status: os.stat_result) -> FolderId:
+    """Returns what identifies a file or folder, whatever its name."""
     return status.st_dev, status.st_ino
 
 
@@ -185,18 +208,6 @@ def _remote_stamp(landing: UPath, relative: str) -> Stamp | None:
     except FileNotFoundError:
         return None
     return _stamp_of(f"/{relative}", info) if info["type"] == "file" else None
-
-
-def _remote_stamps(landing: UPath, name: str) -> list[Stamp]:
-    """Returns the stamps of all files in a folder, from one listing."""
-    folder = landing / name
-    found = folder.fs.find(folder.path, detail=True)
-    names = {path: path[len(folder.path) :] for path in found}
-    return [
-        _stamp_of(f"/{name}{names[path]}", info)
-        for path, info in found.items()
-        if not any(map(_is_of_system, names[path].strip("/").split("/")))
-    ]
 
 
 def _stamp_of(name: str, info: Mapping[str, Any]) -> Stamp:

@@ -4,6 +4,8 @@ from upath import UPath
 
 from cellassets.errors import LayoutError, StaleArtifact
 
+AGAIN = "materialise raw_plates again, which its sensor does by itself when nothing changes any more"
+
 
 def require_unchanged(landing: UPath, experiment_id: str, signature: str, *, since: str) -> None:
     """Raises an error if the folder of an experiment does not have the expected signature.
@@ -26,5 +28,5 @@ def require_unchanged(landing: UPath, experiment_id: str, signature: str, *, sin
         message = f"{landing / experiment_id}: no longer in the landing zone; land the experiment again"
         raise LayoutError(message) from error
     if found != signature:
-        message = f"{landing / experiment_id}: changed {since}; materialise raw_plates again"
+        message = f"{landing / experiment_id}: changed {since}; {AGAIN}"
         raise StaleArtifact(message)

@@ -4,6 +4,7 @@ There is one sharded Zarr array per plate. Each shard is written when it is pack
 next run continues at the first unfinished shard, on any machine.
 """
 
+from cellassets.errors import ImageError
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.screens.imaging import Imaging
 from cellassets.screens.summary import RawPlatesSummary
@@ -36,7 +37,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         LayoutError: the experiment is no longer in the landing zone.
         StaleArtifact: the landing folder changed since the manifest was made.
-        ImageError: an image differs from the file that the manifest describes.
+        ImageError: an image differs from the file that the manifest describes, and its name, size and time do not.
     """
     from cellassets.images.pack import Packing, pack_plates
     from cellassets.tables.parquet import read_table
@@ -52,7 +53,11 @@ def make(context: Context, plan: Plan) -> Record:
     wells = read_table(manifest.file("wells.parquet"), WELLS)
     with context.lake.draft(plan, is_shared=True) as draft:
         packing = Packing(landing / experiment_id, draft.folder, imaging, plan.settings["spec"])
-        packed = pack_plates(images, wells, packing, progress=context.progress)
+        try:
+            packed = pack_plates(images, wells, packing, progress=context.progress)
+        except ImageError:  # of a file that is being repaired: another attempt finds the new manifest
+            require_unchanged(landing, experiment_id, checked.landing_signature, since="while it was packed")
+            raise
         return draft.publish(packed.files, packed.summary)
 
 

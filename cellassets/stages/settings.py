@@ -1,14 +1,17 @@
 """The settings of scientists and operators in the configuration folder, read through a snapshot."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
+from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import CellAssetsError
 from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
+from cellassets.storage.artifact import is_local
 
 if TYPE_CHECKING:
     from cellassets.clustering.parameters import ClusterParameters
@@ -19,9 +22,24 @@ if TYPE_CHECKING:
 
 
 class LandingPolicy(Parameters):
-    """When a folder in the landing zone counts as complete without the marker `_COMPLETE`."""
+    """When a folder in the landing zone is complete, and when its files are looked at again.
+
+    A folder without the marker `_COMPLETE`, and one whose files changed behind the marker, counts after it was quiet.
+    """
 
     quiet_minutes: float = Field(default=10, gt=0, description="minutes without a change")
+    recheck_minutes: float = Field(
+        default=10,
+        gt=0,
+        description="minutes after which a marked folder is read again, for files overwritten in place",
+    )
+    bucket_recheck_minutes: float = Field(
+        default=60, gt=0, description="minutes after which a marked experiment in an object store is listed again"
+    )
+
+    def recheck(self, landing: UPath) -> timedelta:
+        """Returns the time after which marked folders of a landing zone are read again."""
+        return timedelta(minutes=self.recheck_minutes if is_local(landing) else self.bucket_recheck_minutes)
 
 
 class ModelPolicy(Parameters):

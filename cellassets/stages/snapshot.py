@@ -148,9 +148,9 @@ class Snapshot:
         Raises:
             LayoutError: the landing zone has no such experiment, or it is not complete yet.
         """
-        for landed in self.value(_landed):
-            if landed.experiment_id == experiment_id:
-                return landed
+        landed = self.value(_landed, experiment_id)
+        if landed is not None:
+            return landed
         message = f"{self.deployment.landing / experiment_id}: no such experiment in the landing zone"
         raise LayoutError(message)
 
@@ -171,7 +171,7 @@ def _list_models(snapshot: Snapshot) -> tuple["ModelEntry", ...]:
     return tuple(Registry(deployment.tracking_uri, deployment.model_root).list_models())
 
 
-def _landed(snapshot: Snapshot) -> list["LandedExperiment"]:
-    from cellassets.screens.landing import scan_landing
+def _landed(snapshot: Snapshot, experiment_id: str) -> "LandedExperiment | None":
+    from cellassets.screens.landing import look_at
 
-    return scan_landing(snapshot.deployment.landing).experiments
+    return look_at(snapshot.deployment.landing, experiment_id)

@@ -71,12 +71,14 @@ def parse_written(content: bytes, name: str, refusal: type[CellAssetsError]) -> 
     return rows.select(LINE, *(_cleaned_or_null(cells.get(index)).alias(column) for index, column in named))
 
 
-def written_header(path: UPath) -> list[str]:
+def written_header(path: UPath, refusal: type[CellAssetsError]) -> list[str]:
     """Returns the cells of the first line that is not blank, without reading the rest of a long table.
 
     Raises:
         FileNotFoundError: there is no such file.
+        CellAssetsError: as `refusal`; it is not a file.
     """
+    require_regular(path, refusal)
     with path.open("rb") as stream:
         start = stream.read(HEADER_BYTES)
     lines = _line_feeds(start.decode(_encoding(start), errors="replace")).split("\n")
@@ -104,11 +106,21 @@ def read_regular(path: UPath, refusal: type[CellAssetsError]) -> bytes:
         FileNotFoundError: there is no such file.
         CellAssetsError: as `refusal`; it is not a file.
     """
+    require_regular(path, refusal)
+    return path.read_bytes()
+
+
+def require_regular(path: UPath, refusal: type[CellAssetsError]) -> None:
+    """Raises an error if a path is not a file: reading from a pipe or a device may never end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CellAssetsError: as `refusal`; it is a folder, a pipe, a socket or a device.
+    """
     is_file = stat.S_ISREG(path.stat().st_mode) if is_local(path) else not path.is_dir()
     if not is_file:
         message = f"{path}: not a file; remove it, or put the table in its place"
         raise refusal(message)
-    return path.read_bytes()
 
 
 def _text(content: bytes, name: str, refusal: type[CellAssetsError]) -> str:

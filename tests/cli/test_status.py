@@ -37,12 +37,14 @@ def test_a_third_cell_type_that_landed_shows_as_waiting_too(home, run):
 
 
 def test_what_is_ignored_or_not_complete_in_the_landing_zone_shows(home, run):
-    (home / "landing/bad name").mkdir()
+    (home / "landing/HUVEC 1").mkdir()
+    shutil.copytree(home / "landing/U2OS-1", home / "landing/u2os-1")
     (home / "landing/U2OS-1/_COMPLETE").unlink()
     found = stands(run, home)[PLATES_TITLE]
     assert (found["n_done"], found["n_total"]) == (1, 2)
     reasons = {item["what"]: item["reason"] for item in found["waiting"]}
-    assert "rename the folder" in reasons["landing zone, bad name"]
+    assert "rename the folder" in reasons["landing zone, HUVEC 1"]
+    assert "its name and that of U2OS-1 differ in letter case alone" in reasons["landing zone, u2os-1"]
     assert "no _COMPLETE in it" in reasons["landing zone, U2OS-1"]
 
 

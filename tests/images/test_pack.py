@@ -72,7 +72,7 @@ def test_a_packing_that_failed_starts_again_where_it_stopped(zone, pack, folder)
     path = zone.root / "E-1/Plate2/C03_s2_w3.png"
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(ImageError, match="renew the marker of its experiment"):
+    with pytest.raises(ImageError, match="restore the file; a folder that was corrected is checked again"):
         pack()
     path.write_bytes(content)
     packed = pack()

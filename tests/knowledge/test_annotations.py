@@ -1,5 +1,7 @@
 """Annotation files of every form: what is read, and what is refused by file and line."""
 
+import os
+
 import pytest
 from upath import UPath
 
@@ -118,6 +120,15 @@ def test_a_lake_hands_out_the_kinds_that_are_asked_for(tmp_path):
     assert sorted(annotation_fingerprints(folder, ("pairs",))) == ["corum", "string"]
     assert annotation_fingerprints(folder, ("other_maps",)) == {}
     assert sorted(read_annotations(folder, ("pairs",), ("string",)).pairs) == ["string"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["corum.csv", "corum.tsv", "corum.gmt"])
+def test_a_pipe_among_the_annotations_is_refused_and_never_opened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for look in (annotation_fingerprints, read_annotations):
+        with pytest.raises(AnnotationError, match=f"{name}: not a file; remove it"):
+            look(UPath(tmp_path), ["pairs"])
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):

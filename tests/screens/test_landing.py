@@ -7,8 +7,8 @@ import pytest
 from upath import UPath
 
 from cellassets.errors import LayoutError, PartitionKeyError
-from cellassets.screens import landing, landing_files
-from cellassets.screens.landing import scan_landing, signature_of
+from cellassets.screens import landing_readings
+from cellassets.screens.landing import doubled_names, look_at, scan_landing, signature_of
 from cellassets.screens.layouts.folders import resolve_landed
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
 
@@ -22,6 +22,14 @@ def test_experiments_are_listed_with_their_completeness(zone):
     zone.land("E-1")
     found = scan_landing(UPath(zone.root)).experiments
     assert [(e.experiment_id, e.is_marked_complete) for e in found] == [("E-1", True), ("E-2", False)]
+
+
+def generic(root):
+    """The signature of E-1 if it is read by fsspec calls, as on an object store."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("landing_files", "landing_readings"):
+            patch.setattr(f"cellassets.screens.{module}.is_local", lambda _: False)
+        return signature_of(root, "E-1")
 
 
 def reasons(zone):
@@ -83,7 +91,7 @@ def test_files_of_the_system_change_no_signature(zone, name):
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(b"x")
     assert signature_of(root, "E-1") == before
-    assert sorted(landing_files._remote_stamps(root, "E-1")) == sorted(landing_files.stamp_folder(root, "E-1"))
+    assert generic(root) == before
 
 
 @pytest.mark.timeout(20)
@@ -119,21 +127,23 @@ def test_a_folder_that_cannot_be_read_is_ignored_and_the_others_are_found(zone, 
     zone.land("E-1", is_complete=False)
     zone.land("E-2")
 
-    def refuse(*_):
-        raise error
+    read = landing_readings.read_folder
 
-    monkeypatch.setattr(landing, "stamp_folder", refuse)
+    def refuse(folder, within):
+        if "E-1" in folder:
+            raise error
+        return read(folder, within)
+
+    monkeypatch.setattr(landing_readings, "read_folder", refuse)
     assert [e.experiment_id for e in scan_landing(UPath(zone.root)).experiments] == ["E-2"]
     assert error.strerror in reasons(zone)["E-1"]
 
 
-def test_local_folders_have_the_stamps_that_fsspec_gives(zone):
-    zone.land("E-1", is_complete=False)
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_local_folders_have_the_signature_that_fsspec_gives(zone, is_complete):
+    zone.land("E-1", is_complete=is_complete)
     root = UPath(zone.root)
-    generic = landing_files._remote_stamps(root, "E-1")
-    assert sorted(landing_files.stamp_folder(root, "E-1")) == sorted(generic)
-    assert landing_files.stamp(root, "E-1/metadata.csv") in generic
-    assert landing_files._remote_stamp(root, "E-1/metadata.csv") in generic
+    assert generic(root) == signature_of(root, "E-1")
 
 
 def test_a_bucket_is_scanned_like_a_disk_and_never_from_a_cache():
@@ -147,12 +157,40 @@ def test_a_bucket_is_scanned_like_a_disk_and_never_from_a_cache():
     assert [e.experiment_id for e in scan_landing(bucket).experiments] == ["E-1", "E-2"]
 
 
-def test_an_unmarked_folder_changes_its_signature_with_every_file(zone):
-    folder = zone.land(is_complete=False)
-    before = signature_of(UPath(zone.root), "E-1")
-    assert signature_of(UPath(zone.root), "E-1") == before
-    zone.write_image(folder, "Plate1/D04_s1_w1.png")
-    assert signature_of(UPath(zone.root), "E-1") != before
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_folder_changes_its_signature_with_every_file(zone, is_complete):
+    folder = zone.land(is_complete=is_complete)
+    (folder / "maps").mkdir()
+    seen = [signature_of(UPath(zone.root), "E-1")]
+    image = folder / "Plate1/D04_s1_w1.png"
+    for change in (
+        lambda: zone.write_image(folder, "Plate1/D04_s1_w1.png"),
+        lambda: image.write_bytes(b"overwritten in place"),
+        lambda: image.rename(folder / "Plate1/D05_s1_w1.png"),
+        (folder / "Plate1/B02_s1_w1.png").unlink,
+        lambda: (folder / "maps/plate_map.csv").write_text("a table that experiment.yaml names"),
+    ):
+        change()
+        seen.append(signature_of(UPath(zone.root), "E-1"))
+        assert signature_of(UPath(zone.root), "E-1") == seen[-1]
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_look_at_one_experiment_finds_what_a_scan_finds(zone):
+    zone.land("E-1")
+    zone.land("E-2", is_complete=False)
+    (zone.root / "loop").symlink_to(zone.root)
+    (zone.root / "bare").mkdir()
+    root = UPath(zone.root)
+    assert [look_at(root, name) for name in ("E-1", "E-2")] == scan_landing(root).experiments
+    assert [look_at(root, name) for name in ("E-3", "bare", "loop", "../landing", "E-1/Plate1")] == [None] * 5
+
+
+def test_of_names_that_differ_in_letter_case_alone_the_published_ones_or_the_first_stay():
+    names = ["huvec-1", "HUVEC-1", "U2OS-1", "Huvec-1"]
+    assert doubled_names(names, lambda _: False) == {"Huvec-1": "HUVEC-1", "huvec-1": "HUVEC-1"}
+    assert doubled_names(names, lambda name: name == "huvec-1") == {"HUVEC-1": "huvec-1", "Huvec-1": "huvec-1"}
+    assert doubled_names(names, lambda _: True) == {}
 
 
 def test_a_marked_folder_changes_its_signature_with_the_marker(zone):

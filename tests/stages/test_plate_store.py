@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -89,32 +90,49 @@ def test_a_folder_that_changed_since_its_manifest_is_refused(zone, landed):
 def test_an_image_that_changed_behind_the_marker_is_refused_and_nothing_is_published(zone, landed):
     path = zone.root / LAST
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ImageError, match="changed since it was checked"):
+    with pytest.raises(StaleArtifact, match="changed since raw_plates checked it; materialise raw_plates again"):
         landed.make("plate_store", "E-1")
     assert not is_published(landed)
 
 
-def test_a_run_that_failed_starts_again_where_it_stopped(zone, landed):
-    path = zone.root / LAST
-    content = path.read_bytes()
-    path.unlink()
-    with pytest.raises(ImageError, match="renew the marker of its experiment"):
+def test_an_image_that_is_repaired_while_it_is_packed_is_a_cause_that_passes(zone, landed, monkeypatch):
+    path, read = zone.root / LAST, writer.read_content
+
+    def repair(source, name, part):
+        if name == LAST.removeprefix("E-1/"):
+            path.write_bytes(path.read_bytes() + b"x")
+        return read(source, name, part)
+
+    monkeypatch.setattr(writer, "read_content", repair)
+    with pytest.raises(StaleArtifact, match="changed while it was packed"):
         landed.make("plate_store", "E-1")
-    path.write_bytes(content)
+    assert not is_published(landed)
+
+
+@contextmanager
+def damaged(path):
+    """Another content of the same size, with the same time: a damage that no signature shows."""
+    content, status = path.read_bytes(), path.stat()
+    for written in (bytes(len(content)), content):
+        path.write_bytes(written)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if written != content:
+            yield
+
+
+def test_a_run_that_failed_starts_again_where_it_stopped(zone, landed):
+    with damaged(zone.root / LAST), pytest.raises(ImageError, match=r"changed since it was checked .* checked again"):
+        landed.make("plate_store", "E-1")
     assert landed.make("plate_store", "E-1").record.summary["n_shards_resumed"] == 3
     store = store_of(landed)
     np.testing.assert_array_equal(store.read(range(12)), pixels_of(zone, store.sites))
 
 
 def test_a_cut_off_shard_of_an_earlier_run_is_packed_again(zone, landed):
-    path = zone.root / LAST
-    content = path.read_bytes()
-    path.unlink()
-    with pytest.raises(ImageError):
+    with damaged(zone.root / LAST), pytest.raises(ImageError):
         landed.make("plate_store", "E-1")
     shard = next(landed.lake.artifact("plate_store", "E-1").data.glob("*/Plate1.zarr/c/0/0/0/0"))
     shard.write_bytes(shard.read_bytes()[:-5])
-    path.write_bytes(content)
     published = landed.make("plate_store", "E-1")
     assert published.record.summary["n_shards_resumed"] == 2
     published.artifact.verify(published.record)

@@ -96,7 +96,7 @@ def test_a_header_alone_has_no_rows():
 def test_the_header_alone(tmp_path, content):
     path = UPath(tmp_path / "table.csv")
     path.write_bytes(content)
-    assert written_header(path) == ["gene", "dose"]
+    assert written_header(path, LayoutError) == ["gene", "dose"]
 
 
 def test_lines_between_tabs(tmp_path):
@@ -112,5 +112,8 @@ def test_only_files_are_opened(tmp_path):
     for name in ("pipe.csv", "folder.csv"):
         with pytest.raises(LayoutError, match=f"{name}: not a file"):
             read_written(UPath(tmp_path / name), LayoutError)
-    with pytest.raises(FileNotFoundError):
-        read_written(UPath(tmp_path / "absent.csv"), LayoutError)
+        with pytest.raises(LayoutError, match=f"{name}: not a file"):
+            written_header(UPath(tmp_path / name), LayoutError)
+    for read in (read_written, written_header):
+        with pytest.raises(FileNotFoundError):
+            read(UPath(tmp_path / "absent.csv"), LayoutError)

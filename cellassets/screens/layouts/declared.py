@@ -17,7 +17,7 @@ from cellassets.screens.layouts.images import Finder
 from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, well_form
 from cellassets.screens.layouts.rules import place_of
-from cellassets.tables.written import LINE, read_regular, written_header
+from cellassets.tables.written import LINE, written_header
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _exists(folder: UPath, pattern: str) -> bool:
 def _header(path: UPath) -> list[str]:
     if path.name.endswith(".parquet"):
         return read_load_data(path).columns
-    read_regular(path, LayoutError)
-    return written_header(path)
+    return written_header(path, LayoutError)
 
 
 def _refuse_unprojected(layout: Layout, images: Sequence[ImageFile]) -> None:
