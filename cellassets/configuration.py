@@ -3,13 +3,16 @@
 A wrong file is refused with its path, the key, what was found and what was expected. No environment is read here.
 """
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
 from cellassets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Parameters(BaseModel):
@@ -72,6 +75,16 @@ def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: 
     try:
         return model.model_validate({**defaults, **values})
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or '(whole)'}: {e['msg']}" for e in error.errors()]
+        lines = [_explained(each, model) for each in error.errors()]
         message = f"{source}: not a valid {model.__name__}: " + "; ".join(lines)
         raise ConfigError(message) from error
+
+
+def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:
+    """Returns one error with its place, and what was found or which keys there are."""
+    place = ".".join(map(str, error["loc"])) or "(whole)"
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        return f"{place}: unknown key; the keys are {', '.join(model.model_fields)}"
+    if isinstance(error["input"], str | int | float) and error["type"] not in ("extra_forbidden", "value_error"):
+        return f"{place}: {error['msg']}; found {error['input']!r}"
+    return f"{place}: {error['msg']}"

@@ -37,8 +37,11 @@ def check_screen(
     from cellassets.errors import CellAssetsError
     from cellassets.images import survey
 
-    found, refused = [], {}
-    for landing, experiment_id in _experiments(path):
+    chosen = _experiments(path)
+    found, refused = [], _bad_names(path, chosen)
+    for landing, experiment_id in chosen:
+        if experiment_id in refused:
+            continue
         try:
             with progress_bar() as report:
                 surveyed = survey.survey_experiment(
@@ -151,6 +154,19 @@ def _experiments(path: str, *, is_one: bool = False) -> list[tuple["UPath", str]
     inside = [(place, landed.experiment_id) for landed in scan_landing(place).experiments]
     is_experiment = is_one or not inside or (place / MARKER).exists()
     return [(place.parent, place.name)] if is_experiment or _is_readable(place) else inside
+
+
+def _bad_names(path: str, chosen: list[tuple["UPath", str]]) -> dict[str, str]:
+    """Returns the folders that would be ignored, with the reason: the experiment's own, or those of a landing zone."""
+    from upath import UPath
+
+    from cellassets.fingerprint import KEY_PATTERN
+    from cellassets.screens.landing import BAD_NAME, scan_landing
+
+    place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100
+    if chosen and chosen[0][0] != place:
+        return {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
+    return {entry.name: entry.reason for entry in scan_landing(place).ignored if (place / entry.name).is_dir()}
 
 
 def _is_readable(place: "UPath") -> bool:

@@ -77,7 +77,8 @@ def nucleus_channel(store: ExperimentStore, declared: int | None, *, settings: s
     if found is None:
         message = (
             f"experiment {store.experiment_id}: none of its channels {', '.join(store.channel_names)} is named after a "
-            f"DNA stain, such as Hoechst, DAPI or DNA; set nucleus_channel of {settings}, counted from 0"
+            f"DNA stain, such as Hoechst, DAPI or DNA; set `is_dna: true` for one of its channels in "
+            f"experiment.yaml, or nucleus_channel of {settings}, counted from 0"
         )
         raise ConfigError(message)
     if found >= store.n_channels:

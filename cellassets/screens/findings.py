@@ -21,6 +21,9 @@ FindingKind = Literal[
     "contradicting_rows",
     "row_without_experiment",
     "excluded",
+    "no_negative_control",
+    "no_dna_channel",
+    "unused_column",
     "plate_refused",
 ]
 Consequence = Literal["refused", "plate_dropped", "site_dropped", "well_dropped", "file_ignored", "none"]

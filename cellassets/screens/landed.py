@@ -66,6 +66,7 @@ class LandedScreen:
         sites: one row per site that the metadata name, with the columns of a WELLS table, `site_index` and LINE;
             SOURCE, the table of that line, can be missing.
         notes: problems of the metadata that stop nobody.
+        column_notes: columns that are not read and probably should be.
         excluded: plates and wells that were left out on purpose, for people.
     """
 
@@ -74,6 +75,7 @@ class LandedScreen:
     listing: Listing
     sites: pl.DataFrame
     notes: Sequence[str] = ()
+    column_notes: Sequence[str] = ()
     excluded: Sequence[str] = field(default=())
 
 

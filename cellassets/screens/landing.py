@@ -23,6 +23,7 @@ N_REQUESTS_AT_ONCE = 16
 MARKER = "_COMPLETE"
 METADATA = "metadata.csv"
 EXPERIMENT_FILE = "experiment.yaml"
+PLATE_MAP = "plate_map.csv"
 CHECK_AGAIN = (
     "a folder that was corrected is checked again by itself (landing.recheck_minutes and landing.quiet_minutes in "
     f"policy.yaml say when), or at once when {MARKER} is written again"
@@ -44,9 +45,10 @@ BAD_NAME = (
     "letter or digit first"
 )
 NO_METADATA = (
-    f"it has no {METADATA}, no {EXPERIMENT_FILE} and no {MARKER}, and there is no {METADATA} beside it; add one of them"
+    f"it has no {METADATA}, no {PLATE_MAP}, no {EXPERIMENT_FILE} and no {MARKER}, and there is no {METADATA} beside "
+    "it; add one of them"
 )
-SHARED = (METADATA, EXPERIMENT_FILE)  # files beside the experiments that hold for all of them
+SHARED = (METADATA, EXPERIMENT_FILE, PLATE_MAP)  # files beside the experiments that hold for all of them
 
 
 class LandedExperiment(Parameters):
@@ -195,4 +197,4 @@ def _describe(
         is_marked_complete=marker is not None,
         signature=f"{fingerprint({'files': sorted(vouched)})}-{fingerprint({'folders': folders})}",
     )
-    return experiment, any(own) or METADATA in shared
+    return experiment, any(own) or METADATA in shared or PLATE_MAP in shared

@@ -19,6 +19,7 @@ from cellassets.screens.imaging import Imaging
 from cellassets.screens.landed import SOURCE, ImageFile
 from cellassets.screens.landing import EXPERIMENT_FILE
 from cellassets.screens.layouts.choose import choose_layout
+from cellassets.screens.notices import notices_of
 from cellassets.screens.policy import IngestPolicy
 from cellassets.screens.scan import ScannedImage, scan_images, usual_form
 from cellassets.screens.well import infer_geometry, normalise_well, well_place
@@ -87,6 +88,8 @@ def build_manifest(
     check = _Check(experiment_id, policy, screen.imaging)
     for note in screen.notes:
         check.add("row_without_experiment", note, "none")
+    for kind, notice in notices_of(screen.sites.unique(["plate_id", "well_id"]), screen.imaging, screen.column_notes):
+        check.add(kind, notice, "none")
     for place in screen.excluded:
         check.add("excluded", f"{place}: excluded in {EXPERIMENT_FILE}", "none")
     rows = check.wells_of(screen.sites)
@@ -124,8 +127,20 @@ def _spread(files: list[ImageFile], n_sites: int) -> list[ImageFile]:
 
 
 def _with_top(imaging: Imaging, scanned: list[ScannedImage]) -> Imaging:
-    """Returns the imaging with the highest grey level: as declared, or else as found in the experiment."""
-    found = max((image.maximum for image in scanned), default=0) or None
+    """Returns the imaging with the highest grey level: as declared, or else as found in the experiment.
+
+    Raises:
+        LayoutError: an image has a higher level than the declared one.
+    """
+    brightest = max(scanned, key=lambda image: image.maximum, default=None)
+    found = None if brightest is None else brightest.maximum or None
+    declared = imaging.top_grey_level
+    if brightest is not None and declared is not None and brightest.maximum > declared:
+        message = (
+            f"{EXPERIMENT_FILE}: top_grey_level is {declared}, but {brightest.file.shown_path} has the level {found}; "
+            "write the highest level of the camera, such as 4095 for 12 bits"
+        )
+        raise LayoutError(message)
     return imaging.model_copy(update={"top_grey_level": imaging.top_grey_level or found})
 
 

@@ -49,7 +49,7 @@ def test_a_refusal_by_policy_shows_all_findings_and_the_reason(landing, call):
         image.unlink()
     answer = call("experiment", "check", landing, "HUVEC-1", "--json")
     assert answer.status == 1
-    assert len(json.loads(answer.stdout)) == 42
+    assert len(json.loads(answer.stdout)) == 43
     assert "PlateRefused: experiment HUVEC-1 refused: no site is left" in answer.stderr
 
 

@@ -119,3 +119,13 @@ def test_your_own_screen_in_ten_minutes_is_true_word_for_word(tmp_path, run, mon
     assert "nothing is wrong with it" in said
     (folder / "_COMPLETE").touch()
     assert "nothing is wrong with it" in run(*commands[1].split()[1:])
+
+
+def test_folders_that_would_be_ignored_are_named(zone, call):
+    zone.land("E-1")
+    (zone.root / "my screen").mkdir()
+    answer = call("screen", "check", zone.root)
+    assert answer.status == 1
+    assert "E-1: layout rxrx1" in answer.stdout
+    assert re.search(r"my screen: cannot be read\n  the name cannot be a partition key", answer.stdout)
+    assert "the name cannot be a partition key" in call("screen", "check", zone.root / "my screen").stdout

@@ -105,7 +105,7 @@ def test_nuclei_are_counted_where_the_dna_stain_is(screen, inspected):
     by_number = inspect_store(store, QualityParameters(nucleus_channel=1)).quality
     assert by_name["n_nuclei"].equals(by_number["n_nuclei"])
     assert not by_name["n_nuclei"].equals(inspected.quality["n_nuclei"])
-    with pytest.raises(ConfigError, match=r"none of its channels a, b, .*set nucleus_channel"):
+    with pytest.raises(ConfigError, match=r"none of its channels a, b, .*set `is_dna: true`.*or nucleus_channel"):
         inspect_store(replace(store, imaging=Imaging(channel_names=("a", "b", *names[2:]))), QualityParameters())
 
 

@@ -54,7 +54,7 @@ def test_files_in_the_landing_zone_are_ignored_with_a_reason_except_shared_metad
 
 def test_a_folder_without_metadata_and_marker_is_ignored_until_one_of_them_is_there(zone):
     (zone.root / "E-1/Plate1").mkdir(parents=True)
-    assert "no metadata.csv, no experiment.yaml and no _COMPLETE" in reasons(zone)["E-1"]
+    assert "no metadata.csv, no plate_map.csv, no experiment.yaml and no _COMPLETE" in reasons(zone)["E-1"]
     for path in (
         zone.root / "E-1/metadata.csv",
         zone.root / "E-1/_COMPLETE",

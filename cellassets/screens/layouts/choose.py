@@ -16,10 +16,12 @@ from cellassets.configuration import Parameters, load_yaml, validate
 from cellassets.errors import ConfigError, LayoutError
 from cellassets.screens.landed import ScreenLayout
 from cellassets.screens.landing import EXPERIMENT_FILE
+from cellassets.screens.landing_files import list_entries
 from cellassets.screens.layouts.declared import DeclaredLayout
 from cellassets.screens.layouts.definition import Exclusion, Layout, TermName
 
 AS_IN_LAYOUT = "as in a layout, which it replaces"
+MAX_NAMED = 8
 ENTRY_POINTS = "cellassets.layouts"
 HOW = f"name one with `layout:` in {EXPERIMENT_FILE}, or run `cellassets screen init` on the folder"
 
@@ -142,7 +144,11 @@ def _recognised(landing: UPath, experiment_id: str) -> ScreenLayout:
         names = ", ".join(layout.name for layout in found)
         message = f"{landing / experiment_id}: the layouts {names} fit it; {HOW}"
     else:
-        message = f"{landing / experiment_id}: none of the layouts {', '.join(layouts)} fits this folder; {HOW}"
+        inside = [entry.name for entry in list_entries(landing / experiment_id)][:MAX_NAMED]
+        message = (
+            f"{landing / experiment_id}: none of the layouts {', '.join(layouts)} fits this folder, which holds "
+            f"{', '.join(inside) or 'nothing'}; {HOW}"
+        )
     raise LayoutError(message)
 
 

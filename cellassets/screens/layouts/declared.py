@@ -19,6 +19,8 @@ from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, we
 from cellassets.screens.layouts.rules import place_of
 from cellassets.tables.written import LINE, written_header
 
+USUAL_FRAC = 0.9  # of the wells have a site that every well should have
+
 
 @dataclass(frozen=True)
 class DeclaredLayout:
@@ -75,6 +77,7 @@ class DeclaredLayout:
             listing=Listing(kept, listing.others),
             sites=sites,
             notes=notes,
+            column_notes=metadata.column_notes,
             excluded=excluded,
         )
 
@@ -152,8 +155,8 @@ def _sites(metadata: MetadataTable, listing: Listing, experiment_id: str) -> pl.
         plates = sorted({image.plate_id for image in listing.images})
         rows = rows.drop("plate_id").join(pl.DataFrame({"plate_id": plates}), how="cross")
     if _is_open(rows, "site_index"):
-        sites = _usual_sites(listing.images)
-        rows = rows.drop("site_index").join(pl.DataFrame({"site_index": sites}, {"site_index": pl.Int32}), how="cross")
+        sites = _expected_sites(listing.images, rows.select("plate_id", "well_id").unique())
+        rows = rows.drop("site_index").join(sites, on=["plate_id", "well_id"], how="inner")
     return rows.with_columns(pl.lit(experiment_id).alias("experiment_id")).sort(SOURCE, LINE, "plate_id", "site_index")
 
 
@@ -166,16 +169,29 @@ def _is_open(rows: pl.DataFrame, column: str) -> bool:
     return empty.height > 0
 
 
-def _usual_sites(images: Sequence[ImageFile]) -> list[int]:
-    """Returns the sites that at least half of the wells have."""
-    sites = {(image.plate_id, image.well_id, image.site_index) for image in images}
-    n_wells = len({(plate, well) for plate, well, _ in sites})
-    wells_with = Counter(site for _, _, site in sites)
-    return sorted(site for site, n in wells_with.items() if 2 * n >= n_wells) or sorted(wells_with)
+def _expected_sites(images: Sequence[ImageFile], wells: pl.DataFrame) -> pl.DataFrame:
+    """Returns plate, well and index of the sites of each well: those that it has, and those that most wells have.
+
+    A well without an image gets the sites of the others, so that it is missed.
+    """
+    schema = {"plate_id": pl.String, "well_id": pl.String, "site_index": pl.Int32}
+    found = {(image.plate_id, image.well_id, image.site_index) for image in images}
+    n_wells = len({(plate, well) for plate, well, _ in found})
+    wells_with = Counter(site for _, _, site in found)
+    usual = [site for site, n in wells_with.items() if n >= USUAL_FRAC * n_wells]
+    own = pl.DataFrame(list(found), schema=schema, orient="row").join(wells, on=["plate_id", "well_id"], how="semi")
+    bare = wells.join(own, on=["plate_id", "well_id"], how="anti")
+    parts = [own]
+    for some, sites in ((wells, usual), (bare, usual or [min(wells_with)])):
+        parts.append(
+            some.join(pl.DataFrame({"site_index": sites}, {"site_index": pl.Int32}), how="cross").select(*schema)
+        )
+    return pl.concat(parts).unique()
 
 
 def _without_excluded(layout: Layout, sites: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     places = sites.select("plate_id", "well_id").unique().sort("plate_id", "well_id").rows()
+    _refuse_unknown_exclusion(layout, sorted({plate for plate, _ in places}))
     excluded = _excluded(layout, places)
     if not excluded:
         return sites, []
@@ -188,6 +204,14 @@ def _named(layout: Layout, excluded: Sequence[tuple[str, str]]) -> Iterator[str]
     yield from (f"plate {plate}" for plate in plates)
     whole = set(plates)
     yield from (f"{plate} {well}" for plate, well in excluded if plate not in whole)
+
+
+def _refuse_unknown_exclusion(layout: Layout, plates: Sequence[str]) -> None:
+    named = [*layout.exclude.plates, *(plate for plate in layout.exclude.wells if plate != "*")]
+    unknown = [name for name in named if not any(fnmatch.fnmatchcase(plate, name) for plate in plates)]
+    if unknown:
+        message = f"experiment.yaml: exclude: there is no plate {unknown[0]}; the plates are {', '.join(plates[:12])}"
+        raise LayoutError(message)
 
 
 def _excluded(layout: Layout, places: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

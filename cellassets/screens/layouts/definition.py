@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from cellassets.configuration import Parameters
 from cellassets.errors import ConfigError
@@ -24,10 +24,22 @@ REQUIRED_TERMS: tuple[TermName, ...] = ("well_id", "cell_type", "perturbation_id
 COLUMN_IN_FORMAT = re.compile(r"\{([^{}]+)\}")
 
 
+def _as_text(given: Any) -> Any:
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _kind_of_images(given: Any) -> str:
+    """Returns by which key the images are found; each kind has one of its own."""
+    keys = given if isinstance(given, dict) else type(given).model_fields
+    return next((kind for kind in ("parquet", "table", "zarr") if kind in keys), "path")
+
+
 class ChannelSpec(Parameters):
     """One channel: how files name it, and what it shows."""
 
-    key: str = Field(description="the channel in file names or column names, such as 1 or DNA")
+    key: Annotated[str, BeforeValidator(_as_text)] = Field(
+        description="the channel in file names or column names, such as 1 or DNA"
+    )
     name: str = Field(min_length=1, description="the name that is used from then on, such as the stain")
     stain: str | None = Field(default=None, description="the dye and what it stains, for people")
     is_dna: bool = Field(default=False, description="true for the channel in which nuclei are found")
@@ -208,7 +220,13 @@ class Layout(Parameters):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     description: str = Field(default="", description="for people")
     recognise: Recognition | None = Field(default=None, description="null: only chosen by its name")
-    images: ImageFiles | ImageRows | ImageTable | ImagePlates
+    images: Annotated[
+        Annotated[ImageFiles, Tag("path")]
+        | Annotated[ImageRows, Tag("parquet")]
+        | Annotated[ImageTable, Tag("table")]
+        | Annotated[ImagePlates, Tag("zarr")],
+        Discriminator(_kind_of_images),
+    ]
     channels: tuple[ChannelSpec, ...] | None = Field(
         default=None, description="in the order of the store; null: those that are found, by their keys"
     )

@@ -12,10 +12,11 @@ from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.screens.landed import SOURCE
-from cellassets.screens.layouts.definition import REQUIRED_TERMS, Layout, TableSpec, Term
+from cellassets.screens.layouts.definition import REQUIRED_TERMS, Layout, TableSpec, Term, TermName
 from cellassets.screens.layouts.folders import BESIDE, find_tables, resolve_landed
 from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.rules import check_terms, place_of
+from cellassets.screens.notices import column_notes
 from cellassets.tables.written import LINE
 
 STEM = (
@@ -36,11 +37,13 @@ class MetadataTable:
             null where the table describes wells. `plate_id` is null where it holds for all plates.
         nameless_lines: lines of a shared table that name no experiment.
         paths: the tables, relative to the experiment's folder.
+        column_notes: columns of the first table that are not read and probably should be.
     """
 
     sites: pl.DataFrame
     nameless_lines: Sequence[int]
     paths: Sequence[str]
+    column_notes: Sequence[str]
 
 
 def read_metadata(landing: UPath, experiment_id: str, layout: Layout) -> MetadataTable:
@@ -57,6 +60,7 @@ def read_metadata(landing: UPath, experiment_id: str, layout: Layout) -> Metadat
         raise LayoutError(message)
     name = _shown(folder, paths)
     rows = pl.concat([_read(folder, path) for path in paths], how="diagonal")
+    unread = column_notes(name, *_unread(layout, rows.columns))
     rows, nameless_lines = _of_experiment(rows, first, experiment_id, name, is_shared=paths[0].startswith(BESIDE))
     for table in others:
         found = find_tables(landing, experiment_id, table.path)
@@ -68,7 +72,7 @@ def read_metadata(landing: UPath, experiment_id: str, layout: Layout) -> Metadat
         elif not table.optional:
             message = f"{folder / table.path[0]}: missing; the layout {layout.name} needs it; add the table"
             raise LayoutError(message)
-    return MetadataTable(check_terms(_termed(rows, layout, name), layout), nameless_lines, paths)
+    return MetadataTable(check_terms(_termed(rows, layout, name), layout), nameless_lines, paths, unread)
 
 
 def _read(folder: UPath, path: str) -> pl.DataFrame:
@@ -79,6 +83,26 @@ def _read(folder: UPath, path: str) -> pl.DataFrame:
         message = f"{place}: a header and no row below it; copy the table again, or remove it"
         raise LayoutError(message)
     return table.with_columns(pl.lit(stem).alias(STEM), pl.lit(str(place)).alias(SOURCE))
+
+
+def _unread(layout: Layout, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the columns of the first table that nothing reads, and those that would be read and are not there."""
+    terms = [each for given in layout.metadata.terms.values() for each in given]
+    read = {column for term in terms for column in (*term.columns, term.only_if_missing) if column is not None}
+    read |= {column for table in layout.metadata.tables for column in (*table.where, *table.join_on)}
+    there = [term for term in layout.metadata.terms if _has_column(layout, term, columns)]
+    missing = [
+        column
+        for term, given in layout.metadata.terms.items()
+        if term not in there
+        for each in given
+        for column in each.columns
+    ]
+    return [column for column in columns if column not in read and column not in OWN], missing
+
+
+def _has_column(layout: Layout, term: TermName, columns: Sequence[str]) -> bool:
+    return any(not each.columns or set(each.columns) <= set(columns) for each in layout.metadata.terms[term])
 
 
 def _shown(folder: UPath, paths: Sequence[str]) -> str:

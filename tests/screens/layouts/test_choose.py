@@ -33,7 +33,9 @@ def landed(zone):
 
 def test_a_folder_that_nothing_fits_names_the_layouts_and_the_way_out(zone):
     (zone.root / "E-1").mkdir(parents=True)
-    with pytest.raises(LayoutError, match=r"none of the layouts .*rxrx1.* fits this folder; .*screen init"):
+    with pytest.raises(
+        LayoutError, match=r"none of the layouts .*rxrx1.* fits this folder, which holds nothing; .*screen init"
+    ):
         choose_layout(UPath(zone.root), "E-1")
 
 

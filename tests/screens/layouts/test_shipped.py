@@ -73,7 +73,7 @@ def test_a_tree_is_recognised_and_stored_bit_for_bit(tmp_path, landed, name, siz
     assert fitting == [name]
     manifest, store = stored(landing, experiment, tmp_path / "store")
     assert manifest.layout_name == name
-    assert set(manifest.findings["consequence"]) <= {"file_ignored"}
+    assert set(manifest.findings["consequence"]) <= {"file_ignored", "none"}
     assert (manifest.wells.height, store.n_sites, store.height, store.dtype) == size
     assert store.channel_names == channels
     assert store.imaging.dna_index == dna
