@@ -75,6 +75,6 @@ def _shown(size: float | None) -> str:
 def _refuse_channels(one: tuple[str, Sequence[str]], other: tuple[str, Sequence[str]]) -> None:
     message = (
         f"the channels are {', '.join(one[1])} in {one[0]} and {', '.join(other[1])} in {other[0]}, as their OME "
-        "metadata say; expected the same in one order. Declare `channels` in experiment.yaml; their keys are these labels"
+        "metadata say; expected the same in one order. Declare `channels` in experiment.yaml, with these labels as keys"
     )
     raise LayoutError(message)
