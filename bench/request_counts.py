@@ -84,9 +84,9 @@ def count(server: ObjectServer, work: Callable[[], Any]) -> dict[str, int]:
 
 
 def tick(snapshot: LiveSnapshot) -> None:
-    """Reads everything that the sensors read in one tick."""
+    """Reads everything that the sensors read in one tick, with the intervals of policy.yaml."""
     snapshot.refresh()
-    snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10))
+    snapshot.refresh_landing({}, datetime.now(UTC), timedelta(minutes=10), timedelta(minutes=60))
 
 
 def measure(server: ObjectServer, deployment: Deployment) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from cellassets.errors import ProfilesError
-from cellassets.profiles.reading import NAN_WORDS
+from cellassets.profiles.csv_tables import NAN_WORDS
 
 # how CellProfiler numbers tables, images and objects
 NUMBERING = re.compile(r"(.*_)?(TableNumber|ImageNumber|ObjectNumber|Object_Number|Parent_\w+)(_[0-9]+)?")

@@ -1,6 +1,7 @@
 """From the names in a table to experiment_id, plate_id, well_id and site_index, and one row per well or site."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,38 @@ from cellassets.screens.well import GEOMETRIES, normalise_well, well_place
 IDS = ["experiment_id", "plate_id", "well_id", "site_index"]
 IS_CONTROL = "is_control"
 Row = Mapping[str, str | None]
+N_NAMED = 5
+
+
+@dataclass(frozen=True)
+class NamesInTable:
+    """Experiments and plates of the rows that were read, as the table calls them."""
+
+    experiments: set[str] = field(default_factory=set)
+    plates: set[str] = field(default_factory=set)
+
+    def add(self, raw: pl.DataFrame, spec: ProfilesSpec) -> None:
+        """Adds those of different rows of key columns."""
+        column = spec.keys.experiment_id
+        self.experiments.update([str(spec.experiment)] if column is None else raw[column].unique())
+        self.plates.update(raw[spec.keys.plate_id].unique())
+
+    def refuse_unused(self, path: Path, spec: ProfilesSpec) -> None:
+        """Returns nothing if each name that the declaration translates is in the table.
+
+        Raises:
+            ProfilesError: no row has one of them.
+        """
+        translated = (("experiment_id", spec.names.experiment_id), ("plate_id", spec.names.plate_id))
+        for (key, names), found in zip(translated, (self.experiments, self.plates), strict=True):
+            unused = [name for name in names if name not in found]
+            if unused:
+                message = (
+                    f"{path}: names: {key}: no row of the table has {_some(unused)}; the table has "
+                    f"{_some(sorted(found))}. Expected `name in the table: name here`; correct the name on the left, "
+                    "or remove the entry"
+                )
+                raise ProfilesError(message)
 
 
 def identified(path: Path, raw: pl.DataFrame, spec: ProfilesSpec) -> pl.DataFrame:
@@ -115,6 +148,11 @@ def _site(path: Path, row: Row, column: str) -> int:
         message = f"{path}, column {column}: site {text!r} is not a number ({_shown(row)}); expected 1, 2, ..."
         raise ProfilesError(message)
     return int(text)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return ", ".join(map(repr, names[:N_NAMED])) + more
 
 
 def _shown(row: Row) -> str:

@@ -12,7 +12,7 @@ from cellassets.errors import ProfilesError
 from cellassets.profiles.cellprofiler_database import CellProfilerDatabase, groups_of_images
 from cellassets.profiles.declaration import ProfilesSpec
 from cellassets.profiles.feature_columns import as_numbers, feature_names, same_features
-from cellassets.profiles.keys import IDS, IS_CONTROL, identified, key_names, one_row_each, place, raw_name
+from cellassets.profiles.keys import IDS, IS_CONTROL, NamesInTable, identified, key_names, one_row_each, place, raw_name
 from cellassets.profiles.reading import is_database, open_table, reading, require_columns
 from cellassets.progress import Progress, no_progress
 
@@ -53,13 +53,15 @@ def read_rows(files: list[Path], spec: ProfilesSpec, *, progress: Progress = no_
     columns = {path: _own_columns(frame, keys) for path, frame in others.items()}
     columns |= {path: database.cell_columns() for path, database in databases.items()}
     features = same_features({path: feature_names(path, columns[path], spec.features, keys=keys) for path in files})
-    parts = [_cells_of(database, spec, features, progress) for database in databases.values()]
+    names = NamesInTable()
+    parts = [_cells_of(database, spec, features, names, progress) for database in databases.values()]
     if others:
-        parts.append(_rows_of(others, spec, features))
+        parts.append(_rows_of(others, spec, features, names))
     found = one_row_each(files[0], pl.concat(parts), spec.rows)
     if found.is_empty():
         message = f"{files[0]}: no row of a well; expected one row per {spec.rows} below the header"
         raise ProfilesError(message)
+    names.refuse_unused(files[0], spec)
     values = found.select(features).to_numpy().astype(np.float64)
     return ProfileRows(found.select(IDS), found[IS_CONTROL].to_numpy(), values, tuple(features))
 
@@ -70,13 +72,17 @@ def _own_columns(frame: pl.LazyFrame, keys: list[str]) -> list[str]:
     return [name for name in frame.collect_schema().names() if name not in added]
 
 
-def _rows_of(frames: dict[Path, pl.LazyFrame], spec: ProfilesSpec, features: list[str]) -> pl.DataFrame:
-    """The rows of CSV and Parquet files; cells as the median of their site or well."""
+def _rows_of(
+    frames: dict[Path, pl.LazyFrame], spec: ProfilesSpec, features: list[str], names: NamesInTable
+) -> pl.DataFrame:
+    """The rows of CSV and Parquet files, whose names are noted; cells as the median of their site or well."""
     parts, keys = [], key_names(spec)
     raw = [raw_name(name) for name in keys]
     for path, frame in frames.items():
         with reading(path):
-            known = identified(path, _different(frame.select(raw).collect(), keys), spec)
+            different = _different(frame.select(raw).collect(), keys)
+            names.add(different, spec)
+            known = identified(path, different, spec)
             parts.append(
                 as_numbers(path, frame.select(*raw, *features), features)
                 .join(known.lazy(), on=raw, how="inner", nulls_equal=True)
@@ -89,16 +95,18 @@ def _rows_of(frames: dict[Path, pl.LazyFrame], spec: ProfilesSpec, features: lis
 
 
 def _cells_of(
-    database: CellProfilerDatabase, spec: ProfilesSpec, features: list[str], progress: Progress
+    database: CellProfilerDatabase, spec: ProfilesSpec, features: list[str], names: NamesInTable, progress: Progress
 ) -> pl.DataFrame:
-    """The median of the cells of every site or well of a database."""
+    """The median of the cells of every site or well of a database, whose names are noted."""
     path, keys = database.path, key_names(spec)
     if spec.rows != "cell":
         message = f"{path}: CellProfiler's database has one row per cell; declare rows: cell, not rows: {spec.rows}"
         raise ProfilesError(message)
     require_columns(path, database.columns["Image"], keys)
     images = database.images(keys)
-    known = identified(path, _different(images, keys), spec)
+    different = _different(images, keys)
+    names.add(different, spec)
+    known = identified(path, different, spec)
     images = images.join(known, on=list(map(raw_name, keys)), how="inner", nulls_equal=True)
     parts = [_empty(features)]
     n_done = 0

@@ -1,4 +1,4 @@
-"""Opens tables of profiles: Parquet and CSV as polars reads them, SQLite by `cellprofiler_database.py`.
+"""Opens tables of profiles: Parquet as polars reads it, CSV by `csv_tables.py`, SQLite by `cellprofiler_database.py`.
 
 What comes out is lazy: key columns are text, nothing else is changed. `feature_columns.py` and `keys.py` interpret it.
 """
@@ -12,11 +12,10 @@ import polars as pl
 
 from cellassets.errors import ProfilesError
 from cellassets.profiles.cellprofiler_database import SUFFIXES as DATABASE_SUFFIXES
+from cellassets.profiles.csv_tables import scan_csv
 from cellassets.profiles.declaration import ProfilesSpec
 from cellassets.profiles.keys import key_names, raw_name
-from cellassets.tables.written import MISSING
 
-NAN_WORDS = sorted({spelled for word in MISSING for spelled in (word, word.upper(), word.title(), "NaN", "<NA>")})
 DOUBLED = re.compile(r"(.+)_duplicated_[0-9]+")  # polars' name for the second column of one name
 
 
@@ -57,7 +56,7 @@ def open_table(path: Path, spec: ProfilesSpec) -> pl.LazyFrame:
     scan = _scanner(path)
     assert scan is not None, path  # noqa: S101  table_files refuses others
     with reading(path):
-        frame = scan(path, key_names(spec))
+        frame = scan(path, key_names(spec), spec.features)
         columns = frame.collect_schema()
     doubled = next((match[1] for name in columns if (match := DOUBLED.fullmatch(name))), None)
     if doubled is not None:
@@ -93,18 +92,12 @@ def reading(path: Path) -> Iterator[None]:
         raise ProfilesError(message) from error
 
 
-def _scanner(path: Path) -> Callable[[Path, list[str]], pl.LazyFrame] | None:
+def _scanner(path: Path) -> Callable[[Path, list[str], str], pl.LazyFrame] | None:
     """What opens a file, by the end of its name; None for a file of another kind."""
     name = path.name.lower()
     if name.endswith((".parquet", ".pq")):
-        return lambda file, _: pl.scan_parquet(file)
-    return _scan_csv if name.endswith((".csv", ".csv.gz")) else None
-
-
-def _scan_csv(path: Path, keys: list[str]) -> pl.LazyFrame:
-    header = pl.scan_csv(path, n_rows=0, infer_schema=False).collect_schema().names()
-    as_text = {name: pl.String() for name in keys if name in header}  # a plate may be called 0012
-    return pl.scan_csv(path, infer_schema_length=None, null_values=NAN_WORDS, schema_overrides=as_text)
+        return lambda file, _, __: pl.scan_parquet(file)
+    return scan_csv if name.endswith((".csv", ".csv.gz")) else None
 
 
 def _as_text(name: str, dtype: object) -> pl.Expr:

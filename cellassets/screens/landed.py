@@ -17,6 +17,11 @@ SOURCE = "file_name"  # column of `LandedScreen.sites` with the table that a row
 PAIR_SEPARATOR = "|"  # separates the two genes of a pair in score tables
 
 
+def channel_key(text: str) -> str:
+    """Returns the key of a channel as files or labels name it; a number has no leading zeros."""
+    return str(int(text)) if text.isdigit() else text
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """One plane of an image: where it is, and what it shows.
@@ -48,11 +53,35 @@ class ImageFile:
 
 
 @dataclass(frozen=True)
+class StatedImage:
+    """What the metadata of one image say of how it was taken.
+
+    Attributes:
+        plate_id: the plate.
+        path: path of the image, relative to the experiment's folder.
+        channel_keys: its channels, in their order.
+        pixel_size_um: width of a pixel in micrometres; None if they do not say it.
+    """
+
+    plate_id: str
+    path: str
+    channel_keys: tuple[str, ...]
+    pixel_size_um: float | None
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The image files of an experiment, and (path, reason) of every file that is not taken as one."""
+    """The image files of an experiment.
+
+    Attributes:
+        images: the image files.
+        others: (path, reason) of every file that is not taken as an image.
+        stated: what the metadata of images say; empty for formats without such metadata.
+    """
 
     images: list[ImageFile]
     others: list[tuple[str, str]]
+    stated: list[StatedImage] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

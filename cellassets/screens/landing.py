@@ -103,9 +103,9 @@ def scan_landing(landing: UPath, readings: Readings | None = None) -> LandingZon
         landing: its folder or URL.
         readings: what earlier scans have read of marked folders; by default everything is read.
     """
-    shared, readings = _shared(landing), readings or Readings()
-    zone = LandingZone([], [])
-    entries = [entry for entry in list_entries(landing) if entry.name not in SHARED or entry.kind != "file"]
+    listed, readings = list_entries(landing), readings or Readings()
+    shared, zone = _shared(landing, listed), LandingZone([], [])
+    entries = [entry for entry in listed if entry.name not in SHARED or entry.kind != "file"]
     each = [(landing, entry, shared, readings) for entry in entries]
     is_disk = is_local(landing)
     for found in starmap(_look_at, each) if is_disk else in_parallel(_look_at, each, n_threads=N_REQUESTS_AT_ONCE):
@@ -125,12 +125,13 @@ def look_at(landing: UPath, experiment_id: str, readings: Readings | None = None
         experiment_id: name of the experiment's folder.
         readings: receives what was read.
     """
-    entry = next((entry for entry in list_entries(landing) if entry.name == experiment_id), None)
+    listed = list_entries(landing)
+    entry = next((entry for entry in listed if entry.name == experiment_id), None)
     if entry is None:
         return None
     readings = readings or Readings()
     readings.forget(experiment_id)
-    found = _look_at(landing, entry, _shared(landing), readings)
+    found = _look_at(landing, entry, _shared(landing, listed), readings)
     return found if isinstance(found, LandedExperiment) else None
 
 
@@ -140,7 +141,7 @@ def signature_of(landing: UPath, experiment_id: str) -> str:
     Raises:
         FileNotFoundError: the landing zone has no such folder.
     """
-    experiment, _ = _describe(landing, experiment_id, _shared(landing), Readings())
+    experiment, _ = _describe(landing, experiment_id, _shared(landing, list_entries(landing)), Readings())
     return experiment.signature
 
 
@@ -178,9 +179,10 @@ def _look_at(
     return IgnoredEntry(name=entry.name, reason=NO_METADATA)
 
 
-def _shared(landing: UPath) -> dict[str, Stamp]:
-    """Returns the stamps of the files that several experiments share, by name."""
-    found = {name: stamp(landing, name) for name in SHARED}
+def _shared(landing: UPath, entries: list[Entry]) -> dict[str, Stamp]:
+    """Returns the stamps of the files that several experiments share, by name, from the entries of the landing zone."""
+    files = (entry for entry in entries if entry.name in SHARED and entry.kind == "file")
+    found = {entry.name: entry.stamp or stamp(landing, entry.name) for entry in files}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -34,12 +34,14 @@ class FolderContent:
 class Entry:
     """One entry of a folder.
 
+    `stamp` is that of a file in an object store, whose listing gives it without a further request; None otherwise.
     A `loop` is a symbolic link to a folder that contains the link, `outside` one that leaves the experiment's folder.
     `special` are pipes, sockets and devices. Of an `unreadable_name`, which is not UTF-8, the name is an escaped form.
     """
 
     name: str
     kind: EntryKind
+    stamp: Stamp | None = None
 
 
 def list_entries(folder: UPath, *, within: UPath | None = None) -> list[Entry]:
@@ -198,13 +200,17 @@ def _remote_entries(landing: UPath) -> list[Entry]:
         found = landing.fs.ls(landing.path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [Entry(_last_part(info["name"]), "folder" if info["type"] == "directory" else "file") for info in found]
+    return [_remote_entry(_last_part(info["name"]), info) for info in found]
+
+
+def _remote_entry(name: str, info: Mapping[str, Any]) -> Entry:
+    return Entry(name, "folder") if info["type"] == "directory" else Entry(name, "file", _stamp_of(f"/{name}", info))
 
 
 def _remote_stamp(landing: UPath, relative: str) -> Stamp | None:
     path = landing / relative
     try:
-        info = path.fs.info(path.path)
+        info = path.fs.info(path.path, is_object=True)  # an argument of our client, which others ignore
     except FileNotFoundError:
         return None
     return _stamp_of(f"/{relative}", info) if info["type"] == "file" else None

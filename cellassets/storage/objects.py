@@ -43,8 +43,12 @@ class ObjectStore(AbstractFileSystem):
 
     protocol = ("gs", "gcs")
 
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
+    def info(self, path: str, *, is_object: bool = False, **_: Any) -> dict[str, Any]:
         """Returns size, checksum and generation of an object, or that it is a folder.
+
+        Args:
+            path: the object or folder.
+            is_object: only an object counts. Otherwise a listing follows where there is none.
 
         Raises:
             FileNotFoundError: neither an object nor a folder has this name.
@@ -53,7 +57,7 @@ class ObjectStore(AbstractFileSystem):
         blob = self._get(path) if _parts(path)[1] else None
         if blob is not None:
             return _describe(path, blob)
-        if self.isdir(path):
+        if not is_object and self.isdir(path):
             return {"name": path, "size": 0, "type": "directory"}
         raise FileNotFoundError(path)
 

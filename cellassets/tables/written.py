@@ -48,7 +48,7 @@ def read_written(path: UPath, refusal: type[CellAssetsError]) -> pl.DataFrame:
 def parse_written(content: bytes, name: str, refusal: type[CellAssetsError]) -> pl.DataFrame:
     """Returns the same from the bytes of a file."""
     lines = _text(content, name, refusal).split("\n")
-    lines, n_before, separator = _separator(lines)
+    lines, n_before, separator = table_separator(lines)
     rows = _quoted(lines, separator, name, refusal) if any('"' in line for line in lines) else _plain(lines, separator)
     rows = rows.with_columns(pl.col(LINE) + n_before).filter(pl.col("cells").list.eval(_has_value()).list.any())
     if rows.is_empty():
@@ -82,7 +82,7 @@ def written_header(path: UPath, refusal: type[CellAssetsError]) -> list[str]:
     with path.open("rb") as stream:
         start = stream.read(HEADER_BYTES)
     lines = _line_feeds(start.decode(_encoding(start), errors="replace")).split("\n")
-    lines, _, separator = _separator(lines)
+    lines, _, separator = table_separator(lines)
     header = next((line for line in lines if line.strip()), "")
     return [_clean_text(cell) for cell in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
 
@@ -97,6 +97,19 @@ def written_lines(path: UPath, refusal: type[CellAssetsError]) -> list[tuple[int
     lines = _text(read_regular(path, refusal), str(path), refusal).split("\n")
     cells = ((number, [_clean_text(cell) for cell in line.split("\t")]) for number, line in enumerate(lines, start=1))
     return [(number, found) for number, found in cells if any(found)]
+
+
+def table_separator(lines: list[str]) -> tuple[list[str], int, str]:
+    """Returns the lines of the table, the number of lines before them, and what separates its cells.
+
+    Args:
+        lines: the first lines of a file, or all; at least one.
+    """
+    first = lines[0].strip().lower()
+    if first.startswith("sep=") and len(first) <= len("sep=,"):  # written by Excel
+        return lines[1:], 1, lines[0].strip("\n ")[4:] or "\t"
+    header = next((line for line in lines if line.strip()), "")
+    return lines, 0, "\t" if "\t" in header else max(",;", key=header.count)
 
 
 def read_regular(path: UPath, refusal: type[CellAssetsError]) -> bytes:
@@ -150,15 +163,6 @@ def _encoding(content: bytes) -> str:
 
 def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _separator(lines: list[str]) -> tuple[list[str], int, str]:
-    """Returns the lines of the table, the number of lines before them, and what separates its cells."""
-    first = lines[0].strip().lower()
-    if first.startswith("sep=") and len(first) <= len("sep=,"):  # written by Excel
-        return lines[1:], 1, lines[0].strip("\n ")[4:] or "\t"
-    header = next((line for line in lines if line.strip()), "")
-    return lines, 0, "\t" if "\t" in header else max(",;", key=header.count)
 
 
 def _plain(lines: list[str], separator: str) -> pl.DataFrame:

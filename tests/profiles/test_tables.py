@@ -1,5 +1,6 @@
 """Tables of every format and level become one row per well or site; broken ones are refused by name."""
 
+import gzip
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -232,6 +233,75 @@ def test_files_that_cannot_be_a_table_are_refused(declare, made):
         declare(table="cells.sqlite", rows="well")
     with pytest.raises(ProfilesError, match=r"no column 'Metadata_Plate'.* it has Image_Metadata_Plate"):
         declare(table="cells.sqlite", rows="cell")
+
+
+SEPARATED = {
+    "german": "Metadata_Plate;Metadata_Well;note;Cells_X;Cells_Y\n0012;A1;a, b;1,5;-2\n0012;A2;;2,25e1;3\n",
+    "excel": "sep=;\nMetadata_Plate;Metadata_Well;Cells_X;Cells_Y\r\n0012;A1;1,5;-2,0\r\n0012;A2;22,5;3,0\r\n",
+    "quoted": '\ufeff"Metadata_Plate";"Metadata_Well";"Cells_X";"Cells_Y"\n'
+    '"0012";"A1";"1,5";-2\n"0012";"A2";"22,5";3\n',
+    "points": "Metadata_Plate;Metadata_Well;kind, type;Cells_X;Cells_Y\n0012;A1;1,1;1.5;-2\n0012;A2;1,2;22.5;3\n",
+    "tabs": "Metadata_Plate\tMetadata_Well\tCells_X\tCells_Y\n0012\tA1\t1,5\t-2\n0012\tA2\t22,5\t3\n",
+    "commas": "Metadata_Plate,Metadata_Well,note,Cells_X,Cells_Y\n0012,A1,a;b,1.5,-2\n0012,A2,;,22.5,3\n",
+}
+
+
+@pytest.mark.parametrize("written", SEPARATED)
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_csv_is_read_whatever_separates_its_cells_and_marks_its_decimals(declare, written, name):
+    content = SEPARATED[written].encode()
+    (declare.folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found = by_place(declare(table=name, rows="well"))
+    assert {place: list(vector) for place, vector in found.items()} == {
+        ("0012", "A01", None): [1.5, -2.0],
+        ("0012", "A02", None): [22.5, 3.0],
+    }
+
+
+@pytest.mark.parametrize("number", ["1.234", "1.234,5", "-0.5"])
+def test_two_decimal_marks_in_one_file_are_refused(declare, number):
+    text = f"Metadata_Plate;Metadata_Well;Cells_X;Cells_Y\nP;A1;1,5;{number}\nP;A2;2,5;3\n"
+    (declare.folder / "t.csv").write_text(text)
+    with pytest.raises(ProfilesError, match=rf"t\.csv, column Cells_Y: found '{number}', .* have a decimal comma"):
+        declare(table="t.csv", rows="well")
+
+
+def test_a_damaged_gzip_file_is_refused(declare):
+    (declare.folder / "t.csv.gz").write_bytes(gzip.compress(SEPARATED["german"].encode())[:-12])
+    with pytest.raises(ProfilesError, match=r"t\.csv\.gz: cannot be read as a table"):
+        declare(table="t.csv.gz", rows="well")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            {"plate_id": {"BR9": "PlateX"}},
+            r"names: plate_id: no row of the table has 'BR9'; the table has 'BR1', 'BR2'",
+        ),
+        ({"plate_id": {"BR1": "P1", "P2": "BR2"}}, r"names: plate_id: no row of the table has 'P2'; .* on the left"),
+        ({"experiment_id": {"E-2": "E-1"}}, r"names: experiment_id: no row of the table has 'E-2'; .* has 'E-1'\."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "sqlite"])
+def test_a_name_that_no_row_has_is_refused(declare, made, names, message, kind):
+    table, keys = made.cells_table(plates=("BR1", "BR2")), {}
+    if kind == "parquet":
+        table.write_parquet(declare.folder / "t.parquet")
+    else:
+        made.write_database(declare.folder / "t.sqlite", table)
+        keys = {"plate_id": "Image_Metadata_Plate", "well_id": "Image_Metadata_Well"}
+    with pytest.raises(ProfilesError, match=message):
+        declare(table=f"t.{kind}", rows="cell", keys=keys, names=names)
+
+
+def test_names_may_be_in_different_files_of_a_table(declare):
+    for plate in ("BR1", "BR2"):
+        pl.DataFrame({**WELLS, "Metadata_Plate": [plate] * 2}).write_parquet(declare.folder / f"{plate}.parquet")
+    names = {"plate_id": {"BR1": "Plate1", "BR2": "Plate2"}, "experiment_id": {"E-1": "HUVEC-1"}}
+    found = declare(table="*.parquet", rows="well", names=names)
+    assert found.labels["plate_id"].unique().sort().to_list() == ["Plate1", "Plate2"]
+    assert set(found.labels["experiment_id"]) == {"HUVEC-1"}
 
 
 def test_files_with_different_features_are_refused(declare):

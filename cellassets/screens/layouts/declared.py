@@ -17,6 +17,7 @@ from cellassets.screens.layouts.images import Finder
 from cellassets.screens.layouts.listed import read_load_data
 from cellassets.screens.layouts.metadata import MetadataTable, read_metadata, well_form
 from cellassets.screens.layouts.rules import place_of
+from cellassets.screens.layouts.stated import stated_channels, stated_pixel_size
 from cellassets.tables.written import LINE, written_header
 
 USUAL_FRAC = 0.9  # of the wells have a site that every well should have
@@ -121,8 +122,11 @@ def _what_is_there(listing: Listing) -> str:
 def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
     """Returns how the images were taken, and the images with the number of their channel."""
     images = [image for image in listing.images if image.channel_key not in layout.ignored_channels]
+    stated = [image for image in listing.stated if not _is_plate_excluded(layout, image.plate_id)]
     if layout.channels is None:
-        keys = sorted({image.channel_key for image in images}, key=lambda key: (len(key) if key.isdigit() else 0, key))
+        found = sorted({image.channel_key for image in images}, key=lambda key: (len(key) if key.isdigit() else 0, key))
+        keys = stated_channels(stated, layout.ignored_channels)
+        keys = [*(key for key in keys if key in found), *(key for key in found if key not in keys)]
         names = tuple(f"channel {key}" if key.isdigit() else key for key in keys)
         dna = None
     else:
@@ -133,7 +137,7 @@ def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
     imaging = Imaging(
         channel_names=names,
         dna_channel=dna,
-        pixel_size_um=layout.pixel_size_um,
+        pixel_size_um=stated_pixel_size(stated) if layout.pixel_size_um is None else layout.pixel_size_um,
         top_grey_level=layout.top_grey_level,
         illumination=_illumination(layout),
         z_projection=layout.z_projection,

@@ -228,12 +228,15 @@ class Layout(Parameters):
         Discriminator(_kind_of_images),
     ]
     channels: tuple[ChannelSpec, ...] | None = Field(
-        default=None, description="in the order of the store; null: those that are found, by their keys"
+        default=None,
+        description="in the order of the store; null: those that are found, in the order of OME metadata or by keys",
     )
     ignored_channels: tuple[str, ...] = Field(default=(), description="keys of channels that are not stored")
     ignored_files: tuple[str, ...] = Field(default=(), description="paths with * that are expected and not read")
     metadata: MetadataSpec
-    pixel_size_um: float | None = Field(default=None, gt=0)
+    pixel_size_um: float | None = Field(
+        default=None, gt=0, description="width of a pixel; null: as the OME metadata of a Zarr plate say, or unknown"
+    )
     top_grey_level: int | None = Field(default=None, gt=0, description="highest level that the camera gives")
     z_projection: Projection | None = Field(
         default=None, description="how the planes of a site become one image; null: there must be one plane"

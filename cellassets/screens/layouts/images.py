@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from upath import UPath
 
 from cellassets.errors import LayoutError
-from cellassets.screens.landed import ImageFile, Listing
+from cellassets.screens.landed import ImageFile, Listing, channel_key
 from cellassets.screens.landing import EXPERIMENT_FILE, MARKER
 from cellassets.screens.layouts.definition import ImageFiles, ImageRows, ImageTable, Layout
 from cellassets.screens.layouts.folders import find_tables, resolve_landed, walk_files
@@ -64,7 +64,7 @@ class Finder:
         else:
             from cellassets.screens.layouts.zarr_plates import find_planes
 
-            find_planes(self.folder, images, self.add, self.listing.others)
+            self.listing.stated.extend(find_planes(self.folder, images, self.add, self.listing.others))
         self.listing.images.sort(
             key=lambda i: (i.plate_id, i.well_id, i.site_index, i.channel_key, i.z_index or 0, i.path, i.part or "")
         )
@@ -95,7 +95,7 @@ class Finder:
                 site_index=int(site),
                 channel_index=0,
                 path=path,
-                channel_key=str(int(channel)) if channel.isdigit() else channel,
+                channel_key=channel_key(channel),
                 z_index=None if z is None else int(z),
                 part=part,
             )

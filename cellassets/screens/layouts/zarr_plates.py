@@ -5,24 +5,29 @@ metadata.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from upath import UPath
 
 from cellassets.errors import LayoutError
+from cellassets.screens.landed import StatedImage, channel_key
 from cellassets.screens.layouts.definition import ImagePlates
 from cellassets.screens.layouts.folders import walk_files
 from cellassets.screens.layouts.template import compile_template
 from cellassets.storage.paths import resolve_below
 
 AXES = "tczyx"
+UNITS_UM = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
 COPY_AGAIN = "copy the plate again"
 MALFORMED = (LayoutError, KeyError, ValueError, IndexError, TypeError, AttributeError)
 
 
-def find_planes(folder: UPath, images: ImagePlates, add: Callable[..., None], others: list[tuple[str, str]]) -> None:
-    """Adds every plane of every plate in a folder.
+def find_planes(
+    folder: UPath, images: ImagePlates, add: Callable[..., None], others: list[tuple[str, str]]
+) -> list[StatedImage]:
+    """Returns what each image says of its channels and pixels, after adding every plane of every plate in a folder.
 
     Args:
         folder: the experiment's folder.
@@ -35,15 +40,17 @@ def find_planes(folder: UPath, images: ImagePlates, add: Callable[..., None], ot
     """
     template = compile_template(images.zarr)
     depth = len(template.parts)
+    stated: list[StatedImage] = []
     for path in walk_files(folder, others, is_wanted=lambda name: name.count("/") + 1 < depth):
         fields = template.match(path.rstrip("/")) if path.endswith("/") else None
         if fields is not None:
-            _add_plate(folder, path.rstrip("/"), fields["plate"], add, others)
+            stated += _add_plate(folder, path.rstrip("/"), fields["plate"], add, others)
+    return stated
 
 
 def _add_plate(
     folder: UPath, path: str, plate_id: str, add: Callable[..., None], others: list[tuple[str, str]]
-) -> None:
+) -> list[StatedImage]:
     plate = _ome(folder, path).get("plate")
     if plate is None:
         message = (
@@ -55,6 +62,7 @@ def _add_plate(
     except (KeyError, TypeError) as error:
         message = f"{folder / path}: plate metadata without the paths of its wells ({error!r}); {COPY_AGAIN}"
         raise LayoutError(message) from error
+    stated: list[StatedImage] = []
     for well in wells:
         well_path = f"{path}/{well}"
         try:
@@ -64,28 +72,30 @@ def _add_plate(
             continue
         for number, field in enumerate(fields, start=1):
             names = {"plate": plate_id, "well": well.replace("/", ""), "site": str(number)}
-            _add_image(folder, f"{well_path}/{field}", names, add, others)
+            stated += _add_image(folder, f"{well_path}/{field}", names, add, others)
+    return stated
 
 
 def _add_image(
     folder: UPath, place: str, names: Mapping[str, str], add: Callable[..., None], others: list[tuple[str, str]]
-) -> None:
-    """Adds every plane of an image."""
+) -> list[StatedImage]:
+    """Returns what an image says, after adding every plane of it; nothing for one that cannot be read."""
     try:
-        array, axes, labels, shape = _image(folder, place)
+        array, axes, labels, shape, pixel_size_um = _image(folder, place)
     except MALFORMED as error:
         others.append((place, f"an image of the plate that cannot be read ({error}); {COPY_AGAIN}"))
-        return
+        return []
     for channel in range(shape.get("c", 1)):
         for z in range(shape.get("z", 1)):
             index = {"t": 0, "c": channel, "z": z}
             part = " ".join(["array", *(f"{axis} {index[axis]}" for axis in "czt" if axis in axes)])
             plane = {"z": str(z)} if shape.get("z", 1) > 1 else {}
             add({**names, "channel": labels[channel], **plane}, array, part=part)
+    return [StatedImage(names["plate"], place, tuple(map(channel_key, labels)), pixel_size_um)]
 
 
-def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str, int]]:
-    """Returns the path of the full array of an image, its axes, the labels of its channels, and its size by axis."""
+def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str, int], float | None]:
+    """Returns the path of the full array of an image, axes, labels of channels, size by axis, and width of a pixel."""
     ome = _ome(folder, place)
     scales = ome["multiscales"][0]
     axes = "".join(axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", AXES))
@@ -94,7 +104,26 @@ def _image(folder: UPath, place: str) -> tuple[str, str, list[str], Mapping[str,
     if shape.get("t", 1) > 1:
         message = f"{place}: {shape['t']} time points; expected one"
         raise LayoutError(message)
-    return array, axes, _labels(ome, shape.get("c", 1)), shape
+    return array, axes, _labels(ome, shape.get("c", 1)), shape, _pixel_size_um(scales, axes)
+
+
+def _pixel_size_um(scales: Mapping[str, Any], axes: str) -> float | None:
+    """Returns the width of a pixel of the full array, None where there is no readable scale with a unit of length.
+
+    Source: OME-NGFF 0.5, multiscales metadata: scales of the array and of all arrays are multiplied; UDUNITS-2 names.
+    """
+    x = axes.find("x")
+    try:
+        unit = UNITS_UM[scales["axes"][x]["unit"]]
+        own = _scales(scales["datasets"][0].get("coordinateTransformations"), x)
+        size = unit * own[0] * math.prod(_scales(scales.get("coordinateTransformations"), x))
+    except MALFORMED:  # the pixels can be read all the same
+        return None
+    return size if 0 < size < math.inf else None
+
+
+def _scales(transformations: Any, axis: int) -> list[float]:
+    return [float(each["scale"][axis]) for each in transformations or () if each["type"] == "scale"]
 
 
 def _labels(ome: Mapping[str, Any], n_channels: int) -> list[str]:
