@@ -53,7 +53,7 @@ def write_tree(root, pattern):
 def test_a_template_is_guessed_and_reads_every_image(tmp_path, pattern, template):
     write_tree(tmp_path, pattern)
     guess = guess_layout(UPath(tmp_path), "E")
-    assert (guess.template, guess.n_images, len(guess.channels), guess.others) == (template, 8, 2, ())
+    assert (guess.paths[0], guess.n_images, len(guess.channels), guess.others) == (template, 8, 2, ())
     assert [well for _, well in guess.wells] == list(WELLS)
     (tmp_path / "E/experiment.yaml").write_text(guess.experiment_yaml())
     filled = guess.plate_map().replace(",,,,,,,treatment", ",U2OS,DMSO,,,,,negative")
