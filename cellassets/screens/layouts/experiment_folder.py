@@ -13,7 +13,7 @@ from cellassets.errors import LayoutError
 from cellassets.fingerprint import KEY_PATTERN
 from cellassets.screens.landing import BAD_NAME, EXPERIMENT_FILE, MARKER, METADATA
 from cellassets.screens.landing_files import list_entries
-from cellassets.screens.layouts.name_marks import OTHER_FOLDER, PLATE_FOLDER, WELL_FOLDER
+from cellassets.screens.layouts.name_marks import OTHER_FOLDER, PLATE_FOLDER, WELL_FOLDER, cut_path, shape_of
 
 SIGNS = (MARKER, METADATA, EXPERIMENT_FILE)  # that a folder is an experiment
 
@@ -39,7 +39,7 @@ def expect_experiment(landing: UPath, experiment_id: str) -> None:
         )
         raise LayoutError(message)
     below = {name: {each for each, kind in held.items() if kind == "folder"} for name, held in inside.items()}
-    if _are_experiments(below):
+    if _are_experiments(folder, below):
         shown = ", ".join(sorted(below)[:3])
         message = (
             f"{folder}: this looks like a landing zone, not an experiment: its folders ({shown}) have folders of "
@@ -49,7 +49,7 @@ def expect_experiment(landing: UPath, experiment_id: str) -> None:
         raise LayoutError(message)
 
 
-def _are_experiments(below: Mapping[str, set[str]]) -> bool:
+def _are_experiments(folder: UPath, below: Mapping[str, set[str]]) -> bool:
     """Returns true if the folders, by what folders they hold, are experiments with plates, not plates.
 
     Folders in plates are wells, channels, planes and the like, and have the same names in every plate.
@@ -59,7 +59,7 @@ def _are_experiments(below: Mapping[str, set[str]]) -> bool:
         return False
     if all(PLATE_FOLDER.search(name) for name in inner):
         return sum(map(bool, below.values())) > 1
-    if any(OTHER_FOLDER.fullmatch(name) or WELL_FOLDER.fullmatch(name) for name in inner):
+    if any(OTHER_FOLDER.fullmatch(name) for name in inner) or _are_wells(folder, below):
         return False
     holders: dict[str, int] = defaultdict(int)
     for names in below.values():
@@ -67,3 +67,12 @@ def _are_experiments(below: Mapping[str, set[str]]) -> bool:
             holders[name] += 1
     several = [names for names in below.values() if names]
     return len(several) > 1 and max(map(len, several)) > 1 and max(holders.values()) == 1
+
+
+def _are_wells(folder: UPath, below: Mapping[str, set[str]]) -> bool:
+    """Returns true if inner folders are called like wells, as P1 is, and files in them have no well in their names."""
+    outer, inner = next((name, min(names)) for name, names in sorted(below.items()) if names)
+    if WELL_FOLDER.fullmatch(inner) is None:
+        return False
+    files = [entry.name for entry in list_entries(folder / outer / inner) if entry.kind == "file"]
+    return not any({"well", "row"} & set(shape_of(cut_path(f"plate/{name}"))) for name in files)
