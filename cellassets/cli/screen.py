@@ -72,37 +72,41 @@ def init_screen(
 ) -> None:
     """Writes experiment.yaml and a plate map for a folder that no layout recognises, by looking at its names.
 
+    Ends with status 1 if images do not fit what was written, or if two images would be one.
+
     Example: cellassets screen init demo/landing/my-screen
     """
     from cellassets.errors import LayoutError
     from cellassets.screens.landing import EXPERIMENT_FILE
     from cellassets.screens.layouts.choose import choose_layout
-    from cellassets.screens.layouts.guess import PLATE_MAP, guess_layout
-    from cellassets.storage.artifact import write_bytes
+    from cellassets.screens.layouts.experiment_folder import expect_experiment
+    from cellassets.screens.layouts.guess import propose_layout
+    from cellassets.screens.layouts.proposal import PLATE_MAP
 
     ((landing, experiment_id),) = _experiments(path, is_one=True)
-    folder = landing / experiment_id
+    expect_experiment(landing, experiment_id)
     try:
         chosen = choose_layout(landing, experiment_id)
     except LayoutError:
-        guess = guess_layout(landing, experiment_id)
+        proposal = propose_layout(landing, experiment_id)
     else:
         typer.echo(f"{experiment_id} has the layout {chosen.name} already; nothing written")
         return
-    written = {EXPERIMENT_FILE: guess.experiment_yaml(), PLATE_MAP: guess.plate_map()}
-    for name, content in written.items():
-        if (folder / name).exists():
-            typer.echo(f"{folder / name} exists and is kept")
-        else:
-            write_bytes(folder / name, content.encode())
-            typer.echo(str(folder / name))
+    _write_new(landing / experiment_id, {EXPERIMENT_FILE: proposal.experiment_yaml(), PLATE_MAP: proposal.plate_map()})
+    n_channels = len(proposal.channels)
     typer.echo(
-        f"{guess.n_images} images of {len(guess.wells)} wells in {len(guess.channels)} channels fit {guess.template}\n"
+        f"{proposal.n_images} images of {len(proposal.wells)} wells in {n_channels} "
+        f"channel{'' if n_channels == 1 else 's'} fit {proposal.fits}\n"
         f"Now check {EXPERIMENT_FILE}, fill in {PLATE_MAP}, and run: cellassets screen check {path}",
         err=True,
     )
-    if guess.others:
-        typer.echo(f"Images that do not fit, such as {', '.join(guess.others)}, would be ignored.", err=True)
+    for warning in proposal.warnings():
+        typer.echo(warning, err=True)
+    problems = proposal.problems()
+    for problem in problems:
+        typer.echo(f"Wrong: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command("layouts")
@@ -167,6 +171,18 @@ def _bad_names(path: str, chosen: list[tuple["UPath", str]]) -> dict[str, str]:
     if chosen and chosen[0][0] != place:
         return {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
     return {entry.name: entry.reason for entry in scan_landing(place).ignored if (place / entry.name).is_dir()}
+
+
+def _write_new(folder: "UPath", written: Mapping[str, str]) -> None:
+    """Writes files into a folder, except those that exist."""
+    from cellassets.storage.artifact import write_bytes
+
+    for name, content in written.items():
+        if (folder / name).exists():
+            typer.echo(f"{folder / name} exists and is kept")
+        else:
+            write_bytes(folder / name, content.encode())
+            typer.echo(str(folder / name))
 
 
 def _is_readable(place: "UPath") -> bool:

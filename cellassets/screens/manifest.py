@@ -291,7 +291,8 @@ class _Check:
             if max(planes.values()) > 1:
                 shown = ", ".join(image.shown_path for image in same)
                 message = (
-                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({shown}); keep one of them "
+                    f"{_called(site)} channel {channel}: {len(same)} files for one image ({shown}); if the names mean "
+                    f"different channels or planes, say so in images.path of {EXPERIMENT_FILE}; else keep one of them "
                     "and remove the others"
                 )
                 self.add("duplicate_image", message, "site_dropped", at=same[0])

@@ -77,6 +77,71 @@ def test_init_writes_nothing_for_a_known_layout_and_keeps_what_a_person_wrote(zo
     assert "{plate}/{well}_s{site}_w{channel}.png" in (own / "experiment.yaml").read_text()
 
 
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_init_writes_and_ends_with_1_where_two_images_would_be_one(tmp_path, call):
+    days = [f"own/plate1/day{day}/{well}_s1_{stain}.tif" for day in "12" for well in ("A01", "B02")
+            for stain in ("DAPI", "Mito")]  # fmt: skip
+    touch(tmp_path, *days)
+    answer = call("screen", "init", tmp_path / "own")
+    assert answer.status == 1
+    assert "day1/A01_s1_DAPI.tif and plate1/day2/A01_s1_DAPI.tif would be one image" in answer.stderr
+    assert (tmp_path / "own/experiment.yaml").exists()
+    assert (tmp_path / "own/plate_map.csv").exists()
+
+
+def test_init_ends_with_1_where_images_do_not_fit(tmp_path, call):
+    touch(tmp_path, *(f"own/plate1/{well}_s1_DAPI.tif" for well in ("A01", "A02", "A03")), "own/plate1/overview.tif")
+    answer = call("screen", "init", tmp_path / "own")
+    assert answer.status == 1
+    assert "1 of 4 images do not fit and would be ignored, such as plate1/overview.tif" in answer.stderr
+    assert (tmp_path / "own/experiment.yaml").exists()
+
+
+LANDINGS = {
+    "a marker in a folder": ["E-1/plate1/A01_s1_w1.tif", "E-1/_COMPLETE"],
+    "metadata in a folder": ["E-1/plate1/A01_s1_w1.tif", "E-1/metadata.csv"],
+    "folders of plates": [f"E-{number}/plate{plate}/A01_s1_w1.tif" for number in (1, 2) for plate in (1, 2)],
+    "other folders in each": ["E-1/P1/A01_w1.tif", "E-1/P2/A01_w1.tif", "E-2/P3/A01_w1.tif"],
+}
+
+
+@pytest.mark.parametrize("names", LANDINGS.values(), ids=LANDINGS)
+def test_init_refuses_a_landing_zone_and_names_an_experiment(tmp_path, call, names):
+    touch(tmp_path / "landing", *names)
+    answer = call("screen", "init", tmp_path / "landing")
+    assert answer.status == 1
+    assert re.search(r"a landing zone, not an experiment.*such as \S*landing/E-1", answer.stderr, re.DOTALL)
+    assert not (tmp_path / "landing/experiment.yaml").exists()
+
+
+EXPERIMENTS = {
+    "wells": [f"P{plate}/{well}/s1_w1.tif" for plate in (1, 2) for well in ("A01", f"B0{plate}")],
+    "planes": [f"P{plate}/TimePoint_1/ZStep_{z}/x_A01_w1.tif" for plate in (1, 2) for z in (1, 2)],
+    "channels": [f"P{plate}/{stain}/A01_1.tif" for plate in (1, 2) for stain in ("abc", "def")],
+    "measurements": [f"P{plate}/run {plate}/A01_1_DAPI.tif" for plate in (1, 2)],
+}
+
+
+@pytest.mark.parametrize("names", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_init_takes_plates_with_folders_in_them_for_one_experiment(tmp_path, call, names):
+    touch(tmp_path / "own", *names)
+    assert "landing zone" not in call("screen", "init", tmp_path / "own").stderr
+    assert (tmp_path / "own/experiment.yaml").exists()
+
+
+def test_init_refuses_a_folder_whose_name_cannot_be_a_partition_key(tmp_path, call):
+    touch(tmp_path / "my screen", "plate1/A01_s1_w1.tif")
+    answer = call("screen", "init", tmp_path / "my screen")
+    assert answer.status == 1
+    assert "cannot be a partition key: rename the folder" in " ".join(answer.stderr.split())
+    assert not (tmp_path / "my screen/experiment.yaml").exists()
+
+
 def test_layouts_are_listed(run):
     names = {row["layout"] for row in json.loads(run("screen", "layouts", "--json"))}
     assert {"rxrx1", "jump", "ome-zarr", "imagexpress"} <= names

@@ -55,7 +55,10 @@ def check_terms(rows: pl.DataFrame, layout: Layout) -> pl.DataFrame:
 
 
 def _check_names(rows: pl.DataFrame, labels: Mapping[str, str]) -> None:
-    plate = f"{labels['plate_id']}: it names a file, so use letters, digits, '_', '-' and single '.' only"
+    plate = (
+        f"{labels['plate_id']}: it names a file, so use letters, digits, '_', '-' and single '.' only; where folders "
+        "have other names, put their constant text into the template of the images, as in Plate {plate}/..."
+    )
     _refuse(rows, ~_is_key("plate_id"), plate)
     cell_type = f"{labels['cell_type']}: it names a dataset, so use letters, digits, '_', '-' and single '.' only"
     _refuse(rows, ~_is_key("cell_type"), cell_type)
