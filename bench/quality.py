@@ -82,7 +82,9 @@ def landed(folder: Path, sites: list[np.ndarray]) -> ExperimentStore:
             (plate / f"{well}_s1_w{channel}.png").write_bytes(imagecodecs.png_encode(image, level=1))
     (folder / EXPERIMENT / "metadata.csv").write_text("\n".join(lines) + "\n")
     names = ("Hoechst", "ConA", "Phalloidin", "SYTO14", "MitoTracker", "WGA")[: len(sites[0])]
-    manifest = check_experiment(UPath(folder), EXPERIMENT, policy=IngestPolicy(channel_names=names))
+    channels = [{"key": str(number), "name": name} for number, name in enumerate(names, start=1)]
+    (folder / EXPERIMENT / "experiment.yaml").write_text(json.dumps({"channels": channels}))
+    manifest = check_experiment(UPath(folder), EXPERIMENT, policy=IngestPolicy())
     packing = Packing(UPath(folder / EXPERIMENT), UPath(folder / "packed"), manifest.imaging)
     return ExperimentStore.open(packing.target, pack_plates(manifest.images, manifest.wells, packing).files, EXPERIMENT)
 

@@ -89,7 +89,7 @@ class LandingZone:
 
     def land(self, experiment_id="E-1", *, plates=(1, 2), wells=("A01", "B02", "C03"), is_complete=True) -> Path:
         folder = self.root / experiment_id
-        self.declare_channels()
+        self.declare_channels((*CHANNELS, *(f"stain {n}" for n in range(4, self.n_channels + 1)))[: self.n_channels])
         rows = [
             self._row(experiment_id, plate, well, site)
             for plate in plates

@@ -18,7 +18,7 @@ def test_curated_datasets_are_named_by_their_file(tmp_path):
     dataset = load_dataset(folder / "b.yaml")
     assert (dataset.dataset_id, dataset.batch_by) == ("b", "plate")
     (folder / "c.yaml").write_text("cell_type: HUVEC\n")
-    with pytest.raises(ConfigError, match=r"c\.yaml: .*cell_type: Extra inputs"):
+    with pytest.raises(ConfigError, match=r"c\.yaml: .*cell_type: unknown key"):
         load_dataset(folder / "c.yaml")
     (folder / "d.yaml").write_text("dataset_id: b\n")
     with pytest.raises(ConfigError, match=r"d\.yaml: dataset_id: found 'b'"):

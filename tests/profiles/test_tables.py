@@ -321,7 +321,7 @@ def test_files_with_different_features_are_refused(declare):
         ({"steps": [{"kind": "standardize", "fit_on": "controls"}]}, "say which rows they are, in `controls`"),
         ({"steps": [{"kind": "blocklist", "file": "none.txt"}]}, "none.txt: cannot be read"),
         ({"name": "a|b"}, "cannot be part of a model key"),
-        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"colour": "red"}, "colour: unknown key"),
     ],
 )
 def test_a_wrong_declaration_is_refused(declare, changes, message):

@@ -158,6 +158,6 @@ def test_a_file_with_the_name_of_a_cell_type_and_a_wrong_file_are_problems_that_
     landed.set("datasets/unknown_source.yaml", {**ANY, "annotation_sources": ["CORUM"]})
     snapshot = open_snapshot(landed.deployment)
     assert "the cell type OTHER is a dataset of this name already" in dataset_problem(snapshot, "OTHER")
-    assert "cell_type: Extra inputs" in dataset_problem(snapshot, "wrong")
+    assert "cell_type: unknown key" in dataset_problem(snapshot, "wrong")
     assert "CORUM" in dataset_problem(snapshot, "unknown_source")
     assert dataset_problem(snapshot, "SIM") is None

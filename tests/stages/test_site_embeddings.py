@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,14 +13,13 @@ import torch
 from cellassets.encoders import embed
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
-from cellassets.errors import CorruptArtifact, EncoderError, OutOfMemory, RecipeError, RegistryError, StaleArtifact
+from cellassets.errors import CorruptArtifact, EncoderError, OutOfMemory, RegistryError, StaleArtifact
 from cellassets.stages.catalogue import stage_named
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
 from cellassets.stages.stores import open_store
 from cellassets.tables.parquet import read_tables
 from cellassets.tables.schemas import SITE_EMBEDDINGS
-from cellassets.training import data
 
 KEYS = ("HUVEC-1", "random.v1")
 SITE = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -55,17 +53,6 @@ def test_embedding_again_does_nothing(screen, monkeypatch):
     first = screen.make("site_embeddings", *KEYS)
     monkeypatch.setattr("cellassets.encoders.loading.load_encoder", lambda *_: pytest.fail("an encoder was loaded"))
     assert screen.make("site_embeddings", *KEYS) == first
-
-
-def test_images_of_16_bit_are_refused_and_not_clipped(screen):
-    store = open_store(screen.lake, screen.lake.records().need("plate_store", "HUVEC-1"))
-    deep = replace(store, _plates=tuple(plate.model_copy(update={"dtype": "uint16"}) for plate in store._plates))
-    embed._check_depth(store)
-    with pytest.raises(EncoderError, match="experiment HUVEC-1 has pixels of uint16; models embed 8-bit images"):
-        embed._check_depth(deep)
-    data._check_alike(["HUVEC-1"], [store])
-    with pytest.raises(RecipeError, match=r"HUVEC-1 \(uint16\): networks are trained on 8-bit images"):
-        data._check_alike(["HUVEC-1"], [deep])
 
 
 KILLED = """

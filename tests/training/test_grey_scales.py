@@ -106,7 +106,7 @@ def shaped_stores(zone, tmp_path):
 
     def shaped_stores(size, n_channels, dtype):
         landing = replace(zone, size=size, n_channels=n_channels, dtype=dtype, root=tmp_path / dtype)
-        policy = IngestPolicy(channel_names=[f"stain {number}" for number in range(n_channels)])
+        policy = IngestPolicy()
         stores = []
         for name in ("E-1", "E-2"):
             landing.land(name, plates=(1,), wells=("A01", "B02", "B03", "C03"))
