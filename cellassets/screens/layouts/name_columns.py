@@ -124,9 +124,9 @@ def _aligned(chunks: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
     """Returns chunks of equal number: where names have more and fewer, the ones that cannot be paired are joined."""
     if len({len(each) for each in chunks.values()}) == 1:
         return chunks
-    fewest = min(map(len, chunks.values()))
-    left = _n_alike([each[:fewest] for each in chunks.values()])
-    right = _n_alike([each[::-1][: fewest - left] for each in chunks.values()])
+    n_least = min(map(len, chunks.values()))
+    left = _n_alike([each[:n_least] for each in chunks.values()])
+    right = _n_alike([each[::-1][: n_least - left] for each in chunks.values()])
     return {
         value: [*each[:left], "".join(each[left : len(each) - right]), *each[len(each) - right :]]
         for value, each in chunks.items()
