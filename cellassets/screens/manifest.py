@@ -15,6 +15,7 @@ from upath import UPath
 from cellassets.errors import LayoutError
 from cellassets.progress import Progress, no_progress
 from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
+from cellassets.screens.grey_top import with_top
 from cellassets.screens.imaging import Imaging
 from cellassets.screens.landed import SOURCE, ImageFile
 from cellassets.screens.landing import EXPERIMENT_FILE
@@ -112,7 +113,7 @@ def build_manifest(
         n_sites=rows.height,
         n_dropped=len(dropped),
         n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
-        imaging=_with_top(screen.imaging, scanned),
+        imaging=with_top(screen.imaging, scanned, declared_in=f"{landing / experiment_id / EXPERIMENT_FILE}"),
         layout_name=screen.layout_name,
         n_files=len(files),
         sites=rows.select("plate_id", "well_id", "site_index"),
@@ -124,24 +125,6 @@ def _spread(files: list[ImageFile], n_sites: int) -> list[ImageFile]:
     sites = sorted({(file.plate_id, file.well_id, file.site_index) for file in files})
     chosen = set(sites[:: max(1, -(-len(sites) // n_sites))])
     return [file for file in files if (file.plate_id, file.well_id, file.site_index) in chosen]
-
-
-def _with_top(imaging: Imaging, scanned: list[ScannedImage]) -> Imaging:
-    """Returns the imaging with the highest grey level: as declared, or else as found in the experiment.
-
-    Raises:
-        LayoutError: an image has a higher level than the declared one.
-    """
-    brightest = max(scanned, key=lambda image: image.maximum, default=None)
-    found = None if brightest is None else brightest.maximum or None
-    declared = imaging.top_grey_level
-    if brightest is not None and declared is not None and brightest.maximum > declared:
-        message = (
-            f"{EXPERIMENT_FILE}: top_grey_level is {declared}, but {brightest.file.shown_path} has the level {found}; "
-            "write the highest level of the camera, such as 4095 for 12 bits"
-        )
-        raise LayoutError(message)
-    return imaging.model_copy(update={"top_grey_level": imaging.top_grey_level or found})
 
 
 class _Check:

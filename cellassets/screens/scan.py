@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
 from upath import UPath
 
 from cellassets.errors import ImageError, StorageRefused
@@ -32,6 +33,7 @@ class ScannedImage:
     width: int
     dtype: str
     maximum: int
+    n_at_maximum: int
     is_constant: bool
     same_as: int
     error: str | None
@@ -78,16 +80,19 @@ def scan_image(folder: UPath, file: ImageFile) -> ScannedImage:
         return replace(_unreadable(file, str(error)), n_bytes=n_bytes, crc32c=checksum)
     height, width = pixels.shape
     maximum = int(pixels.max())
+    n_at_maximum = int(np.count_nonzero(pixels == maximum))
     is_constant = int(pixels.min()) == maximum
     is_page = file.part is not None and file.part.startswith("page ")
     return ScannedImage(
-        file, n_bytes, checksum, height, width, pixels.dtype.name, maximum, is_constant,
+        file, n_bytes, checksum, height, width, pixels.dtype.name, maximum, n_at_maximum, is_constant,
         same_as=checksum_of(pixels) if is_page else checksum, error=None,
     )  # fmt: skip
 
 
 def _unreadable(file: ImageFile, error: str) -> ScannedImage:
-    return ScannedImage(file, 0, 0, 0, 0, "unreadable", maximum=0, is_constant=False, same_as=0, error=error)
+    return ScannedImage(
+        file, 0, 0, 0, 0, "unreadable", maximum=0, n_at_maximum=0, is_constant=False, same_as=0, error=error
+    )
 
 
 def usual_form(images: Sequence[ScannedImage]) -> tuple[int, int, str] | None:

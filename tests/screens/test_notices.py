@@ -81,12 +81,49 @@ def test_a_screen_without_a_dna_channel_is_told_so_before_plate_quality(screen):
     assert "is_dna: true" in screen.check()["no_dna_channel"]
 
 
-def test_a_top_grey_level_below_an_image_is_refused_with_the_image(screen):
+def test_a_top_grey_level_below_the_images_is_refused_with_one_of_them(screen):
     screen.describe(channels=screen.content["channels"], top_grey_level=12)
-    with pytest.raises(
-        LayoutError, match=r"top_grey_level is 12, but p1/A0\d_s\d_\w+.tif has the level \d{4}; write .*4095"
-    ):
+    words = (
+        r"E/experiment.yaml: top_grey_level is 12, but 8 of 8 images have higher levels, .* with \d{4}; write .*4095"
+    )
+    with pytest.raises(LayoutError, match=words):
         screen.check()
+
+
+@pytest.fixture
+def clipped(tmp_path):
+    """A plate of 12 bits in 16-bit files, of which every second image is clipped, and one pixel is hot."""
+    screen = Screen(tmp_path)
+    rng = np.random.default_rng(6)
+    for number, path in enumerate(sorted(screen.folder.rglob("*.tif"))):
+        pixels = rng.integers(0, 4095, (40, 41), np.uint16)
+        if number % 2:
+            pixels = np.minimum(pixels * 2, 4095)
+        if number == 4:
+            pixels[3, 3] = 65_535
+        tifffile.imwrite(path, pixels)
+    return screen
+
+
+def manifest_of(screen):
+    return check_experiment(UPath(screen.folder.parent), "E", policy=IngestPolicy())
+
+
+def test_a_hot_pixel_does_not_hide_where_the_camera_ends(clipped):
+    assert manifest_of(clipped).imaging.top_grey_level == 4095
+
+
+def test_a_hot_pixel_above_the_declared_level_costs_nothing(clipped):
+    rng = np.random.default_rng(7)
+    for number in range(3, 15):
+        for site in (1, 2):
+            for stain in ("DAPI", "Mito"):
+                clipped.image(f"p1/A{number:02d}_s{site}_{stain}.tif", rng.integers(0, 4095, (40, 41), np.uint16))
+    wells = [f"p1,A{number:02d},U2OS,c{number},compound,,c{number},1,treatment" for number in range(2, 15)]
+    clipped.plate_map(HEADER, "p1,A01,U2OS,DMSO,compound,,,,negative", *wells)
+    clipped.describe(channels=clipped.content["channels"], top_grey_level=4095)
+    manifest = manifest_of(clipped)
+    assert (manifest.imaging.top_grey_level, manifest.n_dropped) == (4095, 0)
 
 
 def test_wells_with_site_numbers_of_their_own_are_whole(screen):
