@@ -165,12 +165,14 @@ def _bad_names(path: str, chosen: list[tuple["UPath", str]]) -> dict[str, str]:
     from upath import UPath
 
     from cellassets.fingerprint import KEY_PATTERN
-    from cellassets.screens.landing import BAD_NAME, scan_landing
+    from cellassets.screens.landing import BAD_NAME, DOUBLED_NAME, doubled_names, scan_landing
 
     place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100
     if chosen and chosen[0][0] != place:
         return {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
-    return {entry.name: entry.reason for entry in scan_landing(place).ignored if (place / entry.name).is_dir()}
+    twins = doubled_names([name for _, name in chosen], lambda _: False)
+    ignored = {entry.name: entry.reason for entry in scan_landing(place).ignored if (place / entry.name).is_dir()}
+    return ignored | {name: DOUBLED_NAME.format(other) for name, other in twins.items()}
 
 
 def _write_new(folder: "UPath", written: Mapping[str, str]) -> None:

@@ -188,9 +188,11 @@ def test_your_own_screen_in_ten_minutes_is_true_word_for_word(tmp_path, run, mon
 
 def test_folders_that_would_be_ignored_are_named(zone, call):
     zone.land("E-1")
+    zone.land("e-1")
     (zone.root / "my screen").mkdir()
     answer = call("screen", "check", zone.root)
     assert answer.status == 1
     assert "E-1: layout rxrx1" in answer.stdout
+    assert "e-1: cannot be read\n  its name and that of E-1 differ in letter case alone" in answer.stdout
     assert re.search(r"my screen: cannot be read\n  the name cannot be a partition key", answer.stdout)
     assert "the name cannot be a partition key" in call("screen", "check", zone.root / "my screen").stdout
