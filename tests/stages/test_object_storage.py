@@ -237,7 +237,7 @@ def test_a_tick_reads_no_records(gcs, remote):
         snapshot.refresh_landing({}, datetime.now(UTC), quiet, recheck)
         assert plate_agenda(snapshot).work == []
         map_agenda(snapshot)
-    assert gcs.counts(before) == {"list": 2, "get": 3 * len(EXPERIMENTS)}  # lists: annotations and landing zone
+    assert gcs.counts(before) == {"list": 2, "get": 4 * len(EXPERIMENTS)}  # lists: annotations and landing zone
     assert not [request for request in gcs.requests[before:] if "/records/" in request.name]
 
 
