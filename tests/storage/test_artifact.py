@@ -3,9 +3,10 @@
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
@@ -27,7 +28,22 @@ N_ROUNDS = 50
 def root(request, tmp_path) -> UPath:
     if request.param == "gs":
         return request.getfixturevalue("bucket") / "lake"
-    return UPath(tmp_path / "lake") if request.param == "local" else UPath(f"memory://{tmp_path.name}/lake")
+    if request.param == "memory":
+        request.getfixturevalue("one_creator_at_a_time")
+        return UPath(f"memory://{tmp_path.name}/lake")
+    return UPath(tmp_path / "lake")
+
+
+@pytest.fixture
+def one_creator_at_a_time(monkeypatch):
+    """Makes fsspec's memory create objects in one step, as object stores do; by itself it looks first and then writes."""
+    lock, create = Lock(), MemoryFileSystem.pipe_file
+
+    def pipe_file(self, *args, **kwargs):
+        with lock:
+            create(self, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
 
 
 @pytest.fixture
