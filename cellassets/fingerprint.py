@@ -44,6 +44,18 @@ def check_partition_key(key: str, what: str) -> str:
     return key
 
 
+def check_model_name(name: str) -> str:
+    """Returns the name of a model where it can be part of a model key.
+
+    Raises:
+        PartitionKeyError: naming the name and the characters that are allowed.
+    """
+    if not KEY_PATTERN.fullmatch(name):
+        message = f"{name!r} cannot be part of a model key: use letters, digits, '_', '-' and '.'"
+        raise PartitionKeyError(message)
+    return name
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

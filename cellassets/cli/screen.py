@@ -37,8 +37,8 @@ def check_screen(
     from cellassets.errors import CellAssetsError
     from cellassets.images import survey
 
-    chosen = _experiments(path)
-    found, refused = [], _bad_names(path, chosen)
+    found = []
+    chosen, refused = _experiments(_folder(path))
     for landing, experiment_id in chosen:
         if experiment_id in refused:
             continue
@@ -77,13 +77,13 @@ def init_screen(
     Example: cellassets screen init demo/landing/my-screen
     """
     from cellassets.errors import LayoutError
-    from cellassets.screens.landing import EXPERIMENT_FILE
+    from cellassets.screens.landing import EXPERIMENT_FILE, PLATE_MAP
     from cellassets.screens.layouts.choose import choose_layout
     from cellassets.screens.layouts.experiment_folder import expect_experiment
     from cellassets.screens.layouts.guess import propose_layout
-    from cellassets.screens.layouts.proposal import PLATE_MAP
 
-    ((landing, experiment_id),) = _experiments(path, is_one=True)
+    folder = _folder(path)
+    landing, experiment_id = folder.parent, folder.name
     expect_experiment(landing, experiment_id)
     try:
         chosen = choose_layout(landing, experiment_id)
@@ -92,7 +92,7 @@ def init_screen(
     else:
         typer.echo(f"{experiment_id} has the layout {chosen.name} already; nothing written")
         return
-    _write_new(landing / experiment_id, {EXPERIMENT_FILE: proposal.experiment_yaml(), PLATE_MAP: proposal.plate_map()})
+    _write_new(folder, {EXPERIMENT_FILE: proposal.experiment_yaml(), PLATE_MAP: proposal.plate_map()})
     n_channels = len(proposal.channels)
     typer.echo(
         f"{proposal.n_images} images of {len(proposal.wells)} wells in {n_channels} "
@@ -144,35 +144,35 @@ def simulate_screen(
     typer.echo(str(landing))
 
 
-def _experiments(path: str, *, is_one: bool = False) -> list[tuple["UPath", str]]:
-    """Returns landing zone and name of each experiment that a path means: itself, or the folders in it."""
+def _folder(path: str) -> "UPath":
+    """Returns the folder that a path means."""
     from upath import UPath
 
     from cellassets.errors import LayoutError
-    from cellassets.screens.landing import MARKER, scan_landing
 
     place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100  a link stays a link
     if not place.is_dir():
         message = f"{place}: no such folder"
         raise LayoutError(message)
-    inside = [(place, landed.experiment_id) for landed in scan_landing(place).experiments]
-    is_experiment = is_one or not inside or (place / MARKER).exists()
-    return [(place.parent, place.name)] if is_experiment or _is_readable(place) else inside
+    return place
 
 
-def _bad_names(path: str, chosen: list[tuple["UPath", str]]) -> dict[str, str]:
-    """Returns the folders that would be ignored, with the reason: the experiment's own, or those of a landing zone."""
-    from upath import UPath
+def _experiments(place: "UPath") -> tuple[list[tuple["UPath", str]], dict[str, str]]:
+    """Returns landing zone and name of each experiment that a folder means, and the folders that would be ignored.
 
+    A folder means itself if it is an experiment, or else the experiments in it. What is ignored has its reason.
+    """
     from cellassets.fingerprint import KEY_PATTERN
-    from cellassets.screens.landing import BAD_NAME, DOUBLED_NAME, doubled_names, scan_landing
+    from cellassets.screens.landing import BAD_NAME, DOUBLED_NAME, MARKER, doubled_names, scan_landing
 
-    place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100
-    if chosen and chosen[0][0] != place:
-        return {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
-    twins = doubled_names([name for _, name in chosen], lambda _: False)
-    ignored = {entry.name: entry.reason for entry in scan_landing(place).ignored if (place / entry.name).is_dir()}
-    return ignored | {name: DOUBLED_NAME.format(other) for name, other in twins.items()}
+    zone = scan_landing(place)
+    if not zone.experiments or (place / MARKER).exists() or _is_readable(place):
+        return [(place.parent, place.name)], {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
+    names = [landed.experiment_id for landed in zone.experiments]
+    twins = doubled_names(names, lambda _: False)
+    ignored = {entry.name: entry.reason for entry in zone.ignored if (place / entry.name).is_dir()}
+    ignored |= {name: DOUBLED_NAME.format(other) for name, other in twins.items()}
+    return [(place, name) for name in names if name not in twins], ignored
 
 
 def _write_new(folder: "UPath", written: Mapping[str, str]) -> None:

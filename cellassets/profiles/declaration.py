@@ -4,12 +4,12 @@
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cellassets.configuration import Parameters
-from cellassets.fingerprint import KEY_PATTERN
+from cellassets.fingerprint import check_model_name
 from cellassets.profiles.steps import Normalisation, Step
 
 RowKind = Literal["well", "site", "cell"]
@@ -108,18 +108,10 @@ class ProfilesDeclaration(ProfilesSpec):
     The name of the file is the name of the model.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(check_model_name)]
     table: str = Field(
         description="CSV, Parquet or CellProfiler's SQLite; relative to this file. `plates/*.parquet` for several files"
     )
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_key(cls, name: str) -> str:
-        if not KEY_PATTERN.fullmatch(name):
-            message = f"{name!r} cannot be part of a model key: use letters, digits, '_', '-' and '.'"
-            raise ValueError(message)
-        return name
 
     def spec(self) -> ProfilesSpec:
         """Returns the part that decides the vectors."""

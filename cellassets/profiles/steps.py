@@ -5,6 +5,7 @@
 Source: pycytominer 1.7 (Serrano et al. 2025, Nat Methods 22:677), `normalize` and `feature_select`.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ Fitted = Float[np.ndarray, "fitted feature"]
 Dropped = Bool[np.ndarray, "feature"]
 
 
-class Normalisation(Parameters):
+class Normalisation(Parameters, ABC):
     """A step that scales every feature of every plate."""
 
     kind: str
@@ -28,9 +29,9 @@ class Normalisation(Parameters):
         default="all", description="Rows of a plate that the centre and the scale are computed from: all, or controls"
     )
 
+    @abstractmethod
     def fit_and_apply(self, rows: Values, fitted: Fitted) -> Values:
         """Returns the rows of one plate, scaled by the centre and scale of `fitted`."""
-        raise NotImplementedError
 
 
 class MadRobustize(Normalisation):
@@ -58,14 +59,14 @@ class Standardize(Normalisation):
         return normalisation.standardize(rows, fitted)
 
 
-class Selection(Parameters):
+class Selection(Parameters, ABC):
     """A step that drops features."""
 
     kind: str
 
+    @abstractmethod
     def drops(self, values: Values, names: tuple[str, ...]) -> Dropped:
         """Returns true for each feature that is dropped."""
-        raise NotImplementedError
 
 
 class DropNaColumns(Selection):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Integer
 from PIL import Image, ImageDraw, ImageFont
 
-from cellassets.screens.well import infer_geometry, well_place
+from cellassets.screens.well import infer_geometry, row_letters, well_place
 
 Colour = tuple[int, int, int]
 PAPER, INK, QUIET, FAINT = (255, 255, 255), (32, 36, 42), (110, 116, 124), (226, 229, 233)
@@ -68,11 +68,6 @@ def draw_labels(draw: ImageDraw.ImageDraw, corner: tuple[int, int], grid: PlateG
 
 def _label_step(cell_px: int, needed_px: int) -> int:
     return -(-needed_px // cell_px)
-
-
-def row_letters(row: int) -> str:
-    """Returns the letters of a 0-based row: A, B, ..., Z, AA, AB, ..."""
-    return ("" if row < 26 else chr(ord("A") + row // 26 - 1)) + chr(ord("A") + row % 26)
 
 
 def scale_colour(share: float) -> Colour:

@@ -33,8 +33,7 @@ def well_name(row: int, column: int) -> str:
             f"row {row}, column {column}: expected rows 1 to {GEOMETRIES[-1][0]}, columns 1 to {GEOMETRIES[-1][1]}"
         )
         raise LayoutError(message)
-    letters = ("" if row <= 26 else chr(ord("A") + (row - 1) // 26 - 1)) + chr(ord("A") + (row - 1) % 26)
-    return f"{letters}{column:02d}"
+    return f"{row_letters(row - 1)}{column:02d}"
 
 
 def well_place(well_id: str) -> tuple[int, int]:

@@ -13,7 +13,6 @@ later.
 """
 
 import base64
-import errno
 import json
 import os
 import tempfile
@@ -29,12 +28,10 @@ from pydantic import ValidationError
 from upath import UPath
 
 from cellassets.configuration import Parameters
-from cellassets.errors import ArtifactMissing, CellAssetsError, CorruptArtifact, StaleArtifact, StorageUnwritable
+from cellassets.errors import ArtifactMissing, CorruptArtifact, StaleArtifact
 from cellassets.storage.objects import in_parallel
+from cellassets.storage.unwritable import explained
 
-FREE = "free space there (`cellassets lake prune` lists superseded files), then ask for the work again"
-GRANT = "mount it for writing or let this user write there, then ask for the work again"
-WRITE_ADVICE = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: GRANT, errno.EACCES: GRANT, errno.EPERM: GRANT}
 READ_BLOCK_BYTES = 1 << 22
 N_VERIFIED_AT_ONCE = 16
 
@@ -331,7 +328,7 @@ def atomic_write(path: UPath) -> Iterator[BinaryIO]:
     On a local file system: a temporary file in the same folder, fsync, rename. Elsewhere: a temporary file that is
     sent as one object. Any error inside the block leaves `path` as it was.
     """
-    with explained(path):
+    with explained(str(path) if is_local(path) else f"{tempfile.gettempdir()}, for {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         near = Path(path.parent.path) if is_local(path) else None
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.{uuid.uuid4().hex[:8]}.", dir=near)
@@ -344,26 +341,6 @@ def atomic_write(path: UPath) -> Iterator[BinaryIO]:
             _move(temporary, path, is_near=near is not None)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def explained(path: UPath) -> Iterator[None]:
-    """Turns the operating system's refusal to write into an error that names the path and says what to do.
-
-    Raises:
-        StorageUnwritable: the disk or the quota is full, or the folder cannot be written.
-    """
-    try:
-        yield
-    except CellAssetsError:
-        raise
-    except OSError as error:
-        advice = WRITE_ADVICE.get(error.errno or 0)
-        if advice is None:
-            raise
-        place = path if is_local(path) else f"{tempfile.gettempdir()}, for {path}"
-        message = f"{place}: {os.strerror(error.errno or 0)}; {advice}; what was published before is unchanged"
-        raise StorageUnwritable(message) from error
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
@@ -393,7 +370,7 @@ def create_file(path: UPath, content: bytes) -> None:
     if not is_local(path):
         path.fs.pipe_file(path.path, content, mode="create")
         return
-    with explained(path):
+    with explained(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=Path(path.parent.path))
         temporary = Path(name)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cellassets.errors import ConfigError
+from cellassets.screens.well import row_letters
 
 N_COLUMNS, N_ROWS = 24, 16
 
@@ -69,5 +70,4 @@ def steady_effects(directions: Float[np.ndarray, "3 feature"]) -> Float[np.ndarr
 def well_name(place: int) -> str:
     """Returns the name of a well by its 0-based number on a plate of 24 columns, counted row by row."""
     row, column = divmod(place, N_COLUMNS)
-    letters = chr(ord("A") + row) if row < 26 else f"A{chr(ord('A') + row - 26)}"
-    return f"{letters}{column + 1:02d}"
+    return f"{row_letters(row)}{column + 1:02d}"

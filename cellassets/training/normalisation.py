@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from cellassets.quality.grey_scale import EIGHT_BITS, GreyScale
 from cellassets.tables.parquet import vectors
 from cellassets.training.recipe import NormalisationKind
 
 MIN_STD_8_BIT = 1.0  # a dead channel has a standard deviation of 0, and its noise must not become infinite
-SCALE_ENDS = (255, 1023, 4095, 16383, 65535)  # highest levels of cameras of 8, 10, 12, 14 and 16 bits
 
 
 def min_std(dtype: str, top_grey_level: int | None) -> float:
@@ -27,10 +27,7 @@ def min_std(dtype: str, top_grey_level: int | None) -> float:
         dtype: type of the pixels, a name of numpy.
         top_grey_level: the highest level of the camera or of the experiment's images; None: unknown.
     """
-    largest = int(np.iinfo(dtype).max)
-    top = min(top_grey_level or largest, largest)
-    end = largest if largest == SCALE_ENDS[0] else next(end for end in SCALE_ENDS if end >= top)
-    return MIN_STD_8_BIT * end / SCALE_ENDS[0]
+    return MIN_STD_8_BIT * GreyScale.of(dtype, top_grey_level).unit
 
 
 def channel_statistics(
@@ -48,7 +45,7 @@ def channel_statistics(
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
         return mean, std
-    if mean.max() > SCALE_ENDS[0]:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
+    if mean.max() > EIGHT_BITS.white:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
         mean, std = mean.astype(np.float64), std.astype(np.float64)
     group = (
         sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy().astype(np.int64) - 1

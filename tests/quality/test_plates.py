@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from cellassets.quality import inspect as inspection
-from cellassets.quality.drawing import LABEL_PX, plate_grid, row_letters
+from cellassets.quality.drawing import LABEL_PX, plate_grid
 from cellassets.quality.inspect import inspect_store
 from cellassets.quality.measures import flag_sites
 from cellassets.quality.parameters import QualityParameters
 from cellassets.quality.pictures import HEADER_PX, MARGIN_PX, TITLE_PX, Flags, Heading, Panel, contact_sheet, heat_maps
 from cellassets.quality.plates import REASONS, SHOWN
+from cellassets.screens.well import row_letters
 
 HEADING = Heading("HUVEC-1, plate Plate1: 1 of 96 sites flagged", "96 wells")
 PLATES = [(8, 12), (16, 24), (32, 48)]

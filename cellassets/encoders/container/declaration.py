@@ -5,12 +5,12 @@ process needs to run is a tag of the model version, so it can be changed without
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cellassets.configuration import Parameters
-from cellassets.fingerprint import KEY_PATTERN
+from cellassets.fingerprint import KEY_PATTERN, check_model_name
 from cellassets.training.recipe import NormalisationKind
 
 RUNNING_TAG = "running"
@@ -94,19 +94,11 @@ class ContainerDeclaration(ContainerSpec):
     The name of the file is the name of the model.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(check_model_name)]
     files: tuple[str, ...] = Field(
         default=(), description="Files beside the declaration that `local_command` needs; they are stored in the model"
     )
     running: Running = Field(default=Running(), description="How it is run; see `Running`")
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_key(cls, name: str) -> str:
-        if not KEY_PATTERN.fullmatch(name):
-            message = f"{name!r} cannot be part of a model key: use letters, digits, '_', '-' and '.'"
-            raise ValueError(message)
-        return name
 
     @field_validator("files")
     @classmethod

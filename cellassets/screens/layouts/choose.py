@@ -155,7 +155,6 @@ def _recognised(landing: UPath, experiment_id: str) -> ScreenLayout:
 def _merged(base: Layout | None, content: ExperimentFile, path: UPath) -> Layout:
     """Returns a layout with the changes of an experiment's file."""
     values: dict[str, Any] = {"name": "experiment"} if base is None else base.model_dump(exclude_unset=True)
-    values["name"] = values.get("name", "experiment")
     changes = content.model_dump(exclude={"layout", "constants", "metadata"}, exclude_none=True, exclude_unset=True)
     metadata = dict(values.get("metadata", {}))
     if content.metadata is not None and content.metadata.tables is not None:

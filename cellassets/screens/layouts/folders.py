@@ -50,23 +50,23 @@ def walk_files(
             yield f"{path}/"
 
 
-def find_paths(folder: UPath, pattern: str, *, within: UPath | None = None) -> Iterator[str]:
+def find_paths(folder: UPath, pattern: str) -> Iterator[str]:
     """Yields the files and folders below a folder that match a pattern with `*` within names, in order."""
-    yield from _find(folder, pattern.split("/"), "", within or folder)
+    yield from _find(folder, pattern.split("/"), "")
 
 
-def _find(folder: UPath, parts: Sequence[str], prefix: str, within: UPath) -> Iterator[str]:
+def _find(folder: UPath, parts: Sequence[str], prefix: str) -> Iterator[str]:
     is_last = len(parts) == 1
     if "*" not in parts[0] and not is_last:
-        yield from _find(folder, parts[1:], f"{prefix}{parts[0]}/", within)
+        yield from _find(folder, parts[1:], f"{prefix}{parts[0]}/")
         return
-    for entry in list_entries(folder / prefix if prefix else folder, within=within):
+    for entry in list_entries(folder / prefix if prefix else folder, within=folder):
         if not fnmatch.fnmatchcase(entry.name, parts[0]) or entry.kind not in ("file", "folder"):
             continue
         if is_last:
             yield prefix + entry.name
         elif entry.kind == "folder":
-            yield from _find(folder, parts[1:], f"{prefix}{entry.name}/", within)
+            yield from _find(folder, parts[1:], f"{prefix}{entry.name}/")
 
 
 def find_tables(landing: UPath, experiment_id: str, names: Sequence[str]) -> list[str]:
@@ -79,7 +79,7 @@ def find_tables(landing: UPath, experiment_id: str, names: Sequence[str]) -> lis
     """
     for name in names:
         for root, prefix in ((landing / experiment_id, ""), (landing, BESIDE)):
-            found = list(find_paths(root, name, within=root)) if "*" in name else _existing(root, name)
+            found = list(find_paths(root, name)) if "*" in name else _existing(root, name)
             if found:
                 return [prefix + path for path in found]
     return []

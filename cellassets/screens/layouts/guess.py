@@ -16,13 +16,14 @@ from upath import UPath
 
 from cellassets.errors import LayoutError
 from cellassets.screens.landed import ImageFile
+from cellassets.screens.landing import PLATE_MAP
 from cellassets.screens.layouts.choose import shipped_layouts
 from cellassets.screens.layouts.definition import ImageFiles, ImagePlates, Layout
 from cellassets.screens.layouts.folders import walk_files
 from cellassets.screens.layouts.images import Finder
 from cellassets.screens.layouts.name_columns import is_key, plate_field, template_of
 from cellassets.screens.layouts.name_marks import Parts, cut_path, shape_of
-from cellassets.screens.layouts.proposal import PLATE_MAP, THUMBNAILS, Proposal
+from cellassets.screens.layouts.proposal import THUMBNAILS, Proposal
 
 ENDINGS = (".png", ".tif", ".tiff", ".jp2", ".j2k")
 OPTIONAL = ("z", "time", "channel")  # marks that can be parts of words, such as of the stain P53

@@ -4,6 +4,7 @@ Which tables and columns is declared in the layout. The result is checked here a
 `cellassets.screens.manifest` compares it with the images.
 """
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,9 +66,10 @@ def read_metadata(landing: UPath, experiment_id: str, layout: Layout) -> Metadat
     for table in others:
         found = find_tables(landing, experiment_id, table.path)
         if found:
+            other = _shown(folder, found)
             joined = pl.concat([_read(folder, path) for path in found], how="diagonal")
-            joined, _ = _of_experiment(joined, table, experiment_id, _shown(folder, found), is_shared=True)
-            rows = _join(rows, joined, table, layout, _shown(folder, found))
+            joined, _ = _of_experiment(joined, table, experiment_id, other, is_shared=True)
+            rows = _join(rows, joined, table, layout, other)
             paths += found
         elif not table.optional:
             message = f"{folder / table.path[0]}: missing; the layout {layout.name} needs it; add the table"
@@ -269,6 +271,4 @@ def _translated(found: pl.Expr, term: Term, rows: pl.DataFrame) -> pl.Expr:
 
 
 def _fits(value: str, key: str) -> bool:
-    import fnmatch
-
     return fnmatch.fnmatchcase(value, key) if "*" in key else value == key

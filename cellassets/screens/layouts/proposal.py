@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from cellassets.screens.imaging import DNA_STAIN
+from cellassets.screens.landing import PLATE_MAP
 from cellassets.screens.layouts.name_columns import is_key
 
 TERMS = ("perturbation_id", "perturbation_kind", "gene_symbol", "compound_id", "concentration_um", "control_kind")
-PLATE_MAP = "plate_map.csv"
 THUMBNAILS = "*[Tt]humb*"
 MAX_UNFIT_FRAC = 0.03  # stray pictures beside the images
 
