@@ -36,7 +36,7 @@ def root(request, tmp_path) -> UPath:
 
 @pytest.fixture
 def one_creator_at_a_time(monkeypatch):
-    """Makes fsspec's memory create objects in one step, as object stores do; by itself it looks first and then writes."""
+    """Makes fsspec's memory create objects in one step, as object stores do; it looks first, then writes."""
     lock, create = Lock(), MemoryFileSystem.pipe_file
 
     def pipe_file(self, *args, **kwargs):
