@@ -8,6 +8,7 @@ Each piece is looked at again just before it goes. On an object store every requ
 seen, so that an object which somebody wrote meanwhile stays.
 """
 
+import os
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -71,10 +72,9 @@ def _remove_folder(folder: UPath, before_s: float) -> int:
         return 0
     freed = in_parallel(_remove_file, [(folder, file) for file in files])
     if is_local(folder):
-        places = [Path(folder.path), *Path(folder.path).rglob("*")]
-        for place in sorted((one for one in places if one.is_dir() and not one.is_symlink()), reverse=True):
+        for place, _, _ in os.walk(folder.path, topdown=False):  # what another removal took meanwhile is passed over
             with suppress(OSError):  # not empty: a run began to write there
-                place.rmdir()
+                os.rmdir(place)  # noqa: PTH106
     return sum(freed)
 
 

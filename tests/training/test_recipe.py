@@ -56,7 +56,7 @@ def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"epochs": 3}, "epochs: Extra inputs"),
+        ({"epochs": 3}, "epochs: unknown key"),
         ({"backbone": {"family": "alexnet"}}, "backbone: .*alexnet"),
         ({"backbone": {"family": "resnet", "widths": [8], "depths": [1, 1]}}, r"backbone\.resnet: .*same number"),
         ({"backbone": {"family": "vit", "width": 10, "n_heads": 4}}, r"backbone\.vit: .*multiple of n_heads"),
