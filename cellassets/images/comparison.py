@@ -65,7 +65,7 @@ def _is_equal(store: ExperimentStore, index: int, source: UPath, plate_id: str, 
     if site is None or len(site.images) != len(stored):
         return False
     landed = np.empty_like(stored)
-    correct = correction_of(source, plate_id, store.imaging.illumination)
+    correct = correction_of(source, plate_id, store.imaging)
     for channel, planes in enumerate(site.images):
         read_projected(source, planes, store.imaging.z_projection, out=landed[channel], read=_read)
         correct(channel, landed[channel])

@@ -1,37 +1,48 @@
 """Correction of uneven illumination: an image is divided by its channel's illumination function and rounded.
 
-The functions are NumPy files that other software estimated, one per plate and channel, as in the Cell Painting Gallery.
+The functions are files, one per plate and channel. Other software estimated them, as in the Cell Painting Gallery, or
+`illumination_files.py` did.
 
 Source: Singh et al. (2014), J. Microsc. 256:231; functions as written by CellProfiler's CorrectIlluminationCalculate.
 """
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, UInt
+from jaxtyping import UInt
 from upath import UPath
 
 from cellassets.errors import ImageError
-from cellassets.screens.layouts.folders import find_paths
+from cellassets.screens.illumination import read_function
+from cellassets.screens.imaging import Imaging
+from cellassets.screens.landing import CHECK_AGAIN
 
 Correction = Callable[[int, UInt[np.ndarray, "y x"]], None]
 
 
-def correction_of(source: UPath, plate_id: str, templates: Sequence[str] | None) -> Correction:
+def correction_of(source: UPath, plate_id: str, imaging: Imaging) -> Correction:
     """Returns a function that corrects an image in place, given the number of its channel, from 0.
 
     Args:
         source: landing folder of the experiment.
         plate_id: the plate.
-        templates: paths of the functions below the folder, one per channel, with `{plate}` and `*`; None for none.
+        imaging: says where the functions are and which checksums they have.
 
     Raises:
-        ImageError: a function is missing or not an array of positive numbers.
+        ImageError: a function is missing, not an array of positive numbers, or changed since the images were checked.
     """
-    if templates is None:
+    if imaging.illumination is None:
         return lambda _channel, _image: None
-    functions = [_read(source, template.replace("{plate}", plate_id)) for template in templates]
+    found = [read_function(source, plate_id, template) for template in imaging.illumination]
+    functions = [function for function, _ in found]
+    known = (imaging.illumination_crc32c or {}).get(plate_id, ())  # an older manifest has none
+    for template, (_, checksum), expected in zip(imaging.illumination, found, known, strict=False):
+        if checksum != expected:
+            message = (
+                f"{source / template.replace('{plate}', plate_id)}: this illumination function changed since it was "
+                f"checked; {CHECK_AGAIN}"
+            )
+            raise ImageError(message)
 
     def correct(channel: int, image: UInt[np.ndarray, "y x"]) -> None:
         function = functions[channel]
@@ -44,19 +55,3 @@ def correction_of(source: UPath, plate_id: str, templates: Sequence[str] | None)
         np.clip(np.rint(image / function), 0, np.iinfo(image.dtype).max, out=image, casting="unsafe")
 
     return correct
-
-
-def _read(source: UPath, pattern: str) -> Float[np.ndarray, "y x"]:
-    path = next(find_paths(source, pattern), None)
-    if path is None:
-        message = f"{source / pattern}: no such illumination function; copy it, or set correct_illumination: false"
-        raise ImageError(message)
-    try:
-        function = np.load(io.BytesIO((source / path).read_bytes()), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        message = f"{source / path}: not a NumPy array ({error}); copy the file again"
-        raise ImageError(message) from error
-    if function.ndim != 2 or not np.issubdtype(function.dtype, np.floating) or not (function > 0).all():
-        message = f"{source / path}: {function.dtype} {function.shape}; expected two axes of positive numbers"
-        raise ImageError(message)
-    return np.asarray(function, np.float32)

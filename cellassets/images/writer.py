@@ -141,7 +141,7 @@ def pack_sites(
         ImageError: a file differs from the manifest, or cannot be decoded.
     """
     images, frame = np.empty(plate.site_shape, dtype=plate.dtype), frame_buffer(plate)
-    correct = correction_of(source, plate.plate_id, imaging.illumination)
+    correct = correction_of(source, plate.plate_id, imaging)
     for site in sites:
         for channel, planes in enumerate(site.images):
             read_projected(source, planes, imaging.z_projection, out=images[channel])

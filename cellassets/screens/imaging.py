@@ -5,7 +5,7 @@ stage. So the DNA channel of one experiment can be another one than that of the 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -26,6 +26,8 @@ class Imaging(Parameters):
             found; null: unknown.
         illumination: template of each channel's illumination function, by which its images were divided; null: they
             are as the camera gave them.
+        illumination_crc32c: CRC32C of the functions' files by plate, one per channel; null: not corrected, or checked
+            before checksums were kept.
         z_projection: how the planes of a site became one image; null: there was one plane.
     """
 
@@ -34,6 +36,7 @@ class Imaging(Parameters):
     pixel_size_um: float | None = Field(default=None, gt=0)
     top_grey_level: int | None = Field(default=None, gt=0)
     illumination: tuple[str, ...] | None = None
+    illumination_crc32c: Mapping[str, tuple[int, ...]] | None = None
     z_projection: Literal["maximum", "mean", "middle"] | None = None
 
     @model_validator(mode="after")

@@ -97,6 +97,8 @@ class LandedScreen:
         notes: problems of the metadata that stop nobody.
         column_notes: columns that are not read and probably should be.
         excluded: plates and wells that were left out on purpose, for people.
+        illumination: path of each channel's illumination functions, as in the imaging, whether images are corrected
+            or not; empty for a layout that has none.
     """
 
     layout_name: str
@@ -106,6 +108,7 @@ class LandedScreen:
     notes: Sequence[str] = ()
     column_notes: Sequence[str] = ()
     excluded: Sequence[str] = field(default=())
+    illumination: tuple[str, ...] = ()
 
 
 @runtime_checkable

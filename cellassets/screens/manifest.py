@@ -16,6 +16,7 @@ from cellassets.errors import LayoutError
 from cellassets.progress import Progress, no_progress
 from cellassets.screens.findings import Consequence, Finding, FindingKind, findings_table
 from cellassets.screens.grey_top import with_top
+from cellassets.screens.illumination import with_checksums
 from cellassets.screens.imaging import Imaging
 from cellassets.screens.landed import SOURCE, ImageFile
 from cellassets.screens.landing import EXPERIMENT_FILE
@@ -84,6 +85,7 @@ def build_manifest(
     Raises:
         LayoutError: no layout fits the folder, or its metadata cannot be read.
         ConfigError: `experiment.yaml` is not valid.
+        ImageError: images are to be corrected and an illumination function is missing or not one.
     """
     screen = choose_layout(landing, experiment_id).read(landing, experiment_id)
     check = _Check(experiment_id, policy, screen.imaging)
@@ -106,6 +108,8 @@ def build_manifest(
     files = [file for file in files if file.plate_id not in gone]
     scanned = [image for image in scanned if image.file.plate_id not in gone]
     dropped = {site for site in dropped if site[0] not in gone}
+    imaging = with_top(screen.imaging, scanned, declared_in=f"{landing / experiment_id / EXPERIMENT_FILE}")
+    plates = sorted({file.plate_id for file in files})
     return Manifest(
         images=check.images_table(scanned, dropped),
         wells=WELLS.conform(rows.unique(["plate_id", "well_id"]).sort("plate_id", "well_id"), source=experiment_id),
@@ -113,7 +117,7 @@ def build_manifest(
         n_sites=rows.height,
         n_dropped=len(dropped),
         n_sites_named=named.unique(["plate_id", "well_id", "site_index"]).height,
-        imaging=with_top(screen.imaging, scanned, declared_in=f"{landing / experiment_id / EXPERIMENT_FILE}"),
+        imaging=with_checksums(imaging, landing / experiment_id, plates),
         layout_name=screen.layout_name,
         n_files=len(files),
         sites=rows.select("plate_id", "well_id", "site_index"),

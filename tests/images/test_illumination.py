@@ -2,17 +2,21 @@
 
 import json
 
+import google_crc32c
 import numpy as np
 import pytest
 from upath import UPath
 
-from cellassets.errors import ImageError
+from cellassets.errors import ConfigError, ImageError
 from cellassets.images.comparison import differing_sites
 from cellassets.images.illumination import correction_of
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
+from cellassets.screens.imaging import Imaging
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
+
+ONE_CHANNEL = Imaging(channel_names=("DNA",), illumination=("{plate}_Illum1.npy",))
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def uneven(zone):
     for channel in (1, 2, 3):
         np.save(folder / f"Plate1_Illum{channel}.npy", rng.uniform(1, 3, zone.size))
     shared = json.loads((zone.root / "experiment.yaml").read_text())
-    extra = {"illumination_path": "{plate}_Illum{channel}.npy", "ignored_files": ["*.npy"]}
+    extra = {"illumination_path": "{plate}_Illum{channel}.npy"}
     (folder / "experiment.yaml").write_text(json.dumps({**shared, **extra, "correct_illumination": True}))
     return folder
 
@@ -66,10 +70,40 @@ def test_a_wrong_function_is_refused_by_name(tmp_path, function, words):
     elif function is not None:
         np.save(path, function)
     with pytest.raises(ImageError, match=words):
-        correction_of(UPath(tmp_path), "P", ["{plate}_Illum1.npy"])(0, np.ones((16, 24), np.uint8))
+        correction_of(UPath(tmp_path), "P", ONE_CHANNEL)(0, np.ones((16, 24), np.uint8))
 
 
 def test_a_pickle_is_never_loaded(tmp_path):
     np.save(tmp_path / "P_Illum1.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ImageError, match="not a NumPy array"):
-        correction_of(UPath(tmp_path), "P", ["{plate}_Illum1.npy"])
+        correction_of(UPath(tmp_path), "P", ONE_CHANNEL)
+
+
+def test_functions_are_no_findings_and_their_checksums_are_in_the_manifest(zone, uneven):
+    (uneven / "Plate1_Illum1.txt").touch()
+    manifest = check_experiment(UPath(zone.root), "E-1", policy=IngestPolicy())
+    assert manifest.findings["path"].to_list() == ["Plate1_Illum1.txt"]
+    contents = [(uneven / f"Plate1_Illum{channel}.npy").read_bytes() for channel in (1, 2, 3)]
+    assert manifest.imaging.illumination_crc32c == {"Plate1": tuple(map(google_crc32c.value, contents))}
+
+
+def test_a_function_that_changed_since_the_check_is_refused(uneven, tmp_path):
+    manifest = check_experiment(UPath(uneven.parent), "E-1", policy=IngestPolicy())
+    np.save(uneven / "Plate1_Illum2.npy", np.ones((16, 24)))
+    with pytest.raises(ImageError, match=r"Plate1_Illum2.npy: this illumination function changed since it was checked"):
+        pack_plates(
+            manifest.images, manifest.wells, Packing(UPath(uneven), UPath(tmp_path / "store"), manifest.imaging)
+        )
+
+
+def test_a_missing_function_is_named_by_the_check_of_the_experiment(uneven):
+    (uneven / "Plate1_Illum3.npy").unlink()
+    with pytest.raises(ImageError, match=r"Plate1_Illum3.npy: no such illumination function.*screen illumination"):
+        check_experiment(UPath(uneven.parent), "E-1", policy=IngestPolicy())
+
+
+@pytest.mark.parametrize("path", ["{plate}/{well}.npy", "{plate:P1}.npy"])
+def test_a_path_with_another_field_is_refused(zone, uneven, path):
+    (uneven / "experiment.yaml").write_text(json.dumps({"illumination_path": path}))
+    with pytest.raises(ConfigError, match=r"illumination_path: .* is no field of it"):
+        check_experiment(UPath(zone.root), "E-1", policy=IngestPolicy())

@@ -1,5 +1,6 @@
 """`plate_store`: interrupted runs continue, damage and changes are named, nothing incomplete is ever visible."""
 
+import json
 import os
 import shutil
 import signal
@@ -78,6 +79,24 @@ def test_a_manifest_that_was_checked_again_with_the_same_content_makes_no_store_
     (zone.root / "E-1/_COMPLETE").write_text("landed again")
     assert landed.make("raw_plates", "E-1").record.generation == 2
     assert landed.make("plate_store", "E-1") == first
+
+
+def test_a_replaced_illumination_function_makes_manifest_and_store_stale(zone, place):
+    folder = zone.land(plates=(1,))
+    corrected = json.loads((zone.root / "experiment.yaml").read_text()) | {"correct_illumination": True}
+    (folder / "experiment.yaml").write_text(json.dumps(corrected))
+    (folder / "illumination").mkdir()
+
+    def made(brightness):
+        for channel in (1, 2, 3):
+            np.save(folder / f"illumination/Plate1_{channel}.npy", np.full((16, 24), brightness))
+        return [place.make(name, "E-1").record for name in ("raw_plates", "plate_store")]
+
+    first, again, other = made(1.0), made(1.0), made(2.0)
+    assert [record.fingerprint for record in again] == [record.fingerprint for record in first]
+    assert not {record.fingerprint for record in other} & {record.fingerprint for record in first}
+    store = store_of(place)
+    np.testing.assert_array_equal(store.read(range(6)), np.rint(pixels_of(zone, store.sites) / 2).astype(np.uint8))
 
 
 def test_a_folder_that_changed_since_its_manifest_is_refused(zone, landed):

@@ -20,6 +20,7 @@ from cellassets.screens.layouts.rules import place_of
 from cellassets.screens.layouts.stated import stated_channels, stated_pixel_size
 from cellassets.tables.written import LINE, written_header
 
+NOT_IN_NAMES = str.maketrans(dict.fromkeys("/\\*?[]{}", "_"))  # of files, or with a meaning in a template
 USUAL_FRAC = 0.9  # of the wells have a site that every well should have
 
 
@@ -63,7 +64,7 @@ class DeclaredLayout:
             )
             raise LayoutError(message)
         _refuse_unprojected(layout, found.images)
-        imaging, listing = _with_channels(layout, found)
+        keys, imaging, listing = _with_channels(layout, found)
         sites, excluded = _without_excluded(layout, _sites(metadata, listing, experiment_id))
         gone = set(_excluded(layout, {(image.plate_id, image.well_id) for image in listing.images}))
         kept = [image for image in listing.images if (image.plate_id, image.well_id) not in gone]
@@ -80,6 +81,7 @@ class DeclaredLayout:
             notes=notes,
             column_notes=metadata.column_notes,
             excluded=excluded,
+            illumination=_illumination(layout, keys),
         )
 
 
@@ -119,8 +121,8 @@ def _what_is_there(listing: Listing) -> str:
     return f"{len(listing.others)} other entries, such as {shown}"
 
 
-def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
-    """Returns how the images were taken, and the images with the number of their channel."""
+def _with_channels(layout: Layout, listing: Listing) -> tuple[list[str], Imaging, Listing]:
+    """Returns the keys of the channels, how the images were taken, and the images with the number of their channel."""
     images = [image for image in listing.images if image.channel_key not in layout.ignored_channels]
     stated = [image for image in listing.stated if not _is_plate_excluded(layout, image.plate_id)]
     if layout.channels is None:
@@ -139,17 +141,15 @@ def _with_channels(layout: Layout, listing: Listing) -> tuple[Imaging, Listing]:
         dna_channel=dna,
         pixel_size_um=stated_pixel_size(stated) if layout.pixel_size_um is None else layout.pixel_size_um,
         top_grey_level=layout.top_grey_level,
-        illumination=_illumination(layout),
+        illumination=_illumination(layout, keys) if layout.correct_illumination else None,
         z_projection=layout.z_projection,
     )
     numbered = [replace(image, channel_index=number.get(image.channel_key, 0)) for image in images]
-    return imaging, Listing(numbered, listing.others)
+    return keys, imaging, Listing(numbered, listing.others)
 
 
-def _illumination(layout: Layout) -> tuple[str, ...] | None:
-    if not layout.correct_illumination or layout.illumination_path is None:
-        return None
-    return tuple(layout.illumination_path.replace("{channel}", channel.key) for channel in layout.channels or ())
+def _illumination(layout: Layout, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(layout.illumination_path.replace("{channel}", key.translate(NOT_IN_NAMES)) for key in keys)
 
 
 def _sites(metadata: MetadataTable, listing: Listing, experiment_id: str) -> pl.DataFrame:

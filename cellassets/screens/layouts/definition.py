@@ -21,7 +21,7 @@ TermName = Literal[
 ]  # fmt: skip
 Projection = Literal["maximum", "mean", "middle"]
 REQUIRED_TERMS: tuple[TermName, ...] = ("well_id", "cell_type", "perturbation_id")
-COLUMN_IN_FORMAT = re.compile(r"\{([^{}]+)\}")
+IN_BRACES = re.compile(r"\{([^{}]+)\}")
 
 
 def _as_text(given: Any) -> Any:
@@ -75,7 +75,7 @@ class Term(Parameters):
     def columns(self) -> tuple[str, ...]:
         """The columns that it is made from."""
         if self.format is not None:
-            return tuple(dict.fromkeys(COLUMN_IN_FORMAT.findall(self.format)))
+            return tuple(dict.fromkeys(IN_BRACES.findall(self.format)))
         return () if self.column is None else (self.column,)
 
 
@@ -241,8 +241,9 @@ class Layout(Parameters):
     z_projection: Projection | None = Field(
         default=None, description="how the planes of a site become one image; null: there must be one plane"
     )
-    illumination_path: str | None = Field(
-        default=None, description="template of the illumination functions (.npy), with {plate} and {channel}"
+    illumination_path: str = Field(
+        default="illumination/{plate}_{channel}.npy",
+        description="template of the illumination functions (.npy), with {plate} and {channel}, the channel's key",
     )
     correct_illumination: bool = Field(default=False, description="true to divide images by their function")
     exclude: Exclusion = Exclusion()
@@ -255,8 +256,9 @@ class Layout(Parameters):
             if doubled:
                 message = f"channels: two have the {what} {doubled[0]!r}"
                 raise ValueError(message)
-        if self.correct_illumination and (self.illumination_path is None or self.channels is None):
-            message = "correct_illumination needs illumination_path and channels"
+        others = [name for name in IN_BRACES.findall(self.illumination_path) if name not in ("plate", "channel")]
+        if others:
+            message = f"illumination_path: {{{others[0]}}} is no field of it; the fields are {{plate}} and {{channel}}"
             raise ValueError(message)
         if isinstance(self.images, ImageFiles) and self.images.pages is not None and not self.channels:
             message = "images: pages: needs `channels`, one for each page and in their order"

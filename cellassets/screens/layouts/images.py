@@ -64,7 +64,10 @@ class Finder:
         else:
             from cellassets.screens.layouts.zarr_plates import find_planes
 
-            self.listing.stated.extend(find_planes(self.folder, images, self.add, self.listing.others))
+            functions = self.layout.illumination_path.partition("{")[0].rpartition("/")[0]
+            self.listing.stated.extend(
+                find_planes(self.folder, images, self.add, self.listing.others, functions=functions)
+            )
         self.listing.images.sort(
             key=lambda i: (i.plate_id, i.well_id, i.site_index, i.channel_key, i.z_index or 0, i.path, i.part or "")
         )
@@ -103,8 +106,10 @@ class Finder:
 
     def _find_files(self, images: ImageFiles) -> None:
         templates = [compile_template(path) for path in images.path]
-        for path in walk_files(self.folder, self.listing.others, is_wanted=_enters(templates, self.not_images)):
-            if self._is_expected(path):
+        functions = compile_template(self.layout.illumination_path.replace("{channel}", "*"))
+        wanted = _enters([*templates, functions], self.not_images)
+        for path in walk_files(self.folder, self.listing.others, is_wanted=wanted):
+            if self._is_expected(path) or functions.match(path) is not None:
                 continue
             fields = next((found for template in templates if (found := template.match(path)) is not None), None)
             if fields is None:

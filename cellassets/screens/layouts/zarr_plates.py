@@ -25,7 +25,12 @@ MALFORMED = (LayoutError, KeyError, ValueError, IndexError, TypeError, Attribute
 
 
 def find_planes(
-    folder: UPath, images: ImagePlates, add: Callable[..., None], others: list[tuple[str, str]]
+    folder: UPath,
+    images: ImagePlates,
+    add: Callable[..., None],
+    others: list[tuple[str, str]],
+    *,
+    functions: str,
 ) -> list[StatedImage]:
     """Returns what each image says of its channels and pixels, after adding every plane of every plate in a folder.
 
@@ -34,6 +39,7 @@ def find_planes(
         images: where plates are.
         add: receives the fields of a plane, the path of its array and the part of the array.
         others: receives path and reason of what cannot be read.
+        functions: folder of the illumination functions, which is not a plate, whatever the template says.
 
     Raises:
         LayoutError: the metadata of a plate cannot be read.
@@ -43,7 +49,7 @@ def find_planes(
     stated: list[StatedImage] = []
     for path in walk_files(folder, others, is_wanted=lambda name: name.count("/") + 1 < depth):
         fields = template.match(path.rstrip("/")) if path.endswith("/") else None
-        if fields is not None:
+        if fields is not None and (not f"{functions}/".startswith(path) or _is_group(folder / path)):
             stated += _add_plate(folder, path.rstrip("/"), fields["plate"], add, others)
     return stated
 
@@ -157,6 +163,10 @@ def _ome(folder: UPath, path: str) -> dict[str, Any]:
         return old
     message = f"{folder / path}: no zarr.json and no .zattrs in it; {COPY_AGAIN}"
     raise LayoutError(message)
+
+
+def _is_group(place: UPath) -> bool:
+    return any((place / name).exists() for name in ("zarr.json", ".zattrs"))
 
 
 def _json(path: UPath) -> dict[str, Any] | None:
