@@ -1,14 +1,15 @@
 """`cellassets screen`: screens before they are ingested: what they hold, how they are laid out; and simulated ones."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cellassets.cli.illumination import estimate_illumination
 from cellassets.cli.options import ConfigsOption, JsonOption, landing_policy
 from cellassets.cli.output import progress_bar, show_json, show_rows
+from cellassets.cli.screen_folders import ScreenPath, experiments_in, folder_at
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from cellassets.images.survey import Survey
 
 app = typer.Typer(no_args_is_help=True, help="Screens before they are ingested, and simulated screens.")
-ScreenPath = Annotated[str, typer.Argument(help="A landing zone, or the folder of one experiment in it; also a URL.")]
 N_EXAMPLES = 3
 
 
@@ -38,7 +38,7 @@ def check_screen(
     from cellassets.images import survey
 
     found = []
-    chosen, refused = _experiments(_folder(path))
+    chosen, refused = experiments_in(folder_at(path))
     for landing, experiment_id in chosen:
         if experiment_id in refused:
             continue
@@ -82,7 +82,7 @@ def init_screen(
     from cellassets.screens.layouts.experiment_folder import expect_experiment
     from cellassets.screens.layouts.guess import propose_layout
 
-    folder = _folder(path)
+    folder = folder_at(path)
     landing, experiment_id = folder.parent, folder.name
     expect_experiment(landing, experiment_id)
     try:
@@ -107,6 +107,9 @@ def init_screen(
         typer.echo(f"Wrong: {problem}", err=True)
     if problems:
         raise typer.Exit(1)
+
+
+app.command("illumination")(estimate_illumination)
 
 
 @app.command("layouts")
@@ -144,37 +147,6 @@ def simulate_screen(
     typer.echo(str(landing))
 
 
-def _folder(path: str) -> "UPath":
-    """Returns the folder that a path means."""
-    from upath import UPath
-
-    from cellassets.errors import LayoutError
-
-    place = UPath(path if "://" in path else os.path.abspath(path))  # noqa: PTH100  a link stays a link
-    if not place.is_dir():
-        message = f"{place}: no such folder"
-        raise LayoutError(message)
-    return place
-
-
-def _experiments(place: "UPath") -> tuple[list[tuple["UPath", str]], dict[str, str]]:
-    """Returns landing zone and name of each experiment that a folder means, and the folders that would be ignored.
-
-    A folder means itself if it is an experiment, or else the experiments in it. What is ignored has its reason.
-    """
-    from cellassets.fingerprint import KEY_PATTERN
-    from cellassets.screens.landing import BAD_NAME, DOUBLED_NAME, MARKER, doubled_names, scan_landing
-
-    zone = scan_landing(place)
-    if not zone.experiments or (place / MARKER).exists() or _is_readable(place):
-        return [(place.parent, place.name)], {} if KEY_PATTERN.fullmatch(place.name) else {place.name: BAD_NAME}
-    names = [landed.experiment_id for landed in zone.experiments]
-    twins = doubled_names(names, lambda _: False)
-    ignored = {entry.name: entry.reason for entry in zone.ignored if (place / entry.name).is_dir()}
-    ignored |= {name: DOUBLED_NAME.format(other) for name, other in twins.items()}
-    return [(place, name) for name in names if name not in twins], ignored
-
-
 def _write_new(folder: "UPath", written: Mapping[str, str]) -> None:
     """Writes files into a folder, except those that exist."""
     from cellassets.storage.artifact import write_bytes
@@ -185,18 +157,6 @@ def _write_new(folder: "UPath", written: Mapping[str, str]) -> None:
         else:
             write_bytes(folder / name, content.encode())
             typer.echo(str(folder / name))
-
-
-def _is_readable(place: "UPath") -> bool:
-    """Returns true if a folder can be read as an experiment, since the folders of plates look like experiments."""
-    from cellassets.errors import CellAssetsError
-    from cellassets.screens.layouts.choose import choose_layout
-
-    try:
-        choose_layout(place.parent, place.name).read(place.parent, place.name)
-    except CellAssetsError:
-        return False
-    return True
 
 
 def _harm(surveyed: "Survey") -> int:

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-from jaxtyping import Integer, Shaped
+from jaxtyping import Integer
 from upath import UPath
 
 from cellassets.images.illumination import correction_of
 from cellassets.images.plates import source_plates
 from cellassets.images.reader import ExperimentStore
 from cellassets.images.spec import StoreSpec
-from cellassets.images.writer import SourceImage, SourceSite, read_projected
-from cellassets.screens.planes import decode_content, read_content
+from cellassets.images.writer import SourceSite, read_projected, read_unchecked
 
 PLACE = ["plate_id", "well_id", "site_index"]
 
@@ -50,11 +49,6 @@ def differing_sites(
     ]
 
 
-def _read(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
-    content = read_content(source, image.path, image.part)
-    decode_content(content, image.part, source=image.path, out=out)
-
-
 def _sample(n_all: int, n_wanted: int, seed: int) -> Iterator[int]:
     chosen: Integer[np.ndarray, " site"] = np.random.default_rng(seed).permutation(n_all)[:n_wanted]
     yield from sorted(chosen.tolist())
@@ -67,6 +61,6 @@ def _is_equal(store: ExperimentStore, index: int, source: UPath, plate_id: str, 
     landed = np.empty_like(stored)
     correct = correction_of(source, plate_id, store.imaging)
     for channel, planes in enumerate(site.images):
-        read_projected(source, planes, store.imaging.z_projection, out=landed[channel], read=_read)
+        read_projected(source, planes, store.imaging.z_projection, out=landed[channel], read=read_unchecked)
         correct(channel, landed[channel])
     return np.array_equal(landed, stored)

@@ -170,6 +170,11 @@ def read_image(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y 
     decode_content(content, image.part, source=path, out=out)
 
 
+def read_unchecked(source: UPath, image: SourceImage, *, out: Shaped[np.ndarray, "y x"]) -> None:
+    """Writes the pixels of one image into `out`, whatever the manifest says of its file."""
+    decode_content(read_content(source, image.path, image.part), image.part, source=image.path, out=out)
+
+
 def read_projected(
     source: UPath,
     planes: Sequence[SourceImage],

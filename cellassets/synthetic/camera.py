@@ -37,7 +37,7 @@ def photograph(
     _bleed(light, BLEED + max(conditions.bleed, 0.0))
     # Source: n passes of the kernel (1, 2, 1) / 4 have variance n / 2
     passes = 2 * (BLUR_DIAMETERS * diameter_px * np.exp(conditions.blur)) ** 2
-    illumination = _illumination(light.shape[1], conditions)
+    illumination = planted_illumination(light.shape[1], conditions)
     gain = FULL_SCALE * np.exp(conditions.log_gain)
     offset = 255 * (BACKGROUND + conditions.offset)
     images = np.empty(light.shape, np.uint8)
@@ -78,7 +78,7 @@ def _bleed(light: Images, share: float) -> None:
         light[channel] += np.float32(share) * light[channel - 1]
 
 
-def _illumination(size: int, conditions: Conditions) -> Float32[np.ndarray, "y x"]:
+def planted_illumination(size: int, conditions: Conditions) -> Float32[np.ndarray, "y x"]:
     """Returns the illumination: 1 at its centre, decreasing with the squared distance from it."""
     line = np.linspace(-1.0, 1.0, size)
     fall = VIGNETTE + max(conditions.vignette, 0.0)
