@@ -163,6 +163,7 @@ def test_your_own_screen_in_ten_minutes_is_true_word_for_word(tmp_path, run, mon
         [".venv/bin/cellassets", "screen", "init"],
         [".venv/bin/cellassets", "screen", "check"],
         ["touch", "demo/landing/my-screen/_COMPLETE"],
+        [".venv/bin/cellassets", "screen", "illumination"],
     ]
     run(*commands[0].split()[1:])
     table = page.split("## 3.")[1].split("## 4.")[0]
@@ -184,6 +185,14 @@ def test_your_own_screen_in_ten_minutes_is_true_word_for_word(tmp_path, run, mon
     assert "nothing is wrong with it" in said
     (folder / "_COMPLETE").touch()
     assert "nothing is wrong with it" in run(*commands[1].split()[1:])
+    run(*commands[3].split()[1:])
+    assert {path.name for path in (folder / "illumination").iterdir()} == {"plate1_DAPI.npy", "plate1_Mito.npy"}
+    (line,) = re.findall(r"```yaml\n(.+)\n```", page.split("## Uneven illumination")[1])
+    with (folder / "experiment.yaml").open("a") as stream:
+        stream.write(f"{line}\n")
+    (row,) = json.loads(run(*commands[1].split()[1:], "--json"))
+    assert list(row["imaging"]["illumination_crc32c"]) == ["plate1"]
+    assert not row["findings"]
 
 
 def test_folders_that_would_be_ignored_are_named(zone, call):

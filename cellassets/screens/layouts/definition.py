@@ -258,7 +258,7 @@ class Layout(Parameters):
                 raise ValueError(message)
         others = [name for name in IN_BRACES.findall(self.illumination_path) if name not in ("plate", "channel")]
         if others:
-            message = f"illumination_path: {{{others[0]}}} is no field of it; the fields are {{plate}} and {{channel}}"
+            message = f"illumination_path: unknown field {{{others[0]}}}; the fields are {{plate}} and {{channel}}"
             raise ValueError(message)
         if isinstance(self.images, ImageFiles) and self.images.pages is not None and not self.channels:
             message = "images: pages: needs `channels`, one for each page and in their order"
