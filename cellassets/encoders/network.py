@@ -35,7 +35,7 @@ class NetworkEncoder:
         if self.device == "cpu":
             keep_freed_memory()
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.n_channels = self.spec.n_channels
+        self.n_channels, self.trained_channels = self.spec.n_channels, self.spec.channel_names
         self.normalisation = self.spec.preprocessing.normalisation
         self.batch_size = BATCH_SIZE[self.device]
         self.precision = "fp32"
