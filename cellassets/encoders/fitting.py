@@ -1,7 +1,7 @@
 """Whether an encoder fits an experiment: its channels, the type of its pixels, and the size of its sites.
 
-Everything is known from the descriptions of both, so it is checked before the first image is read. Profiles are compared
-with the wells of an experiment in `profiles.py`.
+Everything is known from the descriptions of both, so it is checked before the first image is read. Profiles are
+compared with the wells of an experiment in `profiles.py`.
 """
 
 import numpy as np
@@ -64,8 +64,8 @@ def _check_order(encoder: Encoder | ContainerEncoder, store: ExperimentStore, mo
     names = encoder.trained_channels if isinstance(encoder, TrainedOnChannels) else store.channel_names
     if names != store.channel_names and sorted(names) == sorted(store.channel_names):
         message = (
-            f"model {model_key} was trained on the channels {', '.join(names)}; experiment {store.experiment_id} has them "
-            f"in another order ({', '.join(store.channel_names)}). Declare them in the order of training in the "
+            f"model {model_key} was trained on the channels {', '.join(names)}; experiment {store.experiment_id} has "
+            f"them in another order ({', '.join(store.channel_names)}). Declare them in the order of training in the "
             "experiment.yaml of the landing zone"
         )
         raise _Refused(message)

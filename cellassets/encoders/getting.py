@@ -1,4 +1,4 @@
-"""A registered model as a folder of one's own: the files that were registered, and a README.md that says how to use them."""
+"""A registered model as a new folder: the files that were registered, and a README.md that says how to use them."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from cellassets.errors import ExportError
+from cellassets.errors import CellAssetsError, ExportError
 from cellassets.registry import ModelEntry, Registry
 from cellassets.registry.names import entry_named
 from cellassets.registry.uploading import READABLE, model_files
@@ -33,7 +33,9 @@ vectors = cellassets.load_model(".").embed_images(images)
 
 Run it in this folder. `vectors` has one row per site. The channels are {channels}.
 {statistics}"""
-NOT_LOADABLE = "`cellassets.load_model` cannot open it, because it needs a whole experiment, a container or its own table."
+NOT_LOADABLE = (
+    "`cellassets.load_model` cannot open it, because it needs a whole experiment, a container or its own table."
+)
 BY_PLATE = (
     "The model is normalised by plate: give all images of a plate in one call, or `moments=(mean, std)` of the plate."
 )
@@ -68,9 +70,9 @@ def get_model(registry: Registry, asked: str, target: Path) -> ModelEntry:
             (made / README).write_text(page(entry, json.loads((made / SPEC_NAME).read_bytes())))
             (made / README).chmod(READABLE)
             made.rename(target)
+    except CellAssetsError:  # some are an OSError too
+        raise
     except OSError as error:
-        if not isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)) and error.errno is None:
-            raise  # of the registry
         message = f"{target}: cannot be written ({error.strerror or error})"
         raise ExportError(message) from error
     return entry

@@ -45,8 +45,8 @@ class Model:
             isinstance(encoder, SetUpPerExperiment) and not isinstance(encoder, ChoosesChannels)
         ):
             message = (
-                f"{folder}: this model needs a whole experiment, or a table of its own, and cannot embed an array of images; "
-                "let the platform embed with it"
+                f"{folder}: this model needs a whole experiment, or a table of its own, and cannot embed an array of "
+                "images; let the platform embed with it"
             )
             raise EncoderError(message)
         if isinstance(encoder, ChoosesPrecision) and precision in ("fp32", "bf16"):
@@ -92,7 +92,9 @@ class Model:
         if images.ndim != 4 or not len(images):
             message = f"images of shape {images.shape}; expected the axes {AXES} and at least one site"
             raise EncoderError(message)
-        if not any(np.can_cast(images.dtype, wanted) and images.dtype.kind == "u" for wanted in self.encoder.pixel_types):
+        if not any(
+            np.can_cast(images.dtype, wanted) and images.dtype.kind == "u" for wanted in self.encoder.pixel_types
+        ):
             message = f"images of {images.dtype}; the model takes {' or '.join(self.encoder.pixel_types)}"
             raise EncoderError(message)
         is_chosen = isinstance(self.encoder, ChoosesChannels) and channel_names is not None

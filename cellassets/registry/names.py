@@ -13,8 +13,8 @@ def entry_named(entries: Sequence[ModelEntry], asked: str) -> ModelEntry:
 
     Args:
         entries: the registered versions.
-        asked: a key (`resnet_ce.v2`), a name with an alias (`resnet_ce@champion`), or `resnet_ce@latest` for the highest
-            version. `@champion` without a name is the version that has the alias.
+        asked: a key (`resnet_ce.v2`), a name with an alias (`resnet_ce@champion`), or `resnet_ce@latest` for the
+            highest version. `@champion` without a name is the version that has the alias.
 
     Raises:
         RegistryError: there is no such version, or several.
@@ -30,6 +30,8 @@ def entry_named(entries: Sequence[ModelEntry], asked: str) -> ModelEntry:
     if len(found) != 1:
         known = ", ".join(f"{entry.key}{''.join(f' @{alias}' for alias in entry.aliases)}" for entry in entries[:20])
         what = f"is {len(found)} versions: {', '.join(entry.key for entry in found)}" if found else "is not registered"
-        message = f"model {asked!r} {what}; registered are {known or 'none'}. Write NAME.v3, NAME@champion or NAME@latest"
+        message = (
+            f"model {asked!r} {what}; registered are {known or 'none'}. Write NAME.v3, NAME@champion or NAME@latest"
+        )
         raise RegistryError(message)
     return found[0]

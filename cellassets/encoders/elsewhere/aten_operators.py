@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._ops import OpOverload, OpOverloadPacket
 
 from cellassets.errors import EncoderError
 
@@ -17,7 +18,18 @@ NAME = re.compile(r"torch\.ops\.aten\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)")
 TYPE = re.compile(r"(List|Optional)\[(.+)\]")
 PLAIN_TYPES = frozenset({"Tensor", "int", "float", "bool", "number", "Device"})
 CHOICES = frozenset(  # arguments of type str that choose how something is computed
-    {"approximate", "equation", "indexing", "interpolation", "mode", "norm", "padding", "reduce", "rounding_mode", "side"}
+    {
+        "approximate",
+        "equation",
+        "indexing",
+        "interpolation",
+        "mode",
+        "norm",
+        "padding",
+        "reduce",
+        "rounding_mode",
+        "side",
+    }
 )
 ASSERTION = "assert_msg"  # text of an error
 ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -40,8 +52,8 @@ def operator_named(target: str) -> Callable[..., Any]:
         return ARITHMETIC[target]
     match = NAME.fullmatch(target)
     packet = getattr(torch.ops.aten, match[1], None) if match else None
-    found = getattr(packet, match[2], None) if match and isinstance(packet, torch._ops.OpOverloadPacket) else None
-    if not isinstance(found, torch._ops.OpOverload) or not _only_computes(found):
+    found = getattr(packet, match[2], None) if match and isinstance(packet, OpOverloadPacket) else None
+    if not isinstance(found, OpOverload) or not _only_computes(found):
         message = (
             f"the program uses {target[:100]}; allowed are operators of ATen (torch.ops.aten) that only compute. "
             "`exported.run_decompositions()` before torch.export.save replaces many others"
@@ -50,8 +62,8 @@ def operator_named(target: str) -> Callable[..., Any]:
     return found
 
 
-def _only_computes(found: "torch._ops.OpOverload") -> bool:
-    schema = found._schema  # torch has no public name for it
+def _only_computes(found: OpOverload) -> bool:
+    schema = found._schema  # noqa: SLF001  torch has no public name for it
     arguments = [(argument.name, str(argument.type)) for argument in schema.arguments]
     results = [("", str(result.type)) for result in schema.returns]
     return all(_is_plain(name, type_) for name, type_ in [*arguments, *results])

@@ -75,7 +75,9 @@ class ElsewhereEncoder:
         """
         self.spec.input.check_size(height, width)
         wanted = self.forward.shape[2:]
-        if self.spec.input.size == "as_is" and any(side not in (None, found) for side, found in zip(wanted, (height, width))):
+        if self.spec.input.size == "as_is" and any(
+            side not in (None, found) for side, found in zip(wanted, (height, width), strict=True)
+        ):
             message = (
                 f"the file of the model fixes the size {wanted[0]} x {wanted[1]}, the sites have {height} x {width}; "
                 "declare centre_crop or resize, or export the model with dynamic height and width"

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 STATE = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 # Source: MemoryFormat and Layout of the schema
-MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format}
+MEMORY_FORMATS = {
+    1: torch.contiguous_format,
+    2: torch.channels_last,
+    3: torch.channels_last_3d,
+    4: torch.preserve_format,
+}
 STRIDED = 7
+CONSTANTS = {"as_scalar_type": DTYPES, "as_memory_format": MEMORY_FORMATS, "as_layout": {STRIDED: torch.strided}}
 PLAIN = ("as_int", "as_ints", "as_floats", "as_bool", "as_bools", "as_string", "as_int_lists")
 NAMED = ("as_sym_int", "as_sym_float", "as_sym_bool")
 
@@ -124,27 +130,26 @@ def _names(described: Mapping[str, Any]) -> str | list[str]:
 def _value(described: Mapping[str, Any], values: Values, device: str) -> Any:
     """The value of an argument."""
     ((kind, value),) = described.items()
-    if kind == "as_float":
-        return float(value)  # infinite ones are written as text
-    if kind in PLAIN:
-        return value
-    if kind == "as_none":
-        return None
     if kind in ("as_tensor", *NAMED, "as_optional_tensor"):
         return _one(value, values)
     if kind in ("as_tensors", "as_optional_tensors", *(f"{name}s" for name in NAMED)):
         return [_one(one, values) for one in value]
-    constants: dict[str, Any] = {
-        "as_scalar_type": DTYPES,
-        "as_memory_format": MEMORY_FORMATS,
-        "as_layout": {STRIDED: torch.strided},
-    }
-    if kind == "as_device":
-        return torch.device(device)
-    if kind in constants and value in constants[kind]:
-        return constants[kind][value]
-    message = f"an argument of the kind {kind!r} with the value {str(value)[:60]} is not supported here"
-    raise EncoderError(message)
+    return _constant(kind, value, device)
+
+
+def _constant(kind: str, value: Any, device: str) -> Any:
+    """The value of an argument that is written out."""
+    if kind == "as_float":
+        return float(value)  # infinite ones are written as text
+    if kind in PLAIN:
+        return value
+    if kind in ("as_none", "as_device"):
+        return None if kind == "as_none" else torch.device(device)
+    known: dict[Any, Any] = CONSTANTS.get(kind, {})
+    if value not in known:
+        message = f"an argument of the kind {kind!r} with the value {str(value)[:60]} is not supported here"
+        raise EncoderError(message)
+    return known[value]
 
 
 def _one(described: Mapping[str, Any], values: Values) -> Any:

@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ WEIGHTS, PROGRAM, GRAPH, CONFIG, HF_WEIGHTS = (
 Fixed = tuple[int | None, int | None, int | None, int | None]  # site, channel, y, x; None: any
 
 
+@runtime_checkable
 class Forward(Protocol):
     """Computes one output of a model.
 

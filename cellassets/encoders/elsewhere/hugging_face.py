@@ -69,7 +69,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise EncoderError(message)
     found = [key for key in FETCHING if values.get(key)] if values["model_type"] != MODEL_TYPE else []
     if found:
-        message = f"{path}: {', '.join(found)} would load what is not in the folder; export the model to ONNX or torch.export"
+        message = (
+            f"{path}: {', '.join(found)} would load what is not in the folder; export the model to ONNX or torch.export"
+        )
         raise EncoderError(message)
     return values
 
@@ -103,7 +105,7 @@ def _network(folder: Path, config: Any, output: Output) -> nn.Module:
     """The network with the weights of the folder; every weight that the output needs must be there."""
     from transformers import MODEL_MAPPING
 
-    class_ = MODEL_MAPPING[type(config)]
+    class_: Any = MODEL_MAPPING[type(config)]
     weights = read_safetensors(folder / HF_WEIGHTS)
     try:
         with seeded(0), _quiet():
@@ -118,7 +120,8 @@ def _network(folder: Path, config: Any, output: Output) -> nn.Module:
     wrong = [str(one) for one in (*missing, *report.get("mismatched_keys", ()))]
     if wrong:
         more = f" and {len(wrong) - N_NAMED} more" if len(wrong) > N_NAMED else ""
-        message = f"{folder / HF_WEIGHTS}: {class_.__name__} needs {', '.join(wrong[:N_NAMED])}{more}, missing or of another shape"
+        needed = f"{', '.join(wrong[:N_NAMED])}{more}"
+        message = f"{folder / HF_WEIGHTS}: {class_.__name__} needs {needed}, missing or of another shape"
         raise EncoderError(message)
     return network.float()
 

@@ -19,7 +19,9 @@ ASPECT_TOLERANCE = 0.01
 class FixedScale(Parameters):
     """z = (x / divide_by - mean) / std, the same for every site."""
 
-    divide_by: float = Field(default=255.0, gt=0, description="What grey levels are divided by; 1 leaves them unchanged")
+    divide_by: float = Field(
+        default=255.0, gt=0, description="What grey levels are divided by; 1 leaves them unchanged"
+    )
     mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, description="One number, or one per channel")
     std: tuple[float, ...] = Field(default=(1.0,), min_length=1, description="One number, or one per channel; not 0")
 
@@ -38,13 +40,13 @@ class Input(Parameters):
     )
     pixel_types: tuple[PixelType, ...] | None = Field(
         default=None,
-        description="Types of pixels that the model takes. null: uint8 and uint16, but only uint8 with `fixed`, because "
-        "the grey levels of 16 bits end at different values",
+        description="Types of pixels that the model takes. null: uint8 and uint16, but only uint8 with `fixed`, "
+        "because the grey levels of 16 bits end at different values",
     )
     normalisation: Normalisation = Field(
         default="site",
-        description="`site` or `plate`: z = (x - mean) / std of each channel over the whole site or its plate; `fixed`: "
-        "by the numbers in `scale`",
+        description="`site` or `plate`: z = (x - mean) / std of each channel over the whole site or its plate; "
+        "`fixed`: by the numbers in `scale`",
     )
     scale: FixedScale = Field(default=FixedScale(), description="The numbers of `fixed`")
     size: SizeKind = Field(
@@ -132,7 +134,9 @@ class Input(Parameters):
     def _of_size(self) -> str | None:
         has_size = (self.height_px is not None, self.width_px is not None)
         if self.size == "as_is":
-            return "height_px and width_px are for centre_crop and resize; as_is has least_px" if any(has_size) else None
+            return (
+                "height_px and width_px are for centre_crop and resize; as_is has least_px" if any(has_size) else None
+            )
         return None if all(has_size) else f"size: {self.size} needs height_px and width_px"
 
 

@@ -52,7 +52,9 @@ class OnnxGraph:
         except Exception as error:  # ONNX Runtime's errors have no other common base
             if not _is_of_onnx(error):
                 raise
-            message = f"ONNX Runtime cannot compute the graph for images of shape {tuple(images.shape)}: {_short(error)}"
+            message = (
+                f"ONNX Runtime cannot compute the graph for images of shape {tuple(images.shape)}: {_short(error)}"
+            )
             raise EncoderError(message) from error
         return torch.from_numpy(found)
 
@@ -74,8 +76,8 @@ def _session(path: Path) -> Any:
         if not _is_of_onnx(error):
             raise
         message = (
-            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_short(error)}. If its opset or IR "
-            "version is too new, export it again with a lower one; files with external data belong into `files`"
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_short(error)}. If its opset or "
+            "IR version is too new, export it again with a lower one; files with external data belong into `files`"
         )
         raise EncoderError(message) from error
 

@@ -1,7 +1,7 @@
 """OpenPhenom's encoder: a channel-agnostic vision transformer, small, patches of 16 pixels, crops of 256 pixels.
 
-Every channel is cut into patches by the same convolution. Each patch of each channel is a token; the position of a patch
-is encoded by sines and cosines, and is the same in all channels. So the model takes any channels, up to `max_in_chans`.
+Every channel is cut into patches by the same convolution. Each patch of each channel is a token; the position of a
+patch is encoded by sines and cosines, and is the same in all channels. So the model takes any channels, up to 11.
 
 Source: github.com/recursionpharma/maes_microscopy (huggingface_mae.py at fb9dcbf: `MAEModel.predict`; vit.py and
 mae_modules.py at 5799f12) and timm 1.0.15 (`ParallelScalingBlock`, `vit_small_patch16_224`). Written here again from
@@ -62,18 +62,21 @@ class ParallelBlock(nn.Module):
 class OpenPhenom(nn.Module):
     """The encoder without the decoder: from grey levels 0 to 255 to tokens [b, 1 + channel * patch, w]."""
 
-    def __init__(self, *, width: int = WIDTH, depth: int = DEPTH, n_heads: int = N_HEADS, side_px: int = SIDE_PX) -> None:
+    positions: torch.Tensor
+
+    def __init__(self, *, width: int = WIDTH, depth: int = DEPTH, n_heads: int = N_HEADS) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, PATCH_PX, stride=PATCH_PX)})
         self.blocks = nn.ModuleList(ParallelBlock(width, n_heads) for _ in range(depth))
-        self.register_buffer("positions", positions(width, side_px // PATCH_PX), persistent=False)
+        self.register_buffer("positions", encoding(width, SIDE_PX // PATCH_PX), persistent=False)
 
     def forward(self, images: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b t w"]:
         """Returns the tokens of grey levels from 0 to 255; the first one is CLS."""
         standardised = functional.instance_norm(images / 255.0)
-        project, n_channels = self.patch_embed["proj"], images.shape[1]
-        patches = torch.stack([project(standardised[:, c : c + 1]) for c in range(n_channels)], dim=2)
+        n_channels = images.shape[1]
+        each = [self.patch_embed["proj"](standardised[:, c : c + 1]) for c in range(n_channels)]
+        patches = torch.stack(each, dim=2)
         tokens = patches.flatten(2).transpose(1, 2) + self.positions.repeat(1, n_channels, 1)
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], dim=1)
         for block in self.blocks:
@@ -81,8 +84,8 @@ class OpenPhenom(nn.Module):
         return tokens
 
 
-def positions(width: int, n_rows: int) -> Float[torch.Tensor, "1 patch w"]:
-    """Returns the position encoding of the patches of a square image: sine and cosine of the row, then of the column."""
+def encoding(width: int, n_rows: int) -> Float[torch.Tensor, "1 patch w"]:
+    """Returns the position encoding of the patches of a square: sine and cosine of the row, then of the column."""
     steps = torch.arange(n_rows, dtype=torch.float32)
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
     weights = 1.0 / (SCALE ** (torch.arange(width // 4, dtype=torch.float32) / (width // 4)))
@@ -102,17 +105,17 @@ def open_phenom_forward(
     network = OpenPhenom()
     own = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     own = {name: tensor for name, tensor in own.items() if not name.startswith(UNUSED)}
-    encoding = own.pop("pos_embed", None)
+    stored = own.pop("pos_embed", None)
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
         message = f"the weights are not those of a channel-agnostic ViT-S/16 as OpenPhenom has it: {str(error)[:600]}"
         raise EncoderError(message) from error
     n_patches = network.positions.shape[1]
-    if encoding is None or not torch.allclose(encoding[:, 1 : 1 + n_patches], network.positions, atol=1e-5):
+    if stored is None or not torch.allclose(stored[:, 1 : 1 + n_patches], network.positions, atol=1e-5):
         message = "pos_embed of the weights is missing, or is not the encoding by sines and cosines that is expected"
         raise EncoderError(message)
-    network.positions = encoding[:, 1 : 1 + n_patches].contiguous()
+    network.positions = stored[:, 1 : 1 + n_patches].contiguous()
     return ModuleForward(network, (None, spec.input.n_used, SIDE_PX, SIDE_PX), _Tokens(spec))
 
 
@@ -131,7 +134,11 @@ class _Tokens:
 
 def _check(values: Mapping[str, Any], spec: ElsewhereSpec) -> None:
     problems = []
-    if spec.input.normalisation != "fixed" or spec.input.scale.divide_by != 1 or spec.input.size_px != (SIDE_PX, SIDE_PX):
+    if (
+        spec.input.normalisation != "fixed"
+        or spec.input.scale.divide_by != 1
+        or spec.input.size_px != (SIDE_PX, SIDE_PX)
+    ):
         problems.append(
             f"it standardises crops of {SIDE_PX} x {SIDE_PX} pixels itself: declare normalisation: fixed, scale: "
             f"{{divide_by: 1}}, and centre_crop or resize to {SIDE_PX}"
@@ -139,7 +146,11 @@ def _check(values: Mapping[str, Any], spec: ElsewhereSpec) -> None:
     if spec.input.n_used > MAX_CHANNELS:
         problems.append(f"it takes at most {MAX_CHANNELS} channels, found {spec.input.n_used}")
     pool = "none" if spec.output.pools_each_channel else "mean"
-    if (spec.output.pool, spec.output.skip_tokens) != (pool, int(pool == "mean")) or spec.output.name or spec.output.layer:
+    if (
+        (spec.output.pool, spec.output.skip_tokens) != (pool, int(pool == "mean"))
+        or spec.output.name
+        or spec.output.layer
+    ):
         problems.append("declare output: {pool: mean, skip_tokens: 1}, or output: {pools_each_channel: true}")
     if values.get("trim_encoder_blocks") or values.get("crop_size", -1) not in (-1, SIDE_PX):
         problems.append("config.json trims the encoder or changes the crop, which is not supported here")

@@ -1,8 +1,8 @@
 """Reads the archive of `torch.export.save` as data: JSON and the raw bytes of tensors. Nothing is unpickled.
 
 `torch.export.load` is not used. In torch 2.13 it opens pickles without a restriction (weights and constants that are
-marked so, opaque objects, and example inputs after a first attempt), evaluates symbolic expressions as Python, and looks
-up operators anywhere below `torch`, so that a graph can name `torch.os.system`.
+marked so, opaque objects, and example inputs after a first attempt), evaluates symbolic expressions as Python, and
+looks up operators anywhere below `torch`, so that a graph can name `torch.os.system`.
 
 Source: torch/_export/serde/schema.py and torch/export/pt2_archive of torch 2.13, schema version 8.
 """
@@ -61,7 +61,16 @@ def read_archive(path: Path) -> Archive:
     try:
         with zipfile.ZipFile(path) as opened:
             return _read(path, opened)
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        RecursionError,
+    ) as error:
         if isinstance(error, EncoderError):
             raise
         message = f"{path}: not an archive of torch.export.save that can be read ({type(error).__name__}: {error})"

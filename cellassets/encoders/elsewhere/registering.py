@@ -23,7 +23,7 @@ from cellassets.encoders.elsewhere.declaration import (
 from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
 from cellassets.encoders.elsewhere.forward import CONFIG, GRAPH, HF_WEIGHTS, PROGRAM, WEIGHTS, forward_of
 from cellassets.encoders.elsewhere.trial import trial_dim
-from cellassets.errors import ConfigError, EncoderError
+from cellassets.errors import ConfigError, EncoderError, RegistryError
 from cellassets.registry import ModelEntry, Registry
 from cellassets.training.spec import SPEC_NAME
 
@@ -33,6 +33,7 @@ DECLARATIONS: dict[str, type[Declaration]] = {
     "onnx": OnnxDeclaration,
     "huggingface": HuggingFaceDeclaration,
 }
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".h5", ".json")
 MAX_BYTES = 32 << 30  # of all files of a model
 
 
@@ -91,7 +92,7 @@ def tried(file: Path, kind: str) -> Iterator[Tried]:
         try:
             encoder = ElsewhereEncoder(spec, forward_of(folder, spec))
             spec = _spec(declared, trial_dim(encoder))
-        except EncoderError as error:
+        except (EncoderError, RegistryError) as error:
             message = f"{file}: model {declared.name}: {str(error).replace(f'{folder}/', '')}"
             raise EncoderError(message) from error
         (folder / SPEC_NAME).write_text(spec.model_dump_json(indent=1))
@@ -147,9 +148,9 @@ def _with_hint(message: str, path: Path) -> str:
     """The message, with what to do where weights of Hugging Face are there in another form."""
     if path.name != HF_WEIGHTS or not path.parent.is_dir():
         return message
-    others = sorted(other.name for other in path.parent.iterdir() if other.suffix in (".bin", ".pt", ".pth", ".h5", ".json"))
+    others = sorted(other.name for other in path.parent.iterdir() if other.suffix in OTHER_WEIGHTS)
     return (
-        f"{message}; found {', '.join(others) or 'nothing'}. Weights in pickles (.bin, .pt) are never opened, and weights in "
-        "several files are not supported: save the model again with save_pretrained(folder, safe_serialization=True, "
-        "max_shard_size='32GB')"
+        f"{message}; found {', '.join(others) or 'nothing'}. Weights in pickles (.bin, .pt) are never opened, and "
+        "weights in several files are not supported: save the model again with save_pretrained(folder, "
+        "safe_serialization=True, max_shard_size='32GB')"
     )

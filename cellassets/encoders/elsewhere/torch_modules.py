@@ -1,4 +1,4 @@
-"""Modules of torch that compute vectors: a backbone of cellassets with weights in safetensors, and what others share."""
+"""Modules of torch that compute vectors: a backbone of cellassets with weights in safetensors, and shared parts."""
 
 from collections.abc import Callable
 from pathlib import Path

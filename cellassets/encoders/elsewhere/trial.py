@@ -46,8 +46,8 @@ def trial_dim(encoder: ElsewhereEncoder) -> int:
         raise EncoderError(message)
     if shape[0] is None and _difference(encoder.vectors(ready[:1]), together[:1]) > MAX_RELATIVE_DIFFERENCE:
         message = (
-            "the vector of a site depends on the other sites of its batch, for example by batch normalisation in training "
-            "mode; export the model after model.eval()"
+            "the vector of a site depends on the other sites of its batch, for example by batch normalisation in "
+            "training mode; export the model after model.eval()"
         )
         raise EncoderError(message)
     return int(together.shape[1])
