@@ -159,6 +159,14 @@ def test_a_damaged_archive_is_refused(program, changes, message):
         ExportedProgram(path, Output())
 
 
+def test_a_graph_that_names_what_is_not_there_is_refused(program):
+    path, _ = program
+    unknown = {"arg": {"as_tensor": {"name": "nobody"}}, "name": "input", "kind": 1}
+    rewrite(path, {"models/model.json": lambda described: nodes(described)[-1].update(inputs=[unknown])})
+    with pytest.raises(EncoderError, match="of the program failed: 'nobody'"):
+        check_model(path.parent / "exported_model.yaml")
+
+
 def test_other_files_are_refused(program, tmp_path):
     path, _ = program
     rewrite(path, {}, compression=zipfile.ZIP_DEFLATED)  # could expand without limit

@@ -8,7 +8,8 @@ from jaxtyping import Float32, UInt
 from pydantic import ValidationError
 
 from cellassets.encoders.elsewhere.declaration import ElsewhereSpec
-from cellassets.encoders.elsewhere.forward import Forward, forward_of, pooled
+from cellassets.encoders.elsewhere.forward import Forward, pooled
+from cellassets.encoders.elsewhere.opening import forward_of
 from cellassets.encoders.elsewhere.preprocessing import prepared
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.images.reader import ExperimentStore

@@ -31,7 +31,11 @@ MEMORY_FORMATS = {
     4: torch.preserve_format,
 }
 STRIDED = 7
-CONSTANTS = {"as_scalar_type": DTYPES, "as_memory_format": MEMORY_FORMATS, "as_layout": {STRIDED: torch.strided}}
+CONSTANTS: dict[str, dict[int, Any]] = {
+    "as_scalar_type": DTYPES,
+    "as_memory_format": MEMORY_FORMATS,
+    "as_layout": {STRIDED: torch.strided},
+}
 PLAIN = ("as_int", "as_ints", "as_floats", "as_bool", "as_bools", "as_string", "as_int_lists")
 NAMED = ("as_sym_int", "as_sym_float", "as_sym_bool")
 
@@ -61,7 +65,7 @@ class ExportedProgram:
         with torch.inference_mode():
             for node in self.nodes:
                 node.run(values, self.device)
-        found = values[self.output_name]
+        found = values.get(self.output_name)
         if not isinstance(found, torch.Tensor):
             message = f"its output {self.output_name} is not a tensor"
             raise EncoderError(message)
@@ -100,16 +104,18 @@ class _Node:
 
     def run(self, values: Values, device: str) -> None:
         """Adds the results of the operator to the values."""
-        positional = [_value(arg, values, device) for _, arg, is_named in self.arguments if not is_named]
-        named = {name: _value(arg, values, device) for name, arg, is_named in self.arguments if is_named}
         try:
+            positional = [_value(arg, values, device) for _, arg, is_named in self.arguments if not is_named]
+            named = {name: _value(arg, values, device) for name, arg, is_named in self.arguments if is_named}
             found = self.operator(*positional, **named)
-        except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
+            results = [found] if len(self.outputs) == 1 else found
+            for names, result in zip(self.outputs, results if self.outputs else (), strict=True):
+                values |= {names: result} if isinstance(names, str) else dict(zip(names, result, strict=True))
+        except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+            if isinstance(error, (EncoderError, torch.OutOfMemoryError)):
+                raise
             message = f"{self.target} of the program failed: {str(error).strip().partition(chr(10))[0][:300]}"
             raise EncoderError(message) from error
-        results = [found] if len(self.outputs) == 1 else found
-        for names, result in zip(self.outputs, results if self.outputs else (), strict=True):
-            values |= {names: result} if isinstance(names, str) else dict(zip(names, result, strict=True))
 
 
 def _names(described: Mapping[str, Any]) -> str | list[str]:

@@ -1,15 +1,14 @@
-"""What computes the vectors of a model from elsewhere: one class per kind, with the same face.
+"""What computes the vectors of a model from elsewhere: the face that the classes of all kinds have, and pooling.
 
-`onnx_graph.py`, `exported_program.py` and `torch_modules.py` have the classes. `forward_of` chooses one.
+`onnx_graph.py`, `exported_program.py` and `torch_modules.py` have the classes. `opening.py` chooses one.
 """
 
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 
-from cellassets.encoders.elsewhere.declaration import ElsewhereSpec, Output
+from cellassets.encoders.elsewhere.declaration import Output
 from cellassets.errors import EncoderError
 
 WEIGHTS, PROGRAM, GRAPH, CONFIG, HF_WEIGHTS = (
@@ -33,30 +32,6 @@ class Forward(Protocol):
 
     def __call__(self, images: Float[torch.Tensor, "site channel h w"]) -> torch.Tensor:
         """Returns the output of float32 images on the CPU: [b, f], [b, token, f] or [b, f, y, x]."""
-
-
-def forward_of(folder: Path, spec: ElsewhereSpec) -> Forward:
-    """Returns what computes the vectors of the model in a folder.
-
-    Raises:
-        EncoderError: the package that it needs is not installed, or the file cannot be used.
-        RegistryError: a file is missing or damaged.
-    """
-    if spec.kind == "onnx":
-        from cellassets.encoders.elsewhere.onnx_graph import OnnxGraph
-
-        return OnnxGraph(folder / GRAPH, spec.output)
-    if spec.kind == "exported":
-        from cellassets.encoders.elsewhere.exported_program import ExportedProgram
-
-        return ExportedProgram(folder / PROGRAM, spec.output)
-    if spec.kind == "network":
-        from cellassets.encoders.elsewhere.torch_modules import backbone_forward
-
-        return backbone_forward(folder / WEIGHTS, spec)
-    from cellassets.encoders.elsewhere.hugging_face import hugging_face_forward
-
-    return hugging_face_forward(folder, spec)
 
 
 def best_device() -> str:

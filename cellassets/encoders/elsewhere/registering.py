@@ -21,7 +21,8 @@ from cellassets.encoders.elsewhere.declaration import (
     OnnxDeclaration,
 )
 from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
-from cellassets.encoders.elsewhere.forward import CONFIG, GRAPH, HF_WEIGHTS, PROGRAM, WEIGHTS, forward_of
+from cellassets.encoders.elsewhere.forward import CONFIG, GRAPH, HF_WEIGHTS, PROGRAM, WEIGHTS
+from cellassets.encoders.elsewhere.opening import forward_of
 from cellassets.encoders.elsewhere.trial import trial_dim
 from cellassets.errors import ConfigError, EncoderError, RegistryError
 from cellassets.registry import ModelEntry, Registry

@@ -39,6 +39,8 @@ class ModuleForward:
         try:
             with torch.inference_mode():
                 return self.call(self.module, images.to(self.device))
+        except torch.OutOfMemoryError:  # says nothing about the network
+            raise
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             message = f"the network cannot compute images of shape {tuple(images.shape)}: {str(error)[:300]}"
             raise EncoderError(message) from error
