@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cellassets.progress import Progress
     from cellassets.registry import ModelEntry
+    from cellassets.registry.runs import TrainedExperiment
     from cellassets.training.attempts import Attempt
     from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
@@ -247,7 +248,25 @@ def _run_id(context: Context, plan: Plan) -> str:
     origin |= _image(context)
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
     registry.log_json(run_id, plan.inputs, "made_from.json")
+    registry.log_experiments(run_id, _experiments(context, plan))
     return run_id
+
+
+def _experiments(context: Context, plan: Plan) -> "list[TrainedExperiment]":
+    from cellassets.registry.runs import TrainedExperiment
+    from cellassets.training.recipe import NetworkRecipe
+
+    chosen = plan.settings["recipe"]
+    trained = chosen.train_experiments if isinstance(chosen, NetworkRecipe) else ()
+    return [
+        TrainedExperiment(
+            name=pin.keys[0],
+            fingerprint=pin.fingerprint,
+            place=str(context.lake.open(pin).folder),
+            context="training" if pin.keys[0] in trained else "validation",
+        )
+        for pin in plan.pinned("plate_store")
+    ]
 
 
 def _image(context: Context) -> dict[str, str]:

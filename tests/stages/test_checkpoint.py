@@ -118,6 +118,11 @@ def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(screen, 
 
     run = registry.client().get_run(record.summary["run_id"])
     assert run.info.status == "FINISHED"
+    read = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
+    assert read == {
+        name: (screen.lake.current("plate_store", name).record.fingerprint, context)
+        for name, context in (("HUVEC-1", "training"), ("HUVEC-2", "validation"))
+    }
     assert run.data.params["backbone.family"] == "resnet"
     assert run.data.tags["data_fingerprint"] == entry.tags["data_fingerprint"]
     for name in ("train_loss", "sites_per_second", "data_wait_frac", "peak_memory_gib"):
