@@ -5,6 +5,7 @@ after its last complete epoch, on any machine and in the same MLflow run. A mode
 is not registered again. A model version that was deleted from the registry is registered again from the lake.
 """
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cellassets.progress import Progress
     from cellassets.registry import ModelEntry
+    from cellassets.registry.runs import TrainedExperiment
     from cellassets.training.attempts import Attempt
     from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
+CURVES_NAME = "curves.json"  # beside the files of the model, not one of them: it holds times
 STATES = "training"  # folder of the training's states, beside the published models of the recipe
 logger = logging.getLogger(__name__)
 
@@ -151,12 +154,14 @@ def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Ou
 
     published = Published(context.lake.artifact(done.kind, *done.keys), done)
     published.artifact.verify(done)
-    for name in published.names:
+    names = tuple(name for name in published.names if name != CURVES_NAME)
+    for name in names:
         write_bytes(UPath(folder / name), published.path(name).read_bytes())
     summary = CheckpointSummary.model_validate(done.summary)
     is_network = isinstance(plan.settings["recipe"], NetworkRecipe)
     classes = _training_data(context, plan).perturbations if is_network else ()
-    return Outcome(folder, tuple(published.names), summary.metrics, perturbations=classes)
+    history = tuple(curves(published))
+    return Outcome(folder, names, summary.metrics, perturbations=classes, history=history)
 
 
 def _register(context: Context, plan: Plan, outcome: "Outcome", run_id: str | None) -> "ModelEntry":
@@ -169,7 +174,17 @@ def _publish(context: Context, plan: Plan, outcome: "Outcome", summary: Checkpoi
     with context.lake.draft(plan) as draft:
         for name in outcome.names:
             write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-        return draft.publish(outcome.names, summary)
+        if outcome.history:
+            write_bytes(draft.folder / CURVES_NAME, json.dumps(outcome.history).encode())
+        return draft.publish([*outcome.names, *([CURVES_NAME] if outcome.history else [])], summary)
+
+
+def curves(published: Published) -> list[dict[str, float]]:
+    """Returns the metrics and the speed of every epoch of a training; none if nothing was trained.
+
+    Trainings by earlier versions of cellassets have none either.
+    """
+    return json.loads(published.path(CURVES_NAME).read_bytes()) if CURVES_NAME in published.names else []
 
 
 def _remove_states(data: UPath, *, but: UPath) -> None:
@@ -233,7 +248,25 @@ def _run_id(context: Context, plan: Plan) -> str:
     origin |= _image(context)
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
     registry.log_json(run_id, plan.inputs, "made_from.json")
+    registry.log_experiments(run_id, _experiments(context, plan))
     return run_id
+
+
+def _experiments(context: Context, plan: Plan) -> "list[TrainedExperiment]":
+    from cellassets.registry.runs import TrainedExperiment
+    from cellassets.training.recipe import NetworkRecipe
+
+    chosen = plan.settings["recipe"]
+    trained = chosen.train_experiments if isinstance(chosen, NetworkRecipe) else ()
+    return [
+        TrainedExperiment(
+            name=pin.keys[0],
+            fingerprint=pin.fingerprint,
+            place=str(context.lake.open(pin).folder),
+            context="training" if pin.keys[0] in trained else "validation",
+        )
+        for pin in plan.pinned("plate_store")
+    ]
 
 
 def _image(context: Context) -> dict[str, str]:

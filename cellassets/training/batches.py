@@ -6,6 +6,7 @@ bits until they are on the device.
 """
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,10 @@ N_AHEAD = 4
 
 ImageReader = Callable[[Int[np.ndarray, "b"]], UInt[np.ndarray, "b c y x"]]
 Item = TypeVar("Item")
+
+
+def _ignore_wait(seconds: float) -> None:
+    pass
 
 
 class Batch(NamedTuple):
@@ -75,13 +80,15 @@ class TrainBatches:
     seed: int
     epoch: int
     n_threads: int = 2
+    on_wait: Callable[[float], None] = _ignore_wait
 
     def __len__(self) -> int:
         return math.ceil(self.sites.n_sites / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         order = balanced_batches(self.sites.labels, self.batch_size, np.random.default_rng([self.seed, self.epoch]))
-        return read_ahead([partial(self._batch, i, positions) for i, positions in enumerate(order)], self.n_threads)
+        tasks = [partial(self._batch, i, positions) for i, positions in enumerate(order)]
+        return read_ahead(tasks, self.n_threads, on_wait=self.on_wait)
 
     def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
         generator = np.random.default_rng([self.seed, self.epoch, index])
@@ -116,10 +123,22 @@ class ValidationBatches:
         return _batch(self.sites, positions, images, (self.sites.scale[positions], self.sites.shift[positions]))
 
 
-def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int = N_AHEAD) -> Iterator[Item]:
+def read_ahead(
+    tasks: Sequence[Callable[[], Item]],
+    n_threads: int,
+    n_ahead: int = N_AHEAD,
+    *,
+    on_wait: Callable[[float], None] = _ignore_wait,
+) -> Iterator[Item]:
     """Yields the results of the tasks in order, while threads work on the next `n_ahead` tasks.
 
     Decoding releases the interpreter's lock, so threads are as fast as worker processes and need no copies of images.
+
+    Args:
+        tasks: functions that return one result each.
+        n_threads: threads that call them.
+        n_ahead: tasks that are begun before their result is asked for.
+        on_wait: receives for each result how long it was waited for, in seconds.
     """
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
     waiting: deque[Future[Item]] = deque()
@@ -127,11 +146,19 @@ def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) > n_ahead:
-                yield waiting.popleft().result()
+                yield _timed(waiting.popleft(), on_wait)
         while waiting:
-            yield waiting.popleft().result()
+            yield _timed(waiting.popleft(), on_wait)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _timed(result: Future[Item], on_wait: Callable[[float], None]) -> Item:
+    started_s = time.monotonic()
+    try:
+        return result.result()
+    finally:
+        on_wait(time.monotonic() - started_s)
 
 
 def _batch(

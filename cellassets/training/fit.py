@@ -17,6 +17,7 @@ from cellassets.training.attempts import Attempt
 from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.module import PerturbationClassifier
+from cellassets.training.pace import Pace
 from cellassets.training.packing import pack, unpack
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sites import Split
@@ -27,8 +28,11 @@ STATE = "the state of the attempt"  # Lightning wants a path, which `States` doe
 class Batches(lightning.LightningDataModule):
     """Gives the trainer new training batches before each epoch."""
 
-    def __init__(self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe) -> None:
+    def __init__(
+        self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe, pace: Pace
+    ) -> None:
         super().__init__()
+        self.pace = pace
         self.split = split
         self.readers = readers
         self.recipe = recipe
@@ -42,6 +46,7 @@ class Batches(lightning.LightningDataModule):
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed,
             epoch=self.trainer.current_epoch if self.trainer is not None else 0,
+            on_wait=self.pace.waited,
         )
 
     def val_dataloader(self) -> ValidationBatches:

@@ -20,6 +20,7 @@ from cellassets.training.backbone import EmbeddingNetwork
 from cellassets.training.batches import Batch
 from cellassets.training.losses import Heads
 from cellassets.training.metrics import validation_metrics
+from cellassets.training.pace import Pace
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.schedule import learning_rate_factor
 
@@ -53,12 +54,15 @@ class PerturbationClassifier(lightning.LightningModule):
         self.on_epoch = on_epoch
         self.on_step: OnStep = _ignore_step
         self.metrics: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+        self.pace = Pace()
         self._losses: list[float] = []
         self._found: list[np.ndarray] = []
 
     def on_train_epoch_start(self) -> None:
         """Deletes the metrics of the last epoch."""
         self.metrics = {}
+        self.pace.begin()
 
     def training_step(self, batch: Batch, batch_index: int) -> Float[torch.Tensor, ""]:
         """Returns the loss of a batch.
@@ -77,8 +81,13 @@ class PerturbationClassifier(lightning.LightningModule):
         self._losses.append(value)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Ends the timing of the epoch's training part."""
+        self.pace.end()
+
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Passes on how many batches were trained, and the loss of the last one."""
+        self.pace.trained(len(batch.labels))
         self.on_step(self.global_step, self._losses[-1])
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
@@ -113,7 +122,9 @@ class PerturbationClassifier(lightning.LightningModule):
         self.metrics["train_loss"] = float(np.mean(self._losses))
         self.metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._losses.clear()
-        self.on_epoch(self.current_epoch, self.metrics)
+        shown = {**self.metrics, **self.pace.measured()}
+        self.history.append({"epoch": float(self.current_epoch + 1), **shown})
+        self.on_epoch(self.current_epoch, shown)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns optimiser and learning-rate schedule. Biases and normalisation layers have no weight decay."""
@@ -122,12 +133,14 @@ class PerturbationClassifier(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Saves the last metrics, so that a run that is killed after its last epoch can still report them."""
+        """Saves the metrics of all epochs, so that a run that is killed after its last one can still report them."""
         checkpoint["metrics"] = dict(self.metrics)
+        checkpoint["history"] = list(self.history)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the metrics."""
         self.metrics = dict(checkpoint["metrics"])
+        self.history = list(checkpoint.get("history", ()))  # states of earlier versions have none
 
     def _optimiser(self) -> Optimizer:
         chosen = self.recipe.optimiser

@@ -12,6 +12,7 @@ from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import build_network, seeded
 from cellassets.training.checkpoint import save_model_folder
 from cellassets.training.data import TrainingData, image_reader
+from cellassets.training.estimate import MIN_STEPS, estimated_seconds
 from cellassets.training.fit import Batches, fit
 from cellassets.training.losses import Heads
 from cellassets.training.module import OnEpoch, PerturbationClassifier
@@ -67,13 +68,23 @@ def train_network(
     module = PerturbationClassifier(network, heads, recipe=recipe, n_steps=n_steps, on_epoch=report_epoch)
     module.on_step = reports.step
     readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
-    fit(module, Batches(data.split, readers, recipe), recipe=recipe, attempt=attempt)
+    batches = Batches(data.split, readers, recipe, module.pace)
+    if n_steps >= MIN_STEPS:
+        reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
+    fit(module, batches, recipe=recipe, attempt=attempt)
     model_folder = save_model_folder(folder / "model", module.network, spec)
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
     counts = {**data.split.summary, "n_weights": n_weights}
     names = (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME)
-    return Outcome(model_folder, names, module.metrics, counts, perturbations=data.perturbations)
+    return Outcome(
+        model_folder,
+        names,
+        module.metrics,
+        counts,
+        perturbations=data.perturbations,
+        history=tuple(module.history),
+    )
 
 
 def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:

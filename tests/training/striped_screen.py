@@ -56,7 +56,7 @@ def labelled_sites(labels: np.ndarray, rows: np.ndarray, store_index: np.ndarray
     return LabelledSites(store_index, rows, labels[rows], scale, -100 * scale)
 
 
-def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):
+def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = False):
     images, labels = images_and_labels(is_shuffled=is_shuffled)
     rows = np.arange(len(labels)).reshape(3, -1)
     train_sites = labelled_sites(labels, rows[:2].ravel(), np.repeat([0, 1], rows.shape[1]))
@@ -70,7 +70,12 @@ def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffl
     n_steps = chosen.n_epochs * (train_sites.n_sites // chosen.batch_size)
     module = PerturbationClassifier(network, heads, recipe=chosen, n_steps=n_steps, on_epoch=on_epoch)
     split = Split(train_sites, held_out, tuple("abcd"), {})
-    fit(module, Batches(split, readers, chosen), recipe=chosen, attempt=Attempt.begin(UPath(work_dir)))
+    return module, Batches(split, readers, chosen, module.pace)
+
+
+def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):
+    module, batches = prepared(chosen, on_epoch, is_shuffled=is_shuffled)
+    fit(module, batches, recipe=chosen, attempt=Attempt.begin(UPath(work_dir)))
     return module
 
 

@@ -94,6 +94,8 @@ def test_a_run_killed_after_its_last_epoch_still_knows_its_metrics(tmp_path):
     again, curve = trained(tmp_path, n_epochs=2)
     assert curve == {}
     assert again.metrics == first.metrics
+    assert again.history == first.history
+    assert [epoch["epoch"] for epoch in first.history] == [1, 2]
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
 
