@@ -1,7 +1,7 @@
 """The curves of a training: the loss, and the accuracy on held-out experiments beside chance, by epoch."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellassets.reporting.chart import Chart, rounded, specification
 from cellassets.reporting.theme import CHANCE, OWN
@@ -28,7 +28,8 @@ def training_chart(history: Sequence[Mapping[str, float]]) -> Chart:
     losses, accuracies = _points(history, LOSS), _points(judged, ACCURACY)
     x = alt.X("epoch:Q", axis=alt.Axis(title="epoch", tickMinStep=1, grid=False))
     loss = _line("losses", losses, "loss", alt.Y("value:Q", axis=alt.Axis(title=None)), x)
-    parts, told = [loss], f"loss {history[0][LOSS]:.3g} to {history[-1][LOSS]:.3g} in {len(history)} epochs"
+    parts: list[Any] = [loss]
+    told = f"loss {history[0][LOSS]:.3g} to {history[-1][LOSS]:.3g} in {len(history)} epochs"
     if judged:
         chance = judged[-1]["chance_accuracy"]
         y = alt.Y("value:Q", axis=alt.Axis(title=None), scale=alt.Scale(domainMin=0))
