@@ -53,9 +53,10 @@ def register_profiles_model(
 ) -> None:
     """Registers profiles made elsewhere: a table of CellProfiler, DeepProfiler or JUMP becomes a model.
 
-    The table (CSV, Parquet or CellProfiler's SQLite) has one row per well, site or cell. Steps of normalisation and
-    feature selection, as pycytominer has them, are taken now; the vectors are stored in the model. The same vectors
-    give the same model version. Declare what the features were trained on with `cellassets model declare`.
+    The table (CSV, Parquet, AnnData or CellProfiler's SQLite) has one row per well, site or cell. Steps of
+    normalisation and feature selection, as pycytominer has them, are taken now; the vectors are stored in the model.
+    The same vectors give the same model version. Declare what the features were trained on with
+    `cellassets model declare`.
     """
     from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
 
