@@ -6,7 +6,7 @@ A wrong file is refused with its path, the key, what was found and what was expe
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from cellassets.errors import ConfigError
@@ -19,6 +19,20 @@ class Parameters(BaseModel):
     """Base of all science parameters: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def added_field(default: Any, *, description: str, **limits: Any) -> Any:
+    """Returns a field for a model of which files exist already: a dump leaves it out while it has its default.
+
+    So parameters that do not set it keep the fingerprint that they had before the field was added, and nothing that was
+    made from them is made again.
+
+    Args:
+        default: what files that do not set the field mean. It must stay the same for ever.
+        description: as for any field.
+        limits: further arguments of `pydantic.Field`, such as `ge`.
+    """
+    return Field(default=default, description=description, exclude_if=lambda value: value == default, **limits)
 
 
 ParametersT = TypeVar("ParametersT", bound=BaseModel)

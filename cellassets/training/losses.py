@@ -1,16 +1,27 @@
-"""Heads and losses of weak supervision: cross-entropy, ArcFace, or a weighted sum of both on the same embedding.
+"""Heads and losses of weak supervision: cross-entropy, ArcFace and those of `metric_losses.py`, as a weighted sum.
 
 Embeddings come from `backbone.py`. Heads are used only in training; the model folder does not contain them.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import nn
 from torch.nn import functional
 
+from cellassets.training.metric_losses import WeightedMetricLoss
 from cellassets.training.recipe import LossParameters
+
+
+class MixedLabels(NamedTuple):
+    """The second label of each image of a batch, and the share of its own label."""
+
+    labels: Int[torch.Tensor, "b"]
+    own_frac: Float[torch.Tensor, "b"]
 
 
 def arcface_logits(
@@ -39,34 +50,85 @@ def arcface_logits(
 class Heads(nn.Module):
     """Class scores of an embedding, and the loss against the labels."""
 
+    metric: Any  # a list of `WeightedMetricLoss`, in the container of torch
+
     def __init__(self, parameters: LossParameters, *, embedding_dim: int, n_classes: int) -> None:
         super().__init__()
         self.parameters_ = parameters
         self.linear = nn.Linear(embedding_dim, n_classes)
         self.directions = nn.Parameter(torch.empty(n_classes, embedding_dim))
         nn.init.xavier_uniform_(self.directions)
+        self.metric = nn.ModuleList(
+            WeightedMetricLoss(one, embedding_dim=embedding_dim, n_classes=n_classes)
+            for one in parameters.metric_losses
+        )
 
     def cosines(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
         """Returns the cosine between each embedding and each class's direction."""
         return functional.normalize(embeddings) @ functional.normalize(self.directions).T
 
-    def loss(self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"]) -> Float[torch.Tensor, ""]:
-        """Returns the weighted sum of the losses, a mean over the batch."""
+    def loss(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None = None
+    ) -> Float[torch.Tensor, ""]:
+        """Returns the weighted sum of the losses, a mean over the batch.
+
+        Args:
+            embeddings: of a batch.
+            labels: own class of each row.
+            mixed: the second labels of mixed images; a loss is then the mean of that for both labels, by their shares.
+        """
         weights = self.parameters_
         total = embeddings.new_zeros(())
         if weights.cross_entropy_weight:
-            entropy = functional.cross_entropy(self.linear(embeddings), labels, label_smoothing=weights.label_smoothing)
-            total = total + weights.cross_entropy_weight * entropy
-        if weights.arcface_weight:
-            logits = arcface_logits(
-                self.cosines(embeddings), labels, margin_rad=weights.arcface_margin_rad, scale=weights.arcface_scale
+            total = total + weights.cross_entropy_weight * _mean(
+                partial(self._cross_entropy, embeddings), labels, mixed
             )
-            total = total + weights.arcface_weight * functional.cross_entropy(logits, labels)
+        if weights.arcface_weight:
+            total = total + weights.arcface_weight * _mean(partial(self._arcface, embeddings), labels, mixed)
+        for one in self.metric:
+            total = total + one(embeddings, labels)
+        if self.is_probed:
+            probe = functional.cross_entropy(self.linear(embeddings.detach()), labels)
+            total = total + probe - probe.detach()  # adds a gradient for the linear layer, and nothing to the value
         return total
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether no loss gives class scores, so that a linear layer learns them beside the training."""
+        weights = self.parameters_
+        return weights.cross_entropy_weight + weights.arcface_weight == 0 and not any(
+            m.has_classes for m in self.metric
+        )
+
     def scores(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
-        """Returns class scores for prediction: the log-probabilities of both heads, weighted like their losses."""
+        """Returns class scores for prediction: the log-probabilities of all heads, weighted like their losses."""
         weights = self.parameters_
         linear = functional.log_softmax(self.linear(embeddings), dim=1)
+        if self.is_probed:
+            return linear
         angular = functional.log_softmax(weights.arcface_scale * self.cosines(embeddings), dim=1)
-        return weights.cross_entropy_weight * linear + weights.arcface_weight * angular
+        scores = weights.cross_entropy_weight * linear + weights.arcface_weight * angular
+        return sum((one.scores(embeddings) for one in self.metric if one.has_classes), scores)
+
+    def _cross_entropy(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], reduction: str
+    ) -> torch.Tensor:
+        smoothing = self.parameters_.label_smoothing
+        return functional.cross_entropy(self.linear(embeddings), labels, label_smoothing=smoothing, reduction=reduction)
+
+    def _arcface(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], reduction: str
+    ) -> torch.Tensor:
+        margin, scale = self.parameters_.arcface_margin_rad, self.parameters_.arcface_scale
+        logits = arcface_logits(self.cosines(embeddings), labels, margin_rad=margin, scale=scale)
+        return functional.cross_entropy(logits, labels, reduction=reduction)
+
+
+def _mean(
+    loss: Callable[[torch.Tensor, str], torch.Tensor], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None
+) -> Float[torch.Tensor, ""]:
+    """The mean of a loss over a batch; of mixed images, the loss for both labels, each by its share."""
+    if mixed is None:
+        return loss(labels, "mean")
+    own, other = loss(labels, "none"), loss(mixed.labels, "none")
+    return (mixed.own_frac * own + (1 - mixed.own_frac) * other).mean()

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from cellassets.errors import RegistryError
-from cellassets.training.backbone import FullPrecisionConv2d, build_network
+from cellassets.training.backbone import build_network
 from cellassets.training.checkpoint import load_network, save_model_folder
+from cellassets.training.patch_convolutions import FullPrecisionConv2d
 from cellassets.training.recipe import ConvNextBackbone, ResNetBackbone, VitBackbone
 from cellassets.training.spec import NetworkSpec, Preprocessing
 

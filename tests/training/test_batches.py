@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cellassets.training.batches import TrainBatches, ValidationBatches, balanced_batches, read_ahead
+from cellassets.training.batches import TrainBatches, ValidationBatches, read_ahead
 from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.sampling import balanced_batches
 from cellassets.training.sites import LabelledSites
 
 LABELS = np.array([0] * 60 + [1] * 7 + [2] * 3)

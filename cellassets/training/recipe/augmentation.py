@@ -3,9 +3,29 @@
 `cellassets.training.augmentation` draws the random numbers.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, added_field
+
+
+class Mixing(Parameters):
+    """Mixes pairs of images of a batch, and their labels in the same shares.
+
+    `cutmix` puts a rectangle of another image into the image; `mixup` averages both. The share of the image itself is
+    drawn from Beta(alpha, alpha).
+
+    Source: Yun et al. 2019, CutMix, equation 1; Zhang et al. 2018, mixup, equation 1.
+    """
+
+    kind: Literal["cutmix", "mixup"] = Field(description="How images are mixed")
+    alpha: float = Field(
+        default=1.0, gt=0, description="Shape of the distribution of shares; 1: all are equally likely"
+    )
+    image_frac: float = Field(
+        default=0.5, gt=0, le=1, description="Share of the images that are mixed with another one"
+    )
 
 
 class AugmentationParameters(Parameters):
@@ -21,3 +41,7 @@ class AugmentationParameters(Parameters):
     offset_jitter: float = Field(
         default=0.0, ge=0, description="Standard deviation of the shift of a channel, in normalised grey levels"
     )
+    channel_dropout_frac: float = added_field(
+        0.0, ge=0, lt=1, description="Share of the channels that are set to their mean; at least one channel stays"
+    )
+    mix: Mixing | None = added_field(None, description="How pairs of images are mixed; null: they are not")

@@ -4,13 +4,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, added_field
 from cellassets.training.recipe.augmentation import AugmentationParameters
 from cellassets.training.recipe.backbone import Backbone, ResNetBackbone
 from cellassets.training.recipe.loss import LossParameters
-from cellassets.training.recipe.optimisation import OptimiserParameters
+from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
+from cellassets.training.recipe.start import InitialWeights
 
 NormalisationKind = Literal["site", "plate"]
+Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experiments"]
 
 
 class ClassParameters(Parameters):
@@ -65,6 +67,31 @@ class NetworkRecipe(Parameters):
     )
     precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Number format of training")
     seed: int = Field(default=0, ge=0, description="Seed of all random choices")
+    sampling: Sampling = added_field(
+        "class_balanced",
+        description=(
+            "Which sites make up a batch. class_balanced: every class equally often; uniform: every site once per "
+            "epoch; one_experiment: as class_balanced, all sites of a batch from one experiment; equal_experiments: as "
+            "class_balanced, from every experiment equally many"
+        ),
+    )
+    n_sites_per_class: int = added_field(
+        1, ge=1, description="Sites of one class that follow each other; losses that compare pairs need 2 or more"
+    )
+    start_from: str | None = added_field(
+        None,
+        pattern=r"^.+\.v\d+$",
+        description="Registered version whose network is trained further, such as resnet.v1; null: random weights",
+    )
+    weights: InitialWeights | None = added_field(
+        None, description="A file from which the backbone gets its first weights; null: random weights"
+    )
+    frozen: tuple[str, ...] = added_field(
+        (), description="Patterns of names of weights that stay as they are, such as backbone.*"
+    )
+    early_stopping: EarlyStopping | None = added_field(
+        None, description="When the training ends before n_epochs; null: never"
+    )
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> "NetworkRecipe":
@@ -85,6 +112,58 @@ class NetworkRecipe(Parameters):
                 f"n_epochs {self.n_epochs} is not a multiple of validate_every_n_epochs "
                 f"{self.validate_every_n_epochs}: "
                 "the last epoch would not be validated"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_drawn(self) -> "NetworkRecipe":
+        n_experiments = len(self.train_experiments)
+        if self.sampling in {"one_experiment", "equal_experiments"} and n_experiments == 1:
+            message = f"sampling {self.sampling} with one training experiment: expected class_balanced or uniform"
+            raise ValueError(message)
+        if self.sampling == "equal_experiments" and self.batch_size < n_experiments:
+            message = (
+                f"sampling equal_experiments: batch_size {self.batch_size} is below the number of training "
+                f"experiments, {n_experiments}"
+            )
+            raise ValueError(message)
+        if self.n_sites_per_class > 1 and self.sampling in {"uniform", "equal_experiments"}:
+            message = f"n_sites_per_class {self.n_sites_per_class} contradicts sampling {self.sampling}: expected 1"
+            raise ValueError(message)
+        if self.batch_size % self.n_sites_per_class:
+            message = f"batch_size {self.batch_size} is not a multiple of n_sites_per_class {self.n_sites_per_class}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _labels_can_be_mixed(self) -> "NetworkRecipe":
+        if self.augmentation.mix is not None and self.loss.metric_losses:
+            names = ", ".join(loss.name for loss in self.loss.metric_losses)
+            message = (
+                f"augmentation.mix gives images two labels, and loss.metric_losses ({names}) take one: remove one of "
+                "the two"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _start_is_unique(self) -> "NetworkRecipe":
+        if self.start_from is not None and self.weights is not None:
+            message = "start_from and weights both give the first weights: remove one of the two"
+            raise ValueError(message)
+        if self.frozen and self.start_from is None and self.weights is None:
+            message = "frozen without start_from and without weights would keep random weights: remove it"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _can_stop_early(self) -> "NetworkRecipe":
+        n_validations = self.n_epochs // self.validate_every_n_epochs
+        if self.early_stopping is not None and self.early_stopping.patience >= n_validations:
+            message = (
+                f"early_stopping.patience {self.early_stopping.patience} is never reached in {n_validations} "
+                "validations: lower it, or validate more often (validate_every_n_epochs)"
             )
             raise ValueError(message)
         return self

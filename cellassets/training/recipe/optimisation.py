@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, added_field
 
 
 class OptimiserParameters(Parameters):
@@ -22,3 +22,29 @@ class OptimiserParameters(Parameters):
     warmup_frac: float = Field(
         default=0.2, ge=0, lt=1, description="Share of the training in which the learning rate rises"
     )
+    ema_decay: float | None = added_field(
+        None,
+        gt=0,
+        lt=1,
+        description=(
+            "Decay per step of the moving average of the weights, such as 0.999; the averaged network is judged and "
+            "registered; null: no average"
+        ),
+    )
+    n_batches_per_step: int = added_field(1, ge=1, description="Batches whose gradients are averaged for one step")
+    max_gradient_norm: float | None = added_field(
+        None, gt=0, description="A longer gradient is shortened to this length; null: never"
+    )
+
+
+class EarlyStopping(Parameters):
+    """Ends a training when held-out sites, or the loss, have not improved for some validations.
+
+    The network of the last epoch is registered, not that of the best one. The learning rate follows the schedule for
+    all `n_epochs`: a training that stops early ends before `one_cycle` or `cosine` has brought it down.
+    """
+
+    metric: Literal["validation_accuracy", "validation_top1", "train_loss"] = Field(
+        default="validation_accuracy", description="What must improve: accuracies rise, the loss falls"
+    )
+    patience: int = Field(ge=1, description="Validations without improvement after which the training ends")
