@@ -33,7 +33,7 @@ from cellassets.training.recipe import (
     VitBackbone,
     ZooBackbone,
 )
-from cellassets.training.zoo import build_zoo_model
+from cellassets.training.zoo import build_zoo_model, check_zoo_sizes
 
 
 class EmbeddingNetwork(nn.Module):
@@ -87,6 +87,7 @@ def build_backbone(backbone: Backbone, *, n_channels: int, trained_px: int) -> t
             return _counted(PooledDenseNet(_densenet(backbone, n_channels)), n_channels, trained_px)
         case ZooBackbone():
             model = build_zoo_model(backbone, n_channels=n_channels, trained_px=trained_px)
+            check_zoo_sizes(model, backbone, n_channels, {(trained_px, trained_px)})
             return _counted(keep_patch_convolutions_exact(model), n_channels, trained_px)
 
 

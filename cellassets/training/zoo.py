@@ -51,7 +51,7 @@ def build_zoo_model(backbone: ZooBackbone, *, n_channels: int, trained_px: int) 
     options = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
     try:
         model = made(config, **options)
-    except (ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, RuntimeError, ImportError, AttributeError) as error:
         message = f"backbone.config: {backbone.model_type} cannot be built with {backbone.config}: {error}"
         raise RecipeError(message) from error
     return PooledZooModel(model, _patch_px(config))

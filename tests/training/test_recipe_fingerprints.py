@@ -7,7 +7,7 @@ from upath import UPath
 
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.stage import settings_of
-from cellassets.training.recipe import load_recipe, recipe_fingerprint
+from cellassets.training.recipe import NetworkRecipe, load_recipe, recipe_fingerprint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FINGERPRINTS = {
@@ -24,3 +24,34 @@ def test_a_recipe_keeps_the_fingerprint_that_it_had_before_there_were_newer_fiel
     """The recipe's own fingerprint, and that of its settings in the plan of the stage `checkpoint`."""
     recipe = load_recipe(UPath(CONFIGS / name))
     assert (recipe_fingerprint(recipe), fingerprint({"r": settings_of(recipe)})) == FINGERPRINTS[name]
+
+
+CHANGES = (
+    {"loss": {"metric_losses": [{"name": "supcon"}]}},
+    {"augmentation": {"channel_dropout_frac": 0.1}},
+    {"augmentation": {"mix": {"kind": "mixup"}}},
+    {"sampling": "uniform"},
+    {"n_sites_per_class": 2},
+    {"start_from": "resnet.v1"},
+    {"start_from": "resnet.v1", "frozen": ["backbone.*"]},
+    {"weights": {"file": "/w.safetensors", "sha256": "0" * 64}},
+    {"weights": {"file": "/w.safetensors", "sha256": "1" * 64}},
+    {"optimiser": {"ema_decay": 0.99}},
+    {"optimiser": {"n_batches_per_step": 2}},
+    {"optimiser": {"max_gradient_norm": 1.0}},
+    {"early_stopping": {"patience": 2}},
+)
+
+
+def test_every_newer_field_changes_the_fingerprint_when_it_is_set():
+    smallest = {"name": "r", "train_experiments": ["A"], "validation_experiments": ["B"]}
+    found = [recipe_fingerprint(NetworkRecipe.model_validate({**smallest, **change})) for change in ({}, *CHANGES)]
+    assert len(set(found)) == len(CHANGES) + 1
+
+
+def test_a_newer_field_at_its_default_is_the_same_as_one_that_is_left_out():
+    smallest = {"name": "r", "train_experiments": ["A"], "validation_experiments": ["B"]}
+    written = {"sampling": "class_balanced", "frozen": [], "optimiser": {"ema_decay": None, "n_batches_per_step": 1}}
+    dumped = NetworkRecipe.model_validate({**smallest, **written}).model_dump(mode="json")
+    assert dumped == NetworkRecipe.model_validate(smallest).model_dump(mode="json")
+    assert NetworkRecipe.model_validate(dumped) == NetworkRecipe.model_validate(smallest)
