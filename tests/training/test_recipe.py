@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,20 @@ def test_a_recipes_fingerprint_changes_with_every_part_of_it(tmp_path):
     assert recipe_fingerprint(first) != recipe_fingerprint(other)
     assert recipe_experiments(first) == ["A-1", "A-2"]
     assert recipe_experiments(ClassicalRecipe(name="c")) == []
+
+
+def test_a_wrong_key_is_named_with_its_line(tmp_path):
+    path = UPath(tmp_path / "mine.yaml")
+    path.write_text(
+        "kind: network\ntrain_experiments: [A-1]\nvalidation_experiments: [A-2]\nloss:\n  cross_entropy_weight: 1\n"
+        "  metric_losses:\n    - {name: supcon}\n    - name: cosface\n      margin: -1\n"
+        "backbone: {family: vit, witdh: 3}\nepochs: 3\n"
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_recipe(path)
+    for told in (
+        r"metric_losses\.1\.cosface\.margin: .* \(line 9\)",
+        r"witdh: .* \(line 10\)",
+        r"epochs: .*\(line 11\)",
+    ):
+        assert re.search(told, str(raised.value)), str(raised.value)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict
 from upath import UPath
 
-from cellassets.configuration import Parameters, load_yaml, validate
+from cellassets.configuration import Parameters, read_yaml, validate
 from cellassets.errors import RecipeError
 from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.training.recipe.classical import ClassicalRecipe
@@ -45,8 +45,8 @@ def load_recipe(path: UPath) -> Recipe:
         RecipeError: the file contains another name.
         PartitionKeyError: the file's name cannot be a partition key.
     """
-    found = load_yaml(path, RecipeKind)
-    values = {"kind": found.kind, **(found.model_extra or {})}
+    values = read_yaml(path, RecipeKind)
+    kind = validate(values, RecipeKind, source=str(path)).kind
     name = check_partition_key(path.stem, "recipe")
     if values.setdefault("name", name) != name:
         message = (
@@ -54,6 +54,6 @@ def load_recipe(path: UPath) -> Recipe:
             "the key"
         )
         raise RecipeError(message)
-    if found.kind == "network":
+    if kind == "network":
         return validate(values, NetworkRecipe, source=str(path))
     return validate(values, ClassicalRecipe, source=str(path))
