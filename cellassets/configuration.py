@@ -69,7 +69,8 @@ class YamlValues(dict[str, Any]):
         """Returns the line of a value, or of the innermost mapping around it that the file contains.
 
         Args:
-            place: keys and indices from the outside in. A name that is no key, such as the kind of a union, is skipped.
+            place: keys and indices from the outside in. A name that is not a key, such as the kind of a union, is
+                skipped.
         """
         node, line = self.node, None
         for part in place:

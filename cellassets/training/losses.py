@@ -16,6 +16,8 @@ from torch.nn import functional
 from cellassets.training.metric_losses import WeightedMetricLoss
 from cellassets.training.recipe import LossParameters
 
+CENTRE_MEMORY = 0.9  # weight of all earlier batches that held sites of a class
+
 
 class MixedLabels(NamedTuple):
     """The second label of each image of a batch, and the share of its own label."""
@@ -48,9 +50,14 @@ def arcface_logits(
 
 
 class Heads(nn.Module):
-    """Class scores of an embedding, and the loss against the labels."""
+    """Class scores of an embedding, and the loss against the labels.
+
+    If no loss has class scores, as with SupCon alone, each class has a centre: the sum of the embeddings of its sites,
+    each of length 1, in which older batches count less and less.
+    """
 
     metric: Any  # a list of `WeightedMetricLoss`, in the container of torch
+    centres: torch.Tensor | None
 
     def __init__(self, parameters: LossParameters, *, embedding_dim: int, n_classes: int) -> None:
         super().__init__()
@@ -62,6 +69,9 @@ class Heads(nn.Module):
             WeightedMetricLoss(one, embedding_dim=embedding_dim, n_classes=n_classes)
             for one in parameters.metric_losses
         )
+        has_scores = parameters.cross_entropy_weight + parameters.arcface_weight > 0
+        has_scores = has_scores or any(one.has_classes for one in self.metric)
+        self.register_buffer("centres", None if has_scores else torch.zeros(n_classes, embedding_dim))
 
     def cosines(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
         """Returns the cosine between each embedding and each class's direction."""
@@ -87,25 +97,19 @@ class Heads(nn.Module):
             total = total + weights.arcface_weight * _mean(partial(self._arcface, embeddings), labels, mixed)
         for one in self.metric:
             total = total + one(embeddings, labels)
-        if self.is_probed:
-            probe = functional.cross_entropy(self.linear(embeddings.detach()), labels)
-            total = total + probe - probe.detach()  # adds a gradient for the linear layer, and nothing to the value
+        if self.centres is not None:
+            self.centres = _moved(self.centres, embeddings.detach(), labels)
         return total
 
-    @property
-    def is_probed(self) -> bool:
-        """Whether no loss gives class scores, so that a linear layer learns them beside the training."""
-        weights = self.parameters_
-        return weights.cross_entropy_weight + weights.arcface_weight == 0 and not any(
-            m.has_classes for m in self.metric
-        )
-
     def scores(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
-        """Returns class scores for prediction: the log-probabilities of all heads, weighted like their losses."""
+        """Returns class scores for prediction: the log-probabilities of all heads, weighted like their losses.
+
+        If no loss has class scores, they are the cosines with the centres of the classes.
+        """
         weights = self.parameters_
+        if self.centres is not None:
+            return functional.normalize(embeddings.float()) @ functional.normalize(self.centres).T
         linear = functional.log_softmax(self.linear(embeddings), dim=1)
-        if self.is_probed:
-            return linear
         angular = functional.log_softmax(weights.arcface_scale * self.cosines(embeddings), dim=1)
         scores = weights.cross_entropy_weight * linear + weights.arcface_weight * angular
         return sum((one.scores(embeddings) for one in self.metric if one.has_classes), scores)
@@ -132,3 +136,13 @@ def _mean(
         return loss(labels, "mean")
     own, other = loss(labels, "none"), loss(mixed.labels, "none")
     return (mixed.own_frac * own + (1 - mixed.own_frac) * other).mean()
+
+
+def _moved(
+    centres: Float[torch.Tensor, "n d"], embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"]
+) -> Float[torch.Tensor, "n d"]:
+    """The centres after a batch; those of classes without a site in it stay."""
+    is_own = functional.one_hot(labels, len(centres)).T.to(torch.float32)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        moved = CENTRE_MEMORY * centres + is_own @ functional.normalize(embeddings.float())
+    return torch.where(is_own.any(dim=1, keepdim=True), moved, centres)

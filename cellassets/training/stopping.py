@@ -26,7 +26,7 @@ class Patience:
         return self.n_without >= self.parameters.patience
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Counts a validation. An equal value is no improvement."""
+        """Counts a validation. An equal value does not count as an improvement."""
         value = metrics[self.parameters.metric]
         better = -value if self.parameters.metric == "train_loss" else value
         self.n_without = 0 if better > self.best else self.n_without + 1
