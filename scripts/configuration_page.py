@@ -56,6 +56,7 @@ SCALARS = {
     type(None): "null",
     Any: "see the meaning",
     dict[str, str]: "mapping of text to text",
+    dict[str, Any]: "mapping",
 }
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}

@@ -14,11 +14,13 @@ from cellassets.training.batches import Batch, TrainBatches, ValidationBatches
 from cellassets.training.module import PerturbationClassifier, normalised
 from cellassets.training.recipe import NetworkRecipe
 
-MIN_STEPS = 50  # shorter trainings are over soon
+MIN_BATCHES = 50  # shorter trainings are over soon
 
 
 def estimated_seconds(module: PerturbationClassifier, train: TrainBatches, validation: ValidationBatches) -> float:
     """Returns how long all epochs will take on this machine, in seconds, if no batch has to be waited for.
+
+    The mixing of images, the optimiser and a moving average of the weights are left out: they take little time.
 
     Args:
         module: network and heads; they are copied.
@@ -62,4 +64,4 @@ def _autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:
-    return Batch(*(tensor.to(device) for tensor in batch))
+    return Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))

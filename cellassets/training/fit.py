@@ -20,6 +20,7 @@ from cellassets.training.module import PerturbationClassifier
 from cellassets.training.pace import Pace
 from cellassets.training.packing import pack, unpack
 from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.sampling import order_of
 from cellassets.training.sites import Split
 
 STATE = "the state of the attempt"  # Lightning wants a path, which `States` does not need
@@ -47,6 +48,7 @@ class Batches(lightning.LightningDataModule):
             seed=self.recipe.seed,
             epoch=self.trainer.current_epoch if self.trainer is not None else 0,
             on_wait=self.pace.waited,
+            order=order_of(self.recipe),
         )
 
     def val_dataloader(self) -> ValidationBatches:
@@ -98,6 +100,8 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
             devices=1,
             max_epochs=recipe.n_epochs,
             precision=recipe.precision,
+            accumulate_grad_batches=recipe.optimiser.n_batches_per_step,
+            gradient_clip_val=recipe.optimiser.max_gradient_norm,
             check_val_every_n_epoch=recipe.validate_every_n_epochs,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,

@@ -29,7 +29,10 @@ def last(curve: dict[int, dict[str, float]]) -> dict[str, float]:
     return curve[max(curve)]
 
 
-@pytest.mark.parametrize("loss", [{}, {"cross_entropy_weight": 0.8, "arcface_weight": 0.2}])
+SUPCON_ALONE = {"cross_entropy_weight": 0, "metric_losses": [{"name": "supcon"}]}
+
+
+@pytest.mark.parametrize("loss", [{}, {"cross_entropy_weight": 0.8, "arcface_weight": 0.2}, SUPCON_ALONE])
 def test_planted_classes_are_learnt_and_recognised_in_a_held_out_experiment(tmp_path, loss):
     _, curve = trained(tmp_path, loss=loss)
     assert last(curve)["chance_accuracy"] == 0.25
