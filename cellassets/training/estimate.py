@@ -64,4 +64,6 @@ def _autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:
-    return Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))
+    """A batch on a device, without what mixes its images."""
+    images, scale, shift, labels, store_index, *_ = batch
+    return Batch(*(tensor.to(device) for tensor in (images, scale, shift, labels, store_index)))
