@@ -19,7 +19,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.images.pack import Packing, pack_plates
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.screens.imaging import Imaging
 from cellassets.storage.artifact import describe_content
 from cellassets.tables.schemas import WELLS

@@ -14,7 +14,7 @@ from upath import UPath
 from cellassets.images.illumination import correction_of
 from cellassets.images.plates import source_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.writer import SourceImage, SourceSite, read_projected
 from cellassets.screens.planes import decode_content, read_content
 
