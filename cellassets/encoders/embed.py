@@ -13,6 +13,7 @@ import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
+from cellassets.encoders.adaptation import AdaptsToSites
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.fitting import check_fit
 from cellassets.encoders.loading import AnyEncoder, SetUpPerExperiment
@@ -72,6 +73,7 @@ def embed_store(
     if isinstance(encoder, SetUpPerExperiment):
         encoder.set_up(store)
     embedding = _Embedding(store, encoder, model_key, progress)
+    embedding.adapt()
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
     for number in missing:
@@ -109,6 +111,13 @@ class _Embedding:
         if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
             self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
         self.n_done, self.seconds = 0, 0.0
+
+    def adapt(self) -> None:
+        """Adapts an encoder that needs it to the sites of the experiment."""
+        if isinstance(self.encoder, AdaptsToSites):
+            self.encoder.adapt(
+                self.store.n_sites, lambda rows: (self.store.read(rows), self.mean[rows], self.std[rows])
+            )
 
     @property
     def sites_per_s(self) -> float | None:

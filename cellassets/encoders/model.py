@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt
 
+from cellassets.encoders.adaptation import AdaptsToSites
 from cellassets.encoders.loading import ChoosesChannels, Encoder, NeedsSize, SetUpPerExperiment, load_encoder
 from cellassets.encoders.precision import ChoosesPrecision
 from cellassets.errors import EncoderError
@@ -76,12 +77,16 @@ class Model:
             top_grey_level: highest grey level of the camera; needed for channels that are almost empty, in images of 16
                 bits.
 
+        A model with `batch_statistics: experiment` adapts to the images of this call: give it a whole experiment.
+
         Raises:
             EncoderError: the images do not fit the model.
         """
         self._check(images, channel_names)
         mean, std = self._moments(images) if moments is None else self._given(images, moments)
         std = np.maximum(std, np.float32(min_std(str(images.dtype), top_grey_level)))
+        if isinstance(self.encoder, AdaptsToSites):
+            self.encoder.adapt(len(images), lambda rows: (images[rows], mean[rows], std[rows]))
         size = self.encoder.batch_size
         starts = range(0, len(images), size)
         return np.concatenate(

@@ -132,7 +132,11 @@ def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:
         embedding_dim=recipe.embedding_dim,
         backbone=recipe.backbone,
         trained_px=min(crop_size(recipe.augmentation, *data.site_px)),
-        preprocessing=Preprocessing(normalisation=recipe.normalisation, centre_crop_px=recipe.centre_crop_px),
+        preprocessing=Preprocessing(
+            normalisation=recipe.normalisation,
+            centre_crop_px=recipe.centre_crop_px,
+            batch_statistics=recipe.batch_statistics,
+        ),
         recipe_name=recipe.name,
         recipe_fingerprint=recipe_fingerprint(recipe),
     )

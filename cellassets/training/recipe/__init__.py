@@ -25,7 +25,13 @@ from cellassets.training.recipe.loss import (
     SupConLoss,
     compares_pairs,
 )
-from cellassets.training.recipe.network import ClassParameters, NetworkRecipe, NormalisationKind, Sampling
+from cellassets.training.recipe.network import (
+    BatchStatistics,
+    ClassParameters,
+    NetworkRecipe,
+    NormalisationKind,
+    Sampling,
+)
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
 from cellassets.training.recipe.start import InitialWeights
@@ -33,6 +39,7 @@ from cellassets.training.recipe.start import InitialWeights
 __all__ = [
     "AugmentationParameters",
     "Backbone",
+    "BatchStatistics",
     "ClassParameters",
     "ClassicalParameters",
     "ClassicalRecipe",

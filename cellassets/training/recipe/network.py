@@ -12,6 +12,7 @@ from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserPara
 from cellassets.training.recipe.start import InitialWeights
 
 NormalisationKind = Literal["site", "plate"]
+BatchStatistics = Literal["trained", "experiment"]
 Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experiments"]
 
 
@@ -88,6 +89,13 @@ class NetworkRecipe(Parameters):
     )
     frozen: tuple[str, ...] = added_field(
         (), description="Patterns of names of weights that stay as they are, such as backbone.*"
+    )
+    batch_statistics: BatchStatistics = added_field(
+        "trained",
+        description=(
+            "Whose means and deviations batch normalisation uses when images are embedded. trained: those of the "
+            "training; experiment: those of the experiment that is embedded (AdaBN)"
+        ),
     )
     early_stopping: EarlyStopping | None = added_field(
         None, description="When the training ends before n_epochs; null: never"
