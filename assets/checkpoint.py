@@ -1,11 +1,16 @@
 """`checkpoint`: trains a recipe and registers the result as a model version."""
 
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
 import dagster as dg
 
 from assets.checks import check_of
 from assets.inputs import training_data
 from assets.materialise import materialised, publish
-from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION
+from assets.pictures import chart
+from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION, curves
 from cellassets.training.summary import CheckpointSummary
 from resources.partitions import RECIPE
 from resources.places import DeploymentResource
@@ -26,7 +31,23 @@ def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
     published = publish(context, CHECKPOINT, deployment)
     check = check_accuracy(CheckpointSummary.model_validate(published.record.summary))
-    return materialised(published, checks=[check])
+    return materialised(published, metadata=describe_training(curves(published)), checks=[check])
+
+
+def describe_training(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Returns the curves of a training as a picture, and its speed; nothing where nothing was trained.
+
+    The sites per second and the share of the time without data are medians over the epochs.
+    """
+    if not history:
+        return {}
+    from cellassets.reporting.chart import data_uri
+    from cellassets.reporting.training_chart import training_chart
+
+    picture = training_chart(history)
+    speed = {name: median(epoch[name] for epoch in history) for name in ("sites_per_second", "data_wait_frac")}
+    peak = max(epoch["peak_memory_gib"] for epoch in history)
+    return {"training_curves": chart(picture.title, data_uri(picture)), **speed, "peak_memory_gib": peak}
 
 
 def check_accuracy(summary: CheckpointSummary) -> dg.AssetCheckResult:

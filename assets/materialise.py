@@ -158,13 +158,17 @@ def refusals_as_failures(partition: str | None) -> Iterator[None]:
 
 
 def log_progress(context: dg.AssetExecutionContext) -> "Progress":
-    """Returns a progress callback that logs every tenth of the work, and at least one line per minute."""
+    """Returns a progress callback that logs every tenth of the work, and at least one line per minute.
+
+    A note before anything is done, such as an estimate of the time, is logged too.
+    """
     last: dict[str, tuple[int, float]] = {}
 
     def report(n_done: int, n_total: int, what: str, /, note: str = "") -> None:
         step, now_s = PROGRESS_STEPS * n_done // max(n_total, 1), time.monotonic()
         last_step, last_s = last.setdefault(what, (0, now_s))
-        if step > last_step or now_s - last_s >= PROGRESS_INTERVAL_S:
+        is_announcement = n_done == 0 and bool(note)
+        if step > last_step or now_s - last_s >= PROGRESS_INTERVAL_S or is_announcement:
             last[what] = (step, now_s)
             context.log.info("%s: %d of %d%s", what, n_done, n_total, f" ({note})" if note else "")
 

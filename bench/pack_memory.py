@@ -1,7 +1,8 @@
 """Peak memory of packing a plate of 16-bit sites of 5 channels and 1,080 x 1,080 pixels, for plates of three sizes.
 
 Each plate is packed in a process of its own with two threads. Its peak of resident memory must not grow with the number
-of sites: a plate of 384 wells and 9 sites is 40 GB. Prints JSON and writes it to bench/results/pack_memory.json.
+of sites. With `--whole` a plate of 384 wells and 9 sites follows, 40 GB of pixels, which takes about ten minutes and 30
+GB of disk. Prints JSON and writes it to bench/results/pack_memory.json.
 """
 
 import json
@@ -9,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import imagecodecs
@@ -17,7 +19,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.images.pack import Packing, pack_plates
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.screens.imaging import Imaging
 from cellassets.storage.artifact import describe_content
 from cellassets.tables.schemas import WELLS
@@ -25,6 +27,7 @@ from cellassets.tables.schemas import WELLS
 RESULT = Path(__file__).parent / "results" / "pack_memory.json"
 N_CHANNELS, IMAGE_SIZE = 5, 1080
 N_SITES = (8, 32, 96)
+N_SITES_WHOLE = 384 * 9
 CHANNEL_NAMES = tuple(f"stain {number}" for number in range(N_CHANNELS))
 N_FILES = 10  # that differ; further sites have the same images
 
@@ -72,21 +75,32 @@ def pack(folder: Path, n_sites: int) -> dict[str, float]:
         packing = Packing(
             UPath(folder), UPath(target), Imaging(channel_names=CHANNEL_NAMES), StoreSpec(shard_sites=8), n_threads=2
         )
+        started = time.monotonic()
         pack_plates(images, wells, packing)
+        seconds = time.monotonic() - started
+        stored = sum(path.stat().st_size for path in Path(target).rglob("*") if path.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    raw_mib = n_sites * N_CHANNELS * IMAGE_SIZE**2 * 2 / 2**20
-    return {"n_sites": n_sites, "raw_mib": round(raw_mib), "before_mib": round(before), "peak_mib": round(peak)}
+    return {
+        "n_sites": n_sites,
+        "raw_mib": round(n_sites * N_CHANNELS * IMAGE_SIZE**2 * 2 / 2**20),
+        "stored_mib": round(stored / 2**20),
+        "before_mib": round(before),
+        "peak_mib": round(peak),
+        "seconds": round(seconds),
+    }
 
 
 def main() -> None:
     """Measures each size in a process of its own, prints and writes the result file."""
+    is_whole = sys.argv[1:] == ["--whole"]
     if len(sys.argv) == 3:
         print(json.dumps(pack(Path(sys.argv[1]), int(sys.argv[2]))))
         return
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
         command = [sys.executable, __file__, folder]
-        answers = [subprocess.run([*command, str(n)], check=True, capture_output=True, text=True) for n in N_SITES]
+        sizes = [*N_SITES, N_SITES_WHOLE] if is_whole else N_SITES
+        answers = [subprocess.run([*command, str(n)], check=True, capture_output=True, text=True) for n in sizes]
     site_mib = round(N_CHANNELS * IMAGE_SIZE**2 * 2 / 2**20, 1)
     result = {"site_mib": site_mib, "n_threads": 2, "plates": [json.loads(answer.stdout) for answer in answers]}
     text = json.dumps(result, indent=1)

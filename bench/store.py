@@ -22,7 +22,7 @@ from upath import UPath
 
 from cellassets.images.pack import Packed, Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.screens.ingest import check_experiment
 from cellassets.screens.policy import IngestPolicy
 from cellassets.synthetic.presets import demo_design

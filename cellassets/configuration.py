@@ -1,12 +1,14 @@
 """YAML files that scientists edit, read into frozen pydantic models.
 
-A wrong file is refused with its path, the key, what was found and what was expected. No environment is read here.
+A wrong file is refused with its path, the key and its line, what was found and what was expected. The environment is
+not read here.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from cellassets.errors import ConfigError
@@ -19,6 +21,20 @@ class Parameters(BaseModel):
     """Base of all science parameters: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def added_field(default: Any, *, description: str, **limits: Any) -> Any:
+    """Returns a field for a model of which files exist already: a dump leaves it out while it has its default.
+
+    So parameters that do not set it keep the fingerprint that they had before the field was added, and nothing that was
+    made from them is made again.
+
+    Args:
+        default: what files that do not set the field mean. It must stay the same for ever.
+        description: as for any field.
+        limits: further arguments of `pydantic.Field`, such as `ge`.
+    """
+    return Field(default=default, description=description, exclude_if=lambda value: value == default, **limits)
 
 
 ParametersT = TypeVar("ParametersT", bound=BaseModel)
@@ -40,6 +56,34 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
+class YamlValues(dict[str, Any]):
+    """The mapping in a YAML file, with the lines of its keys for messages about them.
+
+    Attributes:
+        node: the same mapping as YAML's parser sees it; None for a mapping that is not from a file.
+    """
+
+    node: yaml.Node | None = None
+
+    def line_of(self, place: Sequence[str | int]) -> int | None:
+        """Returns the line of a value, or of the innermost mapping around it that the file contains.
+
+        Args:
+            place: keys and indices from the outside in. A name that is not a key, such as the kind of a union, is
+                skipped.
+        """
+        node, line = self.node, None
+        for part in place:
+            if isinstance(node, yaml.MappingNode):
+                found = [(key, value) for key, value in node.value if key.value == str(part)]
+                if found:
+                    line, node = found[0][0].start_mark.line + 1, found[0][1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+        return line
+
+
 def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> ParametersT:
     """Returns the YAML file at `path` as `model`.
 
@@ -51,8 +95,19 @@ def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> Paramet
     Raises:
         ConfigError: the file is missing, is no YAML mapping, has a key twice, or does not fit the model.
     """
+    return validate(read_yaml(path, model), model, source=str(path), **defaults)
+
+
+def read_yaml(path: UPath, model: type[BaseModel]) -> Any:
+    """Returns what a YAML file contains: `YamlValues` for a mapping, and an empty one for an empty file.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or has a key twice; names the model that was expected.
+    """
     try:
-        values = _UniqueKeys(path.read_text()).get_single_data()
+        loader = _UniqueKeys(path.read_text())
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
     except FileNotFoundError as error:
         message = f"{path}: no such file; expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error
@@ -64,7 +119,11 @@ def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> Paramet
     except yaml.YAMLError as error:
         message = f"{path}: not valid YAML: {error}"
         raise ConfigError(message) from error
-    return validate(values if values is not None else {}, model, source=str(path), **defaults)
+    if values is not None and not isinstance(values, dict):
+        return values
+    found = YamlValues(values or {})
+    found.node = node
+    return found
 
 
 def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: Any) -> ParametersT:
@@ -75,9 +134,15 @@ def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: 
     try:
         return model.model_validate({**defaults, **values})
     except ValidationError as error:
-        lines = [_explained(each, model) for each in error.errors()]
+        lines = [_explained(each, model) + _in_line(values, each) for each in error.errors()]
         message = f"{source}: not a valid {model.__name__}: " + "; ".join(lines)
         raise ConfigError(message) from error
+
+
+def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
+    """Returns the line of an error in its file, in brackets; nothing where that is not known."""
+    line = values.line_of(error["loc"]) if isinstance(values, YamlValues) else None
+    return "" if line is None else f" (line {line})"
 
 
 def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:

@@ -23,6 +23,7 @@
     ├── StatisticsError (ValueError)        numbers that a statistic cannot be computed from (NaN, infinite)
     ├── AnnotationError (ValueError)        an annotation table is not a table of known relationships
     ├── ExportError (ValueError)            an export names what is not there, or cannot be written at its target
+    ├── PackageMissing (ImportError)        an optional package is not installed
     └── BenchmarkError (ValueError)         a benchmark cannot be computed on this map
         └── NotApplicable                   on this dataset: it lacks what the benchmark measures
 
@@ -135,6 +136,10 @@ class AnnotationError(CellAssetsError, ValueError):
 
 class ExportError(CellAssetsError, ValueError):
     """An export names what is not there, or cannot be written at its target."""
+
+
+class PackageMissing(CellAssetsError, ImportError):
+    """An optional package is not installed."""
 
 
 class BenchmarkError(CellAssetsError, ValueError):

@@ -46,10 +46,11 @@ class TimeLeft:
             return ""
         first, started_s = self._start
         left_s = (now_s - started_s) / (n_done - first) * (n_total - n_done)
-        return f"about {_duration(left_s)} left"
+        return f"about {duration(left_s)} left"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns for example '40 s', '12 min' or '3.2 h'."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 90 * 60:

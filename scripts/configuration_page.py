@@ -27,6 +27,12 @@ from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.clustering.parameters import ClusterParameters
 from cellassets.encoders.container.declaration import ContainerDeclaration
 from cellassets.encoders.container.settings import ContainerSettings
+from cellassets.encoders.elsewhere.declaration import (
+    ExportedDeclaration,
+    HuggingFaceDeclaration,
+    NetworkDeclaration,
+    OnnxDeclaration,
+)
 from cellassets.hits.parameters import HitParameters
 from cellassets.judging.gate import GatePolicy
 from cellassets.mapping.build import MapParameters
@@ -50,6 +56,7 @@ SCALARS = {
     type(None): "null",
     Any: "see the meaning",
     dict[str, str]: "mapping of text to text",
+    dict[str, Any]: "mapping",
 }
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers"}
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
@@ -86,6 +93,26 @@ FILES = (
         "The file of `cellassets model register`",
         "A program in any language that turns sites into vectors ([container_encoders.md](container_encoders.md)).",
         ContainerDeclaration,
+    ),
+    File(
+        "The same with kind: network",
+        "Weights in safetensors and a backbone ([models-from-elsewhere.md](models-from-elsewhere.md)).",
+        NetworkDeclaration,
+    ),
+    File(
+        "The same with kind: exported",
+        "A program of `torch.export` ([models-from-elsewhere.md](models-from-elsewhere.md)).",
+        ExportedDeclaration,
+    ),
+    File(
+        "The same with kind: onnx",
+        "An ONNX graph ([models-from-elsewhere.md](models-from-elsewhere.md)).",
+        OnnxDeclaration,
+    ),
+    File(
+        "The same with kind: huggingface",
+        "A folder of Hugging Face ([models-from-elsewhere.md](models-from-elsewhere.md)).",
+        HuggingFaceDeclaration,
     ),
     File(
         "The file of `cellassets model register-profiles`",

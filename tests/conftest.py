@@ -244,7 +244,7 @@ def save_network():
     from cellassets.training.recipe import ResNetBackbone
     from cellassets.training.spec import NetworkSpec, Preprocessing
 
-    def save(folder, *, n_channels=6, normalisation="plate", seed=3):
+    def save(folder, *, n_channels=6, normalisation="plate", seed=3, **preprocessing):
         backbone = ResNetBackbone(stem_width=8, widths=(8, 16), depths=(1, 1))
         network = build_network(backbone, n_channels=n_channels, embedding_dim=12, trained_px=48, seed=seed)
         spec = NetworkSpec(
@@ -253,7 +253,7 @@ def save_network():
             embedding_dim=12,
             backbone=backbone,
             trained_px=48,
-            preprocessing=Preprocessing(normalisation=normalisation),
+            preprocessing=Preprocessing(normalisation=normalisation, **preprocessing),
             recipe_name="random",
             recipe_fingerprint="none",
         )

@@ -100,7 +100,7 @@ def export_sites(
 def _checked(target: str) -> Path:
     """Returns the path of an AnnData export, before anything is read."""
     from cellassets.exporting.target import local_target
-    from cellassets.exporting.vectors import SUFFIXES, require_anndata
+    from cellassets.tables.anndata_package import SUFFIXES, require_anndata
 
     require_anndata()
     return local_target(target, SUFFIXES)

@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cellassets.cli.model_files import get_model, register_model, register_profiles_model
 from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
-from cellassets.cli.output import progress_bar, show_json, show_rows
+from cellassets.cli.output import show_json, show_rows
 
 if TYPE_CHECKING:
     from cellassets.judging.production import Override
     from cellassets.storage.deployment import Deployment
 
 app = typer.Typer(no_args_is_help=True, help="Registered models.")
+app.command("register")(register_model)
+app.command("register-profiles")(register_profiles_model)
+app.command("get")(get_model)
 MAX_CHARACTERS = 500  # of what a model was trained on
 SHOWN = ("key", "kind", "aliases", "trained_on", "fingerprint")
 NOBODY_WAITS = (
@@ -54,65 +58,6 @@ def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     show_rows([{name: value[name] for name in SHOWN} for value in values], as_json=as_json, empty=empty)
     for key, reason in ignored_models(entries).items():
         typer.echo(f"{key}: {reason}", err=True)
-
-
-@app.command("register")
-def register_model(
-    file: Annotated[Path, typer.Argument(help="YAML file that declares a container encoder.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Registers a container encoder: a program in any language that turns sites into vectors.
-
-    The same program gives the same model version; cores, memory and batch size can be changed by registering it again.
-    Declare what it was trained on with `cellassets model declare`.
-    """
-    from cellassets.encoders.container.registering import register_container
-    from cellassets.registry import Registry
-
-    deployment = deployment_at(home)
-    entry = register_container(Registry(deployment.tracking_uri, deployment.model_root), file)
-    if as_json:
-        show_json(entry.model_dump(mode="json"))
-    else:
-        typer.echo(entry.key)
-
-
-@app.command("register-profiles")
-def register_profiles_model(
-    file: Annotated[Path, typer.Argument(help="YAML file that declares a table of profiles.")],
-    is_trial: Annotated[
-        bool, typer.Option("--check", help="Read the table and take all steps; register nothing.")
-    ] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Registers profiles made elsewhere: a table of CellProfiler, DeepProfiler or JUMP becomes a model.
-
-    The table (CSV, Parquet or CellProfiler's SQLite) has one row per well, site or cell. Steps of normalisation and
-    feature selection, as pycytominer has them, are taken now; the vectors are stored in the model. The same vectors
-    give the same model version. Declare what the features were trained on with `cellassets model declare`.
-    """
-    from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
-    from cellassets.registry import Registry
-
-    with progress_bar() as report:
-        if is_trial:
-            key, prepared = None, prepare_declared(file, load_declaration(file), progress=report)[1]
-        else:
-            deployment = deployment_at(home)
-            registry = Registry(deployment.tracking_uri, deployment.model_root)
-            entry, prepared = register_profiles(registry, file, progress=report)
-            key = entry.key
-    dropped = {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)}
-    n_rows, n_features = prepared.labels.height, len(prepared.features)
-    if as_json:
-        show_json({"key": key, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
-        return
-    if key is not None:
-        typer.echo(key)
-    steps = "".join(f"; {name} dropped {n}" for name, n in dropped.items())
-    typer.echo(f"{n_rows} rows of {n_features} features{steps}", err=True)
 
 
 @app.command("declare")

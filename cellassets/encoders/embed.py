@@ -13,8 +13,10 @@ import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
+from cellassets.encoders.adaptation import AdaptsToSites
 from cellassets.encoders.container.encoder import ContainerEncoder
-from cellassets.encoders.loading import AnyEncoder, Encoder, NeedsSize, SetUpPerExperiment
+from cellassets.encoders.fitting import check_fit
+from cellassets.encoders.loading import AnyEncoder, SetUpPerExperiment
 from cellassets.encoders.precision import settle_precision
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
@@ -71,6 +73,7 @@ def embed_store(
     if isinstance(encoder, SetUpPerExperiment):
         encoder.set_up(store)
     embedding = _Embedding(store, encoder, model_key, progress)
+    embedding.adapt()
     settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
     for number in missing:
@@ -92,8 +95,7 @@ def _sites_to_embed(store: ExperimentStore, encoder: AnyEncoder, model_key: str)
     """The rows of `store.sites` that the encoder gives a vector, after the check that it can."""
     if isinstance(encoder, ProfilesEncoder):
         return encoder.present(store, model_key)
-    _check_channels(encoder, store, model_key)
-    _check_pixels(encoder, store, model_key)
+    check_fit(encoder, store, model_key)
     return np.arange(store.n_sites)
 
 
@@ -109,6 +111,13 @@ class _Embedding:
         if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
             self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
         self.n_done, self.seconds = 0, 0.0
+
+    def adapt(self) -> None:
+        """Adapts an encoder that needs it to the sites of the experiment."""
+        if isinstance(self.encoder, AdaptsToSites):
+            self.encoder.adapt(
+                self.store.n_sites, lambda rows: (self.store.read(rows), self.mean[rows], self.std[rows])
+            )
 
     @property
     def sites_per_s(self) -> float | None:
@@ -163,29 +172,3 @@ def _is_made(path: UPath, store: ExperimentStore, indices: Integer[np.ndarray, "
     if not is_whole:
         path.unlink(missing_ok=True)  # a part that is there is never replaced, so a useless one has to go
     return is_whole
-
-
-def _check_channels(encoder: Encoder | ContainerEncoder, store: ExperimentStore, model_key: str) -> None:
-    if encoder.n_channels != store.n_channels:
-        message = (
-            f"model {model_key} was made for {encoder.n_channels} channels, experiment {store.experiment_id} has "
-            f"{store.n_channels} ({', '.join(store.channel_names)})"
-        )
-        raise EncoderError(message)
-
-
-def _check_pixels(encoder: Encoder | ContainerEncoder, store: ExperimentStore, model_key: str) -> None:
-    """Refuses sites of a type or of a size that the encoder does not take."""
-    if not any(np.can_cast(store.dtype, pixel_type) for pixel_type in encoder.pixel_types):
-        message = (
-            f"model {model_key} takes pixels of {' or '.join(encoder.pixel_types)}, experiment {store.experiment_id} "
-            f"has {store.dtype}; nothing is converted to fewer bits. Use a model that takes {store.dtype}, or, if the "
-            "program of a container encoder reads it, declare it in pixel_types"
-        )
-        raise EncoderError(message)
-    if isinstance(encoder, NeedsSize):
-        try:
-            encoder.check_size(store.height, store.width)
-        except EncoderError as error:
-            message = f"model {model_key}, experiment {store.experiment_id}: {error}"
-            raise EncoderError(message) from error

@@ -26,6 +26,9 @@ ENCODER_KINDS = {
         EncoderKind("classical", needs_gpu=False),
         EncoderKind("container", needs_gpu=False),  # the GPU belongs to the pod that the run starts, not to the run
         EncoderKind("profiles", needs_gpu=False),
+        EncoderKind("exported", needs_gpu=True),
+        EncoderKind("huggingface", needs_gpu=True),
+        EncoderKind("onnx", needs_gpu=False),  # ONNX Runtime computes on the CPU here
     )
 }
 

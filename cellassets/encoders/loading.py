@@ -27,6 +27,7 @@ from cellassets.training.spec import SPEC_NAME
 if TYPE_CHECKING:
     from cellassets.encoders.container.encoder import ContainerRunner
 
+ELSEWHERE = ("exported", "huggingface", "onnx")
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -77,6 +78,29 @@ class SetUpPerExperiment(Protocol):
 
 
 @runtime_checkable
+class ChoosesChannels(Protocol):
+    """An encoder that finds its channels among those of an experiment, by their names."""
+
+    def choose_channels(self, names: tuple[str, ...]) -> None:
+        """Finds the encoder's channels among these names.
+
+        Raises:
+            EncoderError: a channel is missing, or their number differs.
+        """
+
+
+@runtime_checkable
+class TrainedOnChannels(Protocol):
+    """An encoder that knows the names of the channels that it was trained on, and does not choose by them.
+
+    Attributes:
+        trained_channels: names of the channels, in order.
+    """
+
+    trained_channels: tuple[str, ...]
+
+
+@runtime_checkable
 class NeedsSize(Protocol):
     """An encoder that cannot embed sites of every size."""
 
@@ -106,10 +130,15 @@ def load_encoder(
         RegistryError: one of its files or tags is missing or damaged.
     """
     try:
-        kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
+        described = json.loads((folder / SPEC_NAME).read_bytes())
+        kind, version = described.get("kind"), described.get("format_version")
     except (FileNotFoundError, ValueError, AttributeError) as error:
         message = f"{folder / SPEC_NAME}: missing, or not the description of an encoder ({error})"
         raise RegistryError(message) from error
+    if kind in ELSEWHERE or (kind == "network" and version == 2):
+        from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
+
+        return ElsewhereEncoder.load(folder)
     if kind == "network":
         from cellassets.encoders.network import NetworkEncoder
 

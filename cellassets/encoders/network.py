@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt
 
+from cellassets.encoders.adaptation import SiteReader, sites_to_adapt_to
+from cellassets.encoders.batch_norm import adapt_batch_norm
 from cellassets.encoders.precision import N_JUDGED
 from cellassets.errors import EncoderError
 from cellassets.images.spec import PIXEL_TYPES
@@ -35,7 +37,7 @@ class NetworkEncoder:
         if self.device == "cpu":
             keep_freed_memory()
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.n_channels = self.spec.n_channels
+        self.n_channels, self.trained_channels = self.spec.n_channels, self.spec.channel_names
         self.normalisation = self.spec.preprocessing.normalisation
         self.batch_size = BATCH_SIZE[self.device]
         self.precision = "fp32"
@@ -58,6 +60,20 @@ class NetworkEncoder:
         if not self._is_judged:
             self._judge_bf16(normalised)
         return self._forward(normalised, self.precision).cpu().numpy()
+
+    def adapt(self, n_sites: int, read: SiteReader) -> None:
+        """Takes the statistics of batch normalisation from the sites of an experiment, if the recipe says so.
+
+        Args:
+            n_sites: sites of the experiment.
+            read: returns images, mean and standard deviation of some sites, as `embed` takes them.
+
+        Raises:
+            EncoderError: the experiment has one site only.
+        """
+        if self.spec.preprocessing.batch_statistics == "experiment":
+            batches = (self._normalised(*read(rows)) for rows in sites_to_adapt_to(n_sites))
+            adapt_batch_norm(self.network, batches)
 
     def choose_precision(
         self,

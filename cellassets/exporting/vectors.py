@@ -13,26 +13,13 @@ import polars as pl
 
 from cellassets.errors import ExportError
 from cellassets.exporting.target import complete_or_absent
+from cellassets.tables.anndata_package import require_anndata
 from cellassets.tables.parquet import vectors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".h5ad", ".zarr")
 EMBEDDING = "embedding"
-
-
-def require_anndata() -> None:
-    """Returns if the package anndata is installed.
-
-    Raises:
-        ExportError: it is not.
-    """
-    try:
-        import anndata  # noqa: F401
-    except ImportError as error:
-        message = f"the package anndata cannot be imported ({error}); run: pip install 'cellassets[anndata]'"
-        raise ExportError(message) from error
 
 
 def export_anndata(
@@ -55,7 +42,8 @@ def export_anndata(
         feature_names: names of the features; `embedding_0` and so on by default.
 
     Raises:
-        ExportError: anndata is not installed, two rows have the same name, or something is at `target` meanwhile.
+        PackageMissing: anndata is not installed.
+        ExportError: two rows have the same name, or something is at `target` meanwhile.
     """
     require_anndata()
     from anndata import AnnData, settings

@@ -14,7 +14,7 @@ from upath import UPath
 from cellassets.images.illumination import correction_of
 from cellassets.images.plates import source_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.writer import SourceSite, read_projected, read_unchecked
 
 PLACE = ["plate_id", "well_id", "site_index"]

@@ -14,7 +14,8 @@ from upath import UPath
 
 from cellassets.images.pipeline import in_order
 from cellassets.images.plates import SourcePlate, sites_table, source_plates, store_json
-from cellassets.images.spec import StoreSpec, zarr_metadata
+from cellassets.images.spec import zarr_metadata
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.images.writer import ShardNote, find_shard, pack_sites, write_shard
 from cellassets.machine import n_cores

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cellassets.images.spec import PlateSpec, StoreSpec
+from cellassets.images.spec import PlateSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.writer import ShardNote, SourceImage, SourceSite
 from cellassets.screens.imaging import Imaging
 from cellassets.tables.parquet import with_vectors

@@ -14,7 +14,6 @@ import google_crc32c
 import imagecodecs
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8, UInt64
-from pydantic import Field
 
 from cellassets.configuration import Parameters
 from cellassets.errors import CorruptArtifact
@@ -24,18 +23,6 @@ MISSING = np.uint64(0xFFFFFFFFFFFFFFFF)
 CRC_BYTES = 4
 BLOSC_HEADER_BYTES = 16  # largest size of a frame beyond its content. Source: BLOSC_MAX_OVERHEAD of blosc.h
 HOW_TO_REPAIR = "run `cellassets artifact verify`, which names the commit record to delete"
-
-
-class StoreSpec(Parameters):
-    """How sites are packed: sites per shard, and compression level.
-
-    lz4 with bit shuffling at level 1 takes an eighth of the time that decoding a PNG takes. `bench/codecs.py` compares
-    it with others: byte shuffling makes 8-bit noise hardly smaller, zstd takes three times as long, and higher levels
-    save 2% of space. Level 0 stores pixels as they are: packing takes 8% less time, and the store is a third larger.
-    """
-
-    shard_sites: int = Field(default=64, ge=1)
-    blosc_level: int = Field(default=1, ge=0, le=9)
 
 
 class PlateSpec(Parameters):

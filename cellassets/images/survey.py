@@ -11,7 +11,7 @@ import polars as pl
 from upath import UPath
 
 from cellassets.images.plates import source_plates
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.writer import pack_sites
 from cellassets.machine import n_cores
 from cellassets.progress import Progress, no_progress

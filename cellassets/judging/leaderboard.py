@@ -109,6 +109,29 @@ def shown_parts(leaderboard: pl.DataFrame, model_key: str) -> dict[str, str]:
     return dict(first.iter_rows())
 
 
+def headline_scores(leaderboard: pl.DataFrame, model_key: str, shown: Mapping[str, str]) -> dict[str, str]:
+    """Returns a model's scores as text, such as '0.542 (0.30 to 0.77), p 0.001, unseen experiments', by
+    `dataset/benchmark`. Stale ones are left out.
+
+    Args:
+        leaderboard: LEADERBOARD rows.
+        model_key: the model.
+        shown: the part of each dataset whose scores are shown (`shown_parts`).
+    """
+    own = leaderboard.filter((pl.col("model_key") == model_key) & ~pl.col("is_stale"))
+    return {
+        f"{row['dataset_id']}/{row['benchmark_name']}": _headline(row)
+        for row in own.sort("dataset_id", "benchmark_name").iter_rows(named=True)
+        if shown.get(row["dataset_id"]) == row["part_id"]
+    }
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    low, high = row["interval_low"], row["interval_high"]
+    interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    return f"{row['value']:.3f}{interval}, p {row['p_value']:.3g}, {TITLES[row['exposure']]}"
+
+
 def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """Returns LEADERBOARD rows as a table for a terminal: scores on unseen wells, and those on training wells."""
     rows = _rows(leaderboard)

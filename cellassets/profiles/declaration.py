@@ -14,6 +14,7 @@ from cellassets.profiles.steps import Normalisation, Step
 
 RowKind = Literal["well", "site", "cell"]
 Lacking = Literal["nothing", "sites", "wells"]
+MATRIX = re.compile(r"X|(layers|obsm)/.+")
 
 
 class KeyColumns(Parameters):
@@ -45,6 +46,25 @@ class Controls(Parameters):
     values: tuple[str, ...] = Field(min_length=1, description="Its values for negative controls, such as negcon")
 
 
+class AnndataMatrix(Parameters):
+    """Where the features of an AnnData file are. Its key columns are those of `obs`, and `_index`, its index."""
+
+    matrix: str = Field(default="X", description="X, layers/NAME or obsm/NAME")
+    var_column: str | None = Field(
+        default=None, description="Column of `var` with the names of the features; null: its index, `var_names`"
+    )
+
+    @model_validator(mode="after")
+    def _is_in_anndata(self) -> "AnndataMatrix":
+        if not MATRIX.fullmatch(self.matrix):
+            message = f"matrix: found {self.matrix!r}; expected X, layers/NAME or obsm/NAME"
+            raise ValueError(message)
+        if self.var_column is not None and self.matrix.startswith("obsm/"):
+            message = f"var_column names the columns of X and of layers; leave it out for {self.matrix}"
+            raise ValueError(message)
+        return self
+
+
 class ProfilesSpec(Parameters):
     """What decides the vectors, together with the table."""
 
@@ -59,6 +79,9 @@ class ProfilesSpec(Parameters):
     features: str = Field(
         default=r"(Cells|Cytoplasm|Nuclei)_.+",
         description="Regular expression for the whole name of a feature column. The default matches CellProfiler's",
+    )
+    anndata: AnndataMatrix | None = Field(
+        default=None, description="For tables in AnnData: which matrix has the features; null: X"
     )
     controls: Controls | None = Field(default=None, description="Which rows are negative controls")
     steps: tuple[Step, ...] = Field(description="Steps of normalisation and feature selection, in order; [] for none")
@@ -110,7 +133,8 @@ class ProfilesDeclaration(ProfilesSpec):
 
     name: Annotated[str, AfterValidator(check_model_name)]
     table: str = Field(
-        description="CSV, Parquet or CellProfiler's SQLite; relative to this file. `plates/*.parquet` for several files"
+        description="CSV, Parquet, AnnData (.h5ad, .zarr) or CellProfiler's SQLite; relative to this file. "
+        "`plates/*.parquet` for several files"
     )
 
     def spec(self) -> ProfilesSpec:

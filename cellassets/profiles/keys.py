@@ -75,6 +75,16 @@ def raw_name(column: str) -> str:
     return f"raw {column}"
 
 
+def as_text(name: str, dtype: object) -> pl.Expr:
+    """Returns a key column as text, under its `raw_name`: 3 and 3.0 become '3'."""
+    column = pl.col(name)
+    if dtype in (pl.Float32, pl.Float64):
+        whole = column.cast(pl.Int64, strict=False)
+        is_whole = whole.cast(pl.Float64) == column.cast(pl.Float64)
+        column = pl.when(is_whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+    return column.cast(pl.String).str.strip_chars().alias(raw_name(name))
+
+
 def one_row_each(path: Path, frame: pl.DataFrame, kind: RowKind) -> pl.DataFrame:
     """Returns the rows, sorted by experiment, plate, well and site, if there is one of each.
 

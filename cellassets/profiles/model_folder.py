@@ -66,7 +66,9 @@ def write_model_folder(folder: Path, spec: ProfilesSpec, prepared: Prepared) -> 
         features=prepared.features,
         dropped=tuple(DroppedFeatures(step=one.step, features=one.features) for one in prepared.dropped),
     )
-    (folder / SPEC_NAME).write_text(model.model_dump_json(indent=1))
+    # without this key, tables that are not AnnData keep the fingerprint that they had before it existed
+    unused = {"declared": {"anndata"}} if spec.anndata is None else None
+    (folder / SPEC_NAME).write_text(model.model_dump_json(indent=1, exclude=unused))
     write_table(with_vectors(prepared.labels, prepared.vectors), UPath(folder / TABLE_NAME), PROFILES)
     return folder
 

@@ -9,14 +9,26 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from cellassets.errors import ProfilesError
+from cellassets.profiles.anndata_tables import AnnDataTable, groups_of_rows
 from cellassets.profiles.cellprofiler_database import CellProfilerDatabase, groups_of_images
-from cellassets.profiles.declaration import ProfilesSpec
+from cellassets.profiles.declaration import AnndataMatrix, ProfilesSpec
 from cellassets.profiles.feature_columns import as_numbers, feature_names, same_features
-from cellassets.profiles.keys import IDS, IS_CONTROL, NamesInTable, identified, key_names, one_row_each, place, raw_name
-from cellassets.profiles.reading import is_database, open_table, reading, require_columns
+from cellassets.profiles.keys import (
+    IDS,
+    IS_CONTROL,
+    NamesInTable,
+    as_text,
+    identified,
+    key_names,
+    one_row_each,
+    place,
+    raw_name,
+)
+from cellassets.profiles.reading import is_anndata, is_database, open_table, reading, require_columns
 from cellassets.progress import Progress, no_progress
 
 IMAGES_AT_ONCE = 100  # of a database
+VALUES_AT_ONCE = 1 << 23  # of an AnnData file: 64 MB as float64
 
 
 @dataclass(frozen=True)
@@ -42,19 +54,25 @@ def read_rows(files: list[Path], spec: ProfilesSpec, *, progress: Progress = no_
     Args:
         files: the files of the table, from `reading.table_files`.
         spec: what is in them.
-        progress: told after every group of images of a database.
+        progress: told after every group of images of a database, and of rows of an AnnData file.
 
     Raises:
         ProfilesError: a file is not what the declaration says; the message names the file, the column and the well.
     """
     databases = {path: CellProfilerDatabase(path) for path in files if is_database(path)}
-    others = {path: open_table(path, spec) for path in files if path not in databases}
+    tables = {path: _anndata_table(path, spec) for path in files if is_anndata(path)}
+    if spec.anndata is not None and not tables:
+        message = f"{files[0]}: not AnnData, for which `anndata` of the declaration is meant; remove this key"
+        raise ProfilesError(message)
+    others = {path: open_table(path, spec) for path in files if path not in {*databases, *tables}}
     keys = key_names(spec)
     columns = {path: _own_columns(frame, keys) for path, frame in others.items()}
     columns |= {path: database.cell_columns() for path, database in databases.items()}
+    columns |= {path: table.features for path, table in tables.items()}
     features = same_features({path: feature_names(path, columns[path], spec.features, keys=keys) for path in files})
     names = NamesInTable()
     parts = [_cells_of(database, spec, features, names, progress) for database in databases.values()]
+    parts += [_rows_of_anndata(table, spec, features, names, progress) for table in tables.values()]
     if others:
         parts.append(_rows_of(others, spec, features, names))
     found = one_row_each(files[0], pl.concat(parts), spec.rows)
@@ -80,9 +98,7 @@ def _rows_of(
     raw = [raw_name(name) for name in keys]
     for path, frame in frames.items():
         with reading(path):
-            different = _different(frame.select(raw).collect(), keys)
-            names.add(different, spec)
-            known = identified(path, different, spec)
+            known = _known(path, frame.select(raw).collect(), spec, names)
             parts.append(
                 as_numbers(path, frame.select(*raw, *features), features)
                 .join(known.lazy(), on=raw, how="inner", nulls_equal=True)
@@ -104,9 +120,7 @@ def _cells_of(
         raise ProfilesError(message)
     require_columns(path, database.columns["Image"], keys)
     images = database.images(keys)
-    different = _different(images, keys)
-    names.add(different, spec)
-    known = identified(path, different, spec)
+    known = _known(path, images, spec, names)
     images = images.join(known, on=list(map(raw_name, keys)), how="inner", nulls_equal=True)
     parts = [_empty(features)]
     n_done = 0
@@ -120,9 +134,41 @@ def _cells_of(
     return pl.concat(parts)
 
 
-def _different(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """The different rows of the key columns, under their own names."""
-    return frame.select(pl.col(raw_name(name)).alias(name) for name in keys).unique(maintain_order=True)
+def _anndata_table(path: Path, spec: ProfilesSpec) -> AnnDataTable:
+    """An AnnData file that has the key columns."""
+    table = AnnDataTable(path, spec.anndata or AnndataMatrix())
+    require_columns(path, table.keys, key_names(spec))
+    return table
+
+
+def _rows_of_anndata(
+    table: AnnDataTable, spec: ProfilesSpec, features: list[str], names: NamesInTable, progress: Progress
+) -> pl.DataFrame:
+    """The rows of an AnnData file, whose names are noted; cells as the median of their site or well."""
+    path, keys = table.path, key_names(spec)
+    parts = [_empty(features)]
+    with reading(path):
+        columns = table.key_columns(keys)
+        texts = columns.select(as_text(name, columns.schema[name]) for name in keys)
+        known = _known(path, texts, spec, names)
+        rows = texts.with_row_index("row").join(known, on=texts.columns, how="inner", nulls_equal=True)
+        groups = groups_of_rows(rows, IDS, n_rows=max(1, VALUES_AT_ONCE // len(table.features)))
+        n_done = 0
+        values = table.values((group["row"].to_numpy().astype(np.int64) for group in groups), features)
+        for group, found in zip(groups, values, strict=True):
+            cells = group.select(*IDS, IS_CONTROL).hstack(as_numbers(path, found.lazy(), features).collect())
+            parts.append(_median(path, cells.lazy(), features) if spec.rows == "cell" else cells)
+            n_done += group.height
+            progress(n_done, rows.height, f"rows of {path.name}")
+    return pl.concat(parts)
+
+
+def _known(path: Path, texts: pl.DataFrame, spec: ProfilesSpec, names: NamesInTable) -> pl.DataFrame:
+    """The ids of the different rows of the key columns, whose names are noted."""
+    own = [pl.col(raw_name(name)).alias(name) for name in key_names(spec)]
+    different = texts.select(own).unique(maintain_order=True)
+    names.add(different, spec)
+    return identified(path, different, spec)
 
 
 def _groups(images: pl.DataFrame) -> Iterator[pl.DataFrame]:

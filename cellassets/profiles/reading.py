@@ -1,6 +1,7 @@
-"""Opens tables of profiles: Parquet as polars reads it, CSV by `csv_tables.py`, SQLite by `cellprofiler_database.py`.
+"""Finds the files of a table, and opens Parquet as polars reads it and CSV by `csv_tables.py`.
 
 What comes out is lazy: key columns are text, nothing else is changed. `feature_columns.py` and `keys.py` interpret it.
+`cellprofiler_database.py` reads SQLite, `anndata_tables.py` reads AnnData.
 """
 
 import re
@@ -14,30 +15,32 @@ from cellassets.errors import ProfilesError
 from cellassets.profiles.cellprofiler_database import SUFFIXES as DATABASE_SUFFIXES
 from cellassets.profiles.csv_tables import scan_csv
 from cellassets.profiles.declaration import ProfilesSpec
-from cellassets.profiles.keys import key_names, raw_name
+from cellassets.profiles.keys import as_text, key_names
+from cellassets.tables.anndata_package import SUFFIXES as ANNDATA_SUFFIXES
 
 DOUBLED = re.compile(r"(.+)_duplicated_[0-9]+")  # polars' name for the second column of one name
 
 
 def table_files(declared: str, beside: Path) -> list[Path]:
-    """Returns the files of a table, sorted.
+    """Returns the files of a table, sorted; a `.zarr` folder counts as a file.
 
     Args:
         declared: path or pattern, relative to `beside`.
         beside: folder of the declaration.
 
     Raises:
-        ProfilesError: there is no such file, or databases are named together with other files.
+        ProfilesError: there is no such file, or it is of an unknown kind.
     """
     has_pattern = any(mark in declared for mark in "*?[")
     found = sorted(beside.glob(declared)) if has_pattern else [beside / declared]
-    files = [path for path in found if path.is_file()]
+    files = [path for path in found if path.is_file() or (path.is_dir() and is_anndata(path))]
     if not files:
         message = f"{beside / declared}: no such file; expected the table that `table` of the declaration names"
         raise ProfilesError(message)
-    unknown = [path for path in files if not (is_database(path) or _scanner(path))]
+    unknown = [path for path in files if not (is_database(path) or is_anndata(path) or _scanner(path))]
     if unknown:
-        message = f"{unknown[0]}: not a known kind of table; expected .parquet, .csv, .csv.gz, .sqlite or .db"
+        known = ".parquet, .csv, .csv.gz, .h5ad, .zarr, .sqlite or .db"
+        message = f"{unknown[0]}: not a known kind of table; expected {known}"
         raise ProfilesError(message)
     return files
 
@@ -45,6 +48,11 @@ def table_files(declared: str, beside: Path) -> list[Path]:
 def is_database(path: Path) -> bool:
     """Returns true for a file that is read as SQLite."""
     return path.suffix.lower() in DATABASE_SUFFIXES
+
+
+def is_anndata(path: Path) -> bool:
+    """Returns true for a file or a folder that is read as AnnData."""
+    return path.suffix.lower() in ANNDATA_SUFFIXES
 
 
 def open_table(path: Path, spec: ProfilesSpec) -> pl.LazyFrame:
@@ -63,7 +71,7 @@ def open_table(path: Path, spec: ProfilesSpec) -> pl.LazyFrame:
         message = f"{path}: two columns are called {doubled!r}; rename or remove one"
         raise ProfilesError(message)
     require_columns(path, list(columns), key_names(spec))
-    return frame.with_columns(_as_text(name, columns[name]) for name in key_names(spec))
+    return frame.with_columns(as_text(name, columns[name]) for name in key_names(spec))
 
 
 def require_columns(path: Path, columns: list[str], needed: list[str]) -> None:
@@ -98,13 +106,3 @@ def _scanner(path: Path) -> Callable[[Path, list[str], str], pl.LazyFrame] | Non
     if name.endswith((".parquet", ".pq")):
         return lambda file, _, __: pl.scan_parquet(file)
     return scan_csv if name.endswith((".csv", ".csv.gz")) else None
-
-
-def _as_text(name: str, dtype: object) -> pl.Expr:
-    """A key column as text: 3 and 3.0 become '3'."""
-    column = pl.col(name)
-    if dtype in (pl.Float32, pl.Float64):
-        whole = column.cast(pl.Int64, strict=False)
-        is_whole = whole.cast(pl.Float64) == column.cast(pl.Float64)
-        column = pl.when(is_whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
-    return column.cast(pl.String).str.strip_chars().alias(raw_name(name))

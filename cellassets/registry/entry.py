@@ -17,6 +17,8 @@ from cellassets.registry.uploading import model_files
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+SCORE_TAG = "score "  # begins the names of tags with scores: `score HUVEC/known_relationships`
+
 
 class ModelEntry(Parameters):
     """One registered model version.

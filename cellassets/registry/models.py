@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cellassets.errors import CorruptArtifact, PartitionKeyError, RegistryError
-from cellassets.registry.entry import ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
+from cellassets.registry.entry import SCORE_TAG, ModelEntry, entry_of, folder_fingerprint, model_key, parse_model_key
 from cellassets.registry.fetching import checked_folder, download
 from cellassets.registry.lineage import (
     BY_HAND_TAG,
@@ -175,6 +175,25 @@ class Registry(Runs):
         tags = declaration(with_ancestors(key, trained_on, known))
         for name, value in {BY_HAND_TAG: "true", **tags}.items():
             self.client().set_model_version_tag(entry.name, str(entry.version), name, value)
+
+    def note_scores(self, key: str, scores: Mapping[str, str]) -> None:
+        """Writes scores to the tags of a version, where MLflow shows them; removes those that are not given.
+
+        Args:
+            key: model key.
+            scores: text of each score, by `dataset/benchmark`.
+
+        Raises:
+            RegistryError: no such version is registered, or MLflow does not answer.
+        """
+        entry, client = self.find(key), self.client()
+        wanted = {f"{SCORE_TAG}{name}": text for name, text in scores.items()}
+        for name, text in wanted.items():
+            if entry.tags.get(name) != text:
+                client.set_model_version_tag(entry.name, str(entry.version), name, text)
+        for name in entry.tags:
+            if name.startswith(SCORE_TAG) and name not in wanted:
+                client.delete_model_version_tag(entry.name, str(entry.version), name)
 
     def fetch(self, key: str, to: Path) -> Path:
         """Returns a local folder with the files of a model, checked against the fingerprint of the registration.

@@ -5,8 +5,9 @@ Parameters, curves and files of a run are for people. What assets decide by stan
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cellassets.errors import RegistryError, StaleArtifact
@@ -18,6 +19,23 @@ PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
 PARAMETERS_PER_REQUEST = 100  # MLflow refuses more in one request
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedExperiment:
+    """An experiment that a training reads.
+
+    Attributes:
+        name: experiment_id.
+        fingerprint: fingerprint of its store.
+        place: where the store is, a path or an fsspec URL.
+        context: what it is read for, `training` or `validation`.
+    """
+
+    name: str
+    fingerprint: str
+    place: str
+    context: Literal["training", "validation"]
 
 
 class Runs(Connection):
@@ -64,6 +82,19 @@ class Runs(Connection):
     def log_json(self, run_id: str, values: Mapping[str, Any], name: str) -> None:
         """Stores JSON-like values as a file of a run."""
         self.client().log_dict(run_id, dict(values), name)
+
+    def log_experiments(self, run_id: str, experiments: Sequence["TrainedExperiment"]) -> None:
+        """Notes the experiments that a run reads as its datasets, which MLflow's UI shows beside the run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.fingerprint, source_type="cellassets", source=json.dumps({"uri": one.place})),
+                [InputTag("mlflow.data.context", one.context)],
+            )
+            for one in experiments
+        ]
+        self.client().log_inputs(run_id, inputs)
 
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, float], *, step: int, patience_s: float = PATIENCE_S

@@ -5,14 +5,16 @@ after its last complete epoch, on any machine and in the same MLflow run. A mode
 is not registered again. A model version that was deleted from the registry is registered again from the lake.
 """
 
+import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
-from cellassets.errors import RegistryError
+from cellassets.errors import RecipeError, RegistryError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.settings import policy, recipe
 from cellassets.stages.snapshot import Snapshot
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cellassets.progress import Progress
-    from cellassets.registry import ModelEntry
+    from cellassets.registry import ModelEntry, Registry
+    from cellassets.registry.runs import TrainedExperiment
     from cellassets.training.attempts import Attempt
     from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
+CURVES_NAME = "curves.json"  # beside the files of the model, not one of them: it holds times
 STATES = "training"  # folder of the training's states, beside the published models of the recipe
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     Raises:
         ConfigError: the recipe file is missing or wrong.
         NotReady: an experiment is not stored yet, or its quality table is needed and does not exist.
+        RegistryError: the model version that the recipe starts from is not registered.
     """
     from cellassets.training.recipe import NetworkRecipe, recipe_experiments
 
@@ -59,7 +64,11 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     for pin in pins:
         made_from[pin.keys[0]][pin.kind] = pin.fingerprint
     inputs = {"recipe": settings_of(chosen), "experiments": made_from, "code_version": CODE_VERSION}
-    return snapshot.plan("checkpoint", (name,), inputs, pins=pins, settings={"recipe": chosen})
+    settings: dict[str, Any] = {"recipe": chosen}
+    if isinstance(chosen, NetworkRecipe) and chosen.start_from is not None:
+        settings["parent"] = snapshot.model(chosen.start_from)
+        inputs["start_from"] = settings["parent"].fingerprint
+    return snapshot.plan("checkpoint", (name,), inputs, pins=pins, settings=settings)
 
 
 def make(context: Context, plan: Plan) -> Record:
@@ -70,7 +79,7 @@ def make(context: Context, plan: Plan) -> Record:
     the second takes over from the first.
 
     Raises:
-        RecipeError: the experiments do not fit the recipe.
+        RecipeError: the experiments, or the weights to start from, do not fit the recipe.
         TrainingError: the loss is not finite.
         OutOfMemory: the pod or the GPU has too little memory.
         StaleArtifact: another process took over.
@@ -151,17 +160,19 @@ def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Ou
 
     published = Published(context.lake.artifact(done.kind, *done.keys), done)
     published.artifact.verify(done)
-    for name in published.names:
+    names = tuple(name for name in published.names if name != CURVES_NAME)
+    for name in names:
         write_bytes(UPath(folder / name), published.path(name).read_bytes())
     summary = CheckpointSummary.model_validate(done.summary)
     is_network = isinstance(plan.settings["recipe"], NetworkRecipe)
     classes = _training_data(context, plan).perturbations if is_network else ()
-    return Outcome(folder, tuple(published.names), summary.metrics, perturbations=classes)
+    history = tuple(curves(published))
+    return Outcome(folder, names, summary.metrics, perturbations=classes, history=history)
 
 
 def _register(context: Context, plan: Plan, outcome: "Outcome", run_id: str | None) -> "ModelEntry":
     chosen = plan.settings["recipe"]
-    tags = {**_tags(chosen, plan, outcome), **_image(context)}
+    tags = {**_tags(context.registry, plan, outcome), **_image(context)}
     return context.registry.register(outcome.folder, name=chosen.name, run_id=run_id, tags=tags, names=outcome.names)
 
 
@@ -169,7 +180,17 @@ def _publish(context: Context, plan: Plan, outcome: "Outcome", summary: Checkpoi
     with context.lake.draft(plan) as draft:
         for name in outcome.names:
             write_bytes(draft.folder / name, (outcome.folder / name).read_bytes())
-        return draft.publish(outcome.names, summary)
+        if outcome.history:
+            write_bytes(draft.folder / CURVES_NAME, json.dumps(outcome.history).encode())
+        return draft.publish([*outcome.names, *([CURVES_NAME] if outcome.history else [])], summary)
+
+
+def curves(published: Published) -> list[dict[str, float]]:
+    """Returns the metrics and the speed of every epoch of a training; none if nothing was trained.
+
+    Trainings by earlier versions of cellassets have none either.
+    """
+    return json.loads(published.path(CURVES_NAME).read_bytes()) if CURVES_NAME in published.names else []
 
 
 def _remove_states(data: UPath, *, but: UPath) -> None:
@@ -190,6 +211,8 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     if isinstance(chosen, ClassicalRecipe):
         return set_up_classical(chosen, folder / "model")
     data, curves = _training_data(context, plan), Curves(context.registry, run_id)
+    if "parent" in plan.settings:
+        data = replace(data, parent=_parent_folder(context, plan, folder))
 
     def add_point(epoch: int, metrics: dict[str, float]) -> None:
         curves.add(epoch + 1, metrics)
@@ -209,6 +232,27 @@ def _training_data(context: Context, plan: Plan) -> "TrainingData":
     stores = [open_store(context.lake, pin) for pin in plan.pinned("plate_store")]
     quality = [_quality(context, plan, store.experiment_id) for store in stores]
     return open_training_data(plan.settings["recipe"], stores, quality)
+
+
+def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:
+    """Returns the model folder of the version that the recipe starts from.
+
+    Raises:
+        StaleArtifact: other files are registered under its key now.
+        RecipeError: it is not a network.
+    """
+    parent: ModelEntry = plan.settings["parent"]
+    now = context.registry.find(parent.key)
+    if now.fingerprint != parent.fingerprint:
+        message = (
+            f"model {parent.key}: its files are {now.fingerprint}, and the plan of {plan} was made for "
+            f"{parent.fingerprint}; materialise it again"
+        )
+        raise StaleArtifact(message)
+    if parent.kind != "network":
+        message = f"start_from: {parent.key} is a model of kind {parent.kind}; expected a network"
+        raise RecipeError(message)
+    return context.registry.fetch(parent.key, folder / "parent")
 
 
 def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":
@@ -233,7 +277,25 @@ def _run_id(context: Context, plan: Plan) -> str:
     origin |= _image(context)
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
     registry.log_json(run_id, plan.inputs, "made_from.json")
+    registry.log_experiments(run_id, _experiments(context, plan))
     return run_id
+
+
+def _experiments(context: Context, plan: Plan) -> "list[TrainedExperiment]":
+    from cellassets.registry.runs import TrainedExperiment
+    from cellassets.training.recipe import NetworkRecipe
+
+    chosen = plan.settings["recipe"]
+    trained = chosen.train_experiments if isinstance(chosen, NetworkRecipe) else ()
+    return [
+        TrainedExperiment(
+            name=pin.keys[0],
+            fingerprint=pin.fingerprint,
+            place=str(context.lake.open(pin).folder),
+            context="training" if pin.keys[0] in trained else "validation",
+        )
+        for pin in plan.pinned("plate_store")
+    ]
 
 
 def _image(context: Context) -> dict[str, str]:
@@ -241,11 +303,12 @@ def _image(context: Context) -> dict[str, str]:
     return {"image": context.deployment.image} if context.deployment.image else {}
 
 
-def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
-    from cellassets.registry.lineage import TrainedOn, declaration
+def _tags(registry: "Registry", plan: Plan, outcome: "Outcome") -> dict[str, str]:
+    from cellassets.registry.lineage import TrainedOn, declaration, declared, with_ancestors
     from cellassets.training.provenance import code_version
     from cellassets.training.recipe import NetworkRecipe, recipe_fingerprint
 
+    chosen: Recipe = plan.settings["recipe"]
     tags: dict[str, Any] = {
         "kind": chosen.kind,
         "recipe_name": chosen.name,
@@ -261,6 +324,9 @@ def _tags(chosen: "Recipe", plan: Plan, outcome: "Outcome") -> dict[str, str]:
             validation_experiments=chosen.validation_experiments,
             perturbations=outcome.perturbations,
         )
+        if chosen.start_from is not None:  # what the parent has seen stays known if it is deleted
+            known = {entry.key: declared(entry) for entry in registry.list_models()}
+            trained_on = with_ancestors("", trained_on.model_copy(update={"parents": (chosen.start_from,)}), known)
         tags |= declaration(trained_on)
     return tags
 

@@ -1,13 +1,17 @@
 """The stage `model_report`: one page about a model, for people who decide, in one file that needs no network."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from cellassets.benchmarks.parts import WHOLE
 from cellassets.configuration import Parameters
-from cellassets.errors import StaleArtifact
+from cellassets.errors import RegistryError, StaleArtifact
 from cellassets.hits.summary import ActivePerturbationsSummary
 from cellassets.mapping.summary import PerturbationMapSummary
+from cellassets.registry.entry import SCORE_TAG
 from cellassets.registry.lineage import TAG
 from cellassets.stages.benchmark import BenchmarkSummary, ScoredPart, benchmark_stages, is_readable, name_of
 from cellassets.stages.datasets import asked_gate_policy, dataset_names
@@ -27,10 +31,11 @@ if TYPE_CHECKING:
     from cellassets.reporting.examples import Example, SiteImage
     from cellassets.reporting.hits_section import HitsPage
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 N_EXAMPLES = 4
 STRONGEST_BY = "perturbation_magnitude"
 SITE = ["plate_id", "well_id", "site_index"]
+logger = logging.getLogger(__name__)
 
 
 class ModelReportSummary(Parameters):
@@ -39,10 +44,12 @@ class ModelReportSummary(Parameters):
     Attributes:
         n_datasets: datasets that the model has a map of.
         n_bytes: size of the page in bytes.
+        scores: the headline score of each benchmark, with interval and p-value, as text by `dataset/benchmark`.
     """
 
     n_datasets: int
     n_bytes: int
+    scores: dict[str, str] = Field(default_factory=dict)
 
 
 def plan(snapshot: Snapshot, keys: Keys) -> Plan:
@@ -120,7 +127,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         StaleArtifact: an annotation source changed since the plan was made.
     """
-    from cellassets.judging.leaderboard import shown_parts
+    from cellassets.judging.leaderboard import headline_scores, shown_parts
     from cellassets.reporting.contents import ModelFacts, ReportPage
     from cellassets.reporting.page import render
     from cellassets.tables.parquet import read_table
@@ -146,8 +153,18 @@ def make(context: Context, plan: Plan) -> Record:
     text = render(page).encode()
     with context.lake.draft(plan) as draft:
         files = write_files(draft.folder, {"report.html": text})
-        summary = ModelReportSummary(n_datasets=len(plan.inputs["maps"]), n_bytes=len(text))
+        headlines = headline_scores(rows, entry.key, shown)
+        summary = ModelReportSummary(n_datasets=len(plan.inputs["maps"]), n_bytes=len(text), scores=headlines)
         return draft.publish(files, summary)
+
+
+def settle(context: Context, record: Record) -> None:
+    """Writes the scores of the report to the model version in MLflow. A registry that refuses them gets them later."""
+    summary = ModelReportSummary.model_validate(record.summary)
+    try:
+        context.registry.note_scores(record.keys[0], summary.scores)
+    except RegistryError as error:
+        logger.warning("the scores of %s are not in MLflow yet: %s", record.keys[0], error)
 
 
 def _known_pairs(context: Context, plan: Plan) -> "dict[str, pl.DataFrame]":
@@ -268,12 +285,15 @@ def _read_sites(context: Context, plan: Plan, wells: Sequence[Mapping[str, Any]]
 
 
 def _provenance(context: Context, plan: Plan, entry: "ModelEntry") -> list[tuple[str, str]]:
-    hidden = {"fingerprint", TAG}
+
+    def is_hidden(name: str) -> bool:
+        return name in ("fingerprint", TAG) or name.startswith(SCORE_TAG)
+
     rows = [
         *plan.inputs["seen"].items(),
         ("model fingerprint", entry.fingerprint),
         ("MLflow run", entry.run_id or "none"),
-        *((name.replace("_", " "), value) for name, value in sorted(entry.tags.items()) if name not in hidden),
+        *((name.replace("_", " "), value) for name, value in sorted(entry.tags.items()) if not is_hidden(name)),
     ]
     for pin in plan.pinned("perturbation_map"):
         dataset_id, record = pin.keys[0], context.lake.open(pin).record
@@ -295,5 +315,6 @@ MODEL_REPORT = Stage(
     summary=ModelReportSummary,
     plan=plan,
     make=make,
+    settle=settle,
     settings=("gate.yaml",),
 )

@@ -9,6 +9,7 @@ from cellassets.images.summary import PlateStoreSummary
 from cellassets.screens.imaging import Imaging
 from cellassets.screens.summary import RawPlatesSummary
 from cellassets.stages.landing import require_unchanged
+from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.storage.artifact import Record
@@ -21,12 +22,11 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     """Returns the plan of the store from the present manifest.
 
     Raises:
+        ConfigError: `policy.yaml` is wrong.
         NotReady: the experiment has no manifest.
     """
-    from cellassets.images.spec import StoreSpec
-
     experiment_id = keys["experiment"]
-    manifest, spec = snapshot.need("raw_plates", experiment_id), StoreSpec()
+    manifest, spec = snapshot.need("raw_plates", experiment_id), policy(snapshot).store
     inputs = {"raw_plates": manifest.fingerprint, "spec": settings_of(spec), "code_version": CODE_VERSION}
     return snapshot.plan("plate_store", (experiment_id,), inputs, pins=[manifest], settings={"spec": spec})
 
@@ -67,4 +67,5 @@ PLATE_STORE = Stage(
     summary=PlateStoreSummary,
     plan=plan,
     make=make,
+    settings=("policy.yaml",),
 )

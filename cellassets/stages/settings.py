@@ -8,6 +8,7 @@ from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import CellAssetsError
+from cellassets.images.store_spec import StoreSpec
 from cellassets.quality.parameters import QualityParameters
 from cellassets.screens.policy import IngestPolicy
 from cellassets.stages.snapshot import Snapshot
@@ -81,6 +82,7 @@ class Policy(Parameters):
     """All of `policy.yaml`."""
 
     ingest: IngestPolicy = Field(default=IngestPolicy(), description="How landed experiments are checked")
+    store: StoreSpec = Field(default=StoreSpec(), description="How images are packed; a change packs all of them anew")
     landing: LandingPolicy = Field(default=LandingPolicy(), description="When a folder in the landing zone is complete")
     quality: QualityParameters = Field(default=QualityParameters(), description="How sites are measured and flagged")
     models: ModelPolicy = Field(default=ModelPolicy(), description="Which models are active")

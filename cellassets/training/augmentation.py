@@ -1,22 +1,25 @@
 """Augmentation: random changes of an image that do not change its biology.
 
 All random numbers of a batch are drawn here, from a generator that the caller seeds. Applying them is deterministic.
-Crop, turn and flip are done in one copy of the integer pixels, before the conversion to floats. Gain and offset are
-part of the normalisation (`module.py`).
+Crop, turn and flip are done in one copy of the integer pixels, before the conversion to floats. Gain, offset and
+channels that are left out are part of the normalisation, and images are mixed after it (`module.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from cellassets.errors import RecipeError
-from cellassets.training.recipe import AugmentationParameters, NetworkRecipe, smallest_px
+from cellassets.training.recipe import AugmentationParameters, Mixing, NetworkRecipe, smallest_px
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch."""
+    """The random numbers of one batch.
+
+    `is_kept` says which channels are not left out. `partner` and `own_share` are None if images are not mixed.
+    """
 
     crop_px: tuple[int, int]
     top_left: Int[np.ndarray, "b 2"]
@@ -24,6 +27,9 @@ class Draws:
     is_flipped: Bool[np.ndarray, "b"]
     gain: Float[np.ndarray, "b c"]
     offset: Float[np.ndarray, "b c"]
+    is_kept: Bool[np.ndarray, "b c"] | None = None
+    partner: Int[np.ndarray, "b"] | None = None
+    own_share: Float[np.ndarray, "b 1 y x"] | None = None
 
 
 def crop_size(parameters: AugmentationParameters, height: int, width: int) -> tuple[int, int]:
@@ -78,7 +84,8 @@ def draw(
     n_channels, height, width = site_shape
     crop = crop_size(parameters, height, width)
     span = parameters.gain_jitter
-    return Draws(
+    # the order of the calls is part of the numbers: what is newer is drawn later
+    draws = Draws(
         crop_px=crop,
         top_left=generator.integers(0, [height - crop[0] + 1, width - crop[1] + 1], size=(n, 2)),
         n_turns=generator.integers(0, 4, size=n) * parameters.has_turns,
@@ -86,6 +93,46 @@ def draw(
         gain=generator.uniform(1 - span, 1 + span, size=(n, n_channels)).astype(np.float32),
         offset=(parameters.offset_jitter * generator.standard_normal((n, n_channels))).astype(np.float32),
     )
+    if parameters.channel_dropout_frac:
+        draws = replace(draws, is_kept=_kept_channels(generator, (n, n_channels), parameters.channel_dropout_frac))
+    if parameters.mix is not None:
+        partner, own_share = draw_mix(generator, n, parameters=parameters.mix, size=crop)
+        draws = replace(draws, partner=partner, own_share=own_share)
+    return draws
+
+
+def draw_mix(
+    generator: np.random.Generator, n: int, *, parameters: Mixing, size: tuple[int, int]
+) -> tuple[Int[np.ndarray, "b"], Float[np.ndarray, "b 1 y x"]]:
+    """Returns, for each image of a batch, the image that it is mixed with and its own share of every pixel.
+
+    The share is 1 everywhere for images that are not mixed. For `mixup` it is one number per image. For `cutmix` it is
+    0 in a rectangle with the sides sqrt(1 - share) of the image, whose centre is anywhere and which is cut at the
+    borders, and 1 outside. So the mean over pixels is the share of the image's own label.
+
+    Source: Yun et al. 2019, CutMix, equation 2 and the authors' code for the borders; Zhang et al. 2018, mixup.
+    """
+    partner = generator.permutation(n)
+    share = generator.beta(parameters.alpha, parameters.alpha, size=n)
+    is_mixed = generator.random(n) < parameters.image_frac
+    centre = generator.uniform(0, size, size=(n, 2))
+    if parameters.kind == "mixup":
+        return partner, np.where(is_mixed, share, 1).astype(np.float32)[:, None, None, None]
+    half = np.sqrt(1 - share)[:, None] * size / 2
+    first, last = np.round(centre - half), np.round(centre + half)
+    y, x = np.arange(size[0]), np.arange(size[1])
+    in_rows = (y >= first[:, :1]) & (y < last[:, :1])
+    in_columns = (x >= first[:, 1:]) & (x < last[:, 1:])
+    is_other = in_rows[:, :, None] & in_columns[:, None, :] & is_mixed[:, None, None]
+    return partner, (~is_other).astype(np.float32)[:, None]
+
+
+def _kept_channels(
+    generator: np.random.Generator, shape: tuple[int, int], dropped_frac: float
+) -> Bool[np.ndarray, "b c"]:
+    """Which channels stay; of an image that would lose all of them, the one with the largest number."""
+    numbers = generator.random(shape)
+    return (numbers >= dropped_frac) | (numbers == numbers.max(axis=1, keepdims=True))
 
 
 def crop_turn_flip(images: Shaped[np.ndarray, "b c y x"], draws: Draws) -> Shaped[np.ndarray, "b c h w"]:

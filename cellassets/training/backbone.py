@@ -1,7 +1,7 @@
 """Networks: a standard backbone for any number of channels, and a neck whose output is the embedding.
 
-Backbones are built from configurations of `transformers`; nothing is downloaded. Weights come from training or from
-`checkpoint.py`. Heads and losses are in `losses.py`.
+Backbones are built from configurations of `transformers`, a DenseNet by MONAI; nothing is downloaded. Weights come from
+training, from `checkpoint.py` or from `start.py`. Heads and losses are in `losses.py`.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,30 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float
 from torch import nn
-from transformers import ConvNextConfig, ConvNextModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
+from torch.nn import functional
+from transformers import (
+    ConvNextConfig,
+    ConvNextModel,
+    Dinov2Config,
+    Dinov2Model,
+    ResNetConfig,
+    ResNetModel,
+    ViTConfig,
+    ViTModel,
+)
 
-from cellassets.training.recipe import Backbone, ConvNextBackbone, ResNetBackbone, VitBackbone
+from cellassets.errors import RecipeError
+from cellassets.training.patch_convolutions import keep_patch_convolutions_exact
+from cellassets.training.recipe import (
+    Backbone,
+    ConvNextBackbone,
+    DenseNetBackbone,
+    DinoV2Backbone,
+    ResNetBackbone,
+    VitBackbone,
+    ZooBackbone,
+)
+from cellassets.training.zoo import build_zoo_model, check_zoo_sizes
 
 
 class EmbeddingNetwork(nn.Module):
@@ -48,12 +69,26 @@ def build_network(
 
 
 def build_backbone(backbone: Backbone, *, n_channels: int, trained_px: int) -> tuple[nn.Module, int]:
-    """Returns a module from images [b, c, y, x] to pooled features [b, f], and f."""
-    if isinstance(backbone, ResNetBackbone):
-        return PooledConvolutions(_resnet(backbone, n_channels)), backbone.widths[-1]
-    if isinstance(backbone, ConvNextBackbone):
-        return PooledConvolutions(_convnext(backbone, n_channels)), backbone.widths[-1]
-    return PooledPatches(_vit(backbone, n_channels, trained_px), backbone.patch_px), backbone.width
+    """Returns a module from images [b, c, y, x] to pooled features [b, f], and f.
+
+    Raises:
+        RecipeError: a model of the zoo cannot be built as configured, or the package that a family needs is missing.
+    """
+    match backbone:
+        case ResNetBackbone():
+            return PooledConvolutions(_resnet(backbone, n_channels)), backbone.widths[-1]
+        case ConvNextBackbone():
+            return PooledConvolutions(_convnext(backbone, n_channels)), backbone.widths[-1]
+        case VitBackbone():
+            return PooledPatches(_vit(backbone, n_channels, trained_px), backbone.patch_px), backbone.width
+        case DinoV2Backbone():
+            return PooledPatches(_dinov2(backbone, n_channels, trained_px), backbone.patch_px), backbone.width
+        case DenseNetBackbone():
+            return _counted(PooledDenseNet(_densenet(backbone, n_channels)), n_channels, trained_px)
+        case ZooBackbone():
+            model = build_zoo_model(backbone, n_channels=n_channels, trained_px=trained_px)
+            check_zoo_sizes(model, backbone, n_channels, {(trained_px, trained_px)})
+            return _counted(keep_patch_convolutions_exact(model), n_channels, trained_px)
 
 
 class PooledConvolutions(nn.Module):
@@ -75,43 +110,34 @@ class PooledPatches(nn.Module):
         super().__init__()
         self.model = model
         self.patch_px = patch_px
+        # DINOv2 always interpolates
+        self.options = {"interpolate_pos_encoding": True} if isinstance(model, ViTModel) else {}
 
     def forward(self, images: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b f"]:
         """Returns the mean over patches of the last layer."""
         height, width = (side // self.patch_px * self.patch_px for side in images.shape[-2:])
-        found = self.model(images[..., :height, :width], interpolate_pos_encoding=True)
+        found = self.model(images[..., :height, :width], **self.options)
         return found.last_hidden_state[:, 1:].mean(dim=1)
 
 
-class FullPrecisionConv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32.
+class PooledDenseNet(nn.Module):
+    """A DenseNet of MONAI, pooled over the image."""
 
-    On some CPUs torch 2.13 computes bfloat16 convolutions with stride = kernel wrongly and without a warning (relative
-    errors above 1 for six channels and patches of 16 pixels). Float32 in this one layer costs little time.
-    """
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
-    def forward(self, input: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b f h w"]:  # noqa: A002
-        """Returns the convolution, computed in float32."""
-        with torch.autocast(device_type=input.device.type, enabled=False):
-            return super().forward(input.float())
-
-
-def keep_patch_convolutions_exact(model: nn.Module) -> nn.Module:
-    """Returns `model` after replacing each convolution with stride = kernel by one that stays in float32."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Conv2d) and child.kernel_size == child.stride and child.kernel_size != (1, 1):
-                setattr(module, name, _exact(child))
-    return model
+    def forward(self, images: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b f"]:
+        """Returns the mean over positions of the last feature map."""
+        return functional.relu(self.model(images)).mean(dim=(2, 3))
 
 
-def _exact(convolution: nn.Conv2d) -> FullPrecisionConv2d:
-    height, width = convolution.kernel_size
-    exact = FullPrecisionConv2d(
-        convolution.in_channels, convolution.out_channels, (height, width), stride=(height, width)
-    )
-    exact.load_state_dict(convolution.state_dict())
-    return exact
+def _counted(model: nn.Module, n_channels: int, trained_px: int) -> tuple[nn.Module, int]:
+    """The model, and the length of its features, which a trial shows."""
+    model.eval()
+    with torch.no_grad():
+        n_features = model(torch.zeros(1, n_channels, trained_px, trained_px)).shape[1]
+    return model.train(), n_features
 
 
 def _resnet(backbone: ResNetBackbone, n_channels: int) -> nn.Module:
@@ -147,3 +173,35 @@ def _vit(backbone: VitBackbone, n_channels: int, trained_px: int) -> nn.Module:
         intermediate_size=4 * backbone.width,
     )
     return keep_patch_convolutions_exact(ViTModel(config, add_pooling_layer=False))
+
+
+def _dinov2(backbone: DinoV2Backbone, n_channels: int, trained_px: int) -> nn.Module:
+    config = Dinov2Config(
+        num_channels=n_channels,
+        image_size=trained_px // backbone.patch_px * backbone.patch_px,
+        patch_size=backbone.patch_px,
+        hidden_size=backbone.width,
+        num_hidden_layers=backbone.depth,
+        num_attention_heads=backbone.n_heads,
+    )
+    return keep_patch_convolutions_exact(Dinov2Model(config))
+
+
+def _densenet(backbone: DenseNetBackbone, n_channels: int) -> nn.Module:
+    try:
+        from monai.networks.nets.densenet import DenseNet
+    except ImportError as error:
+        message = (
+            f"backbone.family densenet needs the package monai, which is not installed ({error}): install "
+            "cellassets[densenet], or choose another family"
+        )
+        raise RecipeError(message) from error
+    model = DenseNet(
+        spatial_dims=2,
+        in_channels=n_channels,
+        out_channels=1,
+        init_features=backbone.stem_width,
+        growth_rate=backbone.growth,
+        block_config=backbone.layers,
+    )
+    return model.features

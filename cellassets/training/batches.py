@@ -1,4 +1,4 @@
-"""Batches of images, in an order that balances the classes, read ahead by threads.
+"""Batches of images in the order of `sampling.py`, augmented, and read ahead by threads.
 
 The sites of a batch and their augmentation depend only on (seed, epoch, batch), so an epoch is the same in every
 process, and a killed run can continue exactly. Pixels stay integers of 8 or 16
@@ -6,6 +6,7 @@ bits until they are on the device.
 """
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int, UInt
 
 from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
 from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.sampling import CLASS_BALANCED, Order
 from cellassets.training.sites import LabelledSites
 
 N_AHEAD = 4
@@ -27,41 +29,23 @@ ImageReader = Callable[[Int[np.ndarray, "b"]], UInt[np.ndarray, "b c y x"]]
 Item = TypeVar("Item")
 
 
+def _ignore_wait(seconds: float) -> None:
+    pass
+
+
 class Batch(NamedTuple):
-    """One batch. `scale * image + shift` normalises the images and includes the random gain and offset."""
+    """One batch. `scale * image + shift` normalises the images and includes the random gain and offset.
+
+    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not.
+    """
 
     images: UInt[torch.Tensor, "b c y x"]
     scale: Float[torch.Tensor, "b c"]
     shift: Float[torch.Tensor, "b c"]
     labels: Int[torch.Tensor, "b"]
     store_index: Int[torch.Tensor, "b"]
-
-
-def balanced_batches(
-    labels: Int[np.ndarray, "site"], batch_size: int, generator: np.random.Generator
-) -> Int[np.ndarray, "batch b"]:
-    """Returns the site indices of one epoch, in full batches, with every class drawn equally often.
-
-    Classes are drawn in rounds: each round holds every class once, in random order. The sites of a class are drawn in
-    rounds too, so no site is drawn twice before every site of its class is drawn once. The number of draws is the
-    number of sites, rounded up to full batches.
-
-    Args:
-        labels: class of each site.
-        batch_size: sites per batch.
-        generator: source of the random order.
-    """
-    n_draws = math.ceil(len(labels) / batch_size) * batch_size
-    present = np.unique(labels)
-    n_rounds = math.ceil(n_draws / len(present))
-    classes = np.concatenate([generator.permutation(present) for _ in range(n_rounds)])[:n_draws]
-    drawn = np.empty(n_draws, dtype=np.int64)
-    for label in present:
-        places, members = np.flatnonzero(classes == label), np.flatnonzero(labels == label)
-        n_turns = math.ceil(len(places) / len(members))
-        order = np.concatenate([generator.permutation(members) for _ in range(n_turns)])
-        drawn[places] = order[: len(places)]
-    return drawn.reshape(-1, batch_size)
+    partner: Int[torch.Tensor, "b"] | None = None
+    own_share: Float[torch.Tensor, "b 1 y x"] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +59,17 @@ class TrainBatches:
     seed: int
     epoch: int
     n_threads: int = 2
+    on_wait: Callable[[float], None] = _ignore_wait
+    order: Order = CLASS_BALANCED
 
     def __len__(self) -> int:
-        return math.ceil(self.sites.n_sites / self.batch_size)
+        return self.order.n_batches(self.sites, self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = balanced_batches(self.sites.labels, self.batch_size, np.random.default_rng([self.seed, self.epoch]))
-        return read_ahead([partial(self._batch, i, positions) for i, positions in enumerate(order)], self.n_threads)
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = self.order.batches(self.sites, self.batch_size, generator)
+        tasks = [partial(self._batch, i, positions) for i, positions in enumerate(order)]
+        return read_ahead(tasks, self.n_threads, on_wait=self.on_wait)
 
     def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
         generator = np.random.default_rng([self.seed, self.epoch, index])
@@ -89,7 +77,12 @@ class TrainBatches:
         draws = draw(generator, len(images), parameters=self.augmentation, site_shape=images.shape[1:])
         scale = self.sites.scale[positions] * draws.gain
         shift = self.sites.shift[positions] * draws.gain + draws.offset
-        return _batch(self.sites, positions, crop_turn_flip(images, draws), (scale, shift))
+        if draws.is_kept is not None:  # a normalised channel has the mean 0
+            scale, shift = scale * draws.is_kept, shift * draws.is_kept
+        batch = _batch(self.sites, positions, crop_turn_flip(images, draws), (scale, shift))
+        if draws.partner is None or draws.own_share is None:
+            return batch
+        return batch._replace(partner=torch.from_numpy(draws.partner), own_share=torch.from_numpy(draws.own_share))
 
 
 @dataclass(frozen=True)
@@ -116,10 +109,22 @@ class ValidationBatches:
         return _batch(self.sites, positions, images, (self.sites.scale[positions], self.sites.shift[positions]))
 
 
-def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int = N_AHEAD) -> Iterator[Item]:
+def read_ahead(
+    tasks: Sequence[Callable[[], Item]],
+    n_threads: int,
+    n_ahead: int = N_AHEAD,
+    *,
+    on_wait: Callable[[float], None] = _ignore_wait,
+) -> Iterator[Item]:
     """Yields the results of the tasks in order, while threads work on the next `n_ahead` tasks.
 
     Decoding releases the interpreter's lock, so threads are as fast as worker processes and need no copies of images.
+
+    Args:
+        tasks: functions that return one result each.
+        n_threads: threads that call them.
+        n_ahead: tasks that are begun before their result is asked for.
+        on_wait: receives for each result how long it was waited for, in seconds.
     """
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
     waiting: deque[Future[Item]] = deque()
@@ -127,11 +132,19 @@ def read_ahead(tasks: Sequence[Callable[[], Item]], n_threads: int, n_ahead: int
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) > n_ahead:
-                yield waiting.popleft().result()
+                yield _timed(waiting.popleft(), on_wait)
         while waiting:
-            yield waiting.popleft().result()
+            yield _timed(waiting.popleft(), on_wait)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _timed(result: Future[Item], on_wait: Callable[[float], None]) -> Item:
+    started_s = time.monotonic()
+    try:
+        return result.result()
+    finally:
+        on_wait(time.monotonic() - started_s)
 
 
 def _batch(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 from upath import UPath
 
-from cellassets.errors import RegistryError
+from cellassets.errors import RecipeError, RegistryError
 from cellassets.storage.artifact import write_bytes
 from cellassets.training.backbone import EmbeddingNetwork, build_network
 from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec
@@ -49,16 +49,21 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     The module takes normalised float32 images [b, c, y, x] of any size and gives embeddings [b, d].
 
     Raises:
-        RegistryError: a file is missing or damaged, or the weights do not fit the backbone in `encoder.json`.
+        RegistryError: a file is missing or damaged, the backbone in `encoder.json` cannot be built here, or the weights
+            do not fit it.
     """
     spec = read_spec(folder)
-    network = build_network(
-        spec.backbone,
-        n_channels=spec.n_channels,
-        embedding_dim=spec.embedding_dim,
-        trained_px=spec.trained_px,
-        seed=0,
-    )
+    try:
+        network = build_network(
+            spec.backbone,
+            n_channels=spec.n_channels,
+            embedding_dim=spec.embedding_dim,
+            trained_px=spec.trained_px,
+            seed=0,
+        )
+    except RecipeError as error:
+        message = f"{folder / SPEC_NAME}: {error}"
+        raise RegistryError(message) from error
     path = folder / WEIGHTS_NAME
     try:
         network.load_state_dict(load_file(path))

@@ -7,6 +7,7 @@ and of 16 bits can be mixed, because grey levels are normalised by site or by pl
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -26,10 +27,14 @@ PERTURBATION_NAMES = ("perturbation_id", "gene_symbol", "compound_id")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Opened stores, with those to train on first, and the sites in them."""
+    """Opened stores, with those to train on first, and the sites in them.
+
+    `parent` is the model folder of the version that the recipe starts from (`start_from`), if it names one.
+    """
 
     stores: tuple[ExperimentStore, ...]
     split: Split
+    parent: Path | None = None
 
     @property
     def n_channels(self) -> int:

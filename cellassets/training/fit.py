@@ -17,8 +17,10 @@ from cellassets.training.attempts import Attempt
 from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.module import PerturbationClassifier
+from cellassets.training.pace import Pace
 from cellassets.training.packing import pack, unpack
 from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.sampling import order_of
 from cellassets.training.sites import Split
 
 STATE = "the state of the attempt"  # Lightning wants a path, which `States` does not need
@@ -27,8 +29,11 @@ STATE = "the state of the attempt"  # Lightning wants a path, which `States` doe
 class Batches(lightning.LightningDataModule):
     """Gives the trainer new training batches before each epoch."""
 
-    def __init__(self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe) -> None:
+    def __init__(
+        self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe, pace: Pace
+    ) -> None:
         super().__init__()
+        self.pace = pace
         self.split = split
         self.readers = readers
         self.recipe = recipe
@@ -42,6 +47,8 @@ class Batches(lightning.LightningDataModule):
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed,
             epoch=self.trainer.current_epoch if self.trainer is not None else 0,
+            on_wait=self.pace.waited,
+            order=order_of(self.recipe),
         )
 
     def val_dataloader(self) -> ValidationBatches:
@@ -93,6 +100,8 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
             devices=1,
             max_epochs=recipe.n_epochs,
             precision=recipe.precision,
+            accumulate_grad_batches=recipe.optimiser.n_batches_per_step,
+            gradient_clip_val=recipe.optimiser.max_gradient_norm,
             check_val_every_n_epoch=recipe.validate_every_n_epochs,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,

@@ -1,16 +1,29 @@
-"""Heads and losses of weak supervision: cross-entropy, ArcFace, or a weighted sum of both on the same embedding.
+"""Heads and losses of weak supervision: cross-entropy, ArcFace and those of `metric_losses.py`, as a weighted sum.
 
 Embeddings come from `backbone.py`. Heads are used only in training; the model folder does not contain them.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import nn
 from torch.nn import functional
 
+from cellassets.training.metric_losses import WeightedMetricLoss
 from cellassets.training.recipe import LossParameters
+
+CENTRE_MEMORY = 0.9  # weight of all earlier batches that held sites of a class
+
+
+class MixedLabels(NamedTuple):
+    """The second label of each image of a batch, and the share of its own label."""
+
+    labels: Int[torch.Tensor, "b"]
+    own_frac: Float[torch.Tensor, "b"]
 
 
 def arcface_logits(
@@ -37,7 +50,14 @@ def arcface_logits(
 
 
 class Heads(nn.Module):
-    """Class scores of an embedding, and the loss against the labels."""
+    """Class scores of an embedding, and the loss against the labels.
+
+    If no loss has class scores, as with SupCon alone, each class has a centre: the sum of the embeddings of its sites,
+    each of length 1, in which older batches count less and less.
+    """
+
+    metric: Any  # a list of `WeightedMetricLoss`, in the container of torch
+    centres: torch.Tensor | None
 
     def __init__(self, parameters: LossParameters, *, embedding_dim: int, n_classes: int) -> None:
         super().__init__()
@@ -45,28 +65,84 @@ class Heads(nn.Module):
         self.linear = nn.Linear(embedding_dim, n_classes)
         self.directions = nn.Parameter(torch.empty(n_classes, embedding_dim))
         nn.init.xavier_uniform_(self.directions)
+        self.metric = nn.ModuleList(
+            WeightedMetricLoss(one, embedding_dim=embedding_dim, n_classes=n_classes)
+            for one in parameters.metric_losses
+        )
+        has_scores = parameters.cross_entropy_weight + parameters.arcface_weight > 0
+        has_scores = has_scores or any(one.has_classes for one in self.metric)
+        self.register_buffer("centres", None if has_scores else torch.zeros(n_classes, embedding_dim))
 
     def cosines(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
         """Returns the cosine between each embedding and each class's direction."""
         return functional.normalize(embeddings) @ functional.normalize(self.directions).T
 
-    def loss(self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"]) -> Float[torch.Tensor, ""]:
-        """Returns the weighted sum of the losses, a mean over the batch."""
+    def loss(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None = None
+    ) -> Float[torch.Tensor, ""]:
+        """Returns the weighted sum of the losses, a mean over the batch.
+
+        Args:
+            embeddings: of a batch.
+            labels: own class of each row.
+            mixed: the second labels of mixed images; a loss is then the mean of that for both labels, by their shares.
+        """
         weights = self.parameters_
         total = embeddings.new_zeros(())
         if weights.cross_entropy_weight:
-            entropy = functional.cross_entropy(self.linear(embeddings), labels, label_smoothing=weights.label_smoothing)
-            total = total + weights.cross_entropy_weight * entropy
-        if weights.arcface_weight:
-            logits = arcface_logits(
-                self.cosines(embeddings), labels, margin_rad=weights.arcface_margin_rad, scale=weights.arcface_scale
+            total = total + weights.cross_entropy_weight * _mean(
+                partial(self._cross_entropy, embeddings), labels, mixed
             )
-            total = total + weights.arcface_weight * functional.cross_entropy(logits, labels)
+        if weights.arcface_weight:
+            total = total + weights.arcface_weight * _mean(partial(self._arcface, embeddings), labels, mixed)
+        for one in self.metric:
+            total = total + one(embeddings, labels)
+        if self.centres is not None:
+            self.centres = _moved(self.centres, embeddings.detach(), labels)
         return total
 
     def scores(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
-        """Returns class scores for prediction: the log-probabilities of both heads, weighted like their losses."""
+        """Returns class scores for prediction: the log-probabilities of all heads, weighted like their losses.
+
+        If no loss has class scores, they are the cosines with the centres of the classes.
+        """
         weights = self.parameters_
+        if self.centres is not None:
+            return functional.normalize(embeddings.float()) @ functional.normalize(self.centres).T
         linear = functional.log_softmax(self.linear(embeddings), dim=1)
         angular = functional.log_softmax(weights.arcface_scale * self.cosines(embeddings), dim=1)
-        return weights.cross_entropy_weight * linear + weights.arcface_weight * angular
+        scores = weights.cross_entropy_weight * linear + weights.arcface_weight * angular
+        return sum((one.scores(embeddings) for one in self.metric if one.has_classes), scores)
+
+    def _cross_entropy(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], reduction: str
+    ) -> torch.Tensor:
+        smoothing = self.parameters_.label_smoothing
+        return functional.cross_entropy(self.linear(embeddings), labels, label_smoothing=smoothing, reduction=reduction)
+
+    def _arcface(
+        self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], reduction: str
+    ) -> torch.Tensor:
+        margin, scale = self.parameters_.arcface_margin_rad, self.parameters_.arcface_scale
+        logits = arcface_logits(self.cosines(embeddings), labels, margin_rad=margin, scale=scale)
+        return functional.cross_entropy(logits, labels, reduction=reduction)
+
+
+def _mean(
+    loss: Callable[[torch.Tensor, str], torch.Tensor], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None
+) -> Float[torch.Tensor, ""]:
+    """The mean of a loss over a batch; of mixed images, the loss for both labels, each by its share."""
+    if mixed is None:
+        return loss(labels, "mean")
+    own, other = loss(labels, "none"), loss(mixed.labels, "none")
+    return (mixed.own_frac * own + (1 - mixed.own_frac) * other).mean()
+
+
+def _moved(
+    centres: Float[torch.Tensor, "n d"], embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"]
+) -> Float[torch.Tensor, "n d"]:
+    """The centres after a batch; those of classes without a site in it stay."""
+    is_own = functional.one_hot(labels, len(centres)).T.to(torch.float32)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        moved = CENTRE_MEMORY * centres + is_own @ functional.normalize(embeddings.float())
+    return torch.where(is_own.any(dim=1, keepdim=True), moved, centres)

@@ -16,12 +16,16 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from cellassets.errors import TrainingError
+from cellassets.training.averaging import MovingAverage
 from cellassets.training.backbone import EmbeddingNetwork
 from cellassets.training.batches import Batch
-from cellassets.training.losses import Heads
+from cellassets.training.losses import Heads, MixedLabels
 from cellassets.training.metrics import validation_metrics
+from cellassets.training.pace import Pace
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.schedule import learning_rate_factor
+from cellassets.training.start import keep_frozen_still
+from cellassets.training.stopping import Patience
 
 SGD_MOMENTUM = 0.9
 
@@ -39,8 +43,22 @@ def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
     return torch.addcmul(batch.shift[:, :, None, None], images, batch.scale[:, :, None, None])
 
 
+def mixed(
+    images: Float[torch.Tensor, "b c y x"], batch: Batch
+) -> tuple[Float[torch.Tensor, "b c y x"], MixedLabels | None]:
+    """Returns the images of a batch, mixed in pairs if the batch says so, and then their second labels."""
+    if batch.partner is None or batch.own_share is None:
+        return images, None
+    own = batch.own_share
+    both = own * images + (1 - own) * images[batch.partner]
+    return both, MixedLabels(batch.labels[batch.partner], own.mean(dim=(1, 2, 3)))
+
+
 class PerturbationClassifier(lightning.LightningModule):
-    """A network that learns to distinguish perturbations."""
+    """A network that learns to distinguish perturbations.
+
+    `n_steps` is the number of optimiser steps in all epochs, which the learning rate is spread over.
+    """
 
     def __init__(
         self, network: EmbeddingNetwork, heads: Heads, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
@@ -53,12 +71,30 @@ class PerturbationClassifier(lightning.LightningModule):
         self.on_epoch = on_epoch
         self.on_step: OnStep = _ignore_step
         self.metrics: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+        self.pace = Pace()
+        decay, stopping = recipe.optimiser.ema_decay, recipe.early_stopping
+        self.average = None if decay is None else MovingAverage(self.network, heads, decay)
+        self.patience = None if stopping is None else Patience(stopping)
+        self._n_batches_done = 0
         self._losses: list[float] = []
         self._found: list[np.ndarray] = []
 
+    @property
+    def judged(self) -> tuple[EmbeddingNetwork, Heads]:
+        """The network that is judged and registered, and its heads: the averages, if the recipe asks for them."""
+        return (self.network, self.heads) if self.average is None else (self.average.network, self.average.heads)
+
+    def on_train_start(self) -> None:
+        """Ends a training that an earlier process stopped early."""
+        if self.patience is not None and self.patience.is_over:
+            self.trainer.should_stop = True
+
     def on_train_epoch_start(self) -> None:
-        """Deletes the metrics of the last epoch."""
+        """Deletes the metrics of the last epoch. Frozen parts do not learn statistics either."""
         self.metrics = {}
+        self.pace.begin()
+        keep_frozen_still(self.network)
 
     def training_step(self, batch: Batch, batch_index: int) -> Float[torch.Tensor, ""]:
         """Returns the loss of a batch.
@@ -66,7 +102,8 @@ class PerturbationClassifier(lightning.LightningModule):
         Raises:
             TrainingError: it is not finite.
         """
-        loss = self.heads.loss(self.network(normalised(batch)), batch.labels)
+        images, second = mixed(normalised(batch), batch)
+        loss = self.heads.loss(self.network(images), batch.labels, second)
         value = float(loss.detach())
         if not np.isfinite(value):
             message = (
@@ -75,15 +112,24 @@ class PerturbationClassifier(lightning.LightningModule):
             )
             raise TrainingError(message)
         self._losses.append(value)
-        return loss
+        return self._in_last_step(loss, batch_index)
+
+    def on_validation_epoch_start(self) -> None:
+        """Ends the timing of the epoch's training part."""
+        self.pace.end()
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Passes on how many batches were trained, and the loss of the last one."""
-        self.on_step(self.global_step, self._losses[-1])
+        """Follows each step by the average, and passes on how many batches were trained, and the last loss."""
+        self.pace.trained(len(batch.labels))
+        if self.average is not None and int(self.average.n_updates) < self.global_step:
+            self.average.update(self.network, self.heads)
+        self._n_batches_done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
+        self.on_step(self._n_batches_done, self._losses[-1])
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
         """Stores label, prediction and experiment of every held-out site."""
-        scores = self.heads.scores(self.network(normalised(batch)))
+        network, heads = self.judged
+        scores = heads.scores(network(normalised(batch)))
         found = torch.stack([batch.labels, scores.argmax(dim=1), batch.store_index.to(batch.labels.dtype)])
         self._found.append(found.cpu().numpy())
 
@@ -95,7 +141,7 @@ class PerturbationClassifier(lightning.LightningModule):
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
         """Passes on that the training is alive while held-out sites are judged."""
-        self.on_step(self.global_step, None)
+        self.on_step(self._n_batches_done, None)
 
     def on_validation_epoch_end(self) -> None:
         """Computes the metrics of the epoch from the stored predictions."""
@@ -110,10 +156,18 @@ class PerturbationClassifier(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Passes on the metrics of the epoch. Validation has run before this, in the epochs that have one."""
+        is_validated = bool(self.metrics)
         self.metrics["train_loss"] = float(np.mean(self._losses))
         self.metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._losses.clear()
-        self.on_epoch(self.current_epoch, self.metrics)
+        if self.patience is not None:
+            self.metrics["n_epochs"] = float(self.current_epoch + 1)
+            if is_validated:
+                self.patience.add(self.metrics)
+            self.trainer.should_stop = self.patience.is_over
+        shown = {**self.metrics, **self.pace.measured()}
+        self.history.append({"epoch": float(self.current_epoch + 1), **shown})
+        self.on_epoch(self.current_epoch, shown)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns optimiser and learning-rate schedule. Biases and normalisation layers have no weight decay."""
@@ -122,12 +176,28 @@ class PerturbationClassifier(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Saves the last metrics, so that a run that is killed after its last epoch can still report them."""
+        """Saves the metrics of all epochs, so that a run that is killed after its last one can still report them."""
         checkpoint["metrics"] = dict(self.metrics)
+        checkpoint["history"] = list(self.history)
+        if self.patience is not None:
+            checkpoint["patience"] = self.patience.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the metrics."""
+        """Restores the metrics, and how long there was no improvement."""
         self.metrics = dict(checkpoint["metrics"])
+        self.history = list(checkpoint.get("history", ()))  # states of earlier versions have none
+        if self.patience is not None:
+            self.patience.restore(checkpoint["patience"])
+
+    def _in_last_step(self, loss: Float[torch.Tensor, ""], batch_index: int) -> Float[torch.Tensor, ""]:
+        """The loss of a batch; more in the last step of an epoch, if fewer batches are left for it.
+
+        Lightning divides each loss by `n_batches_per_step`. With this factor the gradient of a shorter step is a mean
+        over its batches too.
+        """
+        n_batches, n_per_step = int(self.trainer.num_training_batches), self.recipe.optimiser.n_batches_per_step
+        n_left = n_batches % n_per_step
+        return loss * (n_per_step / n_left) if n_left and batch_index >= n_batches - n_left else loss
 
     def _optimiser(self) -> Optimizer:
         chosen = self.recipe.optimiser

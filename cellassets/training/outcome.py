@@ -20,8 +20,10 @@ class Outcome:
         folder: a model folder, ready to be registered.
         names: its files. Other files in the folder, such as those of a killed process, do not belong to the model.
         metrics: metrics of the last epoch; empty if nothing is trained.
-        counts: numbers of classes, sites and weights (names as in `CheckpointSummary`); empty if nothing is trained.
+        counts: numbers of classes, sites, weights and epochs, named as in `CheckpointSummary`; empty if nothing is
+            trained.
         perturbations: names of the classes, of their genes and of their compounds; empty if nothing is trained.
+        history: the metrics and the speed of every epoch; empty if nothing is trained.
     """
 
     folder: Path
@@ -29,6 +31,7 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     perturbations: tuple[str, ...] = ()
+    history: tuple[dict[str, float], ...] = ()
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progress reports of a training: after the first batch, then at most every few seconds, and after every epoch.
+"""Progress reports of a training: what it will take, after the first batch, every few seconds, after every epoch.
 
 Called by the training module; the receiver is the caller's `progress`. Nothing is printed here.
 """
@@ -6,7 +6,7 @@ Called by the training module; the receiver is the caller's `progress`. Nothing 
 import math
 import time
 
-from cellassets.progress import Progress, TimeLeft
+from cellassets.progress import Progress, TimeLeft, duration
 from cellassets.training.recipe import NetworkRecipe
 
 INTERVAL_S = 5.0
@@ -27,6 +27,12 @@ class TrainingReports:
         self._time_left = TimeLeft()
         self._last_s = -interval_s
 
+    def expect(self, seconds: float) -> None:
+        """Reports how long the whole training will take, before it begins."""
+        n_batches = self.n_steps // self.n_epochs
+        note = f"about {duration(seconds)} for {self.n_epochs} epochs of {n_batches} batches, from one timed batch"
+        self.progress(0, self.n_steps, self.what, note=note)
+
     def step(self, n_done: int, loss: float | None) -> None:
         """Reports a batch, if the last report is some seconds old.
 
@@ -45,7 +51,9 @@ class TrainingReports:
         self._last_s = time.monotonic()
         self.accuracy = metrics.get("validation_accuracy", self.accuracy)
         n_done = (epoch + 1) * self.n_steps // self.n_epochs
-        self._report(n_done, epoch + 1, f"loss {metrics['train_loss']:.2f}")
+        speed = metrics.get("sites_per_second")
+        at = "" if speed is None else f", {speed:.3g} sites/s, {metrics['data_wait_frac']:.0%} of the time without data"
+        self._report(n_done, epoch + 1, f"loss {metrics['train_loss']:.2f}{at}")
 
     def _report(self, n_done: int, epoch: int, now: str) -> None:
         accuracy = "" if self.accuracy is None else f"held-out accuracy {self.accuracy:.3f}"

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from cellassets.configuration import Parameters
-from cellassets.training.recipe import Backbone, NormalisationKind
+from cellassets.configuration import Parameters, added_field
+from cellassets.training.recipe import Backbone, BatchStatistics, NormalisationKind
 
 SPEC_NAME = "encoder.json"
 WEIGHTS_NAME = "weights.safetensors"
@@ -19,11 +19,12 @@ class Preprocessing(Parameters):
 
     z = (x - mean) / max(std, least) for each channel, with the mean and the standard deviation of the site or of its
     plate; `least` is one level of 8-bit images (`cellassets.training.normalisation`). Then the full site is used, or
-    its centre if `centre_crop_px` is set.
+    its centre if `centre_crop_px` is set. Batch normalisation has the statistics of the training, or of the experiment.
     """
 
     normalisation: NormalisationKind
     centre_crop_px: int | None = None
+    batch_statistics: BatchStatistics = added_field("trained", description="Of batch normalisation")
 
 
 class NetworkSpec(Parameters):

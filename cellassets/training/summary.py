@@ -25,6 +25,7 @@ class CheckpointSummary(Parameters):
         n_classes_not_held_out: classes without any held-out site.
         n_held_out_classes_unknown: held-out perturbations that are not classes.
         n_weights: number of weights of the network.
+        n_epochs: epochs that were trained, if the recipe has early stopping.
     """
 
     model_key: str
@@ -40,6 +41,7 @@ class CheckpointSummary(Parameters):
     n_classes_not_held_out: int | None = None
     n_held_out_classes_unknown: int | None = None
     n_weights: int | None = None
+    n_epochs: int | None = None
 
 
 def checkpoint_summary(outcome: Outcome, entry: ModelEntry) -> CheckpointSummary:

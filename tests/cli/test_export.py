@@ -12,6 +12,8 @@ from ome_zarr_models.v05 import HCS
 
 from cellassets.cli.options import deployment_at
 from cellassets.images.reader import ExperimentStore
+from cellassets.mapping.filter import WELL_KEYS
+from cellassets.profiles.registering import load_declaration, prepare_declared
 from cellassets.tables.parquet import read_table, read_tables, vectors
 from cellassets.tables.schemas import PERTURBATION_MAP, SITE_EMBEDDINGS, WELL_EMBEDDINGS, WELLS
 
@@ -126,6 +128,26 @@ def test_sites_are_exported_with_the_perturbation_of_their_well(settled, run, la
     named = found.obs["plate_id"].astype(str) + "/" + found.obs["well_id"].astype(str)
     assert found.obs["perturbation_id"].tolist() == [by_well[name] for name in named]
     assert found.uns["cellassets"]["fingerprint"] == published.record.fingerprint
+
+
+@pytest.mark.parametrize(("what", "key"), [("sites", EXPERIMENT), ("wells", "HUVEC")])
+@pytest.mark.parametrize("end", ["h5ad", "zarr"])
+def test_what_was_exported_can_be_registered_as_profiles(settled, run, tmp_path, what, key, end):
+    target = tmp_path / f"{what}.{end}"
+    run("export", "anndata", what, key, MODEL, target, "--home", settled)
+    keys = [*WELL_KEYS, *(["site_index"] if what == "sites" else [])]
+    file = tmp_path / "again.yaml"
+    file.write_text(
+        f"table: {target.name}\nrows: {what[:-1]}\nkeys: {json.dumps(dict(zip(keys, keys, strict=True)))}\n"
+        "features: embedding_\\d+\nsteps: []\n"
+    )
+    exported = getattr(anndata, f"read_{end}")(target)
+    made = json.loads(run("model", "register-profiles", file, "--home", settled, "--check", "--json"))
+    assert (made["n_rows"], made["n_features"]) == exported.shape
+    prepared = prepare_declared(file, load_declaration(file))[1]
+    found = dict(zip(prepared.labels.select(keys).rows(), prepared.vectors, strict=True))
+    in_order = [found[tuple(row)] for row in exported.obs[keys].itertuples(index=False)]
+    np.testing.assert_array_equal(in_order, exported.X)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of answers that are not used

@@ -1,7 +1,6 @@
 """`cellassets model` and `leaderboard`: what is listed, judged and overridden."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
 
-PAGE = Path(__file__).parents[2] / "docs/add-a-recipe.md"
+REPOSITORY = Path(__file__).parents[2]
 OVERRIDE = ("--approved-by", "M. Curie", "--override-reason", "the only model of six channels")
 
 
@@ -102,20 +101,27 @@ def registry(deployment):
 
 
 @pytest.fixture
-def elsewhere(save_network, tmp_path, home, monkeypatch):
-    """The key of a network from elsewhere, registered by the code in the documentation."""
-    save_network(tmp_path / "my_model")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CELLASSETS_HOME", str(home))
-    values = {}
-    exec(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1], values)  # noqa: S102
-    return values["entry"].key
+def elsewhere(save_network, tmp_path, home, run):
+    """The key of a network from elsewhere, registered from the folder of another deployment."""
+    save_network(tmp_path / "elsewhere")
+    return run("model", "register", tmp_path / "elsewhere", "--home", home).strip()
 
 
-def test_a_model_that_is_registered_as_documented_is_embedded(elsewhere, deployment):
+def test_a_folder_of_a_model_is_registered_and_embedded(elsewhere, deployment):
     assert elsewhere == "elsewhere.v1"
     carry_out(stage_named("site_embeddings"), deployment, {"experiment": "HUVEC-1", "model": elsewhere})
     assert deployment.lake.current("site_embeddings", "HUVEC-1", elsewhere).record.summary
+
+
+def test_a_model_is_tried_and_given_to_people(elsewhere, home, run, refused, tmp_path):
+    tried = json.loads(run("model", "register", tmp_path / "elsewhere", "--check", "--json", "--home", home))
+    assert tried == {"key": None, "kind": "network", "name": elsewhere.partition(".")[0]}
+    folder = tmp_path / "mine"
+    assert run("model", "get", "elsewhere@latest", folder, "--home", home) == f"elsewhere.v1: {folder}\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "encoder.json", "weights.safetensors"]
+    assert "exists already" in refused("model", "get", "elsewhere.v1", folder, "--home", home)
+    said = refused("model", "get", "elsewhere.v7", tmp_path / "other", "--home", home)
+    assert "model 'elsewhere.v7' is not registered; registered are elsewhere.v1, plain.v1" in said
 
 
 def test_a_declaration_shows_what_was_declared_before(elsewhere, registry, home, tmp_path, run):
@@ -154,7 +160,8 @@ def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, c
     client = registry.client()
     name, _, version = elsewhere.partition(".v")
     client.delete_model_version_tag(name, version, "kind")
-    told = "ignored: it has no tag `kind`; expected network or classical or container or profiles"
+    told = "ignored: it has no tag `kind`; expected network or classical or container or profiles or "
+    told += "exported or huggingface or onnx"
     assert f"{elsewhere}: {told}" in call("model", "list", "--home", home).stderr
     assert f"- model {elsewhere}: {told}" in run("status", "--home", home)
     client.set_model_version_tag(name, version, "kind", "torch")
@@ -166,7 +173,7 @@ def test_a_model_without_a_kind_is_named_as_ignored(elsewhere, registry, home, c
 def test_a_program_is_registered_by_its_file_and_the_same_program_is_the_same_version(settled, run, tmp_path):
     file = tmp_path / "moments.yaml"
     for name in ("moments.yaml", "moments.pl"):
-        (tmp_path / name).write_bytes((PAGE.parents[1] / "examples/container_encoder" / name).read_bytes())
+        (tmp_path / name).write_bytes((REPOSITORY / "examples/container_encoder" / name).read_bytes())
     home = tmp_path / "home"
     shutil.copytree(settled, home)
     assert run("model", "register", file, "--home", home) == "moments.v1\n"

@@ -32,3 +32,14 @@ def test_a_wrong_recipe_is_refused_with_the_file_and_the_key(refused, tmp_path):
     told = refused("recipe", "check", path)
     assert str(path) in told
     assert "epochs" in told
+
+
+def test_a_configuration_of_transformers_is_checked_too(refused, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\n"
+        "backbone: {family: zoo, model_type: regnet, config: {group_width: 16}}\n"
+    )
+    told = refused("recipe", "check", path)
+    assert str(path) in told
+    assert "backbone.config.group_width: unknown key of regnet" in told

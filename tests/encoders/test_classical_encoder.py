@@ -85,7 +85,8 @@ def test_vectors_do_not_depend_on_the_number_of_processes():
 
 def test_only_networks_and_unknown_kinds_need_a_gpu():
     needed = {name: kind.needs_gpu for name, kind in ENCODER_KINDS.items()}
-    assert needed == {"network": True, "classical": False, "container": False, "profiles": False}
+    expected = {"network": True, "classical": False, "container": False, "profiles": False}
+    assert needed == {**expected, "exported": True, "huggingface": True, "onnx": False}
     assert not needs_gpu("classical")
     assert needs_gpu("network")
     assert needs_gpu("from_elsewhere")

@@ -53,9 +53,7 @@ def test_the_dna_channel_is_found_by_its_name_in_each_experiment(store):
 
 def test_an_experiment_without_a_dna_channel_is_refused_with_what_to_do(store):
     nameless = replace(store, imaging=Imaging(channel_names=tuple("abcdef")))
-    with pytest.raises(
-        ConfigError, match=r"HUVEC-1: none of its channels a, b, .*nucleus_channel of the parameters"
-    ):
+    with pytest.raises(ConfigError, match=r"HUVEC-1: none of its channels a, b, .*nucleus_channel of the parameters"):
         encoder_of().set_up(nameless)
     encoder = encoder_of(nucleus_channel=2, nucleus_diameter_px=9.0)
     encoder.set_up(nameless)

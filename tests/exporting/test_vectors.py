@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cellassets.errors import ExportError
+from cellassets.errors import ExportError, PackageMissing
 from cellassets.exporting.target import local_target
-from cellassets.exporting.vectors import export_anndata, require_anndata
+from cellassets.exporting.vectors import export_anndata
+from cellassets.tables.anndata_package import require_anndata
 from cellassets.tables.parquet import vectors, with_vectors
 
 SOURCE = {"asset": "perturbation_map", "keys": ["HUVEC", "m.v1"], "fingerprint": "abc", "generation": 2}
@@ -84,7 +85,7 @@ def test_an_interrupted_file_is_not_seen(table, tmp_path, monkeypatch):
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata", None)
-    with pytest.raises(ExportError, match=r"pip install 'cellassets\[anndata\]'"):
+    with pytest.raises(PackageMissing, match=r"pip install 'cellassets\[anndata\]'"):
         require_anndata()
 
 

@@ -5,7 +5,7 @@ from upath import UPath
 
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.screens.ingest import check_experiment
 
 

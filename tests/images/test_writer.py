@@ -9,7 +9,8 @@ from upath import UPath
 
 from cellassets.images.pack import Packing, pack_plates
 from cellassets.images.reader import ExperimentStore
-from cellassets.images.spec import PlateSpec, StoreSpec, decode_site, encode_site, frame_buffer
+from cellassets.images.spec import PlateSpec, decode_site, encode_site, frame_buffer
+from cellassets.images.store_spec import StoreSpec
 from cellassets.images.writer import MAX_WIDTH_UINT32, STATISTICS_BLOCK, channel_statistics
 
 RNG = np.random.default_rng(0)

@@ -229,6 +229,24 @@ def test_a_network_above_chance_and_a_classical_encoder_pass():
     assert checkpoint.check_accuracy(classical).passed
 
 
+def test_the_curves_and_the_speed_of_a_training_are_metadata():
+    history = [
+        {
+            "epoch": float(number),
+            "train_loss": 1 / number,
+            "sites_per_second": 100.0 * number,
+            "data_wait_frac": 0.02,
+            "peak_memory_gib": 1.5,
+            **({} if number % 10 else {"validation_accuracy": 0.4, "chance_accuracy": 0.1}),
+        }
+        for number in range(1, 301)
+    ]
+    found = checkpoint.describe_training(history)
+    assert (found["sites_per_second"], found["data_wait_frac"], found["peak_memory_gib"]) == (15050.0, 0.02, 1.5)
+    assert found["training_curves"].md_str.startswith("![Training curves](data:image/svg+xml;base64,"), "it is small"
+    assert checkpoint.describe_training([]) == {}, "a classical encoder, and trainings of earlier versions"
+
+
 @pytest.mark.parametrize("accuracy", [0.05, 0.10, float("nan"), None])
 @fails(f"checkpoint:{checkpoint.CHECK}")
 def test_a_network_without_an_accuracy_above_chance_fails(accuracy):

@@ -1,9 +1,12 @@
-"""Small tables as cytotable, pycytominer and CellProfiler write them."""
+"""Small tables as cytotable, pycytominer, CellProfiler and anndata write them."""
 
 import sqlite3
+import warnings
 from contextlib import closing
 
+import anndata
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import yaml
@@ -71,6 +74,34 @@ def median_by_hand(table, keys):
     return {key: np.median(np.array(rows, dtype=float), axis=0) for key, rows in groups.items()}
 
 
+def anndata_of(table, **parts):
+    """The table as AnnData: features in `X`, unless it is given, everything else in `obs`."""
+    obs = table.drop(FEATURES).to_pandas()
+    obs.index = [f"row {number}" for number in range(len(obs))]
+    values = table.select(FEATURES).to_numpy()
+    return anndata.AnnData(**{"X": values, "obs": obs, "var": pd.DataFrame(index=list(FEATURES)), **parts})
+
+
+def anndata_wells(**parts):
+    """Two wells with two features, whose names are in the column `name` of `var`."""
+    obs = pd.DataFrame({"Metadata_Plate": ["P", "P"], "Metadata_Well": ["A1", "A2"]}, index=["r0", "r1"])
+    var = pd.DataFrame({"name": ["Cells_X", "Cells_Y"]}, index=["0", "1"])
+    return anndata.AnnData(**{"X": np.array([[1.0, 2.0], [3.0, 4.0]]), "obs": obs, "var": var, **parts})
+
+
+def write_anndata(data, path):
+    """Writes `.h5ad`, or Zarr of the version that the name says: version 3 with shards."""
+    version = 3 if "v3" in path.name else 2
+    if path.suffix == ".h5ad":
+        data.write_h5ad(path)
+        return path.name
+    settings = anndata.settings.override(zarr_write_format=version, auto_shard_zarr_v3=version == 3)
+    with warnings.catch_warnings(), settings:
+        warnings.simplefilter("ignore")  # anndata and zarr announce what later versions write
+        data.write_zarr(path)
+    return path.name
+
+
 @pytest.fixture
 def declare(tmp_path):
     """Prepares a declared table: `declare(table="t.csv", rows="well")`; `declare.folder` is where tables are."""
@@ -91,7 +122,8 @@ def made():
     class Made:
         """Functions of this module."""
 
-    for function in (cells_table, write_database, median_by_hand):
+    written = (cells_table, write_database, anndata_of, anndata_wells, write_anndata)
+    for function in (*written, median_by_hand):
         setattr(Made, function.__name__, staticmethod(function))
     Made.FEATURES = FEATURES
     return Made

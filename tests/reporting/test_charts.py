@@ -18,6 +18,7 @@ from cellassets.reporting.clustered_map import ClusteredMap
 from cellassets.reporting.heat_map import MAX_INTERACTIVE_GENES, heat_map
 from cellassets.reporting.interval_chart import Estimate, NullBand, interval_chart
 from cellassets.reporting.steps_chart import steps_chart
+from cellassets.reporting.training_chart import training_chart
 from cellassets.reporting.unit_picture import MAX_POINTS, data_uri, unit_chart
 from cellassets.tables.schemas import SCORES
 
@@ -153,6 +154,18 @@ def test_steps_of_one_name_stay_two_steps():
     texts = texts_of(steps_chart("t", ["raw", "centre_scale", "centre_scale"], [0.9, 0.5, 0.25], 0.3))
     assert texts.count("centre scale") == 2
     assert {"0.90", "0.50", "0.25"} <= set(texts)
+
+
+@pytest.mark.parametrize("n_epochs", [1, 40, 1000])
+def test_training_curves_end_with_the_last_epoch(n_epochs):
+    history = [{"epoch": float(number), "train_loss": 1 / number} for number in range(1, n_epochs + 1)]
+    history[-1] |= {"validation_accuracy": 0.4, "chance_accuracy": 0.1}
+    drawn = training_chart(history)
+    losses, accuracies = (drawn.spec["datasets"][name] for name in ("losses", "accuracies"))
+    assert len(losses) == min(n_epochs, 100)
+    assert losses[0]["epoch"] == accuracies[0]["epoch"] == n_epochs
+    assert drawn.description.endswith(f"in {n_epochs} epochs; held-out accuracy 0.400, by chance 0.100")
+    assert drawn.svg().count("<path") > 2
 
 
 def test_the_heat_map_answers_to_the_mouse_up_to_a_size():

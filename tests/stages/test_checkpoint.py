@@ -18,10 +18,11 @@ from cellassets.reconcile.standing import recipe_agenda
 from cellassets.reconcile.work import Waiting
 from cellassets.registry import Registry, folder_fingerprint
 from cellassets.stages.catalogue import open_snapshot, stage_named
+from cellassets.stages.checkpoint import curves
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
 from cellassets.stages.state import state_of
-from cellassets.storage.lake import shared_folder
+from cellassets.storage.lake import Published, shared_folder
 from cellassets.training.attempts import Attempt
 from cellassets.training.checkpoint import load_network
 from cellassets.training.provenance import code_version
@@ -110,16 +111,22 @@ def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(screen, 
     assert entry.tags["code_version"] == code_version()
     folder = registry.fetch("first.v1", tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.json", "recipe.yaml", "weights.safetensors"]
-    assert {file.name for file in record.files} == {path.name for path in folder.iterdir()}
+    assert {file.name for file in record.files} == {path.name for path in folder.iterdir()} | {"curves.json"}
     _, spec = load_network(folder)
     assert (spec.n_channels, spec.embedding_dim, spec.trained_px, spec.recipe_name) == (6, 8, 48, "first")
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["train_experiments"] == ["HUVEC-1"]
 
     run = registry.client().get_run(record.summary["run_id"])
     assert run.info.status == "FINISHED"
+    read = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
+    assert read == {
+        name: (screen.lake.current("plate_store", name).record.fingerprint, context)
+        for name, context in (("HUVEC-1", "training"), ("HUVEC-2", "validation"))
+    }
     assert run.data.params["backbone.family"] == "resnet"
     assert run.data.tags["data_fingerprint"] == entry.tags["data_fingerprint"]
-    assert len(registry.client().get_metric_history(run.info.run_id, "train_loss")) == 2
+    for name in ("train_loss", "sites_per_second", "data_wait_frac", "peak_memory_gib"):
+        assert len(registry.client().get_metric_history(run.info.run_id, name)) == 2, name
     assert {item.path for item in registry.client().list_artifacts(run.info.run_id)} == {"made_from.json", "model"}
 
 
@@ -245,6 +252,8 @@ def test_a_killed_training_goes_on_elsewhere_to_the_very_same_weights(screen, tr
     assert n_done == n_total // 2 + 1, "the third epoch was not saved and is trained again"
     curve = registry.client().get_metric_history(record.summary["run_id"], "train_loss")
     assert sorted({point.step for point in curve}) == [1, 2, 3, 4], "one run holds the whole curve"
+    published = Published(screen.lake.artifact("checkpoint", "killed"), record)
+    assert [epoch["epoch"] for epoch in curves(published)] == [1, 2, 3, 4], "and so does the checkpoint"
     assert the_run(registry, "killed").status == "FINISHED"
     assert weights_of(screen, "killed") == undisturbed
     assert states_left(screen, "killed") == [], "nothing is left after the publication"

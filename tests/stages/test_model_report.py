@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 
 from cellassets.errors import RegistryError, StaleArtifact
+from cellassets.registry import Registry
 from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.model_report import ModelReportSummary
 from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stage import Context
 from cellassets.stages.state import state_of
-from cellassets.tables.parquet import vectors, with_vectors
+from cellassets.tables.parquet import read_table, vectors, with_vectors
+from cellassets.tables.schemas import LEADERBOARD
 
 KIND = "model_report"
 HOSTILE = "<script>alert(1)</script>"
@@ -48,6 +50,35 @@ def test_the_page_says_what_it_was_made_from_and_shows_images(scored):
         assert fact in text
     assert text.count("data:image/jpeg;base64,") == 2 * 4, "four perturbations, each beside a control"
     assert re.search(r"SIM-\d Plate\d [A-Z]\d\d site 1", text)
+
+
+def score_tags(scored):
+    return {name: text for name, text in scored.registry.find("good.v1").tags.items() if name.startswith("score ")}
+
+
+def test_the_model_version_has_the_scores_of_the_report_and_loses_those_of_a_dataset_that_is_gone(scored):
+    version = ("good", "1", "score GONE/perturbation_magnitude", "0.5")
+    scored.registry.client().set_model_version_tag(*version)
+    found = score_tags(scored.make(KIND, "good.v1") and scored)
+    board = read_table(scored.lake.current("leaderboard").file("leaderboard.parquet"), LEADERBOARD)
+    own = board.filter(pl.col("model_key") == "good.v1")
+    assert set(found) == {f"score SIM/{name}" for name in own["benchmark_name"]}
+    (magnitude,) = own.filter(pl.col("benchmark_name") == "perturbation_magnitude").iter_rows(named=True)
+    assert found["score SIM/perturbation_magnitude"].startswith(f"{magnitude['value']:.3f} (")
+    assert "score " not in text_of(scored.make(KIND, "good.v1")).split("MLflow run")[-1], "not twice on the page"
+
+
+def test_a_registry_that_does_not_answer_costs_the_report_nothing_and_gets_the_scores_later(scored, monkeypatch):
+    def refuse(*_):
+        message = "the model registry does not answer"
+        raise RegistryError(message)
+
+    monkeypatch.setattr(Registry, "note_scores", refuse)
+    first = scored.make(KIND, "good.v1")
+    assert score_tags(scored) == {}
+    monkeypatch.undo()
+    assert scored.make(KIND, "good.v1") == first, "nothing is made again"
+    assert score_tags(scored)
 
 
 def test_making_it_again_does_nothing_until_something_changed(scored):

@@ -16,7 +16,7 @@ from upath import UPath
 
 from cellassets import cli
 from cellassets.errors import ConfigError, StaleArtifact, StorageRefused
-from cellassets.images.spec import StoreSpec
+from cellassets.images.store_spec import StoreSpec
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import plate_agenda
 from cellassets.reconcile.work import map_agenda

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,6 @@ import pytest
 
 from cellassets.errors import ArtifactMissing, CorruptArtifact, ImageError, LayoutError, StaleArtifact
 from cellassets.images import writer
-from cellassets.images.spec import StoreSpec
 from cellassets.images.summary import PlateStoreSummary
 from cellassets.stages.catalogue import stage_named
 from cellassets.stages.snapshot import NotReady
@@ -23,17 +23,27 @@ from cellassets.stages.stores import open_store
 LAST = "E-1/Plate2/C03_s2_w3.png"
 
 
-@pytest.fixture(autouse=True)
-def _small_shards(monkeypatch):
-    """Four sites per shard, so that six sites per plate are two shards."""
-    monkeypatch.setattr(StoreSpec, "__init__", lambda self: super(StoreSpec, self).__init__(shard_sites=4))
-
-
 @pytest.fixture
-def landed(zone, place):
+def landed(zone, place, policy):
+    """Four sites per shard, so that six sites per plate are two shards."""
     zone.land()
+    place.set("policy.yaml", {"ingest": policy.model_dump(mode="json"), "store": {"shard_sites": 4}})
     place.make("raw_plates", "E-1")
     return place
+
+
+def test_pixels_are_stored_as_they_are_where_the_policy_says_so(zone, landed, policy):
+    packed = landed.make("plate_store", "E-1")
+    landed.set("policy.yaml", {"ingest": policy.model_dump(mode="json"), "store": {"shard_sites": 4, "blosc_level": 0}})
+    again = landed.make("plate_store", "E-1")
+    assert again.record.fingerprint != packed.record.fingerprint
+    levels = [
+        re.findall(r'"clevel": ?(\d)', published.path("Plate1.zarr/zarr.json").read_text())
+        for published in (packed, again)
+    ]
+    assert levels == [["1"], ["0"]]
+    store = store_of(landed)
+    np.testing.assert_array_equal(store.read(range(12)), pixels_of(zone, store.sites))
 
 
 def store_of(place):
@@ -185,7 +195,6 @@ def test_a_shard_that_is_gone_is_named(landed):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cellassets.images.spec import StoreSpec
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named
 from cellassets.storage.deployment import Deployment
@@ -194,7 +203,6 @@ def kill_at(n_done, n_total, what, note=""):
     if n_done >= 8:
         os.kill(os.getpid(), signal.SIGKILL)
 
-StoreSpec.__init__ = lambda self: super(StoreSpec, self).__init__(shard_sites=4)
 home = Path(sys.argv[1])
 deployment = Deployment.of({}, home=home, configs=home / "configs")
 carry_out(stage_named("plate_store"), deployment, {"experiment": "E-1"}, progress=kill_at)

@@ -1,8 +1,11 @@
 """Three experiments of striped sites. The class is the direction of the stripes; with shuffled labels it is nothing.
 
-Used by the tests in this folder, and run as a program that is killed: `striped_screen.py WORK_DIR KILLED_AFTER_EPOCH`.
+Used by the tests in this folder, and run as a program that is killed:
+`striped_screen.py WORK_DIR KILLED_AFTER_EPOCH [CHANGES_OF_THE_RECIPE_AS_JSON]`.
 """
 
+import json
+import math
 import os
 import signal
 import sys
@@ -18,6 +21,7 @@ from cellassets.training.fit import Batches, fit
 from cellassets.training.losses import Heads
 from cellassets.training.module import OnEpoch, PerturbationClassifier
 from cellassets.training.recipe import NetworkRecipe
+from cellassets.training.sampling import order_of
 from cellassets.training.sites import LabelledSites, Split
 
 N_CLASSES, SIZE = 4, 32
@@ -56,7 +60,7 @@ def labelled_sites(labels: np.ndarray, rows: np.ndarray, store_index: np.ndarray
     return LabelledSites(store_index, rows, labels[rows], scale, -100 * scale)
 
 
-def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):
+def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = False):
     images, labels = images_and_labels(is_shuffled=is_shuffled)
     rows = np.arange(len(labels)).reshape(3, -1)
     train_sites = labelled_sites(labels, rows[:2].ravel(), np.repeat([0, 1], rows.shape[1]))
@@ -67,10 +71,16 @@ def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffl
     network = build_network(chosen.backbone, n_channels=2, embedding_dim=8, trained_px=24, seed=chosen.seed)
     with seeded(chosen.seed):
         heads = Heads(chosen.loss, embedding_dim=8, n_classes=N_CLASSES)
-    n_steps = chosen.n_epochs * (train_sites.n_sites // chosen.batch_size)
+    n_batches = order_of(chosen).n_batches(train_sites, chosen.batch_size)
+    n_steps = chosen.n_epochs * math.ceil(n_batches / chosen.optimiser.n_batches_per_step)
     module = PerturbationClassifier(network, heads, recipe=chosen, n_steps=n_steps, on_epoch=on_epoch)
     split = Split(train_sites, held_out, tuple("abcd"), {})
-    fit(module, Batches(split, readers, chosen), recipe=chosen, attempt=Attempt.begin(UPath(work_dir)))
+    return module, Batches(split, readers, chosen, module.pace)
+
+
+def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):
+    module, batches = prepared(chosen, on_epoch, is_shuffled=is_shuffled)
+    fit(module, batches, recipe=chosen, attempt=Attempt.begin(UPath(work_dir)))
     return module
 
 
@@ -83,7 +93,7 @@ def main() -> None:
         if epoch == killed_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train(recipe(), work_dir, on_epoch)
+    train(recipe(**json.loads(sys.argv[3] if len(sys.argv) > 3 else "{}")), work_dir, on_epoch)
 
 
 if __name__ == "__main__":

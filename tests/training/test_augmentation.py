@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cellassets.errors import RecipeError
-from cellassets.training.augmentation import Draws, centre_crop, crop_size, crop_turn_flip, draw
-from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.augmentation import Draws, centre_crop, crop_size, crop_turn_flip, draw, draw_mix
+from cellassets.training.recipe import AugmentationParameters, Mixing
 
 IMAGE = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(1, 2, 8, 8)
 
@@ -81,3 +81,43 @@ def test_the_centre_crop_is_central_and_never_larger_than_the_image():
     np.testing.assert_array_equal(centre_crop(IMAGE, 4), IMAGE[:, :, 2:6, 2:6])
     assert centre_crop(IMAGE, 100).shape == IMAGE.shape
     assert centre_crop(IMAGE, None) is IMAGE
+
+
+def drawn_with(**parameters) -> Draws:
+    chosen = AugmentationParameters(gain_jitter=0.1, offset_jitter=0.1, **parameters)
+    return draw(np.random.default_rng(0), 500, parameters=chosen, site_shape=(4, 32, 32))
+
+
+def test_newer_choices_leave_the_older_numbers_as_they_were():
+    before, after = drawn_with(), drawn_with(channel_dropout_frac=0.3, mix=Mixing(kind="cutmix"))
+    for name in ("top_left", "n_turns", "is_flipped", "gain", "offset"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+    assert before.is_kept is None
+    assert before.partner is None
+
+
+def test_channels_are_left_out_as_often_as_asked_for_and_one_always_stays():
+    kept = drawn_with(channel_dropout_frac=0.3).is_kept
+    assert np.mean(~kept) == pytest.approx(0.3, abs=0.04)
+    assert drawn_with(channel_dropout_frac=0.99).is_kept.any(axis=1).all()
+
+
+def test_cutmix_shares_are_fractions_of_the_area():
+    mix = Mixing(kind="cutmix", image_frac=0.6)
+    partner, own = draw_mix(np.random.default_rng(0), 400, parameters=mix, size=(24, 40))
+    assert own.shape == (400, 1, 24, 40)
+    assert set(np.unique(own)) == {0, 1}
+    assert sorted(partner) == list(range(400))
+    for share in own[:, 0]:
+        rows, columns = np.flatnonzero((share == 0).any(axis=1)), np.flatnonzero((share == 0).any(axis=0))
+        height, width = (int(np.ptp(side)) + 1 if len(side) else 0 for side in (rows, columns))
+        assert share.mean() == pytest.approx(1 - height * width / (24 * 40)), "the other image is one full rectangle"
+    is_mixed = own.mean(axis=(1, 2, 3)) < 1
+    assert is_mixed.mean() == pytest.approx(0.6, abs=0.08), "three standard errors"
+
+
+def test_mixup_shares_are_spread_as_their_distribution():
+    _, own = draw_mix(np.random.default_rng(0), 4000, parameters=Mixing(kind="mixup", image_frac=1), size=(8, 8))
+    assert own.shape == (4000, 1, 1, 1)
+    assert own.mean() == pytest.approx(0.5, abs=0.02)
+    assert own.std() == pytest.approx(1 / np.sqrt(12), abs=0.01), "Beta(1, 1) is uniform"

@@ -1,10 +1,22 @@
+import sys
+
+import numpy as np
 import pytest
 import torch
 
-from cellassets.errors import RegistryError
-from cellassets.training.backbone import FullPrecisionConv2d, build_network
+from cellassets.encoders.network import MIN_COSINE, NetworkEncoder, min_centred_cosine
+from cellassets.errors import RecipeError, RegistryError
+from cellassets.training.backbone import build_network
 from cellassets.training.checkpoint import load_network, save_model_folder
-from cellassets.training.recipe import ConvNextBackbone, ResNetBackbone, VitBackbone
+from cellassets.training.patch_convolutions import FullPrecisionConv2d
+from cellassets.training.recipe import (
+    ConvNextBackbone,
+    DenseNetBackbone,
+    DinoV2Backbone,
+    ResNetBackbone,
+    VitBackbone,
+    ZooBackbone,
+)
 from cellassets.training.spec import NetworkSpec, Preprocessing
 
 BACKBONES = {
@@ -12,6 +24,16 @@ BACKBONES = {
     "bottleneck": ResNetBackbone(stem_width=8, widths=(8, 16), depths=(1, 1), block="bottleneck"),
     "convnext": ConvNextBackbone(widths=(8, 16), depths=(1, 1)),
     "vit": VitBackbone(width=32, depth=1, n_heads=2),
+    "dinov2": DinoV2Backbone(width=32, depth=1, n_heads=2),
+    "densenet": DenseNetBackbone(stem_width=8, growth=4, layers=(2, 2)),
+    "swinv2": ZooBackbone(model_type="swinv2", config={"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}),
+    "regnet": ZooBackbone(
+        model_type="regnet", config={"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 8}
+    ),
+    "beit": ZooBackbone(
+        model_type="beit",
+        config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
+    ),
 }
 
 
@@ -42,7 +64,7 @@ def network_of(spec, seed=0):
 @pytest.mark.parametrize("n_channels", [1, 5, 6])
 def test_every_backbone_takes_any_number_of_channels_and_any_size(name, n_channels):
     network = network_of(spec_of(BACKBONES[name], n_channels))
-    for size in ((64, 64), (48, 100)):
+    for size in ((64, 64), (48, 100), (96, 80)):
         assert network(torch.randn(2, n_channels, *size)).shape == (2, 8)
 
 
@@ -76,7 +98,7 @@ def test_weights_depend_on_the_seed_alone_and_leave_torchs_generator_as_it_was()
     assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("name", ["convnext", "vit"])
+@pytest.mark.parametrize("name", ["convnext", "vit", "dinov2", "swinv2", "beit"])
 def test_patch_convolutions_stay_in_float32_under_autocast(name):
     network = network_of(spec_of(BACKBONES[name]))
     patches = [module for module in network.modules() if isinstance(module, FullPrecisionConv2d)]
@@ -86,6 +108,30 @@ def test_patch_convolutions_stay_in_float32_under_autocast(name):
         found = patches[0](images)
     assert found.dtype == torch.float32
     assert torch.equal(found, patches[0](images))
+
+
+@pytest.mark.parametrize("n_channels", [5, 6])
+@pytest.mark.parametrize("name", ["dinov2", "densenet", "swinv2", "regnet", "beit"])
+def test_newer_backbones_embed_sites_by_encoder_json_alone(name, n_channels, tmp_path):
+    spec = spec_of(BACKBONES[name], n_channels)
+    encoder = NetworkEncoder(save_model_folder(tmp_path, network_of(spec), spec))
+    generator = np.random.default_rng(0)
+    for height, width in ((64, 64), (96, 80)):
+        encoder.check_size(height, width)
+        images = generator.integers(0, 255, (3, n_channels, height, width), dtype=np.uint8)
+        mean, std = images.mean(axis=(2, 3)).astype(np.float32), images.std(axis=(2, 3)).astype(np.float32)
+        found = encoder.embed(images, mean, std)
+        assert found.shape == (3, 8)
+        assert np.isfinite(found).all()
+        encoder.compute_in("fp32")
+        exact = encoder.embed(images, mean, std)
+        assert min_centred_cosine(exact, found) >= MIN_COSINE, "bf16 is taken only where it barely changes the vectors"
+
+
+def test_a_densenet_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai.networks.nets.densenet", None)
+    with pytest.raises(RecipeError, match=r"densenet needs the package monai.*install cellassets\[densenet\]"):
+        network_of(spec_of(BACKBONES["densenet"]))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other backbone", "no spec", "no json"])

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cellassets.training.batches import TrainBatches, ValidationBatches, balanced_batches, read_ahead
-from cellassets.training.recipe import AugmentationParameters
+from cellassets.training.batches import TrainBatches, ValidationBatches, read_ahead
+from cellassets.training.module import mixed, normalised
+from cellassets.training.recipe import AugmentationParameters, Mixing
+from cellassets.training.sampling import balanced_batches
 from cellassets.training.sites import LabelledSites
 
 LABELS = np.array([0] * 60 + [1] * 7 + [2] * 3)
@@ -21,8 +23,8 @@ def numbered_images(positions: np.ndarray) -> np.ndarray:
     return np.tile(positions.astype(np.uint8)[:, None, None, None], (1, 2, 24, 24))
 
 
-def train_batches(seed: int = 0, epoch: int = 0, n_threads: int = 2) -> TrainBatches:
-    augmentation = AugmentationParameters(crop_px=16, gain_jitter=0.2, offset_jitter=0.1)
+def train_batches(seed: int = 0, epoch: int = 0, n_threads: int = 2, **changes) -> TrainBatches:
+    augmentation = AugmentationParameters(crop_px=16, gain_jitter=0.2, offset_jitter=0.1, **changes)
     return TrainBatches(labelled(), numbered_images, augmentation, 16, seed=seed, epoch=epoch, n_threads=n_threads)
 
 
@@ -99,3 +101,34 @@ def test_an_error_while_reading_reaches_the_trainer():
 
     with pytest.raises(OSError, match="shard 3 is gone"):
         list(read_ahead([lambda: 1, fails, lambda: 2], n_threads=2))
+
+
+def test_a_channel_that_is_left_out_has_its_mean_everywhere():
+    n_out = 0
+    for batch in train_batches(channel_dropout_frac=0.4):
+        images, is_out = normalised(batch), batch.scale == 0
+        assert (images[is_out] == 0).all()
+        assert (images[~is_out] != 0).any()
+        n_out += int(is_out.sum())
+    assert n_out > 0
+
+
+@pytest.mark.parametrize("kind", ["cutmix", "mixup"])
+def test_images_and_labels_are_mixed_in_the_same_shares(kind):
+    for batch in train_batches(mix=Mixing(kind=kind, image_frac=1)):
+        images = normalised(batch)
+        found, second = mixed(images, batch)
+        for row, partner in enumerate(batch.partner.tolist()):
+            own, other = images[row, 0, 0, 0], images[partner, 0, 0, 0]  # these images are even
+            share = float(second.own_frac[row])
+            assert float(found[row, 0].mean()) == pytest.approx(float(share * own + (1 - share) * other), abs=1e-4)
+            assert second.labels[row] == batch.labels[partner]
+
+
+def test_mixed_batches_depend_on_seed_and_epoch_and_not_on_threads():
+    def flat(**options):
+        batches = train_batches(mix=Mixing(kind="cutmix"), channel_dropout_frac=0.2, **options)
+        return torch.cat([torch.cat([b.own_share.flatten(), b.partner.float(), b.scale.flatten()]) for b in batches])
+
+    assert torch.equal(flat(n_threads=1), flat(n_threads=4))
+    assert not torch.equal(flat(epoch=0), flat(epoch=1))

@@ -29,7 +29,10 @@ def last(curve: dict[int, dict[str, float]]) -> dict[str, float]:
     return curve[max(curve)]
 
 
-@pytest.mark.parametrize("loss", [{}, {"cross_entropy_weight": 0.8, "arcface_weight": 0.2}])
+SUPCON_ALONE = {"cross_entropy_weight": 0, "metric_losses": [{"name": "supcon"}]}
+
+
+@pytest.mark.parametrize("loss", [{}, {"cross_entropy_weight": 0.8, "arcface_weight": 0.2}, SUPCON_ALONE])
 def test_planted_classes_are_learnt_and_recognised_in_a_held_out_experiment(tmp_path, loss):
     _, curve = trained(tmp_path, loss=loss)
     assert last(curve)["chance_accuracy"] == 0.25
@@ -94,6 +97,8 @@ def test_a_run_killed_after_its_last_epoch_still_knows_its_metrics(tmp_path):
     again, curve = trained(tmp_path, n_epochs=2)
     assert curve == {}
     assert again.metrics == first.metrics
+    assert again.history == first.history
+    assert [epoch["epoch"] for epoch in first.history] == [1, 2]
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
 

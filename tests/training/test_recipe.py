@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,40 @@ def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
         ({"validation_experiments": []}, "validation_experiments"),
         ({"train_experiments": ["A-1", "A-1"]}, "named twice"),
         ({"n_epochs": 10, "validate_every_n_epochs": 4}, "last epoch would not be validated"),
+        ({"loss": {"metric_losses": [{"name": "triplet"}]}}, r"loss\.metric_losses\.0: .*triplet"),
+        ({"loss": {"metric_losses": [{"name": "supcon", "margin": 1}]}}, r"metric_losses\.0\.supcon\.margin"),
+        ({"loss": {"metric_losses": [{"name": "supcon"}, {"name": "supcon"}]}}, "metric_losses: .*named twice"),
+        ({"augmentation": {"mix": {"kind": "mosaic"}}}, r"augmentation\.mix\.kind"),
+        (
+            {"augmentation": {"mix": {"kind": "cutmix"}}, "loss": {"metric_losses": [{"name": "supcon"}]}},
+            r"augmentation\.mix gives images two labels, and loss\.metric_losses \(supcon\)",
+        ),
+        ({"augmentation": {"channel_dropout_frac": 1}}, r"augmentation\.channel_dropout_frac"),
+        ({"sampling": "random"}, "sampling: .*random"),
+        ({"sampling": "one_experiment"}, "one_experiment with one training experiment"),
+        ({"sampling": "uniform", "n_sites_per_class": 2}, "n_sites_per_class 2 contradicts sampling uniform"),
+        ({"n_sites_per_class": 3}, "batch_size 32 is not a multiple of n_sites_per_class 3"),
+        ({"backbone": {"family": "dinov2", "width": 10, "n_heads": 4}}, r"backbone\.dinov2: .*multiple of n_heads"),
+        ({"backbone": {"family": "densenet", "layers": [0]}}, r"backbone\.densenet\.layers\.0"),
+        (
+            {"backbone": {"family": "zoo", "model_type": "swin", "config": {"num_channels": 3}}},
+            r"backbone\.zoo: .*config\.num_channels is the number of channels of the plates",
+        ),
+        ({"start_from": "resnet"}, "start_from"),
+        ({"frozen": ["backbone.*"]}, "frozen without start_from and without weights"),
+        ({"weights": {"file": "here.safetensors", "sha256": "0" * 64}}, r"weights\.file: .*absolute path"),
+        ({"weights": {"file": "/w.safetensors", "sha256": "1"}}, r"weights\.sha256"),
+        (
+            {"weights": {"file": "/w.safetensors", "sha256": "0" * 64}, "start_from": "a.v1"},
+            "start_from and weights both give the first weights",
+        ),
+        ({"optimiser": {"ema_decay": 1}}, r"optimiser\.ema_decay"),
+        ({"optimiser": {"n_batches_per_step": 0}}, r"optimiser\.n_batches_per_step"),
+        ({"early_stopping": {"metric": "recall", "patience": 1}}, r"early_stopping\.metric"),
+        (
+            {"early_stopping": {"patience": 5}, "n_epochs": 10, "validate_every_n_epochs": 2},
+            r"early_stopping\.patience 5 is never reached in 5 validations",
+        ),
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(tmp_path, changes, told):
@@ -98,3 +133,20 @@ def test_a_recipes_fingerprint_changes_with_every_part_of_it(tmp_path):
     assert recipe_fingerprint(first) != recipe_fingerprint(other)
     assert recipe_experiments(first) == ["A-1", "A-2"]
     assert recipe_experiments(ClassicalRecipe(name="c")) == []
+
+
+def test_a_wrong_key_is_named_with_its_line(tmp_path):
+    path = UPath(tmp_path / "mine.yaml")
+    path.write_text(
+        "kind: network\ntrain_experiments: [A-1]\nvalidation_experiments: [A-2]\nloss:\n  cross_entropy_weight: 1\n"
+        "  metric_losses:\n    - {name: supcon}\n    - name: cosface\n      margin: -1\n"
+        "backbone: {family: vit, witdh: 3}\nepochs: 3\n"
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_recipe(path)
+    for told in (
+        r"metric_losses\.1\.cosface\.margin: .* \(line 9\)",
+        r"witdh: .* \(line 10\)",
+        r"epochs: .*\(line 11\)",
+    ):
+        assert re.search(told, str(raised.value)), str(raised.value)

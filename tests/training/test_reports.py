@@ -51,3 +51,18 @@ def test_the_time_left_counts_only_what_was_done_since_the_start(monkeypatch):
     assert left.text(980, 1000) == "about 2 s left"
     assert left.text(1000, 1000) == ""
     no_progress(1, 2, "units", note="nothing happens")
+
+
+def test_the_time_of_the_whole_training_is_announced_before_the_first_batch():
+    reports, found = reported(0.0)
+    reports.expect(3 * 3600.0)
+    assert found == [
+        (0, 40, "batches trained for small", "about 3.0 h for 4 epochs of 10 batches, from one timed batch")
+    ]
+
+
+def test_an_epoch_is_reported_with_its_speed():
+    reports, found = reported(0.0)
+    speed = {"sites_per_second": 123.4, "data_wait_frac": 0.034, "peak_memory_gib": 1.0}
+    reports.epoch(0, {"train_loss": 1.5, **speed})
+    assert found[0][3] == "epoch 1 of 4, loss 1.50, 123 sites/s, 3% of the time without data"

@@ -101,9 +101,8 @@ class ContainerEncoder:
             model_key: the model, for the manifest and for messages.
 
         Raises:
-            EncoderError: the channels have other names, the process failed, or its vectors are not what was expected.
+            EncoderError: the process failed, or its vectors are not what was expected.
         """
-        self._check_names(store, model_key)
         title = f"{model_key} on {store.experiment_id}, sites {indices[0]} to {indices[-1]}"
         with self.runner.exchange() as folder:
             for name in (INPUT, OUTPUT):
@@ -127,15 +126,6 @@ class ContainerEncoder:
             embedding_dim=self.spec.embedding_dim,
             is_uniform=sites["channel_mean"].n_unique() == 1,
         )
-
-    def _check_names(self, store: ExperimentStore, model_key: str) -> None:
-        names = self.spec.channel_names
-        if names is not None and tuple(store.channel_names) != names:
-            message = (
-                f"model {model_key} expects the channels {', '.join(names)}; experiment {store.experiment_id} has "
-                f"{', '.join(store.channel_names)}"
-            )
-            raise EncoderError(message)
 
 
 def _read_spec(path: Path) -> ContainerSpec:

@@ -1,0 +1,104 @@
+"""Commands of `cellassets model` that store files of models in the registry, or copy them. `model.py` lists them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cellassets.cli.options import HomeOption, JsonOption, deployment_at
+from cellassets.cli.output import progress_bar, show_json
+
+if TYPE_CHECKING:
+    from cellassets.registry import Registry
+
+TrialOption = Annotated[bool, typer.Option("--check", help="Read the files and try the model; register nothing.")]
+
+
+def register_model(
+    file: Annotated[Path, typer.Argument(help="YAML file that declares a model, or a folder of `model get`.")],
+    is_trial: TrialOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers a model from elsewhere. It is then embedded and scored like a model that was trained here.
+
+    The key `kind` of the file says what it is: `network` (safetensors and an architecture), `exported` (torch.export),
+    `onnx`, `huggingface` (a folder) or `container` (a program; also without the key). The model is tried on made-up
+    images first. The same files and the same declaration give the same model version. Nothing is unpickled.
+
+    Declare what it was trained on with `cellassets model declare`.
+    """
+    from cellassets.encoders.registering import check_model, register
+
+    if is_trial:
+        found: dict[str, Any] = {"key": None, **check_model(file)}
+        show_json(found) if as_json else typer.echo(
+            ", ".join(f"{name} {value}" for name, value in found.items() if value)
+        )
+        return
+    entry = register(_registry(home), file)
+    if as_json:
+        show_json(entry.model_dump(mode="json"))
+    else:
+        typer.echo(entry.key)
+
+
+def register_profiles_model(
+    file: Annotated[Path, typer.Argument(help="YAML file that declares a table of profiles.")],
+    is_trial: Annotated[
+        bool, typer.Option("--check", help="Read the table and take all steps; register nothing.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers profiles made elsewhere: a table of CellProfiler, DeepProfiler or JUMP becomes a model.
+
+    The table (CSV, Parquet, AnnData or CellProfiler's SQLite) has one row per well, site or cell. Steps of
+    normalisation and feature selection, as pycytominer has them, are taken now; the vectors are stored in the model.
+    The same vectors give the same model version. Declare what the features were trained on with
+    `cellassets model declare`.
+    """
+    from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
+
+    with progress_bar() as report:
+        if is_trial:
+            key, prepared = None, prepare_declared(file, load_declaration(file), progress=report)[1]
+        else:
+            entry, prepared = register_profiles(_registry(home), file, progress=report)
+            key = entry.key
+    dropped = {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)}
+    n_rows, n_features = prepared.labels.height, len(prepared.features)
+    if as_json:
+        show_json({"key": key, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
+        return
+    if key is not None:
+        typer.echo(key)
+    steps = "".join(f"; {name} dropped {n}" for name, n in dropped.items())
+    typer.echo(f"{n_rows} rows of {n_features} features{steps}", err=True)
+
+
+def get_model(
+    asked: Annotated[str, typer.Argument(metavar="MODEL", help="NAME.v3, NAME@champion or NAME@latest.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes the files of a model into a new folder: weights, preprocessing, and a README.md with an example.
+
+    The folder appears when it is complete, and its files are compared with the fingerprint of the registration.
+    `cellassets.load_model(DIR)` opens it in Python.
+    """
+    from cellassets.encoders.getting import get_model
+
+    entry = get_model(_registry(home), asked, folder)
+    if as_json:
+        show_json({**entry.model_dump(mode="json"), "folder": str(folder)})
+    else:
+        typer.echo(f"{entry.key}: {folder}")
+
+
+def _registry(home: Path | None) -> "Registry":
+    from cellassets.registry import Registry
+
+    deployment = deployment_at(home)
+    return Registry(deployment.tracking_uri, deployment.model_root)

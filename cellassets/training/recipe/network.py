@@ -1,0 +1,177 @@
+"""The recipe of a network to train. Its larger parts have their own files in this folder."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cellassets.configuration import Parameters, added_field
+from cellassets.training.recipe.augmentation import AugmentationParameters
+from cellassets.training.recipe.backbone import Backbone, ResNetBackbone
+from cellassets.training.recipe.loss import LossParameters
+from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
+from cellassets.training.recipe.start import InitialWeights
+
+NormalisationKind = Literal["site", "plate"]
+BatchStatistics = Literal["trained", "experiment"]
+Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experiments"]
+
+
+class ClassParameters(Parameters):
+    """Which wells are classes of the weak supervision. The label is `perturbation_id`.
+
+    `has_unmatched_classes` allows perturbations that only the training experiments or only the held-out experiments
+    contain. Without it they are an error, because an accuracy over some classes looks like one over all classes.
+    """
+
+    perturbation_kinds: tuple[Literal["gene", "compound"], ...] = Field(
+        default=("gene", "compound"), description="Kinds of perturbations that are classes"
+    )
+    control_kinds: tuple[Literal["negative", "positive", "untreated"], ...] = Field(
+        default=("negative", "positive"), description="Kinds of controls that are classes"
+    )
+    has_unmatched_classes: bool = Field(
+        default=False, description="Whether classes may be in only the training or only the validation experiments"
+    )
+
+
+class NetworkRecipe(Parameters):
+    """A network that is trained to distinguish perturbations and judged on held-out experiments."""
+
+    kind: Literal["network"] = "network"
+    name: str
+    train_experiments: tuple[str, ...] = Field(min_length=1, description="Experiments to train on")
+    validation_experiments: tuple[str, ...] = Field(
+        min_length=1, description="Whole experiments that training never sees"
+    )
+    backbone: Backbone = Field(default=ResNetBackbone(), description="The network")
+    embedding_dim: int = Field(default=128, ge=2, description="Length of the hidden layer that becomes the embedding")
+    loss: LossParameters = Field(default=LossParameters(), description="What is minimised")
+    augmentation: AugmentationParameters = Field(
+        default=AugmentationParameters(), description="Random changes of the training images"
+    )
+    normalisation: NormalisationKind = Field(
+        default="plate", description="Whether grey levels are standardised by site or by plate"
+    )
+    centre_crop_px: int | None = Field(
+        default=None, ge=16, description="Side of the centre that is embedded, in pixels; null: the whole site"
+    )
+    optimiser: OptimiserParameters = Field(default=OptimiserParameters(), description="How the loss is minimised")
+    classes: ClassParameters = Field(default=ClassParameters(), description="Which wells are classes")
+    n_epochs: int = Field(
+        default=30, ge=1, le=10_000, description="Passes over the training sites; a multiple of validate_every_n_epochs"
+    )
+    validate_every_n_epochs: int = Field(default=1, ge=1, description="Epochs between two validations")
+    batch_size: int = Field(default=32, ge=2, description="Sites per training step")
+    uses_flagged_sites: bool = Field(default=False, description="Whether sites that plate_quality flagged are used too")
+    max_flagged_frac: float = Field(
+        default=0.5, ge=0, le=1, description="Training is refused if more than this share of the sites is flagged"
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Number format of training")
+    seed: int = Field(default=0, ge=0, description="Seed of all random choices")
+    sampling: Sampling = added_field(
+        "class_balanced",
+        description=(
+            "Which sites make up a batch. class_balanced: every class equally often; uniform: every site once per "
+            "epoch; one_experiment: as class_balanced, all sites of a batch from one experiment; equal_experiments: as "
+            "class_balanced, from every experiment equally many"
+        ),
+    )
+    n_sites_per_class: int = added_field(
+        1, ge=1, description="Sites of one class that follow each other; losses that compare pairs need 2 or more"
+    )
+    start_from: str | None = added_field(
+        None,
+        pattern=r"^.+\.v\d+$",
+        description="Registered version whose network is trained further, such as resnet.v1; null: random weights",
+    )
+    weights: InitialWeights | None = added_field(
+        None, description="A file from which the backbone gets its first weights; null: random weights"
+    )
+    frozen: tuple[str, ...] = added_field(
+        (), description="Patterns of names of weights that stay as they are, such as backbone.*"
+    )
+    batch_statistics: BatchStatistics = added_field(
+        "trained",
+        description=(
+            "Whose means and deviations batch normalisation uses when images are embedded. trained: those of the "
+            "training; experiment: those of the experiment that is embedded (AdaBN)"
+        ),
+    )
+    early_stopping: EarlyStopping | None = added_field(
+        None, description="When the training ends before n_epochs; null: never"
+    )
+
+    @model_validator(mode="after")
+    def _held_out_is_held_out(self) -> "NetworkRecipe":
+        experiments = [*self.train_experiments, *self.validation_experiments]
+        shared = sorted(set(self.train_experiments) & set(self.validation_experiments))
+        if shared:
+            message = f"{', '.join(shared)} named for training and for validation: validate on other experiments"
+            raise ValueError(message)
+        if len(set(experiments)) < len(experiments):
+            message = f"an experiment is named twice: {', '.join(experiments)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _last_epoch_is_judged(self) -> "NetworkRecipe":
+        if self.n_epochs % self.validate_every_n_epochs:
+            message = (
+                f"n_epochs {self.n_epochs} is not a multiple of validate_every_n_epochs "
+                f"{self.validate_every_n_epochs}: "
+                "the last epoch would not be validated"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_drawn(self) -> "NetworkRecipe":
+        n_experiments = len(self.train_experiments)
+        if self.sampling in {"one_experiment", "equal_experiments"} and n_experiments == 1:
+            message = f"sampling {self.sampling} with one training experiment: expected class_balanced or uniform"
+            raise ValueError(message)
+        if self.sampling == "equal_experiments" and self.batch_size < n_experiments:
+            message = (
+                f"sampling equal_experiments: batch_size {self.batch_size} is below the number of training "
+                f"experiments, {n_experiments}"
+            )
+            raise ValueError(message)
+        if self.n_sites_per_class > 1 and self.sampling in {"uniform", "equal_experiments"}:
+            message = f"n_sites_per_class {self.n_sites_per_class} contradicts sampling {self.sampling}: expected 1"
+            raise ValueError(message)
+        if self.batch_size % self.n_sites_per_class:
+            message = f"batch_size {self.batch_size} is not a multiple of n_sites_per_class {self.n_sites_per_class}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _labels_can_be_mixed(self) -> "NetworkRecipe":
+        if self.augmentation.mix is not None and self.loss.metric_losses:
+            names = ", ".join(loss.name for loss in self.loss.metric_losses)
+            message = (
+                f"augmentation.mix gives images two labels, and loss.metric_losses ({names}) take one: remove one of "
+                "the two"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _start_is_unique(self) -> "NetworkRecipe":
+        if self.start_from is not None and self.weights is not None:
+            message = "start_from and weights both give the first weights: remove one of the two"
+            raise ValueError(message)
+        if self.frozen and self.start_from is None and self.weights is None:
+            message = "frozen without start_from and without weights would keep random weights: remove it"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _can_stop_early(self) -> "NetworkRecipe":
+        n_validations = self.n_epochs // self.validate_every_n_epochs
+        if self.early_stopping is not None and self.early_stopping.patience >= n_validations:
+            message = (
+                f"early_stopping.patience {self.early_stopping.patience} is never reached in {n_validations} "
+                "validations: lower it, or validate more often (validate_every_n_epochs)"
+            )
+            raise ValueError(message)
+        return self
