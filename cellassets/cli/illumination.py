@@ -80,8 +80,9 @@ def _report(functions: "Sequence[PlateFunction]", skipped: Sequence[str]) -> Non
         place = f"{function.plate_id} {function.channel_name}"
         if function.outcome == "refused":
             typer.echo(f"Wrong: {place}: no function: {function.reason}", err=True)
-        elif function.outcome == "written" and (function.uncertainty_frac or 1.0) > POOR_FRAC:
-            found = "unknown" if function.uncertainty_frac is None else f"{function.uncertainty_frac:.1%}"
+        uncertainty = function.uncertainty_frac
+        if function.outcome == "written" and (uncertainty is None or uncertainty > POOR_FRAC):
+            found = "unknown size" if uncertainty is None else f"{uncertainty:.1%}"
             typer.echo(
                 f"Poor: {place}: {function.n_images} images give an uncertainty of {found}; expected at most "
                 f"{POOR_FRAC:.0%}. Use more images or a wider filter (--smoothing)",

@@ -35,6 +35,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         LayoutError: the layout of the folder or its metadata is unknown.
         PlateRefused: policy refuses the experiment; the error's `findings` list the reasons.
+        ImageError: images are to be corrected and an illumination function is missing or not one.
         StaleArtifact: the folder changed while it was checked.
     """
     from cellassets.screens.ingest import check_experiment, summarise
