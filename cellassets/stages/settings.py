@@ -82,7 +82,9 @@ class Policy(Parameters):
     """All of `policy.yaml`."""
 
     ingest: IngestPolicy = Field(default=IngestPolicy(), description="How landed experiments are checked")
-    store: StoreSpec = Field(default=StoreSpec(), description="How images are packed; a change packs all of them anew")
+    store: StoreSpec = Field(
+        default=StoreSpec(), description="How images are packed; after a change all of them are packed again"
+    )
     landing: LandingPolicy = Field(default=LandingPolicy(), description="When a folder in the landing zone is complete")
     quality: QualityParameters = Field(default=QualityParameters(), description="How sites are measured and flagged")
     models: ModelPolicy = Field(default=ModelPolicy(), description="Which models are active")
