@@ -55,6 +55,8 @@ def images_table(folder: Path, names: list[str], n_sites: int) -> pl.DataFrame:
             "well_id": [f"{'ABCDEFGHIJKLMNOP'[site // 24 % 16]}{site % 24 + 1:02d}" for site in sites],
             "site_index": (sites // 384 + 1).tolist(),
             "channel_index": list(range(N_CHANNELS)) * n_sites,
+            "z_index": pl.Series([None] * len(chosen), dtype=pl.Int32),
+            "part": pl.Series([None] * len(chosen), dtype=pl.String),
             "path": [entry.name for entry in chosen],
             "n_bytes": [entry.n_bytes for entry in chosen],
             "crc32c": [entry.crc32c for entry in chosen],
