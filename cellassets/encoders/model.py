@@ -15,7 +15,7 @@ from cellassets.encoders.loading import ChoosesChannels, Encoder, NeedsSize, Set
 from cellassets.encoders.precision import ChoosesPrecision
 from cellassets.errors import EncoderError
 from cellassets.images.writer import channel_statistics
-from cellassets.training.normalisation import min_std
+from cellassets.training.normalisation import min_std, pooled_moments
 
 AXES = "[site, channel, y, x]"
 Moments = tuple[Float32[np.ndarray, "site channel"], Float32[np.ndarray, "site channel"]]
@@ -117,10 +117,7 @@ class Model:
         mean, std = (np.stack(values) for values in zip(*map(channel_statistics, images), strict=True))
         if self.encoder.normalisation == "site":
             return mean, std
-        first = mean.astype(np.float64).mean(axis=0)
-        second = (std.astype(np.float64) ** 2 + mean.astype(np.float64) ** 2).mean(axis=0)
-        spread = np.sqrt(np.maximum(second - first**2, 0))
-        return _repeated(first, len(images)), _repeated(spread, len(images))
+        return pooled_moments(mean, std, np.zeros(len(images), dtype=np.int64))
 
     def _given(
         self, images: np.ndarray, moments: tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]
@@ -131,7 +128,3 @@ class Model:
             message = f"moments of shapes {mean.shape} and {std.shape}; expected {expected} or {expected[1:]}"
             raise EncoderError(message)
         return np.broadcast_to(mean, expected).copy(), np.broadcast_to(std, expected).copy()
-
-
-def _repeated(values: Shaped[np.ndarray, "channel"], n_sites: int) -> Float32[np.ndarray, "site channel"]:
-    return np.repeat(values.astype(np.float32)[None], n_sites, axis=0)

@@ -6,6 +6,7 @@ training, from `checkpoint.py` or from `start.py`. Heads and losses are in `loss
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -163,28 +164,24 @@ def _convnext(backbone: ConvNextBackbone, n_channels: int) -> nn.Module:
 
 
 def _vit(backbone: VitBackbone, n_channels: int, trained_px: int) -> nn.Module:
-    config = ViTConfig(
-        num_channels=n_channels,
-        image_size=trained_px // backbone.patch_px * backbone.patch_px,
-        patch_size=backbone.patch_px,
-        hidden_size=backbone.width,
-        num_hidden_layers=backbone.depth,
-        num_attention_heads=backbone.n_heads,
-        intermediate_size=4 * backbone.width,
-    )
+    config = ViTConfig(**_patches(backbone, n_channels, trained_px), intermediate_size=4 * backbone.width)
     return keep_patch_convolutions_exact(ViTModel(config, add_pooling_layer=False))
 
 
 def _dinov2(backbone: DinoV2Backbone, n_channels: int, trained_px: int) -> nn.Module:
-    config = Dinov2Config(
-        num_channels=n_channels,
-        image_size=trained_px // backbone.patch_px * backbone.patch_px,
-        patch_size=backbone.patch_px,
-        hidden_size=backbone.width,
-        num_hidden_layers=backbone.depth,
-        num_attention_heads=backbone.n_heads,
-    )
-    return keep_patch_convolutions_exact(Dinov2Model(config))
+    return keep_patch_convolutions_exact(Dinov2Model(Dinov2Config(**_patches(backbone, n_channels, trained_px))))
+
+
+def _patches(backbone: VitBackbone | DinoV2Backbone, n_channels: int, trained_px: int) -> dict[str, Any]:
+    """What the configurations of all transformers over patches have in common."""
+    return {
+        "num_channels": n_channels,
+        "image_size": trained_px // backbone.patch_px * backbone.patch_px,
+        "patch_size": backbone.patch_px,
+        "hidden_size": backbone.width,
+        "num_hidden_layers": backbone.depth,
+        "num_attention_heads": backbone.n_heads,
+    }
 
 
 def _densenet(backbone: DenseNetBackbone, n_channels: int) -> nn.Module:

@@ -8,7 +8,7 @@ they show the same.
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cellassets.quality.grey_scale import EIGHT_BITS, GreyScale
 from cellassets.tables.parquet import vectors
@@ -45,11 +45,24 @@ def channel_statistics(
     mean, std = vectors(sites, "channel_mean"), vectors(sites, "channel_std")
     if kind == "site":
         return mean, std
-    if mean.max() > EIGHT_BITS.white:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
-        mean, std = mean.astype(np.float64), std.astype(np.float64)
     group = (
         sites.select(pl.struct("experiment_id", "plate_id").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
     )
+    return pooled_moments(mean, std, group)
+
+
+def pooled_moments(
+    mean: Float[np.ndarray, "site channel"], std: Float[np.ndarray, "site channel"], group: Int[np.ndarray, "site"]
+) -> tuple[Float[np.ndarray, "site channel"], Float[np.ndarray, "site channel"]]:
+    """Returns for each site the mean and standard deviation of all pixels of its group, as float32.
+
+    Args:
+        mean: mean of each site.
+        std: standard deviation of each site.
+        group: number of the group of each site, from 0.
+    """
+    if mean.max() > EIGHT_BITS.white:  # float32 holds the squares of 8-bit levels, and not those of 16 bits
+        mean, std = mean.astype(np.float64), std.astype(np.float64)
     n_sites = np.bincount(group)[:, None]
     first, second = (_sum_by(group, moment) / n_sites for moment in (mean, std**2 + mean**2))
     spread = np.sqrt(np.maximum(second - first**2, 0))
