@@ -10,15 +10,20 @@ STACK_FOLDER ?= stack
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui up down status test test-fast test-long test-k8s check bench soak calibrate lock clean-demo
+.PHONY: demo ui mlflow up down status test test-fast test-long test-k8s check bench soak calibrate lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
 
 ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loopback
 	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
-	CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) $(if $(CONFIGS),CELLASSETS_CONFIGS=$(abspath $(CONFIGS))) \
+	CELLASSETS_UI_URL=http://127.0.0.1:3000 CELLASSETS_MLFLOW_URL=http://127.0.0.1:5001 \
+		CELLASSETS_HOME=$(abspath $(HOME_FOLDER)) $(if $(CONFIGS),CELLASSETS_CONFIGS=$(abspath $(CONFIGS))) \
 		DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+mlflow: $(VENV)/.installed  ## MLflow's user interface on the same home, on loopback: http://127.0.0.1:5001
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5001 \
+		--backend-store-uri sqlite:///$(abspath $(HOME_FOLDER))/mlflow.db
 
 up: $(VENV)/.installed-dev  ## the servers of the production deployment, without containers; docs/stack.md
 	@$(BIN)/python scripts/stack.py up --folder $(STACK_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))

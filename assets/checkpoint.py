@@ -30,8 +30,15 @@ CHECK = "beats_chance_on_held_out_experiments"
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
     published = publish(context, CHECKPOINT, deployment)
-    check = check_accuracy(CheckpointSummary.model_validate(published.record.summary))
-    return materialised(published, metadata=describe_training(curves(published)), checks=[check])
+    summary = CheckpointSummary.model_validate(published.record.summary)
+    metadata = {**describe_training(curves(published)), **link_to_run(deployment, summary.run_id)}
+    return materialised(published, metadata=metadata, checks=[check_accuracy(summary)])
+
+
+def link_to_run(deployment: DeploymentResource, run_id: str | None) -> dict[str, dg.MetadataValue[Any]]:
+    """Returns the link to a run in MLflow; nothing where MLflow's address is not set or no run is known."""
+    link = deployment.open().mlflow_link(run_id) if run_id else None
+    return {"mlflow": dg.MetadataValue.url(link)} if link else {}
 
 
 def describe_training(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class DeploymentResource(dg.ConfigurableResource):
     tracking_uri: str
     model_root: str
     image: str = ""
+    ui_url: str = ""
+    mlflow_url: str = ""
 
     @classmethod
     def of(cls, deployment: "Deployment") -> "DeploymentResource":

@@ -110,6 +110,7 @@ class Demo:
         shutil.copy(REPOSITORY / "dagster.yaml", self.home.dagster_home / "dagster.yaml")
         os.environ.update(
             self.deployment.environment(),
+            CELLASSETS_UI_URL="http://127.0.0.1:3000",  # where `make ui` serves it
             CELLASSETS_HOME=str(self.home.root),
             DAGSTER_HOME=str(self.home.dagster_home),
             OMP_WAIT_POLICY="PASSIVE",  # threads that wait do not spin: runs share the cores

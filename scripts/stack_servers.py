@@ -145,6 +145,7 @@ class Stack:
             "CELLASSETS_CODE_HOST": "127.0.0.1",
             "CELLASSETS_UI_URL": self.address("webserver"),
             "MLFLOW_TRACKING_URI": self.address("mlflow"),
+            "CELLASSETS_MLFLOW_URL": self.address("mlflow"),
             "DAGSTER_HOME": str(self.dagster_home),
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait do not spin: runs share the cores
             **self._servers("cellassets"),

@@ -110,6 +110,7 @@ class Registry(Runs):
         run_id: str | None,
         tags: Mapping[str, str],
         names: Sequence[str] | None = None,
+        description: str = "",
     ) -> ModelEntry:
         """Returns the version that holds a model folder, after registering it if no version of that name does.
 
@@ -123,6 +124,7 @@ class Registry(Runs):
             run_id: the training run, or None to create a run that holds only these files.
             tags: further tags; the fingerprint is added.
             names: the files of the model, relative to the folder; None for all files that are not hidden.
+            description: Markdown that MLflow shows with a new version.
 
         Raises:
             PartitionKeyError: the name contains characters that a partition key cannot have.
@@ -144,10 +146,12 @@ class Registry(Runs):
             client.log_artifacts(run_id, files, MODEL_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
         create_unless_there(client.create_registered_model, name)
-        made = int(client.create_model_version(name, source, run_id, tags, await_creation_for=0).version)
+        made = client.create_model_version(
+            name, source, run_id, tags, description=description or None, await_creation_for=0
+        )
         first = self._same(name, tags["fingerprint"])[0]
-        if first.version != made:
-            client.delete_model_version(name, str(made))
+        if first.version != int(made.version):
+            client.delete_model_version(name, str(made.version))
         return first
 
     def declare(self, key: str, trained_on: TrainedOn) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
+NOTE_TAG = "mlflow.note.content"  # MLflow shows it as the description of a run
 CURVES_NAME = "curves.json"  # beside the files of the model, not one of them: it holds times
 STATES = "training"  # folder of the training's states, beside the published models of the recipe
 logger = logging.getLogger(__name__)
@@ -173,7 +174,14 @@ def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Ou
 def _register(context: Context, plan: Plan, outcome: "Outcome", run_id: str | None) -> "ModelEntry":
     chosen = plan.settings["recipe"]
     tags = {**_tags(context.registry, plan, outcome), **_image(context)}
-    return context.registry.register(outcome.folder, name=chosen.name, run_id=run_id, tags=tags, names=outcome.names)
+    return context.registry.register(
+        outcome.folder,
+        name=chosen.name,
+        run_id=run_id,
+        tags=tags,
+        names=outcome.names,
+        description=_note(context, chosen.name),
+    )
 
 
 def _publish(context: Context, plan: Plan, outcome: "Outcome", summary: CheckpointSummary) -> Record:
@@ -275,7 +283,8 @@ def _run_id(context: Context, plan: Plan) -> str:
         return begun
     origin = {"data_fingerprint": _data_fingerprint(plan), "code_version": code_version(), PLAN_TAG: plan.fingerprint}
     origin |= _image(context)
-    run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags=origin)
+    note = {NOTE_TAG: text} if (text := _note(context, chosen.name)) else {}
+    run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags={**origin, **note})
     registry.log_json(run_id, plan.inputs, "made_from.json")
     registry.log_experiments(run_id, _experiments(context, plan))
     return run_id
@@ -296,6 +305,12 @@ def _experiments(context: Context, plan: Plan) -> "list[TrainedExperiment]":
         )
         for pin in plan.pinned("plate_store")
     ]
+
+
+def _note(context: Context, recipe_name: str) -> str:
+    """Returns what MLflow shows as the description: a link to the partition in Dagster; '' without an address."""
+    link = context.deployment.partition_link("checkpoint", recipe_name)
+    return f"[checkpoint of {recipe_name} in Dagster]({link})" if link else ""
 
 
 def _image(context: Context) -> dict[str, str]:

@@ -13,6 +13,8 @@ A local deployment is one folder, the home. Production sets each place on its ow
 | `MLFLOW_TRACKING_URI` | MLflow server or database | `<home>/mlflow.db` |
 | `CELLASSETS_MODELS` | artefacts of models: folder or URL | `<home>/models` |
 | `CELLASSETS_IMAGE` | container image of this process, which models trained here are tagged with | empty |
+| `CELLASSETS_UI_URL` | address of Dagster's UI as people reach it, for links in MLflow and alerts | empty: no links |
+| `CELLASSETS_MLFLOW_URL` | address of MLflow's UI as people reach it, for links in Dagster | empty: no links |
 
 A home can name its own settings folder: `configs: FOLDER` in `<home>/deployment.yaml`, absolute or relative to the
 home. So a later command on the same home uses the same settings. The file is read only for the lake inside the home.
@@ -24,6 +26,7 @@ This module never reads environment variables by itself: the caller passes them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 from upath import UPath
@@ -128,6 +131,8 @@ class Deployment:
     tracking_uri: str
     model_root: str
     image: str = ""
+    ui_url: str = ""
+    mlflow_url: str = ""
 
     @classmethod
     def of(
@@ -156,6 +161,8 @@ class Deployment:
             tracking_uri=given.get("MLFLOW_TRACKING_URI", place.tracking_uri),
             model_root=given.get("CELLASSETS_MODELS", place.model_root),
             image=environment.get("CELLASSETS_IMAGE", ""),
+            ui_url=environment.get("CELLASSETS_UI_URL", ""),
+            mlflow_url=environment.get("CELLASSETS_MLFLOW_URL", ""),
         )
 
     def environment(self) -> dict[str, str]:
@@ -169,7 +176,17 @@ class Deployment:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "CELLASSETS_MODELS": self.model_root,
             "CELLASSETS_IMAGE": self.image,
+            "CELLASSETS_UI_URL": self.ui_url,
+            "CELLASSETS_MLFLOW_URL": self.mlflow_url,
         }
+
+    def partition_link(self, asset: str, key: str) -> str | None:
+        """Returns the address of a partition in Dagster's UI; None if the UI's address is not set."""
+        return f"{self.ui_url.rstrip('/')}/assets/{asset}?partition={quote(key)}" if self.ui_url else None
+
+    def mlflow_link(self, run_id: str) -> str | None:
+        """Returns the address of a run in MLflow's UI; None if the UI's address is not set."""
+        return f"{self.mlflow_url.rstrip('/')}/#/runs/{quote(run_id)}" if self.mlflow_url else None
 
     @property
     def lake(self) -> Lake:

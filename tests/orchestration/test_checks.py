@@ -247,6 +247,14 @@ def test_the_curves_and_the_speed_of_a_training_are_metadata():
     assert checkpoint.describe_training([]) == {}, "a classical encoder, and trainings of earlier versions"
 
 
+def test_a_checkpoint_links_to_its_run_where_mlflow_can_be_reached(tmp_path):
+    places = Deployment.of({"CELLASSETS_HOME": str(tmp_path), "CELLASSETS_MLFLOW_URL": "https://mlflow.example/"})
+    found = checkpoint.link_to_run(DeploymentResource.of(places), "1a")
+    assert found["mlflow"].url == "https://mlflow.example/#/runs/1a"
+    assert checkpoint.link_to_run(DeploymentResource.of(places), None) == {}
+    assert checkpoint.link_to_run(DeploymentResource.of(Deployment.of({}, home=tmp_path)), "1a") == {}
+
+
 @pytest.mark.parametrize("accuracy", [0.05, 0.10, float("nan"), None])
 @fails(f"checkpoint:{checkpoint.CHECK}")
 def test_a_network_without_an_accuracy_above_chance_fails(accuracy):

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from cellassets.errors import RecipeError, RegistryError, StaleArtifact, Trainin
 from cellassets.reconcile.standing import recipe_agenda
 from cellassets.reconcile.work import Waiting
 from cellassets.registry import Registry, folder_fingerprint
+from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.checkpoint import curves
 from cellassets.stages.snapshot import NotReady
@@ -145,6 +147,19 @@ def test_what_a_killed_process_left_in_the_work_folder_does_not_get_into_the_mod
     assert [f.crc32c for f in record.files if f.name == names[2]] == [
         f.crc32c for f in clean.files if f.name == names[2]
     ]
+
+
+def test_mlflow_links_to_the_partition_and_asks_for_no_second_run_when_the_address_changes(screen):
+    screen.set("recipes/linked.yaml", {**NETWORK, "n_epochs": 1})
+    stage = stage_named("checkpoint")
+    places = replace(screen.deployment, ui_url="https://dagster.example")
+    summary = carry_out(stage, places, {"recipe": "linked"}).record.summary
+    link = "[checkpoint of linked in Dagster](https://dagster.example/assets/checkpoint?partition=linked)"
+    client = screen.registry.client()
+    assert client.get_run(summary["run_id"]).data.tags["mlflow.note.content"] == link
+    assert client.get_model_version("linked", "1").description == link
+    moved = replace(places, ui_url="https://elsewhere.example")
+    assert carry_out(stage, moved, {"recipe": "linked"}).record.summary == summary
 
 
 def test_what_is_trained_already_is_not_trained_again(train):

@@ -17,6 +17,8 @@ PRODUCTION = {
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     "CELLASSETS_MODELS": "gs://bucket/models",
     "CELLASSETS_IMAGE": "registry/cellassets@sha256:00",
+    "CELLASSETS_UI_URL": "https://dagster.example/",
+    "CELLASSETS_MLFLOW_URL": "https://mlflow.example",
 }
 
 
@@ -31,6 +33,14 @@ def test_every_variable_of_the_environment_counts():
     found = Deployment.of(PRODUCTION)
     assert found.environment() == PRODUCTION
     assert Deployment.of({"CELLASSETS_HOME": "/somewhere", **found.environment()}) == found
+
+
+def test_links_lead_to_a_partition_in_dagster_and_to_a_run_in_mlflow():
+    found = Deployment.of(PRODUCTION)
+    assert found.partition_link("checkpoint", "a b") == "https://dagster.example/assets/checkpoint?partition=a%20b"
+    assert found.mlflow_link("1a") == "https://mlflow.example/#/runs/1a"
+    without = Deployment.of({})
+    assert without.partition_link("checkpoint", "a") is without.mlflow_link("1a") is None
 
 
 def test_the_environment_of_a_local_deployment_names_the_same_deployment(home):
