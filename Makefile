@@ -35,10 +35,10 @@ status: $(VENV)/.installed-dev  ## says which of them run
 	@$(BIN)/python scripts/stack.py status --folder $(STACK_FOLDER)
 
 test: $(VENV)/.installed-dev  ## the tests, one process per core; those of one file run in one process
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-long: $(VENV)/.installed-dev  ## those that take minutes: the stack of `make up`, and networks that are trained
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m long
+test-long: $(VENV)/.installed-dev  ## those that take minutes, and those on random data with all of their data; hours
+	@OMP_NUM_THREADS=1 CELLASSETS_TRUTH=full $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "long or sampled"
 
 test-fast: $(VENV)/.installed-dev  ## a part of the tests for your own loop, about two minutes
 	@$(BIN)/python -m pytest -m "not slow and not browser and not postgres" --ignore tests/truth --ignore tests/training \

@@ -1,6 +1,7 @@
 """Fixtures for all tests: a landing zone of small random images, tiny models, and deployments of simulated wells."""
 
 import csv
+import fcntl
 import gc
 import importlib.util
 import json
@@ -8,7 +9,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +70,12 @@ _store_spec = importlib.util.spec_from_file_location("object_store", SCRIPTS / "
 object_store = importlib.util.module_from_spec(_store_spec)
 sys.modules["object_store"] = object_store  # its dataclasses look for their module
 _store_spec.loader.exec_module(object_store)
+
+# `make test` runs a part of what is repeated on random data, `CELLASSETS_TRUTH=full` (`make test-long`) all of it
+IS_FULL = os.environ.get("CELLASSETS_TRUTH") == "full"
+FULL_TIMEOUT_S = 7200
+
+LONGEST_FILES = ("test_daemon.py", "test_model_report.py", "test_checkpoint.py", "test_interruption.py")
 
 SCORED_MODELS = {"good.v1": 4.0, "fair.v1": 1.6, "blind.v1": 0.0}  # effect of a gene, as each model sees it
 SCORED_DESIGN = SimulatedWells(n_complexes=6, n_lone_genes=10)
@@ -145,6 +152,61 @@ def pytest_addoption(parser):
     parser.addoption(
         "--write-golden", action="store_true", help="Write golden values again where a code version was raised."
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the tests that draw fewer random data in `make test`: `make test-long` runs them too, on all.
+
+    The files that take longest come first, so that no core is left with one of them at the end.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+    for item in items:
+        if "n_of" in item.fixturenames:
+            item.add_marker("sampled")
+            if IS_FULL:
+                item.add_marker(pytest.mark.timeout(FULL_TIMEOUT_S))
+
+
+def pytest_collection_finish():
+    """What was imported stays until the end, so the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def n_of():
+    """Returns the function that gives how many random data sets a test draws: all, or a part of them."""
+
+    def n_of(n_full, part=0.15):
+        return n_full if IS_FULL else round(n_full * part)
+
+    return n_of
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Returns the function that makes a folder once for all processes of a test run: `made_once(name, make)`.
+
+    Each process gets a copy; tests that write take a copy of that.
+    """
+    own = tmp_path_factory.getbasetemp()
+
+    def made_once(name, make):
+        is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+        shared = (own if is_alone else own.parent) / "made-once"
+        shared.mkdir(exist_ok=True)
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder if is_alone else Path(shutil.copytree(folder, own / name, symlinks=True))
+
+    return made_once
 
 
 @pytest.fixture(scope="session")
@@ -263,12 +325,13 @@ def save_network():
 
 
 @pytest.fixture(scope="session")
-def empty_home(tmp_path_factory):
+def empty_home(made_once):
     """The home of a deployment in which MLflow's database has its tables; a copy of it costs no migration."""
-    home = tmp_path_factory.mktemp("empty") / "home"
-    home.mkdir()
-    Registry(f"sqlite:///{home / 'mlflow.db'}", (home / "models").as_uri()).client().search_registered_models()
-    return home
+
+    def make(home):
+        Registry(f"sqlite:///{home / 'mlflow.db'}", (home / "models").as_uri()).client().search_registered_models()
+
+    return made_once("empty-home", make)
 
 
 @pytest.fixture
@@ -294,19 +357,22 @@ def publish_newer():
 
 
 @pytest.fixture(scope="session")
-def scored(tmp_path_factory, empty_home):
+def scored(made_once, empty_home):
     """Maps, scores, clusters and leaderboard of three models: one sees the biology well, one worse, one not at all.
 
     Tests that change something take a copy: `scored.copy(tmp_path / "home")`.
     """
-    home = tmp_path_factory.mktemp("scored") / "home"
-    made = SimulatedDeployment(home, SCORED_DESIGN, models=SCORED_MODELS, registry=empty_home, n_permutations=199)
-    made.annotate("planted", made.known.pairs)
-    for model_key in SCORED_MODELS:
-        made.make_all("SIM", model_key)
-        made.make("map_clusters", "SIM", model_key)
-    made.make("leaderboard")
-    return made
+
+    def make(folder):
+        home = folder / "home"
+        made = SimulatedDeployment(home, SCORED_DESIGN, models=SCORED_MODELS, registry=empty_home, n_permutations=199)
+        made.annotate("planted", made.known.pairs)
+        for model_key in SCORED_MODELS:
+            made.make_all("SIM", model_key)
+            made.make("map_clusters", "SIM", model_key)
+        made.make("leaderboard")
+
+    return SimulatedDeployment(made_once("scored", make) / "home", SCORED_DESIGN)
 
 
 @pytest.fixture(scope="session")

@@ -68,11 +68,13 @@ def _with_own_ids(drawn: str, spec: Mapping[str, Any]) -> str:
 def specification(chart: "alt.TopLevelMixin", **datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the Vega-Lite specification of an Altair chart, without schema address and default configuration.
 
+    It is not compared with Vega-Lite's schema, which takes longer than all the rest; the tests do that.
+
     Args:
         chart: takes its rows by name (`altair.NamedData`).
         datasets: the rows by these names; each stands in the specification once.
     """
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     kept = {name: value for name, value in spec.items() if name not in ("$schema", "config")}
     return {**kept, "datasets": {name: list(rows) for name, rows in datasets.items()}}
 

@@ -57,8 +57,8 @@ def interval_chart(title: str, estimates: Sequence[Estimate], band: NullBand, *,
     scale = alt.Scale(domain=_reach(estimates, band), nice=False, zero=False)
     null = alt.Chart(alt.NamedData("null"))
     layers = [
-        null.mark_rect(color=BAND).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
-        null.mark_rule(color=CHANCE, strokeDash=[4, 3], strokeWidth=1.5).encode(x="mean:Q"),
+        null.mark_rect(color=BAND).encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")),
+        null.mark_rule(color=CHANCE, strokeDash=[4, 3], strokeWidth=1.5).encode(x=alt.X("mean:Q")),
         *_models(estimates, axis=axis, scale=scale),
     ]
     chart = alt.layer(*layers).properties(
@@ -82,14 +82,14 @@ def _models(estimates: Sequence[Estimate], *, axis: str, scale: "alt.Scale") -> 
     tooltip = _tooltip(estimates, axis)
     return [
         base.mark_bar(height=ROW_HEIGHT_PX - 2, color="transparent").encode(
-            x=alt.value(0), x2=alt.value(PLOT_WIDTH_PX), y=y, tooltip=tooltip
+            x=alt.XValue(0), x2=alt.X2Value(PLOT_WIDTH_PX), y=y, tooltip=tooltip
         ),
         base.mark_rule(strokeWidth=3.5, strokeCap="round", opacity=0.5).encode(
-            x="low:Q", x2="high:Q", y=y, color=colour, tooltip=tooltip
+            x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
         ),
         base.mark_circle(size=110, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip),
         base.mark_text(align="left", dx=12).encode(
-            x=alt.value(PLOT_WIDTH_PX),
+            x=alt.XValue(PLOT_WIDTH_PX),
             y=y,
             text=alt.Text("value:Q", format=".3f"),
             color=alt.condition("datum.own", alt.value(OWN), alt.value(INK)),

@@ -90,10 +90,13 @@ def _draw(rows: list[dict[str, Any]], metric: str, ranks: str, *, outcomes: tupl
     y_axis = alt.Axis(title=metric, tickCount=5, minExtent=LABEL_PX, maxExtent=LABEL_PX)
     y = alt.Y("low:Q", scale=alt.Scale(zero=False, padding=8), axis=y_axis)
     layers = alt.layer(
-        base.mark_area().encode(x=x, y=y, y2="high:Q", color=alt.datum(names[3])),
-        base.mark_line(strokeWidth=1.5).encode(x=x, y="mean:Q", color=alt.datum(names[2])),
+        base.mark_area().encode(x=x, y=y, y2=alt.Y2("high:Q"), color=alt.datum(names[3])),
+        base.mark_line(strokeWidth=1.5).encode(x=x, y=alt.Y("mean:Q"), color=alt.datum(names[2])),
         base.mark_circle(size=52, opacity=1, stroke="#ffffff", strokeWidth=0.6).encode(
-            x=x, y="value:Q", color=alt.Color("outcome:N", scale=colour, legend=legend), tooltip=_tooltip(rows, metric)
+            x=x,
+            y=alt.Y("value:Q"),
+            color=alt.Color("outcome:N", scale=colour, legend=legend),
+            tooltip=_tooltip(rows, metric),
         ),
     )
     return specification(layers.properties(width=PLOT_WIDTH_PX, height=HEIGHT_PX), units=rows)

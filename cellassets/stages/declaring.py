@@ -5,6 +5,7 @@ names are compared with the experiments and cell types that landed here. `cellas
 declaration means.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -110,13 +111,13 @@ def respelt_cell_types(snapshot: Snapshot, trained_on: TrainedOn) -> tuple[str, 
 
 def _wrong_names(trained_on: TrainedOn) -> Iterator[str]:
     for field, names in trained_on:
-        for name in dict.fromkeys(names or ()):
+        for name, n_listed in Counter(names or ()).items():
             if not name.strip() or name != name.strip():
                 yield f"{field}: {name!r} is empty or has blanks at its ends"
             elif field.endswith("experiments") and not KEY_PATTERN.fullmatch(name):
                 yield f"{field}: {name!r} cannot be an experiment; expected letters, digits, '_', '-' and '.'"
-            if names.count(name) > 1:
-                yield f"{field}: {name!r} is listed {names.count(name)} times, expected once"
+            if n_listed > 1:
+                yield f"{field}: {name!r} is listed {n_listed} times, expected once"
 
 
 def _nearest(name: str, landed: tuple[str, ...]) -> str:

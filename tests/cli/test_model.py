@@ -150,7 +150,7 @@ def test_a_declaration_that_is_empty_or_too_long_or_of_a_recipe_is_refused(elsew
     assert "declares nothing; expected at least one of" in refused("model", "declare", elsewhere, file, "--home", home)
     file.write_text("experiments: []\n")
     assert "its recipe declares" in refused("model", "declare", "plain.v1", file, "--home", home)
-    file.write_text(f"experiments: [{', '.join(f'E-{number}' for number in range(30_000))}]\n")
+    file.write_text(f"experiments: [{', '.join(f'E-{number:02000}' for number in range(60))}]\n")
     told = refused("model", "declare", elsewhere, file, "--elsewhere", "--home", home)
     assert "RegistryError: the declaration has" in told
     assert "expected at most 100,000 characters" in told

@@ -15,6 +15,9 @@ import yaml
 from assets.interruption import interruptions_kept
 from assets.materialise import refusals_as_failures
 from cellassets.errors import RecipeError
+from cellassets.stages.carry_out import carry_out
+from cellassets.stages.catalogue import stage_named
+from cellassets.storage.deployment import Deployment
 from cellassets.synthetic.presets import tiny_design
 from cellassets.synthetic.screen import write_screen
 
@@ -157,7 +160,11 @@ def test_every_stage_from_plates_to_embeddings_is_retried_after_sigterm(tmp_path
         path.write_text(yaml.safe_dump(values))
     write_screen(tiny_design(image_size=64, n_sites_per_well=2), home / "landing", experiment_ids=list(EXPERIMENTS))
     taken_in = ("raw_plates", "plate_store", "plate_quality")
-    steps = [(name, {"experiment": experiment}) for experiment in EXPERIMENTS for name in taken_in]
+    interrupted, other = EXPERIMENTS
+    deployment = Deployment.of({}, home=home, configs=home / "configs")
+    for name in taken_in:
+        carry_out(stage_named(name), deployment, {"experiment": other})
+    steps = [(name, {"experiment": interrupted}) for name in taken_in]
     steps += [("checkpoint", {"recipe": "net"}), ("site_embeddings", {"experiment": "HUVEC-1", "model": "net.v1"})]
     assert ended_and_retried(home, steps, tmp_path) == expected(steps)
 

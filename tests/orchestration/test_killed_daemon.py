@@ -25,6 +25,8 @@ PLACES = {
     "RUN_CREATED": "the first run exists, and is not queued",
     "RUN_LAUNCHED": "the first run is queued, the cursor is not stored",
 }
+# the places between two writes that belong together; `make test-long` takes the others too
+TELLING = ("AUTOMATION_EVALUATIONS_ADDED", "RUN_CREATED")
 PROGRAM = """
 import json, logging, signal, sys
 import dagster as dg
@@ -63,7 +65,9 @@ def tick(environment, log, *, killed_at=""):
     assert status == (-signal.SIGKILL if killed_at else 0), log.read_text()
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [place if place in TELLING else pytest.param(place, marks=pytest.mark.long) for place in PLACES]
+)
 def test_a_daemon_killed_in_a_tick_loses_nothing_and_starts_nothing_twice(zone, tmp_path, place):
     for name in EXPERIMENTS:
         zone.land(name)

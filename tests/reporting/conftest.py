@@ -1,5 +1,6 @@
 """Report pages of three models on simulated wells: one sees the biology well, one less, one not at all."""
 
+import json
 from dataclasses import dataclass
 
 import polars as pl
@@ -14,7 +15,8 @@ from cellassets.judging.gate import GatePolicy, Guard
 from cellassets.judging.leaderboard import rank_models
 from cellassets.mapping.aggregate import aggregate_wells
 from cellassets.mapping.build import MapParameters, align_wells, map_held_out_controls
-from cellassets.reporting.page import DatasetPage, ModelFacts, ReportPage
+from cellassets.reporting.chart import Chart
+from cellassets.reporting.page import DatasetPage, ModelFacts, ReportPage, render
 from cellassets.studies.simulated import annotations_of
 from cellassets.synthetic.embeddings import SimulatedWells, simulate_wells
 from cellassets.tables.parquet import with_vectors
@@ -92,3 +94,26 @@ def report_pages():
 def report_page(report_pages):
     """Returns the tables of the report on the model that sees the biology well."""
     return report_pages["good.v1"]
+
+
+@pytest.fixture(scope="session")
+def page_text(report_page):
+    """Returns the page of the model that sees the biology well."""
+    return render(report_page)
+
+
+@pytest.fixture(scope="module")
+def _drawn_once():
+    """Draws equal charts once: pages that differ in a part have most charts in common."""
+    drawn, draw = {}, Chart.svg
+
+    def svg(chart):
+        spec = chart.spec if chart.static_spec is None else chart.static_spec
+        key = json.dumps([chart.title, chart.description, spec], sort_keys=True)
+        if key not in drawn:
+            drawn[key] = draw(chart)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", svg)
+        yield

@@ -16,6 +16,8 @@ from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
 
 DESIGN = SimulatedWells(n_complexes=8, genes_per_complex=5, n_lone_genes=20, gene_effect=4.0)
 
+pytestmark = pytest.mark.usefixtures("_drawn_once")
+
 
 @pytest.fixture(scope="module")
 def found():

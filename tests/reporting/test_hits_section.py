@@ -19,6 +19,8 @@ from cellassets.tables.schemas import ACTIVE_SCORES, HITS, LOWEST_ACTIVE_DOSES
 LABELS = {"dataset_id": "SIM", "dataset_fingerprint": "w", "protocol_fingerprint": "p", "model_key": "good.v1"}
 HOSTILE = "<script>alert(1)</script>"
 
+pytestmark = pytest.mark.usefixtures("_drawn_once")
+
 
 @pytest.fixture(scope="module")
 def hits_page():
@@ -66,10 +68,9 @@ def test_the_page_shows_counts_strongest_hits_scores_and_doses(report_page, hits
     assert "<h3>Strongest perturbations</h3>" not in text, "the active ones replace that table"
 
 
-def test_without_hits_the_page_has_no_section_of_them(report_page):
-    text = render(report_page)
-    assert "Active perturbations" not in text
-    assert "<h3>Strongest perturbations</h3>" in text
+def test_without_hits_the_page_has_no_section_of_them(page_text):
+    assert "Active perturbations" not in page_text
+    assert "<h3>Strongest perturbations</h3>" in page_text
 
 
 def test_a_hostile_name_stays_text(report_page, hits_page):

@@ -285,6 +285,7 @@ def test_passwords_are_for_the_owner_alone_and_servers_listen_on_loopback(stack)
             client.connect((address, port))
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_come_up_is_named_and_the_others_are_stopped(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = UpStack(folder).call("up", "--port", f"objects={taken.getsockname()[1]}", status=1)

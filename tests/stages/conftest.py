@@ -74,20 +74,23 @@ def place(tmp_path, policy):
 
 
 @pytest.fixture(scope="session")
-def screened(tmp_path_factory, empty_home, save_network):
+def screened(made_once, empty_home, save_network):
     """Two experiments of a simulated screen, stored and judged; in the registry random.v1 (6 channels), four.v1 (4)."""
-    home = tmp_path_factory.mktemp("screened") / "home"
-    shutil.copytree(empty_home, home)
-    made = Place(home)
-    made.set("policy.yaml", {})
-    write_screen(tiny_design(image_size=64, n_sites_per_well=2), home / "landing", experiment_ids=list(EXPERIMENTS))
-    for experiment_id in EXPERIMENTS:
-        for name in ("raw_plates", "plate_store", "plate_quality"):
-            made.make(name, experiment_id)
-    tags = {"kind": "network"}
-    made.registry.register(save_network(home / "six"), name="random", run_id=None, tags=tags)
-    made.registry.register(save_network(home / "four", n_channels=4), name="four", run_id=None, tags=tags)
-    return made
+
+    def make(folder):
+        home = folder / "home"
+        shutil.copytree(empty_home, home)
+        made = Place(home)
+        made.set("policy.yaml", {})
+        write_screen(tiny_design(image_size=64, n_sites_per_well=2), home / "landing", experiment_ids=list(EXPERIMENTS))
+        for experiment_id in EXPERIMENTS:
+            for name in ("raw_plates", "plate_store", "plate_quality"):
+                made.make(name, experiment_id)
+        tags = {"kind": "network"}
+        made.registry.register(save_network(home / "six"), name="random", run_id=None, tags=tags)
+        made.registry.register(save_network(home / "four", n_channels=4), name="four", run_id=None, tags=tags)
+
+    return Place(made_once("screened", make) / "home")
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def undisturbed(screened, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("handlers", ["python", "dagster"])
+@pytest.mark.parametrize("handlers", [pytest.param("python", marks=pytest.mark.long), "dagster"])
 def test_a_terminated_training_is_marked_killed_and_goes_on_elsewhere(screen, train, undisturbed, handlers):
     ended = stopped(screen, "terminated", ("2", "SIGTERM", handlers))
     assert ended.returncode in (143, 1), ended.stderr

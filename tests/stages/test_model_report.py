@@ -136,22 +136,38 @@ def jumbled(table):
     return with_vectors(table.drop("embedding"), vectors(table)[::-1])
 
 
-@pytest.mark.parametrize(
-    ("kind", "keys", "change"),
-    [
-        ("leaderboard", (), {"leaderboard.parquet": lambda table: table.with_columns(pl.col("value") / 2)}),
-        ("perturbation_map", ("SIM", "good.v1"), {"map.parquet": jumbled}),
-        (MAGNITUDE, ("SIM", "good.v1"), {"scores.parquet": lambda table: table.with_columns(pl.col("value") * 2)}),
-        ("map_clusters", ("SIM", "good.v1"), {"clusters.parquet": lambda t: t.with_columns(pl.col("stability") / 2)}),
-        (
-            "plate_quality",
-            ("SIM-1",),
-            {"quality.parquet": lambda t: t.with_columns((pl.col("site_index") == 1).alias("is_flagged"))},
-        ),
-    ],
-    ids=["leaderboard", "map", "scores", "clusters", "quality"],
-)
-def test_the_page_is_made_from_the_inputs_of_its_plan(scored, made_from_pins, publish_newer, kind, keys, change):
+NEWER = {
+    "leaderboard": ("leaderboard", (), {"leaderboard.parquet": lambda t: t.with_columns(pl.col("value") / 2)}),
+    "map": ("perturbation_map", ("SIM", "good.v1"), {"map.parquet": jumbled}),
+    "scores": (MAGNITUDE, ("SIM", "good.v1"), {"scores.parquet": lambda t: t.with_columns(pl.col("value") * 2)}),
+    "clusters": (
+        "map_clusters",
+        ("SIM", "good.v1"),
+        {"clusters.parquet": lambda t: t.with_columns(pl.col("stability") / 2)},
+    ),
+    "quality": (
+        "plate_quality",
+        ("SIM-1",),
+        {"quality.parquet": lambda t: t.with_columns((pl.col("site_index") == 1).alias("is_flagged"))},
+    ),
+}
+
+
+def test_the_page_is_made_from_the_inputs_of_its_plan(scored, made_from_pins, publish_newer):
+    def publish():
+        for kind, keys, change in NEWER.values():
+            publish_newer(scored.deployment, kind, *keys, change=change)
+
+    made_from_pins(scored, KIND, ("good.v1",), publish)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("what", NEWER)
+def test_each_newer_input_gives_another_page_and_changes_nothing_in_one_that_is_planned(
+    scored, made_from_pins, publish_newer, what
+):
+    kind, keys, change = NEWER[what]
     made_from_pins(scored, KIND, ("good.v1",), lambda: publish_newer(scored.deployment, kind, *keys, change=change))
 
 

@@ -1,7 +1,9 @@
 """Parts that the truth tests of several benchmark families share: screens, scores, and the definition of uniform.
 
-`make test` runs these tests on a part of the simulated screens. `CELLASSETS_TRUTH=full` runs them on all. On a part,
-p-values are refused at one in a thousand instead of one in a hundred: each test looks at many metrics.
+`make test` runs these tests on a part of the simulated screens. `CELLASSETS_TRUTH=full` (`make test-long`) runs them
+on all. On a part, p-values are refused at one in a thousand instead of one in a hundred: each test looks at many
+metrics. Each of several null hypotheses has few screens then, so the p-values of a metric over all of them are tested
+together as well. They are independent, because each null hypothesis has screens of its own.
 """
 
 import os
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import binom, kstest
+from scipy.stats import binom, kstest, kstwo
 
 from cellassets.benchmarks.judged import judged_map
 from cellassets.benchmarks.parts import Part
@@ -31,13 +33,33 @@ LEVEL = 0.01 if IS_FULL else 0.001
 
 
 @pytest.fixture(scope="session")
-def n_of():
-    """Returns the function that gives the number of simulated screens: all, or a sixth (or another part) of them."""
+def seeds_of(n_of):
+    """Returns the function that gives the seeds of one of several null hypotheses.
 
-    def n_of(n_full, part=0.15):
-        return n_full if IS_FULL else round(n_full * part)
+    On a part of the screens no two null hypotheses have a seed in common. On all of them they have the same seeds.
+    """
 
-    return n_of
+    def seeds_of(number, n_full, part=0.06):
+        first = 0 if IS_FULL else 1000 * number
+        return range(first, first + n_of(n_full, part))
+
+    return seeds_of
+
+
+def is_uniform(values, level=LEVEL, n_independent=None):
+    """True if p-values are uniform, and not too often at or below 0.05; both are refused at a level.
+
+    P-values of the same screens under several null hypotheses count as one: `n_independent` is the number of screens.
+    """
+    n = len(values) if n_independent is None else n_independent
+    n_called = n * np.mean(np.array(values) <= 0.05)
+    is_close = kstwo.sf(kstest(values, "uniform").statistic, n) > level
+    return bool(is_close and n_called <= binom.ppf(1 - level, n, 0.05))
+
+
+@pytest.fixture(scope="session", name="is_uniform")
+def is_uniform_fixture():
+    return is_uniform
 
 
 @dataclass
@@ -54,14 +76,9 @@ class PValues:
             if row.level == "summary":
                 self.found.setdefault((name, row.metric), []).append(row.p_value)
 
-    def refused(self):
+    def refused(self, n_independent=None):
         """Metrics whose p-values are not uniform (Kolmogorov-Smirnov), or too often at or below 0.05."""
-        return [
-            key
-            for key, values in self.found.items()
-            if kstest(values, "uniform").pvalue <= LEVEL
-            or (np.array(values) <= 0.05).sum() > binom.ppf(1 - LEVEL, len(values), 0.05)
-        ]
+        return [key for key, values in self.found.items() if not is_uniform(values, LEVEL, n_independent=n_independent)]
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_p_values_of_the_two_step_test_are_uniform(n_of):
     found = []
     for seed in range(n_of(400)):
         judged = simulate_map(SimulatedWells(seed=seed, **{**SCREEN, "gene_effect": 0.0, "n_compounds": 0}))
-        parameters = HitParameters(n_permutations=1999, seed=seed + 10_000)
+        parameters = HitParameters(n_permutations=n_of(1999, 0.25), seed=seed + 10_000)
         tested = units_tested(judged, "perturbation_magnitude", SETTINGS["perturbation_magnitude"], parameters)
         found.append(list(tested.values())[seed % len(tested)].p_value)
     assert kstest(found, "uniform").pvalue > 0.01

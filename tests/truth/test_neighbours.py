@@ -30,7 +30,7 @@ def screen(seed, **design):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_with_one_well_per_plate_neighbours_are_not_taken_for_alike(n_of, score_by, headline_of, name):
-    n_screens, settings = n_of(N_SCREENS), {**SETTINGS[name], "is_one_well_per_plate": True}
+    n_screens, settings = n_of(N_SCREENS, 0.06), {**SETTINGS[name], "is_one_well_per_plate": True}
     rows = [headline_of(name, score_by(name, screen(seed), seed, **settings)) for seed in range(n_screens)]
     p_values = np.array([row.p_value for row in rows])
     assert (p_values <= 0.05).sum() <= binom.ppf(0.995, n_screens, 0.05)
