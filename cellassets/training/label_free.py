@@ -42,7 +42,7 @@ class LabelFreeBatches(Batches):
         The crops and hidden patches of held-out sites are the same at every validation.
         """
         train, held_out, recipe = self.split.train, self.split.validation, self.recipe
-        rows = reference_rows(train.labels)
+        rows = reference_rows(train.labels, recipe.seed)
         reference = ValidationBatches(
             train.subset(rows),
             lambda positions: self.readers[0](rows[positions]),
@@ -63,20 +63,21 @@ class LabelFreeBatches(Batches):
         return reference, as_in_training, judged
 
 
-def reference_rows(labels: Int[np.ndarray, "site"], n_most: int = N_REFERENCE) -> Int[np.ndarray, "chosen"]:
+def reference_rows(labels: Int[np.ndarray, "site"], seed: int, n_most: int = N_REFERENCE) -> Int[np.ndarray, "chosen"]:
     """Returns the sites that class centres are made from, in their order: those that have a class.
 
-    If there are too many, the first sites of each class are taken, as many of each as there are; at least one.
+    If there are too many, some sites of each class are drawn: equally many, where a class has that many.
 
     Args:
         labels: class of each site, or `NO_CLASS`.
-        n_most: most sites that are taken, if there are not more classes.
+        seed: of the draw.
+        n_most: most sites that are taken; at least one of each class is.
     """
-    rows = np.flatnonzero(labels != NO_CLASS)
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(labels != NO_CLASS))
     by_class = rows[np.argsort(labels[rows], kind="stable")]
     _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
-    rank_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
-    chosen = by_class[np.argsort(rank_in_class, kind="stable")][: max(n_most, len(counts))]
+    place_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
+    chosen = by_class[np.argsort(place_in_class, kind="stable")][: max(n_most, len(counts))]
     return np.sort(chosen)
 
 
@@ -84,7 +85,7 @@ class LabelFreeTraining(PerturbationClassifier):
     """A network that learns without labels.
 
     Held-out sites are given to the class whose centre has the largest cosine with their embedding; a centre is the sum
-    of the embeddings of training sites, made anew for each validation.
+    of the embeddings of training sites, made again for each validation.
     """
 
     heads: LabelFreeObjective

@@ -40,7 +40,7 @@ class LabelFreeObjective(Objective):
     def __init__(self) -> None:
         super().__init__()
         self.teacher = None
-        self.centres = None  # made anew for every validation
+        self.centres = None  # made again for every validation
 
     @torch.no_grad()
     def settle(

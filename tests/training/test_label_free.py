@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cellassets.errors import TrainingError
+from cellassets.training.estimate import estimated_seconds
 from cellassets.training.label_free import reference_rows
 
 SCREEN_PATH = Path(__file__).with_name("striped_screen.py")
@@ -28,8 +29,9 @@ MASKED = {
 }
 DISTILLED = {
     "objective": {"name": "self_distillation", "n_prototypes": 256, "hidden_dim": 128, "bottleneck_dim": 64}
-    | {"teacher_momentum": 0.95, "n_local_crops": 2},
+    | {"teacher_momentum": 0.95, "centre_momentum": 0.5, "n_local_crops": 2},
     "n_epochs": 8,
+    "batch_size": 8,
 }
 
 
@@ -71,13 +73,13 @@ def test_the_teacher_is_what_is_registered_and_it_is_not_the_student(tmp_path):
     teacher = module.judged[0]
     assert teacher is module.heads.teacher
     assert not torch.equal(teacher.neck[0].weight, module.network.neck[0].weight)
-    assert int(module.heads.n_updates) == module.global_step == 8
+    assert int(module.heads.n_updates) == module.global_step == 16
     assert curve[0]["embedding_std"] > 0.1
     assert curve[0]["prototype_information"] > 0
 
 
 def test_a_collapse_ends_the_training_and_says_what_to_change(tmp_path):
-    changes = DISTILLED | {"n_epochs": 4, "batch_size": 4, "optimiser": {"learning_rate": 0.5, "warmup_frac": 0}}
+    changes = DISTILLED | {"n_epochs": 7, "optimiser": {"name": "sgd", "learning_rate": 5.0, "warmup_frac": 0}}
     with pytest.raises(TrainingError, match=r"stripes: collapsed in epoch \d: .* is .* lower optimiser\.learning_rate"):
         trained(tmp_path, **changes)
 
@@ -105,8 +107,17 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(tmp_path, changes):
     assert resumed.metrics == straight.metrics
 
 
+def test_the_time_of_a_training_is_estimated_before_it_and_changes_nothing():
+    module, batches = screen.prepared(screen.recipe(**DISTILLED | {"n_epochs": 1}), lambda *_: None)
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    assert estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()) > 0
+    assert all(torch.equal(weight, before[name]) for name, weight in module.state_dict().items())
+
+
 def test_class_centres_are_made_from_equally_many_sites_of_each_class():
     labels = np.array([0] * 9 + [-1] * 3 + [1] * 2 + [0, 2])
-    assert reference_rows(labels).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15]
-    assert reference_rows(labels, n_most=6).tolist() == [0, 1, 2, 12, 13, 15]
-    assert reference_rows(labels, n_most=1).tolist() == [0, 12, 15], "each class has one"
+    assert reference_rows(labels, 0).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15]
+    drawn = [reference_rows(labels, seed, n_most=6) for seed in range(9)]
+    assert all(np.bincount(labels[rows]).tolist() == [3, 2, 1] for rows in drawn)
+    assert {row for rows in drawn for row in rows} == set(range(16)) - {9, 10, 11}, "not always the first ones"
+    assert labels[reference_rows(labels, 0, n_most=1)].tolist() == [0, 1, 2], "each class has one"
