@@ -29,10 +29,10 @@ def test_a_supervised_recipe_starts_from_a_model_that_has_seen_no_labels(screen,
     supervised = {name: value for name, value in MASKED.items() if name != "objective"}
     screen.set("recipes/tuned.yaml", supervised | {"start_from": "masked.v1"})
     summary = screen.make("checkpoint", "masked").record.summary
-    assert summary["n_train_sites_without_class"] > 0, "controls are trained on, and are no class"
+    assert summary["n_train_sites_without_class"] > 0, "controls are trained on without being a class"
     assert {"validation_loss", "validation_accuracy", "train_loss"} <= set(summary["metrics"])
     parent = screen.registry.find("masked.v1")
-    assert "EMPTY" in declared(parent).perturbations, "it has seen the wells that are no class"
+    assert "EMPTY" in declared(parent).perturbations, "it has seen wells that do not belong to a class"
 
     _, spec = load_network(screen.registry.fetch("masked.v1", tmp_path))
     assert (spec.backbone, spec.embedding_dim, spec.trained_px) == (VitBackbone(**MASKED["backbone"]), 8, 48)

@@ -78,6 +78,7 @@ def test_the_teacher_is_what_is_registered_and_it_is_not_the_student(tmp_path):
     assert curve[0]["prototype_information"] > 0
 
 
+@pytest.mark.slow
 def test_a_collapse_ends_the_training_and_says_what_to_change(tmp_path):
     changes = DISTILLED | {"n_epochs": 7, "optimiser": {"name": "sgd", "learning_rate": 5.0, "warmup_frac": 0}}
     with pytest.raises(TrainingError, match=r"stripes: collapsed in epoch \d: .* is .* lower optimiser\.learning_rate"):

@@ -94,7 +94,7 @@ def test_without_labels_every_usable_site_is_trained_on_and_only_classes_are_hel
     train, held_out = usable_sites(*tables("E-1"), recipe), usable_sites(*tables("E-2"), recipe)
     split = split_sites([train], [held_out], ClassParameters())
     assert split.class_names == ("EMPTY", "c1", "g1", "g2", "pos")
-    assert split.other_names == ("none",), "untreated wells are no class here"
+    assert split.other_names == ("none",), "untreated wells are not a class here"
     assert (split.train.n_sites, split.validation.n_sites) == (11, 9)
     assert split.train.labels.tolist()[-2:] == [-1, -1]
     assert split.summary["n_train_sites_without_class"] == 2
