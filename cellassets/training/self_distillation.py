@@ -66,7 +66,8 @@ class SelfDistiller(LabelFreeObjective):
         super().__init__()
         self.parameters_, self.n_steps = parameters, n_steps
         self.head = PrototypeHead(parameters, embedding_dim)
-        self.teacher = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        teacher = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        self.teacher = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(requires_grad=False)
         self.register_buffer("centre", torch.zeros(parameters.n_prototypes))
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
