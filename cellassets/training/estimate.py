@@ -5,7 +5,7 @@ Batches and module are those of the training; the step works on a copy of the mo
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from lightning_fabric.utilities import move_data_to_device
@@ -19,7 +19,9 @@ MIN_BATCHES = 50  # shorter trainings are over soon
 
 
 def estimated_seconds(
-    module: PerturbationClassifier, train: TrainBatches, validation: Sequence[TrainBatches | ValidationBatches]
+    module: PerturbationClassifier,
+    train: TrainBatches,
+    validation: ValidationBatches | tuple[TrainBatches | ValidationBatches, ...],
 ) -> float:
     """Returns how long all epochs will take on this machine, in seconds, if no batch has to be waited for.
 
@@ -28,12 +30,12 @@ def estimated_seconds(
     Args:
         module: network and heads; they are copied.
         train: the batches of one epoch.
-        validation: all batches of a validation; those that are judged come last.
+        validation: the held-out batches, or all batches of a validation with those that are judged at the end.
     """
-    recipe = module.recipe
+    recipe, parts = module.recipe, validation if isinstance(validation, tuple) else (validation,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, heads = copy.deepcopy(module.network).to(device), copy.deepcopy(module.heads).to(device)
-    batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(validation[-1])))
+    batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(parts[-1])))
 
     def step() -> None:
         with _autocast(recipe, device):
@@ -49,7 +51,7 @@ def estimated_seconds(
         network.eval()
         judge_s = _second_s(judge, device)
     n_validations = recipe.n_epochs // recipe.validate_every_n_epochs
-    return recipe.n_epochs * len(train) * step_s + n_validations * sum(map(len, validation)) * judge_s
+    return recipe.n_epochs * len(train) * step_s + n_validations * sum(map(len, parts)) * judge_s
 
 
 def _second_s(work: Callable[[], None], device: torch.device) -> float:

@@ -82,9 +82,7 @@ def train_network(
     readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
     batches = batches_of(module, data.split, readers)
     if reports.n_steps >= MIN_BATCHES:
-        held_out = batches.val_dataloader()
-        validation = held_out if isinstance(held_out, tuple) else (held_out,)
-        reports.expect(estimated_seconds(module, batches.train_dataloader(), validation))
+        reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
     fit(module, batches, recipe=recipe, attempt=attempt)
     model_folder = save_model_folder(folder / "model", module.judged[0], spec)
     write_recipe(recipe, model_folder)
