@@ -36,7 +36,7 @@ class TrainedOn(Parameters):
         default=(), description="Cell types of images from elsewhere; those of landed experiments are known"
     )
     perturbations: tuple[str, ...] | None = Field(
-        default=None, description="Perturbations that were classes of the training; null: not known"
+        default=None, description="Perturbations that it was trained on, as classes or without labels; null: not known"
     )
     parents: tuple[str, ...] = Field(default=(), description="Model versions that it was fine-tuned from")
 

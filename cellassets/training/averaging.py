@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cellassets.training.backbone import EmbeddingNetwork
-from cellassets.training.losses import Heads
+from cellassets.training.objective import Objective
 
 
 class MovingAverage(nn.Module):
@@ -22,7 +22,7 @@ class MovingAverage(nn.Module):
 
     n_updates: torch.Tensor
 
-    def __init__(self, network: EmbeddingNetwork, heads: Heads, decay: float) -> None:
+    def __init__(self, network: EmbeddingNetwork, heads: Objective, decay: float) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
         self.heads = copy.deepcopy(heads).requires_grad_(requires_grad=False)
@@ -30,7 +30,7 @@ class MovingAverage(nn.Module):
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, network: EmbeddingNetwork, heads: Heads) -> None:
+    def update(self, network: EmbeddingNetwork, heads: Objective) -> None:
         """Follows a network and its heads by one step. Numbers that are not floats, such as counters, are copied."""
         n = int(self.n_updates)
         decay = min(self.decay, (1 + n) / (10 + n))

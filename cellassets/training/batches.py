@@ -16,9 +16,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt
+from jaxtyping import Bool, Float, Int, UInt
 
 from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
+from cellassets.training.extras import Extras
 from cellassets.training.recipe import AugmentationParameters
 from cellassets.training.sampling import CLASS_BALANCED, Order
 from cellassets.training.sites import LabelledSites
@@ -36,7 +37,8 @@ def _ignore_wait(seconds: float) -> None:
 class Batch(NamedTuple):
     """One batch. `scale * image + shift` normalises the images and includes the random gain and offset.
 
-    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not.
+    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not. Objectives
+    without labels have further crops of the same sites in `views`, or hide the patches in `is_hidden`, row by row.
     """
 
     images: UInt[torch.Tensor, "b c y x"]
@@ -46,6 +48,14 @@ class Batch(NamedTuple):
     store_index: Int[torch.Tensor, "b"]
     partner: Int[torch.Tensor, "b"] | None = None
     own_share: Float[torch.Tensor, "b 1 y x"] | None = None
+    views: tuple["Batch", ...] = ()
+    is_hidden: Bool[torch.Tensor, "b patch"] | None = None
+
+
+def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
+    """Returns the normalised images of a batch as float32: scale * image + shift, for each channel."""
+    images = batch.images.to(torch.float32, memory_format=torch.channels_last)
+    return torch.addcmul(batch.shift[:, :, None, None], images, batch.scale[:, :, None, None])
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class TrainBatches:
     n_threads: int = 2
     on_wait: Callable[[float], None] = _ignore_wait
     order: Order = CLASS_BALANCED
+    extras: Extras | None = None
 
     def __len__(self) -> int:
         return self.order.n_batches(self.sites, self.batch_size)
@@ -74,7 +85,23 @@ class TrainBatches:
     def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
         generator = np.random.default_rng([self.seed, self.epoch, index])
         images = self.read(positions)
-        draws = draw(generator, len(images), parameters=self.augmentation, site_shape=images.shape[1:])
+        batch = self._view(images, positions, generator, self.augmentation)
+        if self.extras is None:  # what is newer is drawn later
+            return batch
+        views = self.extras.views(*images.shape[2:])
+        batch = batch._replace(views=tuple(self._view(images, positions, generator, one) for one in views))
+        is_hidden = self.extras.hidden(generator, len(images), *batch.images.shape[2:])
+        return batch if is_hidden is None else batch._replace(is_hidden=torch.from_numpy(is_hidden))
+
+    def _view(
+        self,
+        images: UInt[np.ndarray, "b c y x"],
+        positions: Int[np.ndarray, "b"],
+        generator: np.random.Generator,
+        augmentation: AugmentationParameters,
+    ) -> Batch:
+        """One crop of every site."""
+        draws = draw(generator, len(images), parameters=augmentation, site_shape=images.shape[1:])
         scale = self.sites.scale[positions] * draws.gain
         shift = self.sites.shift[positions] * draws.gain + draws.offset
         if draws.is_kept is not None:  # a normalised channel has the mean 0

@@ -15,10 +15,10 @@ from jaxtyping import Int, UInt
 
 from cellassets.errors import RecipeError
 from cellassets.images.reader import ExperimentStore
-from cellassets.training.augmentation import check_sizes
+from cellassets.training.augmentation import check_sizes, crop_size
 from cellassets.training.batches import ImageReader
 from cellassets.training.normalisation import min_std
-from cellassets.training.recipe import NetworkRecipe, recipe_experiments
+from cellassets.training.recipe import NetworkRecipe, crop_problem, recipe_experiments
 from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
 
 MEMORY_BYTES = 4 << 30
@@ -53,9 +53,9 @@ class TrainingData:
 
     @property
     def perturbations(self) -> tuple[str, ...]:
-        """Names of the classes, of their genes and of their compounds, sorted."""
-        is_class = pl.col("perturbation_id").is_in(self.split.class_names)
-        rows = pl.concat(store.wells.filter(is_class).select(PERTURBATION_NAMES) for store in self.stores)
+        """Names of the perturbations that are trained on, of their genes and of their compounds, sorted."""
+        is_trained_on = pl.col("perturbation_id").is_in([*self.split.class_names, *self.split.other_names])
+        rows = pl.concat(store.wells.filter(is_trained_on).select(PERTURBATION_NAMES) for store in self.stores)
         return tuple(sorted({name for column in rows for name in column.drop_nulls().to_list()}))
 
 
@@ -74,6 +74,9 @@ def open_training_data(
     """
     _check_alike(recipe_experiments(recipe), stores)
     check_sizes(recipe, stores[0].height, stores[0].width)
+    problem = crop_problem(recipe, *crop_size(recipe.augmentation, stores[0].height, stores[0].width))
+    if problem is not None:
+        raise RecipeError(problem)
     tables = [
         usable_sites(
             store.sites,

@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 
 from cellassets.training.backbone import seeded
-from cellassets.training.batches import Batch, TrainBatches, ValidationBatches
-from cellassets.training.module import PerturbationClassifier, normalised
+from cellassets.training.batches import Batch, TrainBatches, ValidationBatches, normalised
+from cellassets.training.module import PerturbationClassifier
 from cellassets.training.recipe import NetworkRecipe
 
 MIN_BATCHES = 50  # shorter trainings are over soon
 
 
-def estimated_seconds(module: PerturbationClassifier, train: TrainBatches, validation: ValidationBatches) -> float:
+def estimated_seconds(
+    module: PerturbationClassifier,
+    train: TrainBatches,
+    validation: ValidationBatches | tuple[TrainBatches | ValidationBatches, ...],
+) -> float:
     """Returns how long all epochs will take on this machine, in seconds, if no batch has to be waited for.
 
     The mixing of images, the optimiser and a moving average of the weights are left out: they take little time.
@@ -25,16 +30,16 @@ def estimated_seconds(module: PerturbationClassifier, train: TrainBatches, valid
     Args:
         module: network and heads; they are copied.
         train: the batches of one epoch.
-        validation: the held-out batches.
+        validation: the held-out batches, or all batches of a validation with those that are judged at the end.
     """
-    recipe = module.recipe
+    recipe, parts = module.recipe, validation if isinstance(validation, tuple) else (validation,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, heads = (copy.deepcopy(part).to(device) for part in (module.network, module.heads))
-    batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(validation)))
+    network, heads = copy.deepcopy(module.network).to(device), copy.deepcopy(module.heads).to(device)
+    batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(parts[-1])))
 
     def step() -> None:
         with _autocast(recipe, device):
-            loss = heads.loss(network(normalised(batch)), batch.labels)
+            loss = heads.batch_loss(network, batch)
         loss.backward()
 
     def judge() -> None:
@@ -46,7 +51,7 @@ def estimated_seconds(module: PerturbationClassifier, train: TrainBatches, valid
         network.eval()
         judge_s = _second_s(judge, device)
     n_validations = recipe.n_epochs // recipe.validate_every_n_epochs
-    return recipe.n_epochs * len(train) * step_s + n_validations * len(validation) * judge_s
+    return recipe.n_epochs * len(train) * step_s + n_validations * sum(map(len, parts)) * judge_s
 
 
 def _second_s(work: Callable[[], None], device: torch.device) -> float:
@@ -65,5 +70,5 @@ def _autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
 
 def _on(device: torch.device, batch: Batch) -> Batch:
     """A batch on a device, without what mixes its images."""
-    images, scale, shift, labels, store_index, *_ = batch
-    return Batch(*(tensor.to(device) for tensor in (images, scale, shift, labels, store_index)))
+    moved: Batch = move_data_to_device(batch._replace(partner=None, own_share=None), device)
+    return moved

@@ -51,7 +51,7 @@ class Batches(lightning.LightningDataModule):
             order=order_of(self.recipe),
         )
 
-    def val_dataloader(self) -> ValidationBatches:
+    def val_dataloader(self) -> ValidationBatches | tuple[TrainBatches | ValidationBatches, ...]:
         """Returns the held-out sites."""
         return ValidationBatches(
             self.split.validation, self.readers[1], self.recipe.centre_crop_px, batch_size=self.recipe.batch_size

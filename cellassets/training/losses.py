@@ -13,7 +13,10 @@ from jaxtyping import Float, Int
 from torch import nn
 from torch.nn import functional
 
+from cellassets.training.backbone import EmbeddingNetwork
+from cellassets.training.batches import Batch, normalised
 from cellassets.training.metric_losses import WeightedMetricLoss
+from cellassets.training.objective import Objective
 from cellassets.training.recipe import LossParameters
 
 CENTRE_MEMORY = 0.9  # weight of all earlier batches that held sites of a class
@@ -24,6 +27,17 @@ class MixedLabels(NamedTuple):
 
     labels: Int[torch.Tensor, "b"]
     own_frac: Float[torch.Tensor, "b"]
+
+
+def mixed(
+    images: Float[torch.Tensor, "b c y x"], batch: Batch
+) -> tuple[Float[torch.Tensor, "b c y x"], MixedLabels | None]:
+    """Returns the images of a batch, mixed in pairs if the batch says so, and then their second labels."""
+    if batch.partner is None or batch.own_share is None:
+        return images, None
+    own = batch.own_share
+    both = own * images + (1 - own) * images[batch.partner]
+    return both, MixedLabels(batch.labels[batch.partner], own.mean(dim=(1, 2, 3)))
 
 
 def arcface_logits(
@@ -49,7 +63,7 @@ def arcface_logits(
     return scale * cosines.scatter(1, labels[:, None], shifted.to(cosines.dtype))
 
 
-class Heads(nn.Module):
+class Heads(Objective):
     """Class scores of an embedding, and the loss against the labels.
 
     If no loss has class scores, as with SupCon alone, each class has a centre: the sum of the embeddings of its sites,
@@ -76,6 +90,11 @@ class Heads(nn.Module):
     def cosines(self, embeddings: Float[torch.Tensor, "b d"]) -> Float[torch.Tensor, "b n"]:
         """Returns the cosine between each embedding and each class's direction."""
         return functional.normalize(embeddings) @ functional.normalize(self.directions).T
+
+    def batch_loss(self, network: EmbeddingNetwork, batch: Batch) -> Float[torch.Tensor, ""]:
+        """Returns the loss of a batch."""
+        images, second = mixed(normalised(batch), batch)
+        return self.loss(network(images), batch.labels, second)
 
     def loss(
         self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None = None

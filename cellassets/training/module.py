@@ -1,7 +1,8 @@
 """The Lightning module: what happens to a batch, and what is measured on held-out experiments.
 
-Batches come from `batches.py`, networks and heads from `backbone.py` and `losses.py`. The module neither prints nor
-logs. It passes the metrics of each epoch to `on_epoch`, and each batch to `on_step`.
+Batches come from `batches.py`, networks and heads from `backbone.py` and `losses.py`; `label_free.py` changes what is
+different without labels. The module neither prints nor logs. It passes the metrics of each epoch to `on_epoch`, and
+each batch to `on_step`.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from cellassets.errors import TrainingError
 from cellassets.training.averaging import MovingAverage
 from cellassets.training.backbone import EmbeddingNetwork
-from cellassets.training.batches import Batch
-from cellassets.training.losses import Heads, MixedLabels
+from cellassets.training.batches import Batch, normalised
 from cellassets.training.metrics import validation_metrics
+from cellassets.training.objective import Objective
 from cellassets.training.pace import Pace
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.schedule import learning_rate_factor
@@ -37,23 +38,6 @@ def _ignore_step(n_done: int, loss: float | None) -> None:
     pass
 
 
-def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
-    """Returns the normalised images of a batch as float32: scale * image + shift, for each channel."""
-    images = batch.images.to(torch.float32, memory_format=torch.channels_last)
-    return torch.addcmul(batch.shift[:, :, None, None], images, batch.scale[:, :, None, None])
-
-
-def mixed(
-    images: Float[torch.Tensor, "b c y x"], batch: Batch
-) -> tuple[Float[torch.Tensor, "b c y x"], MixedLabels | None]:
-    """Returns the images of a batch, mixed in pairs if the batch says so, and then their second labels."""
-    if batch.partner is None or batch.own_share is None:
-        return images, None
-    own = batch.own_share
-    both = own * images + (1 - own) * images[batch.partner]
-    return both, MixedLabels(batch.labels[batch.partner], own.mean(dim=(1, 2, 3)))
-
-
 class PerturbationClassifier(lightning.LightningModule):
     """A network that learns to distinguish perturbations.
 
@@ -61,7 +45,7 @@ class PerturbationClassifier(lightning.LightningModule):
     """
 
     def __init__(
-        self, network: EmbeddingNetwork, heads: Heads, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
+        self, network: EmbeddingNetwork, heads: Objective, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,7 +65,7 @@ class PerturbationClassifier(lightning.LightningModule):
         self._found: list[np.ndarray] = []
 
     @property
-    def judged(self) -> tuple[EmbeddingNetwork, Heads]:
+    def judged(self) -> tuple[EmbeddingNetwork, Objective]:
         """The network that is judged and registered, and its heads: the averages, if the recipe asks for them."""
         return (self.network, self.heads) if self.average is None else (self.average.network, self.average.heads)
 
@@ -102,8 +86,7 @@ class PerturbationClassifier(lightning.LightningModule):
         Raises:
             TrainingError: it is not finite.
         """
-        images, second = mixed(normalised(batch), batch)
-        loss = self.heads.loss(self.network(images), batch.labels, second)
+        loss = self.heads.batch_loss(self.network, batch)
         value = float(loss.detach())
         if not np.isfinite(value):
             message = (

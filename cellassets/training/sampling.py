@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from cellassets.training.recipe import NetworkRecipe, Sampling
+from cellassets.training.recipe import Classification, NetworkRecipe, Sampling
 from cellassets.training.sites import LabelledSites
 
 
@@ -65,7 +65,9 @@ CLASS_BALANCED = Order()
 
 
 def order_of(recipe: NetworkRecipe) -> Order:
-    """Returns how a recipe draws its batches."""
+    """Returns how a recipe draws its batches. Without labels every site is drawn once per epoch."""
+    if not isinstance(recipe.objective, Classification):
+        return Order("uniform")
     return Order(recipe.sampling, recipe.n_sites_per_class)
 
 

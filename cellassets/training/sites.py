@@ -1,7 +1,7 @@
 """The sites that a recipe trains on, the held-out sites, and their labels.
 
 Input: SITES, WELLS and QUALITY tables. Output: arrays with one entry per site. No image is read here, and nothing is
-random.
+random. A training without labels also takes sites that belong to no class.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import RecipeError
 from cellassets.training.normalisation import MIN_STD_8_BIT, channel_statistics, scale_and_shift
-from cellassets.training.recipe import ClassParameters, NetworkRecipe
+from cellassets.training.recipe import Classification, ClassParameters, NetworkRecipe
 
 SITE_KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
+NO_CLASS = -1
 N_NAMED = 5
 
 
@@ -25,7 +26,7 @@ class LabelledSites:
     Attributes:
         store_index: index of the store that holds the site.
         store_row: index of the site in that store.
-        labels: class of the site.
+        labels: class of the site; `NO_CLASS` where it has none, which only trainings without labels take.
         scale, shift: scale * image + shift normalises each channel.
     """
 
@@ -40,15 +41,24 @@ class LabelledSites:
         """Number of sites."""
         return len(self.labels)
 
+    def subset(self, rows: Int[np.ndarray, "chosen"]) -> "LabelledSites":
+        """Returns some of the sites, in the order of `rows`."""
+        arrays = (self.store_index, self.store_row, self.labels, self.scale, self.shift)
+        return LabelledSites(*(array[rows] for array in arrays))
+
 
 @dataclass(frozen=True)
 class Split:
-    """Training sites and held-out sites with the same classes."""
+    """Training sites and held-out sites with the same classes.
+
+    `other_names` are perturbations whose sites are trained on without being a class.
+    """
 
     train: LabelledSites
     validation: LabelledSites
     class_names: tuple[str, ...]
     summary: dict[str, int]
+    other_names: tuple[str, ...] = ()
 
 
 def usable_sites(
@@ -60,6 +70,8 @@ def usable_sites(
     least_std: float = MIN_STD_8_BIT,
 ) -> pl.DataFrame:
     """Returns the sites of an experiment that a recipe may use: `store_row`, `perturbation_id`, `scale` and `shift`.
+
+    `is_class` says which of them belong to a class. Without labels, all usable sites are there; otherwise only those.
 
     The statistics of a plate include its flagged sites, because they are included when sites are embedded later.
 
@@ -81,11 +93,14 @@ def usable_sites(
     if quality is not None:
         table = _joined(table, quality.select(*SITE_KEY, "is_flagged"), SITE_KEY, "QUALITY")
         table = _without_flagged(table, recipe)
-    return table.filter(_is_class(recipe.classes))
+    table = table.with_columns(is_class=_is_class(recipe.classes).fill_null(value=False))
+    return table.filter("is_class") if isinstance(recipe.objective, Classification) else table
 
 
 def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], classes: ClassParameters) -> Split:
     """Returns training and held-out sites. The classes are the perturbations of the training experiments.
+
+    Sites without a class are trained on if they are in the tables, and never held out.
 
     Args:
         train: tables of `usable_sites`, one per experiment. The numbers of the stores continue in `validation`.
@@ -96,7 +111,9 @@ def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], class
         RecipeError: there are fewer than two classes, no held-out site of any class, or unmatched perturbations.
     """
     trained, held_out = _stacked(train, 0), _stacked(validation, len(train))
-    names = sorted(trained["perturbation_id"].unique())
+    held_out, is_class = held_out.filter("is_class"), pl.col("is_class")
+    names = sorted(trained.filter(is_class)["perturbation_id"].unique())
+    others = sorted(trained.filter(~is_class)["perturbation_id"].drop_nulls().unique())
     seen = set(held_out["perturbation_id"].unique())
     untested, unknown = sorted(set(names) - seen), sorted(seen - set(names))
     if (untested or unknown) and not classes.has_unmatched_classes:
@@ -119,7 +136,10 @@ def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], class
         "n_classes_not_held_out": len(untested),
         "n_held_out_classes_unknown": len(unknown),
     }
-    return Split(_labelled(trained, names), _labelled(held_out, names), tuple(names), summary)
+    n_without_class = len(trained) - int(trained["is_class"].sum())
+    if n_without_class:
+        summary["n_train_sites_without_class"] = n_without_class
+    return Split(_labelled(trained, names), _labelled(held_out, names), tuple(names), summary, tuple(others))
 
 
 def _is_class(classes: ClassParameters) -> pl.Expr:
@@ -156,7 +176,8 @@ def _stacked(tables: list[pl.DataFrame], first_index: int) -> pl.DataFrame:
 
 
 def _labelled(table: pl.DataFrame, names: list[str]) -> LabelledSites:
-    labels = table["perturbation_id"].replace_strict(names, list(range(len(names))), return_dtype=pl.Int64)
+    named = table.select(pl.when("is_class").then("perturbation_id")).to_series()
+    labels = named.replace_strict(names, list(range(len(names))), default=NO_CLASS, return_dtype=pl.Int64)
     return LabelledSites(
         store_index=table["store_index"].to_numpy(),
         store_row=table["store_row"].to_numpy().astype(np.int64),

@@ -28,7 +28,7 @@ class Patience:
     def add(self, metrics: Mapping[str, float]) -> None:
         """Counts a validation. An equal value does not count as an improvement."""
         value = metrics[self.parameters.metric]
-        better = -value if self.parameters.metric == "train_loss" else value
+        better = -value if self.parameters.metric.endswith("_loss") else value
         self.n_without = 0 if better > self.best else self.n_without + 1
         self.best = max(self.best, better)
 

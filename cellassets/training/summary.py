@@ -3,7 +3,7 @@
 Written by the stage `checkpoint`, read by its checks, by reports and by people.
 """
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, added_field
 from cellassets.registry import ModelEntry
 from cellassets.training.outcome import Outcome
 
@@ -26,6 +26,7 @@ class CheckpointSummary(Parameters):
         n_held_out_classes_unknown: held-out perturbations that are not classes.
         n_weights: number of weights of the network.
         n_epochs: epochs that were trained, if the recipe has early stopping.
+        n_train_sites_without_class: sites among them that belong to no class, if a training without labels has some.
     """
 
     model_key: str
@@ -42,6 +43,7 @@ class CheckpointSummary(Parameters):
     n_held_out_classes_unknown: int | None = None
     n_weights: int | None = None
     n_epochs: int | None = None
+    n_train_sites_without_class: int | None = added_field(None, description="Training sites that belong to no class")
 
 
 def checkpoint_summary(outcome: Outcome, entry: ModelEntry) -> CheckpointSummary:

@@ -10,15 +10,22 @@ from cellassets.errors import RecipeError
 from cellassets.progress import Progress, no_progress
 from cellassets.training.attempts import Attempt
 from cellassets.training.augmentation import crop_size
-from cellassets.training.backbone import EmbeddingNetwork, build_network, seeded
+from cellassets.training.backbone import EmbeddingNetwork, build_network
 from cellassets.training.checkpoint import save_model_folder
 from cellassets.training.data import TrainingData, image_reader
 from cellassets.training.estimate import MIN_BATCHES, estimated_seconds
-from cellassets.training.fit import Batches, fit
-from cellassets.training.losses import Heads
-from cellassets.training.module import OnEpoch, PerturbationClassifier
+from cellassets.training.fit import fit
+from cellassets.training.module import OnEpoch
+from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
-from cellassets.training.recipe import NetworkRecipe, ZooBackbone, compares_pairs, recipe_fingerprint
+from cellassets.training.recipe import (
+    NetworkRecipe,
+    SelfDistillation,
+    ZooBackbone,
+    compares_pairs,
+    local_crop_px,
+    recipe_fingerprint,
+)
 from cellassets.training.reports import TrainingReports
 from cellassets.training.sampling import order_of
 from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
@@ -47,7 +54,7 @@ def train_network(
 
     Raises:
         RecipeError: the recipe does not fit the sites, or the weights to start from do not fit the network.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or all embeddings became alike.
         StaleArtifact: another process took over.
     """
     _check_pairs(recipe, len(data.split.class_names))
@@ -60,8 +67,6 @@ def train_network(
         seed=recipe.seed,
     )
     _start(network, spec, recipe, data)
-    with seeded(recipe.seed):
-        heads = Heads(recipe.loss, embedding_dim=recipe.embedding_dim, n_classes=len(data.split.class_names))
     n_batches = order_of(recipe).n_batches(data.split.train, recipe.batch_size)
     n_steps = recipe.n_epochs * math.ceil(n_batches / recipe.optimiser.n_batches_per_step)
     reports = TrainingReports(recipe, n_steps=recipe.n_epochs * n_batches, progress=progress)
@@ -72,10 +77,10 @@ def train_network(
             on_epoch(epoch, metrics)
         reports.epoch(epoch, metrics)
 
-    module = PerturbationClassifier(network, heads, recipe=recipe, n_steps=n_steps, on_epoch=report_epoch)
+    module = build_module(network, recipe, data.split, n_steps=n_steps, on_epoch=report_epoch)
     module.on_step = reports.step
     readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
-    batches = Batches(data.split, readers, recipe, module.pace)
+    batches = batches_of(module, data.split, readers)
     if reports.n_steps >= MIN_BATCHES:
         reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
     fit(module, batches, recipe=recipe, attempt=attempt)
@@ -101,7 +106,10 @@ def _start(network: EmbeddingNetwork, spec: NetworkSpec, recipe: NetworkRecipe, 
     if isinstance(recipe.backbone, ZooBackbone):
         height, width = data.site_px
         centre = recipe.centre_crop_px
-        sizes = {crop_size(recipe.augmentation, height, width), (centre or height, centre or width)}
+        crop = crop_size(recipe.augmentation, height, width)
+        sizes = {crop, (centre or height, centre or width)}
+        if isinstance(recipe.objective, SelfDistillation) and recipe.objective.n_local_crops:
+            sizes.add((local_crop_px(recipe, min(crop)),) * 2)
         check_zoo_sizes(network, recipe.backbone, data.n_channels, sizes)
     if recipe.start_from is not None:
         if data.parent is None:

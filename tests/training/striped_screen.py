@@ -16,10 +16,10 @@ import torch
 from upath import UPath
 
 from cellassets.training.attempts import Attempt
-from cellassets.training.backbone import build_network, seeded
-from cellassets.training.fit import Batches, fit
-from cellassets.training.losses import Heads
-from cellassets.training.module import OnEpoch, PerturbationClassifier
+from cellassets.training.backbone import build_network
+from cellassets.training.fit import fit
+from cellassets.training.module import OnEpoch
+from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sampling import order_of
 from cellassets.training.sites import LabelledSites, Split
@@ -69,13 +69,11 @@ def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = Fa
         lambda positions, sites=sites: images[sites.store_row[positions]] for sites in (train_sites, held_out)
     )
     network = build_network(chosen.backbone, n_channels=2, embedding_dim=8, trained_px=24, seed=chosen.seed)
-    with seeded(chosen.seed):
-        heads = Heads(chosen.loss, embedding_dim=8, n_classes=N_CLASSES)
     n_batches = order_of(chosen).n_batches(train_sites, chosen.batch_size)
     n_steps = chosen.n_epochs * math.ceil(n_batches / chosen.optimiser.n_batches_per_step)
-    module = PerturbationClassifier(network, heads, recipe=chosen, n_steps=n_steps, on_epoch=on_epoch)
     split = Split(train_sites, held_out, tuple("abcd"), {})
-    return module, Batches(split, readers, chosen, module.pace)
+    module = build_module(network, chosen, split, n_steps=n_steps, on_epoch=on_epoch)
+    return module, batches_of(module, split, readers)
 
 
 def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cellassets.training.batches import TrainBatches, ValidationBatches, read_ahead
-from cellassets.training.module import mixed, normalised
+from cellassets.training.batches import TrainBatches, ValidationBatches, normalised, read_ahead
+from cellassets.training.losses import mixed
 from cellassets.training.recipe import AugmentationParameters, Mixing
 from cellassets.training.sampling import balanced_batches
 from cellassets.training.sites import LabelledSites

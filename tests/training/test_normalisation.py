@@ -3,8 +3,7 @@ import polars as pl
 import pytest
 import torch
 
-from cellassets.training.batches import Batch
-from cellassets.training.module import normalised
+from cellassets.training.batches import Batch, normalised
 from cellassets.training.normalisation import channel_statistics, min_std, scale_and_shift
 
 PLATES = ["Plate1", "Plate2", "Plate1", "Plate2", "Plate2"]

@@ -14,8 +14,8 @@ from torch import nn
 
 from cellassets.training.averaging import MovingAverage
 from cellassets.training.backbone import EmbeddingNetwork, build_network, seeded
+from cellassets.training.batches import normalised
 from cellassets.training.losses import Heads
-from cellassets.training.module import normalised
 from cellassets.training.recipe import EarlyStopping, LossParameters, ResNetBackbone
 from cellassets.training.schedule import learning_rate_factor
 from cellassets.training.stopping import Patience

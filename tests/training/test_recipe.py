@@ -17,6 +17,7 @@ from cellassets.training.recipe import (
 )
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+MASKED, DISTILLED, VIT = {"name": "masked_autoencoding"}, {"name": "self_distillation"}, {"family": "vit"}
 SMALLEST = {"kind": "network", "train_experiments": ["A-1"], "validation_experiments": ["A-2"]}
 
 
@@ -97,6 +98,46 @@ def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
         ({"optimiser": {"n_batches_per_step": 0}}, r"optimiser\.n_batches_per_step"),
         ({"early_stopping": {"metric": "recall", "patience": 1}}, r"early_stopping\.metric"),
         (
+            {"early_stopping": {"metric": "validation_loss", "patience": 1}},
+            "validation_loss is not measured by",
+        ),
+        ({"objective": {"name": "contrastive"}}, "objective: .*contrastive"),
+        ({"objective": MASKED}, r"hides patches, and backbone\.family resnet has none"),
+        ({"objective": DISTILLED, "loss": {"arcface_weight": 1}}, "self_distillation uses no labels, and loss is that"),
+        ({"objective": DISTILLED, "augmentation": {"mix": {"kind": "mixup"}}}, r"augmentation\.mix mixes labels"),
+        ({"objective": DISTILLED, "sampling": "class_balanced"}, "sampling class_balanced draws sites by their class"),
+        ({"objective": DISTILLED, "n_sites_per_class": 2}, "n_sites_per_class 2 draws sites by their class"),
+        ({"objective": DISTILLED, "optimiser": {"ema_decay": 0.9}}, r"optimiser\.ema_decay: the teacher of"),
+        (
+            {"objective": {**DISTILLED, "teacher_temperature": 0.2}},
+            r"objective\.self_distillation: .*expected at most student_temperature, 0\.1",
+        ),
+        (
+            {"objective": {**DISTILLED, "local_crop_px": 64}, "augmentation": {"crop_px": 64}},
+            r"objective\.local_crop_px is 64: expected less than the side of the large crops, 64",
+        ),
+        (
+            {"objective": {**DISTILLED, "local_crop_px": 24}, "backbone": VIT, "augmentation": {"crop_px": 64}},
+            r"objective\.local_crop_px 24 is not a multiple of backbone\.patch_px 16",
+        ),
+        (
+            {"objective": DISTILLED, "backbone": {"family": "convnext"}, "augmentation": {"crop_px": 32}},
+            r"objective\.local_crop_px is 16, and backbone convnext needs at least 32 pixels",
+        ),
+        (
+            {"objective": MASKED, "backbone": VIT, "augmentation": {"crop_px": 72}},
+            r"backbone\.patch_px 16 does not divide the crops of 72 x 72 pixels",
+        ),
+        (
+            {"objective": MASKED, "backbone": VIT, "augmentation": {"crop_px": 16}},
+            r"objective\.mask_frac 0\.75 of the 1 patches of a crop",
+        ),
+        (
+            {"objective": MASKED, "backbone": VIT, "embedding_dim": 512},
+            r"512 is above backbone\.width 384",
+        ),
+        ({"objective": {**MASKED, "decoder_dim": 100}, "backbone": VIT}, "decoder_dim 100 is not a multiple of 4 and"),
+        (
             {"early_stopping": {"patience": 5}, "n_epochs": 10, "validate_every_n_epochs": 2},
             r"early_stopping\.patience 5 is never reached in 5 validations",
         ),
@@ -105,6 +146,13 @@ def test_an_experiment_cannot_be_trained_on_and_validated_on(tmp_path):
 def test_a_wrong_key_is_named_with_its_file(tmp_path, changes, told):
     with pytest.raises(ConfigError, match=rf"(?s)mine\.yaml.*{told}"):
         load_recipe(written(tmp_path, {**SMALLEST, **changes}))
+
+
+@pytest.mark.parametrize("changes", [{"objective": DISTILLED}, {"objective": MASKED, "backbone": VIT}])
+def test_a_recipe_without_labels_is_read_and_written_as_it_is(tmp_path, changes):
+    recipe = load_recipe(written(tmp_path, {**SMALLEST, **changes}))
+    again = {**recipe.model_dump(mode="json"), "early_stopping": {"metric": "validation_loss", "patience": 1}}
+    assert load_recipe(written(tmp_path, again)).objective == recipe.objective
 
 
 def test_what_is_no_recipe_is_refused_by_file_and_key(tmp_path):

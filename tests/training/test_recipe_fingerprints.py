@@ -40,6 +40,9 @@ CHANGES = (
     {"optimiser": {"n_batches_per_step": 2}},
     {"optimiser": {"max_gradient_norm": 1.0}},
     {"early_stopping": {"patience": 2}},
+    {"objective": {"name": "self_distillation"}},
+    {"objective": {"name": "self_distillation", "n_local_crops": 2}},
+    {"objective": {"name": "masked_autoencoding"}, "backbone": {"family": "vit"}},
 )
 
 
@@ -51,7 +54,12 @@ def test_every_newer_field_changes_the_fingerprint_when_it_is_set():
 
 def test_a_newer_field_at_its_default_is_the_same_as_one_that_is_left_out():
     smallest = {"name": "r", "train_experiments": ["A"], "validation_experiments": ["B"]}
-    written = {"sampling": "class_balanced", "frozen": [], "optimiser": {"ema_decay": None, "n_batches_per_step": 1}}
+    written = {
+        "objective": {"name": "classification"},
+        "sampling": "class_balanced",
+        "frozen": [],
+        "optimiser": {"ema_decay": None, "n_batches_per_step": 1},
+    }
     dumped = NetworkRecipe.model_validate({**smallest, **written}).model_dump(mode="json")
     assert dumped == NetworkRecipe.model_validate(smallest).model_dump(mode="json")
     assert NetworkRecipe.model_validate(dumped) == NetworkRecipe.model_validate(smallest)

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from cellassets.errors import RecipeError
-from cellassets.training.recipe import ClassParameters, NetworkRecipe
+from cellassets.training.recipe import ClassParameters, NetworkRecipe, SelfDistillation
 from cellassets.training.sites import split_sites, usable_sites
 
 RECIPE = NetworkRecipe(name="r", train_experiments=("E-1",), validation_experiments=("E-2",), normalisation="site")
@@ -87,3 +87,28 @@ def test_a_single_class_cannot_be_trained_on():
     train = usable_sites(*tables("E-1"), RECIPE).filter(pl.col("perturbation_id") == "g1")
     with pytest.raises(RecipeError, match="1 classes with"):
         split_sites([train], [train], ClassParameters())
+
+
+def test_without_labels_every_usable_site_is_trained_on_and_only_classes_are_held_out():
+    recipe = RECIPE.model_copy(update={"objective": SelfDistillation()})
+    train, held_out = usable_sites(*tables("E-1"), recipe), usable_sites(*tables("E-2"), recipe)
+    split = split_sites([train], [held_out], ClassParameters())
+    assert split.class_names == ("EMPTY", "c1", "g1", "g2", "pos")
+    assert split.other_names == ("none",), "untreated wells are not a class here"
+    assert (split.train.n_sites, split.validation.n_sites) == (11, 9)
+    assert split.train.labels.tolist()[-2:] == [-1, -1]
+    assert split.summary["n_train_sites_without_class"] == 2
+    assert (split.validation.labels >= 0).all()
+    nobody = tables("E-1")[1].with_columns(perturbation_id=pl.col("perturbation_id").replace({"none": None}))
+    empty = usable_sites(tables("E-1")[0], nobody, None, recipe)
+    assert split_sites([empty], [held_out], ClassParameters()).other_names == ()
+
+
+def test_some_sites_are_a_part_of_all():
+    train, held_out = usable_sites(*tables("E-1"), RECIPE), usable_sites(*tables("E-2"), RECIPE)
+    sites = split_sites([train], [held_out], ClassParameters()).train
+    rows = np.array([4, 1])
+    some = sites.subset(rows)
+    assert some.n_sites == 2
+    for name in ("store_row", "labels", "scale"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(sites, name)[rows])

@@ -19,6 +19,7 @@ from torch.nn import functional
 from cellassets.encoders.elsewhere.declaration import ElsewhereSpec
 from cellassets.encoders.elsewhere.torch_modules import ModuleForward
 from cellassets.errors import EncoderError
+from cellassets.training.positions import sine_positions
 
 MODEL_TYPE = "MAE"
 PREFIX = "encoder.vit_backbone."
@@ -26,7 +27,6 @@ WIDTH, DEPTH, N_HEADS, PATCH_PX, SIDE_PX = 384, 12, 6, 16, 256
 MAX_CHANNELS = 11
 UNUSED = "fc_norm."  # of a head that `predict` does not call
 NORM_EPS = 1e-6  # of timm's vision transformers
-SCALE = 10000.0
 
 
 class ParallelBlock(nn.Module):
@@ -86,11 +86,7 @@ class OpenPhenom(nn.Module):
 
 def encoding(width: int, n_rows: int) -> Float[torch.Tensor, "1 patch w"]:
     """Returns the position encoding of the patches of a square: sine and cosine of the row, then of the column."""
-    steps = torch.arange(n_rows, dtype=torch.float32)
-    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
-    weights = 1.0 / (SCALE ** (torch.arange(width // 4, dtype=torch.float32) / (width // 4)))
-    angles = [torch.outer(place.flatten(), weights) for place in (rows, columns)]
-    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)[None]
+    return sine_positions(width, n_rows, n_rows)[None]
 
 
 def open_phenom_forward(

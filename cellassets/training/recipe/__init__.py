@@ -32,6 +32,14 @@ from cellassets.training.recipe.network import (
     NormalisationKind,
     Sampling,
 )
+from cellassets.training.recipe.objective import (
+    Classification,
+    MaskedAutoencoding,
+    SelfDistillation,
+    crop_problem,
+    local_crop_px,
+    n_masked_patches,
+)
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
 from cellassets.training.recipe.start import InitialWeights
@@ -43,6 +51,7 @@ __all__ = [
     "ClassParameters",
     "ClassicalParameters",
     "ClassicalRecipe",
+    "Classification",
     "ConvNextBackbone",
     "CosFaceLoss",
     "DenseNetBackbone",
@@ -51,6 +60,7 @@ __all__ = [
     "FeatureFamily",
     "InitialWeights",
     "LossParameters",
+    "MaskedAutoencoding",
     "MetricLoss",
     "Mixing",
     "MultiSimilarityLoss",
@@ -61,12 +71,16 @@ __all__ = [
     "RecipeKind",
     "ResNetBackbone",
     "Sampling",
+    "SelfDistillation",
     "SubCentreArcFaceLoss",
     "SupConLoss",
     "VitBackbone",
     "ZooBackbone",
     "compares_pairs",
+    "crop_problem",
     "load_recipe",
+    "local_crop_px",
+    "n_masked_patches",
     "recipe_experiments",
     "recipe_fingerprint",
     "smallest_px",

@@ -8,6 +8,7 @@ from cellassets.configuration import Parameters, added_field
 from cellassets.training.recipe.augmentation import AugmentationParameters
 from cellassets.training.recipe.backbone import Backbone, ResNetBackbone
 from cellassets.training.recipe.loss import LossParameters
+from cellassets.training.recipe.objective import Classification, Objective, check_objective
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.start import InitialWeights
 
@@ -18,6 +19,8 @@ Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experim
 
 class ClassParameters(Parameters):
     """Which wells are classes of the weak supervision. The label is `perturbation_id`.
+
+    A training without labels uses all wells. Then the classes only say by which wells the network is judged.
 
     `has_unmatched_classes` allows perturbations that only the training experiments or only the held-out experiments
     contain. Without it they are an error, because an accuracy over some classes looks like one over all classes.
@@ -35,7 +38,7 @@ class ClassParameters(Parameters):
 
 
 class NetworkRecipe(Parameters):
-    """A network that is trained to distinguish perturbations and judged on held-out experiments."""
+    """A network that is trained, by labels or without, and judged on held-out experiments."""
 
     kind: Literal["network"] = "network"
     name: str
@@ -99,6 +102,9 @@ class NetworkRecipe(Parameters):
     )
     early_stopping: EarlyStopping | None = added_field(
         None, description="When the training ends before n_epochs; null: never"
+    )
+    objective: Objective = added_field(
+        Classification(), description="Whether the network learns from labels, or from the images alone"
     )
 
     @model_validator(mode="after")
@@ -174,4 +180,9 @@ class NetworkRecipe(Parameters):
                 "validations: lower it, or validate more often (validate_every_n_epochs)"
             )
             raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> "NetworkRecipe":
+        check_objective(self)
         return self

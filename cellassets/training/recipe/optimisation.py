@@ -44,7 +44,8 @@ class EarlyStopping(Parameters):
     all `n_epochs`: a training that stops early ends before `one_cycle` or `cosine` has brought it down.
     """
 
-    metric: Literal["validation_accuracy", "validation_top1", "train_loss"] = Field(
-        default="validation_accuracy", description="What must improve: accuracies rise, the loss falls"
+    metric: Literal["validation_accuracy", "validation_top1", "train_loss", "validation_loss"] = Field(
+        default="validation_accuracy",
+        description="What must improve: accuracies rise, losses fall; validation_loss only without labels",
     )
     patience: int = Field(ge=1, description="Validations without improvement after which the training ends")
