@@ -3,17 +3,21 @@
 Written by the stage `checkpoint`, read by its checks, by reports and by people.
 """
 
+from typing import Any
+
 from cellassets.configuration import Parameters
 from cellassets.registry import ModelEntry
 from cellassets.training.outcome import Outcome
+from cellassets.training.pruning import StopDecision
+from cellassets.training.recipe import Variant
 
 
 class CheckpointSummary(Parameters):
     """Summary of one checkpoint. Fields about training are None for a classical encoder.
 
     Attributes:
-        model_key: key of the registered model version.
-        model_fingerprint: fingerprint of its files.
+        model_key: key of the registered model version; None for a variant that was stopped or diverged.
+        model_fingerprint: fingerprint of its files; None without a version.
         run_id: MLflow run that made it.
         metrics: metrics of the last epoch.
         validation_accuracy: balanced accuracy on held-out experiments, 0 to 1.
@@ -26,10 +30,16 @@ class CheckpointSummary(Parameters):
         n_held_out_classes_unknown: held-out perturbations that are not classes.
         n_weights: number of weights of the network.
         n_epochs: epochs that were trained, if the recipe has early stopping.
+        variant: name of the recipe, for a variant of a search.
+        family: name of the search's recipe file.
+        variant_values: what the variant changes, by key of the recipe.
+        stopped: why the variant was stopped as poor.
+        diverged: why the variant could not be trained to its end.
+        not_compared_after: epochs after which MLflow did not say how the other variants stand.
     """
 
-    model_key: str
-    model_fingerprint: str
+    model_key: str | None = None
+    model_fingerprint: str | None = None
     run_id: str | None
     metrics: dict[str, float]
     validation_accuracy: float | None = None
@@ -42,18 +52,41 @@ class CheckpointSummary(Parameters):
     n_held_out_classes_unknown: int | None = None
     n_weights: int | None = None
     n_epochs: int | None = None
+    variant: str | None = None
+    family: str | None = None
+    variant_values: dict[str, Any] | None = None
+    stopped: StopDecision | None = None
+    diverged: str | None = None
+    not_compared_after: tuple[int, ...] | None = None
 
 
-def checkpoint_summary(outcome: Outcome, entry: ModelEntry) -> CheckpointSummary:
-    """Returns the summary of a recipe's outcome that was registered as `entry`."""
-    return CheckpointSummary.model_validate(
-        {
-            "model_key": entry.key,
-            "model_fingerprint": entry.fingerprint,
-            "run_id": entry.run_id,
-            "metrics": outcome.metrics,
-            "validation_accuracy": outcome.metrics.get("validation_accuracy"),
-            "chance_accuracy": outcome.metrics.get("chance_accuracy"),
-            **outcome.counts,
+def checkpoint_summary(
+    outcome: Outcome, entry: ModelEntry | None, *, run_id: str | None = None, variant: Variant | None = None
+) -> CheckpointSummary:
+    """Returns the summary of a recipe's outcome.
+
+    Args:
+        outcome: what training gave.
+        entry: the version that it was registered as; None for a variant without a model.
+        run_id: the MLflow run, where there is no version.
+        variant: the variant of a search that the recipe is.
+    """
+    found: dict[str, Any] = {
+        "run_id": run_id,
+        "metrics": outcome.metrics,
+        "validation_accuracy": outcome.metrics.get("validation_accuracy"),
+        "chance_accuracy": outcome.metrics.get("chance_accuracy"),
+        **outcome.counts,
+    }
+    if entry is not None:
+        found |= {"model_key": entry.key, "model_fingerprint": entry.fingerprint, "run_id": entry.run_id}
+    if variant is not None:
+        found |= {
+            "variant": variant.name,
+            "family": variant.family,
+            "variant_values": dict(variant.values),
+            "stopped": outcome.stopped,
+            "diverged": outcome.diverged or None,
+            "not_compared_after": outcome.not_compared or None,
         }
-    )
+    return CheckpointSummary.model_validate(found)

@@ -16,6 +16,8 @@ from cellassets.training.recipe.backbone import (
     smallest_px,
 )
 from cellassets.training.recipe.classical import ClassicalParameters, ClassicalRecipe, FeatureFamily
+from cellassets.training.recipe.family import Family, Variant
+from cellassets.training.recipe.family_checks import checked_family
 from cellassets.training.recipe.loss import (
     CosFaceLoss,
     LossParameters,
@@ -34,12 +36,22 @@ from cellassets.training.recipe.network import (
 )
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
+from cellassets.training.recipe.search import (
+    BayesianSearch,
+    GridSearch,
+    JudgedBy,
+    ListSearch,
+    RandomSearch,
+    Search,
+    StopRule,
+)
 from cellassets.training.recipe.start import InitialWeights
 
 __all__ = [
     "AugmentationParameters",
     "Backbone",
     "BatchStatistics",
+    "BayesianSearch",
     "ClassParameters",
     "ClassicalParameters",
     "ClassicalRecipe",
@@ -48,8 +60,12 @@ __all__ = [
     "DenseNetBackbone",
     "DinoV2Backbone",
     "EarlyStopping",
+    "Family",
     "FeatureFamily",
+    "GridSearch",
     "InitialWeights",
+    "JudgedBy",
+    "ListSearch",
     "LossParameters",
     "MetricLoss",
     "Mixing",
@@ -57,14 +73,19 @@ __all__ = [
     "NetworkRecipe",
     "NormalisationKind",
     "OptimiserParameters",
+    "RandomSearch",
     "Recipe",
     "RecipeKind",
     "ResNetBackbone",
     "Sampling",
+    "Search",
+    "StopRule",
     "SubCentreArcFaceLoss",
     "SupConLoss",
+    "Variant",
     "VitBackbone",
     "ZooBackbone",
+    "checked_family",
     "compares_pairs",
     "load_recipe",
     "recipe_experiments",
