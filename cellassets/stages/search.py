@@ -38,13 +38,15 @@ def plan(snapshot: Snapshot, keys: Keys, *, given_up: Sequence[str] = ()) -> Pla
     Args:
         snapshot: what is published.
         keys: the name of the recipe file.
-        given_up: variants whose runs failed for good, and which therefore do not hold a slot.
+        given_up: variants whose runs failed for good, and which therefore do not hold a slot. Those that the last
+            publication names stay given up until they end.
 
     Raises:
         ConfigError: the recipe file is missing or wrong, or contradicts itself.
     """
     name = keys["search"]
     found, variants = family(snapshot, name), variants_of(snapshot, name)
+    known = given_up_before(snapshot, name)
     pins = {variant.name: snapshot.need("checkpoint", variant.name) for variant in variants if _ended(snapshot, variant)}
     inputs: dict[str, Any] = {
         "recipe": found.base,
@@ -52,7 +54,7 @@ def plan(snapshot: Snapshot, keys: Keys, *, given_up: Sequence[str] = ()) -> Pla
         "results": {name: [pin.fingerprint, pin.generation] for name, pin in pins.items()},
         "code_version": CODE_VERSION,
     }
-    lost = sorted(variant.name for variant in variants if variant.name in given_up and variant.name not in pins)
+    lost = sorted(variant.name for variant in variants if variant.name in {*given_up, *known} - pins.keys())
     if lost:
         inputs["given_up"] = lost
     settings = {"family": found, "variants": variants, "given_up": lost}
@@ -88,6 +90,13 @@ def make(context: Context, plan: Plan) -> Record:
     with context.lake.draft(plan) as draft:
         write_bytes(draft.folder / CURVES_NAME, json.dumps(read).encode())
         return draft.publish([CURVES_NAME], summary)
+
+
+def given_up_before(snapshot: Snapshot, name: str) -> tuple[str, ...]:
+    """Returns the variants that the current publication of a search has given up."""
+    published = snapshot.find("search", name)
+    rows = () if published is None else published.summary(SearchSummary).variants
+    return tuple(row.name for row in rows if row.state == "given up")
 
 
 def n_free(found: "Family", rows: Sequence[VariantRow]) -> int:

@@ -149,6 +149,21 @@ def has_search(path: UPath) -> bool:
     return SEARCH_KEY in read_recipe(path)
 
 
+def family_file(folder: UPath, name: str) -> UPath | None:
+    """Returns the file of a recipe or, if it has none, the file whose variant it would be; None without either.
+
+    Args:
+        folder: the recipe files.
+        name: name of a recipe.
+    """
+    own = folder / f"{name}.yaml"
+    if own.exists():
+        return own
+    files = folder.glob("*.yaml") if folder.is_dir() else ()
+    fitting = [path for path in files if name.startswith(f"{path.stem}-")]
+    return max(fitting, key=lambda path: len(path.stem), default=None)
+
+
 def listed_variants(family: Family) -> tuple[Variant, ...]:
     """Returns the variants that the file alone decides; none for a Bayesian search.
 
