@@ -140,9 +140,17 @@ def _find_variant(snapshot: Snapshot, name: str) -> "Variant | None":
     files = snapshot.config_names(FOLDER)
     if name in files:
         return None
+    wrong: CellAssetsError | None = None
     for stem in sorted(files, key=len, reverse=True):
-        if name.startswith(f"{stem}-") and snapshot.value(_has_search, stem):
-            for variant in variants_of(snapshot, stem):
-                if variant.name == name:
-                    return variant
+        if not name.startswith(f"{stem}-") or not snapshot.value(_has_search, stem):
+            continue
+        try:
+            found = {variant.name: variant for variant in variants_of(snapshot, stem)}
+        except CellAssetsError as error:  # another family may have a variant of this name
+            wrong = error
+            continue
+        if name in found:
+            return found[name]
+    if wrong is not None:
+        raise wrong
     return None

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellassets.training.pruning import quiet_optuna
 from cellassets.training.recipe import BayesianSearch
-from cellassets.training.recipe.drawing import rounded, values_of
+from cellassets.training.recipe.drawing import drawn, rounded, values_of
 from cellassets.training.recipe.search import Parameter, Range
 
 if TYPE_CHECKING:
     import optuna
 
-N_TRIES = 200  # per variant, until a proposal is new and valid
+N_ASKED = 20  # proposals of Optuna per variant, until one is new and valid; then values are drawn at random
+N_DRAWN = 500
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def propose(
         search: the search.
         tried: all variants so far, also those that still train: new ones keep a distance from them.
         n: how many are wanted.
-        is_valid: whether values make a valid recipe. Other proposals are told to Optuna as failed.
+        is_valid: whether values make a valid recipe; asked once for each.
     """
     import optuna
 
@@ -55,22 +56,49 @@ def propose(
         study = optuna.create_study(direction=direction, sampler=sampler)
         for one in tried:
             _tell(study, search, one)
-        known = [dict(one.values) for one in tried]
+        refused = [dict(one.values) for one in tried]
         proposed: list[dict[str, Any]] = []
-        for _ in range(n * N_TRIES):
-            if len(proposed) == n:
+        for _ in range(n):
+            values = _asked(search, study, refused, is_valid) or _drawn(search, refused, is_valid)
+            if values is None:
                 break
-            trial = study.ask(_distributions(search))
-            values = {key: _value(parameter, trial.params[key]) for key, parameter in search.parameters.items()}
-            if values in known:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                continue
-            known.append(values)
-            if is_valid(values):
-                proposed.append(values)  # its trial goes on: the next proposal keeps a distance from it
-            else:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            refused.append(values)
+            proposed.append(values)
         return proposed
+
+
+def _asked(
+    search: BayesianSearch,
+    study: "optuna.Study",
+    refused: list[dict[str, Any]],
+    is_valid: Callable[[Mapping[str, Any]], bool],
+) -> dict[str, Any] | None:
+    """A proposal of Optuna. Its trial goes on, so that the next proposals keep a distance from it."""
+    from optuna.trial import TrialState
+
+    for _ in range(N_ASKED):
+        trial = study.ask(_distributions(search))
+        values = {key: _value(parameter, trial.params[key]) for key, parameter in search.parameters.items()}
+        if values in refused:
+            study.tell(trial, state=TrialState.FAIL)  # which the sampler ignores: its result is known
+        elif is_valid(values):
+            return values
+        else:
+            refused.append(values)
+            study.tell(trial, state=TrialState.PRUNED)  # without a value, which is worse than any
+    return None
+
+
+def _drawn(
+    search: BayesianSearch, refused: list[dict[str, Any]], is_valid: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """Values at random."""
+    for attempt in range(N_DRAWN):
+        place = f"{search.seed}/{len(refused)}/{attempt}"
+        values = {key: drawn(parameter, f"{place}/{key}") for key, parameter in search.parameters.items()}
+        if values not in refused and is_valid(values):
+            return values
+    return None
 
 
 def _distributions(search: BayesianSearch) -> "dict[str, optuna.distributions.BaseDistribution]":
@@ -103,18 +131,15 @@ def _choice(parameter: Parameter, value: Any) -> Any:
 def _tell(study: "optuna.Study", search: BayesianSearch, one: Tried) -> None:
     from optuna.trial import TrialState, create_trial
 
-    states = {
-        "running": TrialState.RUNNING,
-        "trained": TrialState.COMPLETE,
-        "stopped": TrialState.PRUNED,
-        "failed": TrialState.FAIL,
-    }
-    state = states[one.state] if one.curve or one.state in ("running", "failed") else TrialState.FAIL
+    state = TrialState.RUNNING if one.state == "running" else TrialState.PRUNED
+    if one.state == "trained" and one.curve:
+        state = TrialState.COMPLETE
     trial = create_trial(
         state=state,
         value=one.curve[max(one.curve)] if state == TrialState.COMPLETE else None,
         params={key: _choice(parameter, one.values[key]) for key, parameter in search.parameters.items()},
         distributions=_distributions(search),
-        intermediate_values=dict(one.curve),
+        # without values, as of a variant that diverged, it is worse than any
+        intermediate_values={} if one.state == "failed" else dict(one.curve),
     )
     study.add_trial(trial)

@@ -144,7 +144,7 @@ def _report(trial: "optuna.Trial", curve: Mapping[int, float], *, asks: bool) ->
     answer = False
     for epoch in sorted(curve):
         trial.report(curve[epoch], epoch)
-        answer = asks and trial.should_prune()
+        answer = asks and bool(trial.should_prune())
     return answer
 
 

@@ -41,7 +41,7 @@ def resolved(parameter: Parameter, value: Any) -> Any:
     return parameter.named[value] if isinstance(parameter, Named) else value
 
 
-def rounded(number: float, within: Range) -> int | float:
+def rounded(number: int | float, within: Range) -> int | float:  # noqa: PYI041  the tests check types strictly
     """Returns a number of a range with few digits; an integer in a range of integers."""
     if within.is_integer:
         return min(max(round(number), int(within.low)), int(within.high))

@@ -73,7 +73,7 @@ def _part(short: str, value: Any) -> tuple[str, bool]:
     return f"{short}_{clean}", clean == text
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:  # noqa: PYI041  the tests check types strictly
     """Returns a number as short as it can be written: 0.5, 32, 3e-3."""
     if isinstance(value, int) or value == 0 or 0.01 <= abs(value) < 1e4:
         return repr(value)
