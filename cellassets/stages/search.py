@@ -47,7 +47,9 @@ def plan(snapshot: Snapshot, keys: Keys, *, given_up: Sequence[str] = ()) -> Pla
     name = keys["search"]
     found, variants = family(snapshot, name), variants_of(snapshot, name)
     known = given_up_before(snapshot, name)
-    pins = {variant.name: snapshot.need("checkpoint", variant.name) for variant in variants if _ended(snapshot, variant)}
+    pins = {
+        variant.name: snapshot.need("checkpoint", variant.name) for variant in variants if _ended(snapshot, variant)
+    }
     inputs: dict[str, Any] = {
         "recipe": found.base,
         "search": settings_of(found.search),

@@ -102,9 +102,7 @@ def test_without_mlflow_the_training_goes_on_and_says_so(tmp_path, caplog):
     def nobody():
         raise RegistryError("no answer")
 
-    poor = PoorVariant(
-        MedianRule(), "validation_accuracy", Attempt.begin(UPath(tmp_path / "training")), nobody
-    )
+    poor = PoorVariant(MedianRule(), "validation_accuracy", Attempt.begin(UPath(tmp_path / "training")), nobody)
     assert poor.ends_after(history(0.1)) is None
     assert poor.ends_after([*history(0.1), {"epoch": 2.0, "train_loss": 1.0}]) is None, "no validation, no question"
     assert poor.not_compared == [1]

@@ -248,7 +248,9 @@ def _check_all_differ(family: Family, variants: Sequence[Variant]) -> None:
     for variant in variants:
         content = fingerprint({"recipe": variant.recipe.model_dump(mode="json", exclude={"name"})})
         if content in by_content:
-            message = f"the variants {by_content[content]} and {variant.name} are the same recipe: remove one of the two"
+            message = (
+                f"the variants {by_content[content]} and {variant.name} are the same recipe: remove one of the two"
+            )
             raise family.refusal(message, SEARCH_KEY, *_place_of(family.search, variant))
         if variant.name in names:
             message = f"two variants are called {variant.name}: change the names of the values"
@@ -267,5 +269,3 @@ def _leads_to(key: Sequence[str], place: Sequence[str]) -> bool:
     """Whether a place is that of a key or below it; names in the place that are no keys are skipped."""
     left = iter(place)
     return bool(place) and key[0] == place[0] and all(part in left for part in key)
-
-

@@ -133,7 +133,9 @@ def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
     forbidden += ["loss"] if search.metric == "train_loss" else []
     for key, place in _keys(family):
         if any(_overlaps(key, other) for other in forbidden):
-            what = "stop_poor compares variants at the same epoch" if key in SCHEDULE else f"{search.metric} is compared"
+            what = (
+                "stop_poor compares variants at the same epoch" if key in SCHEDULE else f"{search.metric} is compared"
+            )
             message = f"{what}, and a variant with another value would mean something else: do not vary it"
             raise family.refusal(message, *place)
     if search.stop_poor is not None:
@@ -148,5 +150,3 @@ def _check_epochs(family: Family, n_epochs: int, after_epochs: int) -> None:
 
 def _overlaps(key: str, other: str) -> bool:
     return key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.")
-
-

@@ -149,7 +149,8 @@ class ListSearch(_Slots):
 
     method: Literal["list"] = "list"
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], dict[str, Any]] = Field(
-        min_length=1, description="Changes of the recipe by the name of the variant, with keys such as loss.arcface_weight"
+        min_length=1,
+        description="Changes of the recipe by the name of the variant, with keys such as loss.arcface_weight",
     )
 
 

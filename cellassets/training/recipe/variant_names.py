@@ -1,6 +1,6 @@
 """Names of variants: readable, valid partition keys, and the same whatever other variants there are.
 
-    optimiser.learning_rate: 0.003, loss.arcface_weight: 0.5  ->  resnet_wide-lr3e-3-arcface0.5
+optimiser.learning_rate: 0.003, loss.arcface_weight: 0.5  ->  resnet_wide-lr3e-3-arcface0.5
 """
 
 import hashlib
