@@ -257,12 +257,11 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(one) for one in inner)
     if origin is tuple:
         return _tuple(inner)
-    if origin is dict and annotation not in SCALARS:
-        return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         heading = _heading(annotation)
         return f"[{heading}](#{_anchor(heading)})"
-    return SCALARS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    default = "mapping" if origin is dict else getattr(annotation, "__name__", str(annotation))
+    return SCALARS.get(annotation, default)
 
 
 def _tuple(inner: tuple[Any, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What the stage `checkpoint` does more for a variant of a search: tags, the stopping of poor ones, and its outcomes."""
+"""What the stage `checkpoint` does more for a variant of a search: tags, the rule that stops it, and its outcomes."""
 
 import logging
 from collections.abc import Callable, Sequence

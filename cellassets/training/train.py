@@ -27,7 +27,7 @@ from cellassets.training.start import continue_from, freeze, load_backbone_weigh
 from cellassets.training.zoo import check_zoo_sizes
 
 
-def train_network(
+def train_network(  # noqa: PLR0913  what a training reports to, each of which a caller may leave out
     recipe: NetworkRecipe,
     data: TrainingData,
     *,

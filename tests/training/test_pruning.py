@@ -54,7 +54,7 @@ def test_variants_one_after_the_other_are_stopped_where_a_study_of_optuna_stops_
         study.tell(trial, None if is_pruned else value, state=optuna.trial.TrialState.PRUNED if is_pruned else None)
 
         decision = None
-        for epoch, value in curve.items():  # noqa: B020
+        for epoch, value in curve.items():
             own[epoch] = value
             decision = stop_decision(rule, "validation_accuracy", own, siblings)
             if decision is not None:

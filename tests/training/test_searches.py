@@ -166,7 +166,10 @@ def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):
             r"search: .*stop_poor: .*'patient'.*\(line 9\)",
         ),
         (
-            "  method: bayesian\n  n_variants: 4\n  parameters:\n    batch_size: [16, 0]\n    seed: {low: 0, high: 9}\n",
+            (
+                "  method: bayesian\n  n_variants: 4\n  parameters:\n    batch_size: [16, 0]\n"
+                "    seed: {low: 0, high: 9}\n"
+            ),
             r"variant wide-batch0-seed0: .*batch_size: .*found 0 \(line 10\)",
         ),
     ],

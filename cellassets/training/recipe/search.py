@@ -8,7 +8,7 @@ Only the models of the section are here. `family.py` makes recipes of its values
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cellassets.configuration import Parameters
 
@@ -201,7 +201,7 @@ SEARCHES: dict[str, type[Search]] = {
 class SearchMethod(Parameters):
     """What a section `search` is read as before its method is known."""
 
-    model_config = {"extra": "allow", "frozen": True}
+    model_config = ConfigDict(extra="allow")
 
     method: Literal["list", "grid", "random", "bayesian"]
 
