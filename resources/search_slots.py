@@ -1,7 +1,7 @@
 """The slots of a search: how many of its variants are trained at once, whoever starts them.
 
-Every run of a variant gets the tag `cellassets/search_slot` with one of the search's `n_at_once` slots, that with the
-fewest unfinished runs. `dagster.yaml` allows one active run per value of the tag. So a backfill or a click cannot start
+Every run of a variant gets the tag `cellassets/search_slot` with one of the search's `n_at_once` slots: the one
+with the lowest number of unfinished runs. `dagster.yaml` allows one active run per value of the tag. So a backfill or a click cannot start
 more, and runs of other recipes do not wait.
 """
 
@@ -41,4 +41,3 @@ def slot_tags(instance: dg.DagsterInstance, run: dg.DagsterRun, configs: "UPath"
     others = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={SLOT_TAG: slots}))
     taken = Counter(other.tags[SLOT_TAG] for other in others if other.run_id != run.run_id)
     return {SLOT_TAG: min(slots, key=lambda slot: taken[slot])}
-

@@ -35,7 +35,9 @@ def new_recipes(context: dg.SensorEvaluationContext, deployment: DeploymentResou
         work = within_slots(tick, snapshot, agenda.work)
         wrong = wrong_families(snapshot)
     known = context.instance.get_dynamic_partitions("recipe")
-    tick.set_partitions("recipe", names, kept=[key for key in known if key.startswith(tuple(f"{one}-" for one in wrong))])
+    tick.set_partitions(
+        "recipe", names, kept=[key for key in known if key.startswith(tuple(f"{one}-" for one in wrong))]
+    )
     tick.report(
         "training_data",
         {name: state.plan_fingerprint for name, state in states.items() if state.status != "waiting"},

@@ -105,6 +105,12 @@ def test_a_variant_has_the_fingerprint_of_a_plain_recipe_file(tmp_path):
     assert [one.recipe for one in same] == [variant.recipe], "another value changes nothing about this one"
 
 
+def test_numbers_without_a_dot_are_numbers(tmp_path):
+    """YAML reads 1e-3 as text."""
+    search = "  method: grid\n  parameters:\n    optimiser.learning_rate: [1e-3, 3E-3]\n"
+    assert names_of(tmp_path, search) == ["wide-lr1e-3", "wide-lr3e-3"]
+
+
 def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):
     (first, second) = names_of(tmp_path, "  method: grid\n  parameters:\n    start_from: [a b.v1, a/b.v1]\n")
     assert first != second

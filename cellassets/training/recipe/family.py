@@ -266,6 +266,6 @@ def _place_of(search: Search, variant: Variant) -> tuple[str, ...]:
 
 
 def _leads_to(key: Sequence[str], place: Sequence[str]) -> bool:
-    """Whether a place is that of a key or below it; names in the place that are no keys are skipped."""
+    """Whether a place is that of a key or below it; names in the place that are not keys are skipped."""
     left = iter(place)
     return bool(place) and key[0] == place[0] and all(part in left for part in key)

@@ -5,15 +5,17 @@ Only the models of the section are here. `family.py` makes recipes of its values
 (stopping) call Optuna.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cellassets.configuration import Parameters
 
 JudgedBy = Literal["validation_accuracy", "validation_top1", "train_loss"]
 N_AT_ONCE = 4
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
 class Range(Parameters):
@@ -54,11 +56,16 @@ class Range(Parameters):
 
 
 class Named(Parameters):
-    """Values with names of their own, such as whole sections of a recipe. A variant is called after the name."""
+    """Values with names of their own, such as whole sections of a recipe. The name is part of the variant's name."""
 
     named: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], Any] = Field(
         min_length=1, description="The values by their names; a mapping replaces the whole section of the recipe"
     )
+
+
+def _as_number(given: Any) -> Any:
+    """Returns 1e-3 as the number that it is meant to be: YAML reads it as text, since it has no dot."""
+    return float(given) if isinstance(given, str) and EXPONENT.fullmatch(given) else given
 
 
 def _form(given: object) -> str | None:
@@ -71,7 +78,7 @@ def _form(given: object) -> str | None:
 
 
 Parameter = Annotated[
-    Annotated[tuple[Any, ...], Tag("values"), Field(min_length=1)]
+    Annotated[tuple[Annotated[Any, BeforeValidator(_as_number)], ...], Tag("values"), Field(min_length=1)]
     | Annotated[Range, Tag("range")]
     | Annotated[Named, Tag("named")],
     Discriminator(
@@ -115,7 +122,9 @@ class HalvingRule(Parameters):
 
     rule: Literal["successive_halving"] = "successive_halving"
     after_epochs: int = Field(default=1, ge=1, description="Epoch of the first comparison")
-    keep_one_of: int = Field(default=3, ge=2, description="One of so many variants goes on after each comparison")
+    keep_one_of: int = Field(
+        default=3, ge=2, description="One of this number of variants goes on after each comparison"
+    )
 
 
 class ThresholdRule(Parameters):
