@@ -60,7 +60,11 @@ def describe_training(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 def check_accuracy(summary: CheckpointSummary) -> dg.AssetCheckResult:
     """Returns the check of a held-out accuracy; it passes where nothing was trained."""
     accuracy, chance = summary.validation_accuracy, summary.chance_accuracy
-    if summary.n_train_sites is None:
+    if summary.diverged is not None:
+        passed, description = False, f"there is no model: {summary.diverged}"
+    elif summary.stopped is not None:
+        passed, description = True, f"there is no model: {summary.stopped.in_words()}"
+    elif summary.n_train_sites is None:
         passed, description = True, "nothing was trained"
     elif accuracy is None or chance is None:
         passed, description = False, "trained, and no accuracy on held-out experiments was recorded"

@@ -8,7 +8,7 @@ experiments' the map of one cell type would become unsynced whenever an experime
 import dagster as dg
 
 from cellassets.stages.benchmark import benchmark_stages
-from resources.partitions import BENCHMARK, DATASET_MODEL, EXPERIMENT, MODEL, RECIPE
+from resources.partitions import BENCHMARK, DATASET_MODEL, EXPERIMENT, MODEL, RECIPE, SEARCH
 
 SAME_MODEL = dg.MultiPartitionMapping({"model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping())})
 
@@ -31,6 +31,15 @@ training_data = dg.AssetSpec(
     owners=["team:machine-learning"],
     kinds={"yaml"},
     description="A recipe file with the stored experiments that it names. Reported once all of them are stored.",
+)
+variant_results = dg.AssetSpec(
+    "variant_results",
+    deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
+    partitions_def=SEARCH,
+    group_name="models",
+    owners=["team:machine-learning"],
+    kinds={"yaml"},
+    description="A recipe file with a search, and the results of its variants that ended.",
 )
 registered_model = dg.AssetSpec(
     "registered_model",
@@ -83,6 +92,7 @@ INPUTS = [
     judged_scores,
     landed_experiment,
     training_data,
+    variant_results,
     registered_model,
     dataset_embeddings,
     benchmark_settings,

@@ -57,7 +57,7 @@ class Meter:
             experiment=keys.get("experiment"),
             dataset=keys.get("dataset"),
             model=keys.get("model"),
-            recipe=keys.get("recipe"),
+            recipe=keys.get("recipe", keys.get("search")),
             started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             wall_s=0.0,
             outcome="running",

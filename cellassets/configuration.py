@@ -83,6 +83,13 @@ class YamlValues(dict[str, Any]):
                 line = node.start_mark.line + 1
         return line
 
+    def section(self, key: str) -> "YamlValues":
+        """Returns the mapping below a key, with its lines."""
+        found = YamlValues(self[key])
+        if isinstance(self.node, yaml.MappingNode):
+            found.node = next((value for name, value in self.node.value if name.value == key), None)
+        return found
+
 
 def load_yaml(path: UPath, model: type[ParametersT], **defaults: Any) -> ParametersT:
     """Returns the YAML file at `path` as `model`.

@@ -17,6 +17,7 @@ from assets.plate_quality import plate_quality
 from assets.plate_store import plate_store
 from assets.production_model import production_model
 from assets.raw_plates import raw_plates
+from assets.search import search
 from assets.site_embeddings import site_embeddings
 from resources.environment import build_resources
 from sensors.failed_runs import failed_runs
@@ -26,6 +27,7 @@ from sensors.new_models import new_models
 from sensors.new_recipes import new_recipes
 from sensors.retry_failed import retry_failed
 from sensors.stale_scores import stale_scores
+from sensors.variant_results import variant_results
 
 
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -40,6 +42,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             plate_store,
             plate_quality,
             checkpoint,
+            search,
             site_embeddings,
             perturbation_map,
             *build_benchmark_assets(),
@@ -50,7 +53,15 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             production_model,
             *INPUTS,
         ],
-        sensors=[new_experiments, new_recipes, new_models, stale_scores, failed_runs, lake_scan],
+        sensors=[
+            new_experiments,
+            new_recipes,
+            variant_results,
+            new_models,
+            stale_scores,
+            failed_runs,
+            lake_scan,
+        ],
         jobs=[dg.define_asset_job("embed", selection=dg.AssetSelection.assets(site_embeddings)), retry_failed],
         resources={**build_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,  # one run, one process, one pod

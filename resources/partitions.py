@@ -8,6 +8,7 @@ from cellassets.benchmarks.registry import BENCHMARKS
 
 EXPERIMENT = dg.DynamicPartitionsDefinition(name="experiment")
 RECIPE = dg.DynamicPartitionsDefinition(name="recipe")
+SEARCH = dg.DynamicPartitionsDefinition(name="search")
 MODEL = dg.DynamicPartitionsDefinition(name="model")
 DATASET = dg.DynamicPartitionsDefinition(name="dataset")
 BENCHMARK = dg.StaticPartitionsDefinition(sorted(BENCHMARKS))
@@ -15,11 +16,12 @@ BENCHMARK = dg.StaticPartitionsDefinition(sorted(BENCHMARKS))
 EXPERIMENT_MODEL = dg.MultiPartitionsDefinition({"experiment": EXPERIMENT, "model": MODEL})
 DATASET_MODEL = dg.MultiPartitionsDefinition({"dataset": DATASET, "model": MODEL})
 
-AXES = {"experiment": EXPERIMENT, "recipe": RECIPE, "model": MODEL, "dataset": DATASET}
+AXES = {"experiment": EXPERIMENT, "recipe": RECIPE, "search": SEARCH, "model": MODEL, "dataset": DATASET}
 _BY_AXES: dict[tuple[str, ...], dg.PartitionsDefinition | None] = {
     (): None,
     ("experiment",): EXPERIMENT,
     ("recipe",): RECIPE,
+    ("search",): SEARCH,
     ("model",): MODEL,
     ("experiment", "model"): EXPERIMENT_MODEL,
     ("dataset", "model"): DATASET_MODEL,

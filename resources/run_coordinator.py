@@ -2,6 +2,8 @@
 
 A duplicate is a run for work that a sensor asked for, while another run does the same work (`earlier_run`).
 
+Variants of a search also get one of its slots (`search_slots`).
+
 `dagster.yaml` limits how many runs with the tag `cellassets/pool: gpu` are active. A Dagster pool limits a whole
 asset; but only some partitions of `checkpoint` and `site_embeddings` need a GPU, and classical features must not wait
 for one. The priority in the queue, the time limit and the number of retries come from the table of pods.
@@ -16,6 +18,7 @@ import dagster as dg
 from dagster import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
+from cellassets.storage.deployment import Deployment
 from resources.partitions import keys_of
 from resources.pods import Pods, open_pods
 from resources.runs import (
@@ -32,6 +35,7 @@ from resources.runs import (
     stages_of,
     work_of,
 )
+from resources.search_slots import slot_tags
 from resources.starting import WatchesStarts
 
 logger = logging.getLogger(__name__)
@@ -76,6 +80,8 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         tags = pool_tags(run, stages, os.environ, partial(registered_kind, self._instance))
         has_pod = getattr(self._instance.run_launcher, "starts_pods", False)
         tags |= limit_tags({**run.tags, **tags}, stages, open_pods(os.environ), has_pod=has_pod)
+        if "checkpoint" in stages:
+            tags |= slot_tags(self._instance, run, Deployment.of(os.environ).configs)
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
@@ -177,13 +183,13 @@ def _kind(
     """Returns the kind of encoder of a partition, from the recipe of its model or from the registry's report."""
     from cellassets.configuration import load_yaml
     from cellassets.errors import CellAssetsError
-    from cellassets.storage.deployment import Deployment
     from cellassets.training.recipe import RecipeKind
+    from cellassets.training.recipe.family import family_file
 
     model_key = keys.get("model", "")
     recipe_name = keys.get("recipe", "") if asset == "checkpoint" else model_key.rpartition(".v")[0]
-    path = Deployment.of(environment).configs / "recipes" / f"{recipe_name}.yaml"
+    path = family_file(Deployment.of(environment).configs / "recipes", recipe_name)
     try:
-        return load_yaml(path, RecipeKind).kind
+        return registered(model_key) or "unknown" if path is None else load_yaml(path, RecipeKind).kind
     except CellAssetsError:
         return registered(model_key) or "unknown"

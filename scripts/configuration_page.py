@@ -43,7 +43,14 @@ from cellassets.screens.layouts.definition import Layout
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
-from cellassets.training.recipe import ClassicalRecipe, NetworkRecipe
+from cellassets.training.recipe import (
+    BayesianSearch,
+    ClassicalRecipe,
+    GridSearch,
+    ListSearch,
+    NetworkRecipe,
+    RandomSearch,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "configuration.md"
@@ -87,6 +94,10 @@ FILES = (
     File("gate.yaml", "What a model must show before it goes into production.", GatePolicy),
     File("recipes/&lt;name&gt;.yaml with kind: network", "A network to train.", NetworkRecipe),
     File("recipes/&lt;name&gt;.yaml with kind: classical", "A classical encoder, without training.", ClassicalRecipe),
+    File("The section search of a recipe with method: list", "Variants that you name.", ListSearch),
+    File("The same with method: grid", "Every combination of the values.", GridSearch),
+    File("The same with method: random", "Values drawn at random.", RandomSearch),
+    File("The same with method: bayesian", "Values proposed from the results so far.", BayesianSearch),
     File("prices.yaml", "What the machines cost, for the cost of each partition ([costs.md](costs.md)).", Prices),
     File("containers.yaml", "Whether and where the programs of container encoders are started.", ContainerSettings),
     File(
@@ -249,7 +260,8 @@ def _type(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         heading = _heading(annotation)
         return f"[{heading}](#{_anchor(heading)})"
-    return SCALARS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    default = "mapping" if origin is dict else getattr(annotation, "__name__", str(annotation))
+    return SCALARS.get(annotation, default)
 
 
 def _tuple(inner: tuple[Any, ...]) -> str:

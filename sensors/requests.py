@@ -73,6 +73,10 @@ class Tick:
                 self.requests.append(_request(group, job_name, run_key, self._memory_tag(group)))
         return len(ready)
 
+    def is_ready(self, item: "Work") -> bool:
+        """True if due work is neither under way nor waiting for its next attempt, and has not failed for good."""
+        return not self.in_flight.covers(item) and self.outlook.verdict(item).outcome == "ready"
+
     def is_open(self, item: "Work") -> bool:
         """True if due work will still be done without a person: it was not refused and has not failed for good."""
         return not self.outlook.verdict(item).is_final
@@ -216,5 +220,5 @@ def _request(group: Sequence["Work"], job_name: str | None, run_key: str, more: 
         run_key=run_key,
         partition_key=None if is_range else partition_key(first.keys),
         asset_selection=[dg.AssetKey(name.split("/")) for name in first.assets],
-        tags={**tags, **work_tag(group), **more},
+        tags={**tags, **first.tags, **work_tag(group), **more},
     )

@@ -85,10 +85,17 @@ def look_at_landing(snapshot: "LiveSnapshot") -> None:
 
 def agendas(snapshot: "LiveSnapshot") -> Sequence[Agenda]:
     """Returns the agendas of all sensors, in the order of the flow."""
-    from cellassets.reconcile.standing import leaderboard_agenda, plate_agenda, recipe_agenda, report_agenda
+    from cellassets.reconcile.standing import (
+        leaderboard_agenda,
+        plate_agenda,
+        recipe_agenda,
+        report_agenda,
+        search_agenda,
+    )
     from cellassets.reconcile.work import embedding_agenda, map_agenda
 
-    every = (plate_agenda, recipe_agenda, embedding_agenda, map_agenda, leaderboard_agenda, report_agenda)
+    models = (recipe_agenda, search_agenda, embedding_agenda)
+    every = (plate_agenda, *models, map_agenda, leaderboard_agenda, report_agenda)
     return [agenda(snapshot) for agenda in every]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.errors import CellAssetsError
 from cellassets.reconcile.live import LiveSnapshot
-from cellassets.reconcile.wanted import held_embeddings, idle_datasets, recipes
+from cellassets.reconcile.wanted import held_embeddings, idle_datasets, recipes, searches
 from cellassets.reconcile.work import (
     PLATES,
     Agenda,
@@ -25,6 +25,7 @@ from cellassets.stages.state import state_of
 
 PLATES_TITLE = "plates checked and stored"
 MODELS_TITLE = "models trained"
+SEARCHES_TITLE = "searches among variants"
 EMBEDDINGS_TITLE = "embedding tables"
 MAPS_TITLE = f"maps, each with {len(BENCHMARKS)} benchmarks"
 LEADERBOARD_TITLE = "leaderboard"
@@ -59,6 +60,7 @@ def standing(snapshot: LiveSnapshot) -> list[Standing]:
     return [
         _standing(PLATES_TITLE, plate_agenda(snapshot)),
         _standing(MODELS_TITLE, recipe_agenda(snapshot)),
+        *([_standing(SEARCHES_TITLE, search_agenda(snapshot))] if searches(snapshot) else []),
         Standing(EMBEDDINGS_TITLE, embeddings.n_current, embeddings.n_total, waiting),
         _standing(MAPS_TITLE, map_agenda(snapshot)),
         _standing(LEADERBOARD_TITLE, board),
@@ -82,6 +84,11 @@ def recipe_agenda(snapshot: Snapshot) -> Agenda:
     states = {name: state_of(snapshot, "checkpoint", name) for name in names}
     lost = [Waiting(f"checkpoint of {name}", found.reason) for name, found in states.items() if found.status == "due"]
     return replace(agenda, waiting=[*agenda.waiting, *(item for item in lost if item.reason)])
+
+
+def search_agenda(snapshot: Snapshot) -> Agenda:
+    """Returns the searches whose variants have new results, or of which the next variants are to be proposed."""
+    return chain_agenda(snapshot, ("search",), [(name,) for name in searches(snapshot)])
 
 
 def leaderboard_agenda(snapshot: Snapshot) -> Agenda:

@@ -5,6 +5,7 @@ All functions return keys in the order of the stage's axes.
 
 from cellassets.errors import CellAssetsError
 from cellassets.stages.datasets import dataset_experiments, dataset_names, dataset_problem
+from cellassets.stages.families import families, recipe_names
 from cellassets.stages.models import active_models
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
@@ -22,8 +23,13 @@ def idle_datasets(snapshot: Snapshot) -> dict[str, str]:
 
 
 def recipes(snapshot: Snapshot) -> tuple[str, ...]:
-    """Returns the names of the recipe files."""
-    return snapshot.config_names("recipes")
+    """Returns the names of all recipes, those of variants among them."""
+    return snapshot.value(recipe_names)
+
+
+def searches(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the names of the recipe files with a search."""
+    return snapshot.value(families)
 
 
 def wanted_embeddings(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:

@@ -4,8 +4,8 @@ This module keeps no state. The same state of the deployment always gives the sa
 for two daemons at once. Dagster starts only one run for each run key.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 from cellassets.errors import CellAssetsError
@@ -29,11 +29,13 @@ class Work:
         keys: its keys by axis.
         run_key: equal for equal plans that read and replace the same publications, so the same work is not requested
             twice.
+        tags: tags of its run.
     """
 
     assets: tuple[str, ...]
     keys: dict[str, str]
     run_key: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellassets.errors import RegistryError, StaleArtifact
 from cellassets.registry.opening import Connection, create_unless_there, pages
 from cellassets.registry.patience import PATIENCE_S
 from cellassets.registry.relocation import EXPERIMENT_NAME, check_root, is_below
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PARAMETER_MAX_CHARACTERS = 6000  # MLflow refuses longer values
 PARAMETERS_PER_REQUEST = 100  # MLflow refuses more in one request
@@ -55,7 +58,7 @@ class Runs(Connection):
         from mlflow.entities import Param
 
         client = self.client()
-        run_id: str = client.create_run(self._experiment_id(), run_name=name, tags=dict(tags)).info.run_id
+        run_id: str = client.create_run(self.experiment_id(), run_name=name, tags=dict(tags)).info.run_id
         values = [Param(key, text[:PARAMETER_MAX_CHARACTERS]) for key, text in _flat(parameters)]
         for start in range(0, len(values), PARAMETERS_PER_REQUEST):
             client.log_batch(run_id, params=values[start : start + PARAMETERS_PER_REQUEST])
@@ -69,7 +72,7 @@ class Runs(Connection):
         client = self.client()
         unfinished = f"attributes.run_name = '{name}' and attributes.status != 'FINISHED'"
         found = None
-        for run in list(pages(client.search_runs, [self._experiment_id()], unfinished)):
+        for run in list(pages(client.search_runs, [self.experiment_id()], unfinished)):
             uri = run.info.artifact_uri
             is_here = is_below(uri, self.artifact_root)  # otherwise its files would go to an old place
             if found is None and is_here and tags.items() <= run.data.tags.items():
@@ -111,6 +114,16 @@ class Runs(Connection):
         points = [Metric(key, value, now_ms, step) for key, value in metrics.items()]
         self.client(patience_s).log_batch(run_id, metrics=points)
 
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run.
+
+        Raises:
+            RegistryError: MLflow did not answer in time.
+        """
+        from mlflow.entities import RunTag
+
+        self.client().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
     def end_run(self, run_id: str, status: RunStatus, *, patience_s: float = PATIENCE_S) -> None:
         """Sets the final status of a run: FINISHED, FAILED (an error) or KILLED (terminated from outside)."""
         self.client(patience_s).set_terminated(run_id, status)
@@ -141,8 +154,16 @@ class Runs(Connection):
         except (MlflowException, RegistryError) as error:
             logger.warning("run %s could not be marked as %s in MLflow: %s", run_id, status, error)
 
-    def _experiment_id(self) -> str:
-        client = self.client()
+    def experiment_id(self, client: "MlflowClient | None" = None) -> str:
+        """Returns the number of MLflow's experiment for the runs, which is created if it does not exist.
+
+        Args:
+            client: asks MLflow; None for one with patience.
+
+        Raises:
+            RegistryError: it was deleted, or cannot be created.
+        """
+        client = client or self.client()
         if client.get_experiment_by_name(EXPERIMENT_NAME) is None:
             create_unless_there(client.create_experiment, EXPERIMENT_NAME, artifact_location=self.artifact_root or None)
         experiment = client.get_experiment_by_name(EXPERIMENT_NAME)

@@ -14,6 +14,7 @@ from cellassets.stages.plate_quality import PLATE_QUALITY
 from cellassets.stages.plate_store import PLATE_STORE
 from cellassets.stages.production_model import PRODUCTION_MODEL
 from cellassets.stages.raw_plates import RAW_PLATES
+from cellassets.stages.search import SEARCH
 from cellassets.stages.site_embeddings import SITE_EMBEDDINGS
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Stage
@@ -28,6 +29,7 @@ def stages() -> dict[str, Stage]:
         PLATE_STORE,
         PLATE_QUALITY,
         CHECKPOINT,
+        SEARCH,
         SITE_EMBEDDINGS,
         PERTURBATION_MAP,
         *benchmark_stages(),

@@ -16,10 +16,20 @@ from upath import UPath
 
 from cellassets.errors import RecipeError, RegistryError, StaleArtifact
 from cellassets.fingerprint import fingerprint
-from cellassets.stages.settings import policy, recipe
+from cellassets.stages.families import family, find_variant, recipe
+from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import open_store
+from cellassets.stages.variants import (
+    is_to_be_trained_on,
+    outcome_of,
+    poor_variant,
+    run_tags,
+    stopped_without_rule,
+    tag_outcome,
+    version_tags,
+)
 from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
 from cellassets.storage.lake import Published
@@ -69,6 +79,9 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
     if isinstance(chosen, NetworkRecipe) and chosen.start_from is not None:
         settings["parent"] = snapshot.model(chosen.start_from)
         inputs["start_from"] = settings["parent"].fingerprint
+    variant = find_variant(snapshot, name)
+    if variant is not None:  # not an input: a variant is the same as a recipe file with its content
+        settings |= {"variant": variant, "family": family(snapshot, variant.family)}
     return snapshot.plan("checkpoint", (name,), inputs, pins=pins, settings=settings)
 
 
@@ -77,7 +90,8 @@ def make(context: Context, plan: Plan) -> Record:
 
     The MLflow run ends as FINISHED, as FAILED after an error, or as KILLED if the process is interrupted or terminated.
     If two runs start on one machine, the second waits for the first and uses its result. If they start on two machines,
-    the second takes over from the first.
+    the second takes over from the first. A variant of a search that is stopped as poor, or whose loss is not finite, is
+    published without a model.
 
     Raises:
         RecipeError: the experiments, or the weights to start from, do not fit the recipe.
@@ -89,7 +103,10 @@ def make(context: Context, plan: Plan) -> Record:
     with alone_in(folder):
         shutil.rmtree(folder, ignore_errors=True)  # files of a killed process; the run before this one removed it
         done = context.lake.find_done(plan)
-        record = _train_and_publish(context, plan, folder) if done is None else _registered(context, plan, done, folder)
+        if done is None or is_to_be_trained_on(plan, done):
+            record = _train_and_publish(context, plan, folder)
+        else:
+            record = _registered(context, plan, done, folder)
         shutil.rmtree(folder, ignore_errors=True)
         return record
 
@@ -97,8 +114,11 @@ def make(context: Context, plan: Plan) -> Record:
 def lost(snapshot: Snapshot, summary: CheckpointSummary) -> str:
     """Returns that the model version of a checkpoint was deleted from the registry; '' if it is there or retired.
 
-    Nothing is said while the registry does not answer.
+    Nothing is said while the registry does not answer. A variant that was stopped as poor has no version; it is due
+    again if its search no longer stops variants.
     """
+    if summary.model_key is None:
+        return stopped_without_rule(snapshot, summary)
     try:
         is_there = summary.model_key in {entry.key for entry in snapshot.models()}
     except RegistryError:
@@ -121,10 +141,12 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
         attempt = Attempt.begin(kept.folder / STATES)
         run_id = _run_id(context, plan)
         with registry.ended_on_exit(run_id):
-            outcome = _carry_out(context, plan, folder, (attempt, run_id))
+            outcome = outcome_of(plan, lambda: _carry_out(context, plan, folder, (attempt, run_id)), folder)
             attempt.require_newest()
-            entry = _register(context, plan, outcome, run_id)
-            record = _publish(context, plan, outcome, checkpoint_summary(outcome, entry))
+            tag_outcome(registry, run_id, outcome)
+            entry = _register(context, plan, outcome, run_id) if outcome.is_model else None
+            summary = checkpoint_summary(outcome, entry, run_id=run_id, variant=plan.settings.get("variant"))
+            record = _publish(context, plan, outcome, summary)
         attempt.remove()
     return record
 
@@ -136,7 +158,7 @@ def _registered(context: Context, plan: Plan, done: Record, folder: Path) -> Rec
     checkpoint is published again, since the next loss must be other work for the sensors (`reconcile.work`).
     """
     summary = CheckpointSummary.model_validate(done.summary)
-    if summary.model_key in {entry.key for entry in context.registry.list_models()}:
+    if summary.model_key is None or summary.model_key in {entry.key for entry in context.registry.list_models()}:
         return done
     outcome = _outcome_of(context, plan, done, folder / "model")
     entry = _register(context, plan, outcome, None)
@@ -229,7 +251,15 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     with memory_errors_named(
         f"training of {chosen.name}", stage="checkpoint", smaller="lower batch_size of the recipe"
     ):
-        outcome = train_network(chosen, data, folder=folder, attempt=attempt, on_epoch=add_point, progress=progress)
+        outcome = train_network(
+            chosen,
+            data,
+            folder=folder,
+            attempt=attempt,
+            on_epoch=add_point,
+            progress=progress,
+            poor=poor_variant(context, plan, attempt),
+        )
     curves.finish()
     return outcome
 
@@ -282,7 +312,7 @@ def _run_id(context: Context, plan: Plan) -> str:
     if begun is not None:
         return begun
     origin = {"data_fingerprint": _data_fingerprint(plan), "code_version": code_version(), PLAN_TAG: plan.fingerprint}
-    origin |= _image(context)
+    origin |= _image(context) | run_tags(plan)
     note = {NOTE_TAG: text} if (text := _note(context, chosen.name)) else {}
     run_id = registry.start_run(chosen.name, parameters={**settings_of(chosen), **origin}, tags={**origin, **note})
     registry.log_json(run_id, plan.inputs, "made_from.json")
@@ -330,6 +360,7 @@ def _tags(registry: "Registry", plan: Plan, outcome: "Outcome") -> dict[str, str
         "recipe_fingerprint": recipe_fingerprint(chosen),
         "data_fingerprint": _data_fingerprint(plan),
         "code_version": code_version(),
+        **version_tags(plan),
     }
     if isinstance(chosen, NetworkRecipe):
         tags["embedding_dim"] = str(chosen.embedding_dim)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cellassets.hits.parameters import HitParameters
     from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.build import MapParameters
-    from cellassets.training.recipe import Recipe
 
 
 class LandingPolicy(Parameters):
@@ -135,15 +134,6 @@ def gate_policy(snapshot: Snapshot) -> "GatePolicy":
     return snapshot.value(_gate_policy)
 
 
-def recipe(snapshot: Snapshot, name: str) -> "Recipe":
-    """Returns a recipe from `recipes/<name>.yaml`.
-
-    Raises:
-        ConfigError: the file is missing or wrong.
-    """
-    return snapshot.value(_recipe, name)
-
-
 def _policy(snapshot: Snapshot) -> Policy:
     return load_yaml(snapshot.config("policy.yaml"), Policy)
 
@@ -180,9 +170,3 @@ def _gate_policy(snapshot: Snapshot) -> "GatePolicy":
     from cellassets.judging.gate import GatePolicy
 
     return load_yaml(snapshot.config("gate.yaml"), GatePolicy)
-
-
-def _recipe(snapshot: Snapshot, name: str) -> "Recipe":
-    from cellassets.training.recipe import load_recipe
-
-    return load_recipe(snapshot.config("recipes", f"{name}.yaml"))

@@ -2,6 +2,7 @@
 
     <folder>/attempts/000002                            host and process id of the second process that began
     <folder>/states/000002-00007-<CRC32C>.safetensors   attempt 2 after epoch 7
+    <folder>/stopped.json                               a note for later attempts, written once
 
 The newest attempt is the only one that may write: an older one that is still alive stops at its next epoch. A state is
 written in one atomic step and has its checksum in its name. So a state that can be read was written completely. A
@@ -12,6 +13,7 @@ import logging
 import os
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 import google_crc32c
@@ -90,6 +92,24 @@ class Attempt:
             logger.warning("%s: damaged (%d bytes), removed; the state before it is used", path, len(content))
             path.unlink(missing_ok=True)  # otherwise it would count as one of the states that are kept
         return None
+
+    def note(self, name: str, content: bytes) -> None:
+        """Stores a note for this attempt and all later ones. A note that exists stays as it is.
+
+        Raises:
+            StaleArtifact: a newer attempt began; nothing is written.
+        """
+        self.require_newest()
+        with suppress(FileExistsError):
+            create_file(self.folder / name, content)
+
+    def noted(self, name: str) -> bytes | None:
+        """Returns a note of any attempt; None if there is none."""
+        self.folder.fs.invalidate_cache()
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def remove(self) -> None:
         """Removes all states and attempts. Call it when the training is published."""

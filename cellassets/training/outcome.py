@@ -7,7 +7,9 @@ import yaml
 from upath import UPath
 
 from cellassets.storage.artifact import write_bytes
+from cellassets.training.pruning import StopDecision
 from cellassets.training.recipe import Recipe
+from cellassets.training.spec import SPEC_NAME
 
 RECIPE_NAME = "recipe.yaml"
 
@@ -24,6 +26,9 @@ class Outcome:
             trained.
         perturbations: names of the classes, of their genes and of their compounds; empty if nothing is trained.
         history: the metrics and the speed of every epoch; empty if nothing is trained.
+        stopped: why a variant of a search was stopped early. Then there is no model.
+        diverged: why a variant of a search could not be trained to its end. Then there is no model.
+        not_compared: epochs after which a variant could not be compared with the others.
     """
 
     folder: Path
@@ -32,6 +37,14 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     perturbations: tuple[str, ...] = ()
     history: tuple[dict[str, float], ...] = ()
+    stopped: StopDecision | None = None
+    diverged: str = ""
+    not_compared: tuple[int, ...] = ()
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the folder holds a model to register."""
+        return SPEC_NAME in self.names
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:

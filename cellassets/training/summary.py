@@ -3,17 +3,21 @@
 Written by the stage `checkpoint`, read by its checks, by reports and by people.
 """
 
+from typing import Any
+
 from cellassets.configuration import Parameters, added_field
 from cellassets.registry import ModelEntry
 from cellassets.training.outcome import Outcome
+from cellassets.training.pruning import StopDecision
+from cellassets.training.recipe import Variant
 
 
 class CheckpointSummary(Parameters):
     """Summary of one checkpoint. Fields about training are None for a classical encoder.
 
     Attributes:
-        model_key: key of the registered model version.
-        model_fingerprint: fingerprint of its files.
+        model_key: key of the registered model version; None for a variant that was stopped or diverged.
+        model_fingerprint: fingerprint of its files; None without a version.
         run_id: MLflow run that made it.
         metrics: metrics of the last epoch.
         validation_accuracy: balanced accuracy on held-out experiments, 0 to 1.
@@ -27,10 +31,16 @@ class CheckpointSummary(Parameters):
         n_weights: number of weights of the network.
         n_epochs: epochs that were trained, if the recipe has early stopping.
         n_train_sites_without_class: sites among them that belong to no class, if a training without labels has some.
+        variant: name of the recipe, for a variant of a search.
+        family: name of the search's recipe file.
+        variant_values: what the variant changes, by key of the recipe.
+        stopped: why the variant was stopped as poor.
+        diverged: why the variant could not be trained to its end.
+        not_compared_after: epochs after which MLflow did not say how the other variants stand.
     """
 
-    model_key: str
-    model_fingerprint: str
+    model_key: str | None = None
+    model_fingerprint: str | None = None
     run_id: str | None
     metrics: dict[str, float]
     validation_accuracy: float | None = None
@@ -44,18 +54,41 @@ class CheckpointSummary(Parameters):
     n_weights: int | None = None
     n_epochs: int | None = None
     n_train_sites_without_class: int | None = added_field(None, description="Training sites that belong to no class")
+    variant: str | None = None
+    family: str | None = None
+    variant_values: dict[str, Any] | None = None
+    stopped: StopDecision | None = None
+    diverged: str | None = None
+    not_compared_after: tuple[int, ...] | None = None
 
 
-def checkpoint_summary(outcome: Outcome, entry: ModelEntry) -> CheckpointSummary:
-    """Returns the summary of a recipe's outcome that was registered as `entry`."""
-    return CheckpointSummary.model_validate(
-        {
-            "model_key": entry.key,
-            "model_fingerprint": entry.fingerprint,
-            "run_id": entry.run_id,
-            "metrics": outcome.metrics,
-            "validation_accuracy": outcome.metrics.get("validation_accuracy"),
-            "chance_accuracy": outcome.metrics.get("chance_accuracy"),
-            **outcome.counts,
+def checkpoint_summary(
+    outcome: Outcome, entry: ModelEntry | None, *, run_id: str | None = None, variant: Variant | None = None
+) -> CheckpointSummary:
+    """Returns the summary of a recipe's outcome.
+
+    Args:
+        outcome: what training gave.
+        entry: the version that it was registered as; None for a variant without a model.
+        run_id: the MLflow run, where there is no version.
+        variant: the variant of a search that the recipe is.
+    """
+    found: dict[str, Any] = {
+        "run_id": run_id,
+        "metrics": outcome.metrics,
+        "validation_accuracy": outcome.metrics.get("validation_accuracy"),
+        "chance_accuracy": outcome.metrics.get("chance_accuracy"),
+        **outcome.counts,
+    }
+    if entry is not None:
+        found |= {"model_key": entry.key, "model_fingerprint": entry.fingerprint, "run_id": entry.run_id}
+    if variant is not None:
+        found |= {
+            "variant": variant.name,
+            "family": variant.family,
+            "variant_values": dict(variant.values),
+            "stopped": outcome.stopped,
+            "diverged": outcome.diverged or None,
+            "not_compared_after": outcome.not_compared or None,
         }
-    )
+    return CheckpointSummary.model_validate(found)

@@ -18,6 +18,7 @@ from cellassets.training.fit import fit
 from cellassets.training.module import OnEpoch
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
+from cellassets.training.poor_variant import PoorVariant
 from cellassets.training.recipe import (
     NetworkRecipe,
     SelfDistillation,
@@ -33,7 +34,7 @@ from cellassets.training.start import continue_from, freeze, load_backbone_weigh
 from cellassets.training.zoo import check_zoo_sizes
 
 
-def train_network(
+def train_network(  # noqa: PLR0913  what a training reports to, each of which a caller may leave out
     recipe: NetworkRecipe,
     data: TrainingData,
     *,
@@ -41,8 +42,11 @@ def train_network(
     attempt: Attempt,
     on_epoch: OnEpoch | None = None,
     progress: Progress = no_progress,
+    poor: PoorVariant | None = None,
 ) -> Outcome:
     """Returns the trained network as a model folder, `folder / "model"`, with the metrics of the last epoch.
+
+    A variant of a search that was stopped as poor gives no model; its folder holds the recipe only.
 
     Args:
         recipe: how to train.
@@ -51,6 +55,7 @@ def train_network(
         attempt: stores the state after every epoch; the training continues from the last state of earlier attempts.
         on_epoch: called at the end of every epoch with its index, counted from 0, and its metrics.
         progress: receives the number of batches trained, at least every few seconds and after every epoch.
+        poor: decides at every validation whether a variant of a search goes on.
 
     Raises:
         RecipeError: the recipe does not fit the sites, or the weights to start from do not fit the network.
@@ -76,6 +81,8 @@ def train_network(
         if on_epoch is not None:
             on_epoch(epoch, metrics)
         reports.epoch(epoch, metrics)
+        if poor is not None and epoch + 1 < recipe.n_epochs and not module.trainer.should_stop:
+            module.trainer.should_stop = poor.ends_after(module.history) is not None
 
     module = build_module(network, recipe, data.split, n_steps=n_steps, on_epoch=report_epoch)
     module.on_step = reports.step
@@ -83,21 +90,27 @@ def train_network(
     batches = batches_of(module, data.split, readers)
     if reports.n_steps >= MIN_BATCHES:
         reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
-    fit(module, batches, recipe=recipe, attempt=attempt)
-    model_folder = save_model_folder(folder / "model", module.judged[0], spec)
+    decided = None if poor is None else poor.decided()  # an earlier process stopped after this epoch
+    n_epochs = recipe.n_epochs if decided is None else decided.epoch
+    fit(module, batches, recipe=recipe.model_copy(update={"n_epochs": n_epochs}), attempt=attempt)
+    stopped = None if poor is None else poor.decided()
+    model_folder = folder / "model"
+    if stopped is None:
+        save_model_folder(model_folder, module.judged[0], spec)
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
     counts = {**data.split.summary, "n_weights": n_weights}
     if recipe.early_stopping is not None:
         counts["n_epochs"] = int(module.metrics["n_epochs"])
-    names = (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME)
     return Outcome(
         model_folder,
-        names,
+        (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME) if stopped is None else (RECIPE_NAME,),
         module.metrics,
         counts,
         perturbations=data.perturbations,
         history=tuple(module.history),
+        stopped=stopped,
+        not_compared=() if poor is None else tuple(poor.not_compared),
     )
 
 

@@ -15,7 +15,26 @@ def documented_recipes() -> dict[str, str]:
     return dict(re.findall(r"```yaml\n# configs/recipes/(\w+)\.yaml\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.parametrize("name", sorted(documented_recipes()))
+def is_search(name: str) -> bool:
+    return "search" in yaml.safe_load(documented_recipes()[name])
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(documented_recipes()) if is_search(name)])
+def test_the_documented_searches_are_valid_and_show_their_variants(name, run, tmp_path):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(documented_recipes()[name])
+    shown, listed = run("recipe", "check", path), json.loads(run("recipe", "check", path, "--json"))
+    search = yaml.safe_load(path.read_text())["search"]
+    if search["method"] == "bayesian":
+        assert f"{name}: bayesian, 24 variants, 4 at once; poor ones are stopped by successive_halving" in shown
+        assert all(key in shown for key in search["parameters"])
+    else:
+        assert len(listed) == {"resnet_search": 8, "resnet_losses": 3}[name]
+        assert all(variant["name"] in shown for variant in listed)
+        assert {variant["recipe"]["name"] for variant in listed} == {variant["name"] for variant in listed}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(documented_recipes()) if not is_search(name)])
 def test_the_documented_recipes_are_valid(name, run, tmp_path):
     path = tmp_path / f"{name}.yaml"
     path.write_text(documented_recipes()[name])

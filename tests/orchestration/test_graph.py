@@ -21,6 +21,7 @@ EXPECTED = {
     "plate_store",
     "plate_quality",
     "checkpoint",
+    "search",
     "site_embeddings",
     "perturbation_map",
     "map_clusters",
@@ -116,7 +117,7 @@ def test_a_queued_run_carries_its_pool(tmp_path, monkeypatch):
     with dg.instance_for_test(overrides=settings, temp_dir=str(tmp_path)) as instance:
         assert isinstance(instance.run_coordinator, PooledRunCoordinator)
         limits = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
-        assert [limit["value"] for limit in limits] == ["gpu"]
+        assert [limit["value"] for limit in limits] == ["gpu", {"applyLimitPerUniqueValue": True}]
 
 
 def test_the_instance_file_is_one_that_dagster_takes(tmp_path):

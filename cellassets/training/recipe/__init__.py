@@ -16,6 +16,8 @@ from cellassets.training.recipe.backbone import (
     smallest_px,
 )
 from cellassets.training.recipe.classical import ClassicalParameters, ClassicalRecipe, FeatureFamily
+from cellassets.training.recipe.family import Family, Variant
+from cellassets.training.recipe.family_checks import checked_family
 from cellassets.training.recipe.loss import (
     CosFaceLoss,
     LossParameters,
@@ -42,12 +44,22 @@ from cellassets.training.recipe.objective import (
 )
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
+from cellassets.training.recipe.search import (
+    BayesianSearch,
+    GridSearch,
+    JudgedBy,
+    ListSearch,
+    RandomSearch,
+    Search,
+    StopRule,
+)
 from cellassets.training.recipe.start import InitialWeights
 
 __all__ = [
     "AugmentationParameters",
     "Backbone",
     "BatchStatistics",
+    "BayesianSearch",
     "ClassParameters",
     "ClassicalParameters",
     "ClassicalRecipe",
@@ -57,8 +69,12 @@ __all__ = [
     "DenseNetBackbone",
     "DinoV2Backbone",
     "EarlyStopping",
+    "Family",
     "FeatureFamily",
+    "GridSearch",
     "InitialWeights",
+    "JudgedBy",
+    "ListSearch",
     "LossParameters",
     "MaskedAutoencoding",
     "MetricLoss",
@@ -67,15 +83,20 @@ __all__ = [
     "NetworkRecipe",
     "NormalisationKind",
     "OptimiserParameters",
+    "RandomSearch",
     "Recipe",
     "RecipeKind",
     "ResNetBackbone",
     "Sampling",
+    "Search",
     "SelfDistillation",
+    "StopRule",
     "SubCentreArcFaceLoss",
     "SupConLoss",
+    "Variant",
     "VitBackbone",
     "ZooBackbone",
+    "checked_family",
     "compares_pairs",
     "crop_problem",
     "load_recipe",

@@ -3,18 +3,20 @@
 Input: `configs/recipes/<name>.yaml`. Output: the stage `checkpoint` (fingerprint), `train.py` and `classical.py`.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 from upath import UPath
 
-from cellassets.configuration import Parameters, read_yaml, validate
+from cellassets.configuration import Parameters, YamlValues, read_yaml, validate
 from cellassets.errors import RecipeError
 from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.training.recipe.classical import ClassicalRecipe
 from cellassets.training.recipe.network import NetworkRecipe
 
 Recipe = NetworkRecipe | ClassicalRecipe
+SEARCH_KEY = "search"
 
 
 class RecipeKind(Parameters):
@@ -42,11 +44,26 @@ def load_recipe(path: UPath) -> Recipe:
 
     Raises:
         ConfigError: the file is missing, is not a YAML mapping, or has a wrong key; names the file and the key.
+        RecipeError: the file contains another name, or describes a search.
+        PartitionKeyError: the file's name cannot be a partition key.
+    """
+    values = read_recipe(path)
+    if SEARCH_KEY in values:
+        message = f"{path}: this is a search, not one recipe: `cellassets recipe check {path}` lists its variants"
+        raise RecipeError(message)
+    return recipe_of(values, source=str(path))
+
+
+def read_recipe(path: UPath) -> YamlValues:
+    """Returns the values in a recipe file with the name of the recipe, before its keys are checked.
+
+    Raises:
+        ConfigError: the file is missing, is not a YAML mapping, or has no known kind.
         RecipeError: the file contains another name.
         PartitionKeyError: the file's name cannot be a partition key.
     """
     values = read_yaml(path, RecipeKind)
-    kind = validate(values, RecipeKind, source=str(path)).kind
+    validate(values, RecipeKind, source=str(path))
     name = check_partition_key(path.stem, "recipe")
     if values.setdefault("name", name) != name:
         message = (
@@ -54,6 +71,19 @@ def load_recipe(path: UPath) -> Recipe:
             "the key"
         )
         raise RecipeError(message)
-    if kind == "network":
-        return validate(values, NetworkRecipe, source=str(path))
-    return validate(values, ClassicalRecipe, source=str(path))
+    return values
+
+
+def recipe_of(values: Mapping[str, Any], *, source: str) -> Recipe:
+    """Returns a recipe from its values.
+
+    Args:
+        values: kind, name and all other keys.
+        source: the file, for messages.
+
+    Raises:
+        ConfigError: a key is wrong; names it, with its line if `values` knows it.
+    """
+    if values["kind"] == "network":
+        return validate(values, NetworkRecipe, source=source)
+    return validate(values, ClassicalRecipe, source=source)
