@@ -1,6 +1,7 @@
 """`checkpoint`: trains a recipe and registers the result as a model version."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -11,9 +12,11 @@ from assets.inputs import training_data
 from assets.materialise import materialised, publish
 from assets.pictures import chart
 from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION, curves
+from cellassets.stages.stage import Stage
 from cellassets.training.summary import CheckpointSummary
 from resources.partitions import RECIPE
 from resources.places import DeploymentResource
+from resources.training_nodes import JobNodes
 
 CHECK = "beats_chance_on_held_out_experiments"
 
@@ -29,9 +32,14 @@ CHECK = "beats_chance_on_held_out_experiments"
 )
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
-    published = publish(context, CHECKPOINT, deployment)
+    published = publish(context, with_nodes(CHECKPOINT, JobNodes.of(context.run.run_id)), deployment)
     check = check_accuracy(CheckpointSummary.model_validate(published.record.summary))
     return materialised(published, metadata=describe_training(curves(published)), checks=[check])
+
+
+def with_nodes(stage: Stage, nodes: JobNodes | None) -> Stage:
+    """Returns a stage that can train on further nodes, where there is something that starts them."""
+    return replace(stage, make=lambda context, plan: stage.make(replace(context, nodes=nodes), plan))
 
 
 def describe_training(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Batches of images in the order of `sampling.py`, augmented, and read ahead by threads.
 
 The sites of a batch and their augmentation depend only on (seed, epoch, batch), so an epoch is the same in every
-process, and a killed run can continue exactly. Pixels stay integers of 8 or 16
-bits until they are on the device.
+process, and a killed run can continue exactly. Where several processes train together, each of them draws the whole
+batch and reads its own share. Pixels stay integers of 8 or 16 bits until they are on the device.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -18,9 +17,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt
 
-from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
+from cellassets.training.augmentation import Draws, centre_crop, crop_turn_flip, draw
 from cellassets.training.recipe import AugmentationParameters
 from cellassets.training.sampling import CLASS_BALANCED, Order
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.sites import LabelledSites
 
 N_AHEAD = 4
@@ -36,7 +36,8 @@ def _ignore_wait(seconds: float) -> None:
 class Batch(NamedTuple):
     """One batch. `scale * image + shift` normalises the images and includes the random gain and offset.
 
-    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not.
+    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not. Then the first
+    images are those of the batch, and any others are only mixed into them.
     """
 
     images: UInt[torch.Tensor, "b c y x"]
@@ -44,13 +45,21 @@ class Batch(NamedTuple):
     shift: Float[torch.Tensor, "b c"]
     labels: Int[torch.Tensor, "b"]
     store_index: Int[torch.Tensor, "b"]
-    partner: Int[torch.Tensor, "b"] | None = None
-    own_share: Float[torch.Tensor, "b 1 y x"] | None = None
+    partner: Int[torch.Tensor, "own"] | None = None
+    own_share: Float[torch.Tensor, "own 1 y x"] | None = None
+
+    @property
+    def n_sites(self) -> int:
+        """Number of images that are trained on."""
+        return len(self.labels if self.own_share is None else self.own_share)
 
 
 @dataclass(frozen=True)
 class TrainBatches:
-    """One epoch of augmented training batches."""
+    """One epoch of augmented training batches, or a share of each of them.
+
+    Partners that images are mixed with may be in the share of another process; they are read too.
+    """
 
     sites: LabelledSites
     read: ImageReader
@@ -61,6 +70,7 @@ class TrainBatches:
     n_threads: int = 2
     on_wait: Callable[[float], None] = _ignore_wait
     order: Order = CLASS_BALANCED
+    share: Share = WHOLE
 
     def __len__(self) -> int:
         return self.order.n_batches(self.sites, self.batch_size)
@@ -73,8 +83,12 @@ class TrainBatches:
 
     def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
         generator = np.random.default_rng([self.seed, self.epoch, index])
-        images = self.read(positions)
-        draws = draw(generator, len(images), parameters=self.augmentation, site_shape=images.shape[1:])
+        own = np.arange(len(positions))[self.share.of(len(positions))]
+        images = self.read(positions[own])
+        draws = draw(generator, len(positions), parameters=self.augmentation, site_shape=images.shape[1:])
+        if self.share.n > 1 and draws.partner is not None:
+            images = np.concatenate([images, self.read(positions[draws.partner[own]])])
+        positions, draws = self._shared(positions, draws, own)
         scale = self.sites.scale[positions] * draws.gain
         shift = self.sites.shift[positions] * draws.gain + draws.offset
         if draws.is_kept is not None:  # a normalised channel has the mean 0
@@ -84,24 +98,35 @@ class TrainBatches:
             return batch
         return batch._replace(partner=torch.from_numpy(draws.partner), own_share=torch.from_numpy(draws.own_share))
 
+    def _shared(
+        self, positions: Int[np.ndarray, "b"], draws: Draws, own: Int[np.ndarray, "own"]
+    ) -> tuple[Int[np.ndarray, "some"], Draws]:
+        """Sites and random numbers of the own share, with the partners behind it."""
+        if self.share.n == 1:
+            return positions, draws
+        if draws.partner is None or draws.own_share is None:
+            return positions[own], draws.of(own)
+        rows = np.concatenate([own, draws.partner[own]])
+        partner = len(own) + np.arange(len(own))
+        return positions[rows], replace(draws.of(rows), partner=partner, own_share=draws.own_share[own])
+
 
 @dataclass(frozen=True)
 class ValidationBatches:
-    """All held-out sites, each once and without augmentation."""
+    """All held-out sites, each once and without augmentation, or a share of them."""
 
     sites: LabelledSites
     read: ImageReader
     centre_crop_px: int | None
     batch_size: int
     n_threads: int = 2
+    share: Share = WHOLE
 
     def __len__(self) -> int:
-        return math.ceil(self.sites.n_sites / self.batch_size)
+        return len(self.share.blocks(self.sites.n_sites, self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        starts = range(0, self.sites.n_sites, self.batch_size)
-        ends = [min(start + self.batch_size, self.sites.n_sites) for start in starts]
-        blocks = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+        blocks = self.share.blocks(self.sites.n_sites, self.batch_size)
         return read_ahead([partial(self._batch, block) for block in blocks], self.n_threads)
 
     def _batch(self, positions: Int[np.ndarray, "b"]) -> Batch:

@@ -28,7 +28,8 @@ def estimated_seconds(module: PerturbationClassifier, train: TrainBatches, valid
         validation: the held-out batches.
     """
     recipe = module.recipe
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    has_gpu = torch.cuda.is_available() and recipe.devices.accelerator != "cpu"
+    device = torch.device("cuda" if has_gpu else "cpu")
     network, heads = (copy.deepcopy(part).to(device) for part in (module.network, module.heads))
     batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(validation)))
 
@@ -66,4 +67,4 @@ def _autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
 def _on(device: torch.device, batch: Batch) -> Batch:
     """A batch on a device, without what mixes its images."""
     images, scale, shift, labels, store_index, *_ = batch
-    return Batch(*(tensor.to(device) for tensor in (images, scale, shift, labels, store_index)))
+    return Batch(*(tensor[: batch.n_sites].to(device) for tensor in (images, scale, shift, labels, store_index)))
