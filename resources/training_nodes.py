@@ -67,16 +67,15 @@ class JobNodes:
         Raises:
             RecipeError: the run may not start them.
         """
-        from kubernetes.client import ApiClient, ApiException, BatchV1Api, CoreV1Api
+        from kubernetes.client import ApiClient, BatchV1Api, CoreV1Api
 
-        from cellassets.errors import RecipeError
         from cellassets.training.processes.agent import command
 
-        namespace = _namespace()
-        core_api, batch_api = CoreV1Api(), BatchV1Api()
         devices = recipe.devices
         run_id = hashlib.sha256(f"{self.run_id} {self.pod_name} {task}".encode()).hexdigest()[:16]
-        try:
+        with _denials_named(recipe):
+            namespace = _namespace()
+            core_api, batch_api = CoreV1Api(), BatchV1Api()
             own = ApiClient().sanitize_for_serialization(core_api.read_namespaced_pod(self.pod_name, namespace))
             address = own["status"]["podIP"]
             arguments = command(
@@ -88,15 +87,6 @@ class JobNodes:
             )
             job = node_job(own, arguments, name=f"cellassets-nodes-{run_id}", n_pods=devices.n_nodes - 1)
             batch_api.create_namespaced_job(namespace, job)
-        except ApiException as error:
-            if error.status != 403:
-                raise
-            message = (
-                f"{recipe.name}: devices.n_nodes is {devices.n_nodes}, and this run may not start further pods "
-                f"({error.reason}): give the stage `checkpoint` an account that may, with the component training-nodes "
-                "(docs/deploy.md)"
-            )
-            raise RecipeError(message) from error
         nodes = RunningNodes(f"{address}:{PORT}", address, run_id, (core_api, batch_api), namespace, recipe.name)
         try:
             yield nodes
@@ -272,6 +262,27 @@ def _container(own: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, An
 def _is_passed_on(variable: Mapping[str, Any]) -> bool:
     secret = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("name")
     return not variable["name"].startswith(WITHHELD_PREFIX) and secret not in WITHHELD_SECRETS
+
+
+@contextmanager
+def _denials_named(recipe: "NetworkRecipe") -> Iterator[None]:
+    """Says what a run lacks that may not start pods: the account, or its token."""
+    from kubernetes.client import ApiException
+    from kubernetes.config import ConfigException
+
+    from cellassets.errors import RecipeError
+
+    try:
+        yield
+    except (ApiException, ConfigException) as error:
+        if isinstance(error, ApiException) and error.status != 403:
+            raise
+        why = error.reason if isinstance(error, ApiException) else error
+        message = (
+            f"{recipe.name}: devices.n_nodes is {recipe.devices.n_nodes}, and this run may not start pods ({why}): "
+            "give the stage `checkpoint` the account of the component training-nodes and its token (docs/deploy.md)"
+        )
+        raise RecipeError(message) from error
 
 
 def _namespace() -> str:

@@ -27,6 +27,8 @@ from cellassets.training.recipe import Devices
 TIMEOUT = timedelta(minutes=15)  # longer than the first process needs to store a state
 MIN_SHARDED_WEIGHTS = 100_000  # smaller blocks are sharded with the block around them
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+# the optimiser has no state for weights without a gradient, such as those of a head without a weight in the loss
+FULL_OF_TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
 def device_type(devices: Devices) -> str:
@@ -96,7 +98,7 @@ class Sharded(ModelParallelStrategy):
         state: dict[str, Any] = self.checkpoint_io.load_checkpoint(checkpoint_path, weights_only=weights_only)  # type: ignore[arg-type]
         set_model_state_dict(self.model, state["state_dict"], options=FULL)
         for optimiser, stored in zip(self.optimizers, state["optimizer_states"], strict=True):
-            set_optimizer_state_dict(self.model, optimiser, stored, options=FULL)
+            set_optimizer_state_dict(self.model, optimiser, stored, options=FULL_OF_TRAINED)
         return state
 
 

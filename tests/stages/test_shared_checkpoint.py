@@ -2,18 +2,23 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from cellassets.errors import ProcessLost, RecipeError
+from cellassets.progress import no_progress
+from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.checkpoint import curves
+from cellassets.stages.stage import Context
 from cellassets.training.checkpoint import load_network
+from cellassets.training.processes.agent import command
 
 NETWORK = {
     "kind": "network",
@@ -25,6 +30,7 @@ NETWORK = {
     "optimiser": {"name": "sgd", "learning_rate": 0.02},
     "n_epochs": 3,
 }
+NAMES = ("one", "two", "killed", "left", "nodes")
 TWO = {"devices": {"n_per_node": 2, "accelerator": "cpu"}}
 RUN = """
 import sys
@@ -70,12 +76,12 @@ def processes_of(place) -> list[int]:
 @pytest.fixture(scope="module")
 def places(screened, tmp_path_factory):
     """Deployments of their own with the same stored experiments."""
-    return [screened.copy(tmp_path_factory.mktemp("places") / name) for name in ("one", "two", "killed", "left")]
+    return [screened.copy(tmp_path_factory.mktemp("places") / name) for name in NAMES]
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_after_a_kill_to_the_very_same_weights(places, monkeypatch):
-    one, two, killed, _ = places
+    one, two, killed, *_ = places
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     alone, expected = train(one)
     shared, straight = train(two, **TWO)
@@ -92,7 +98,7 @@ def test_two_processes_train_as_one_and_go_on_after_a_kill_to_the_very_same_weig
             victims.append(processes_of(killed)[-1])
             os.kill(victims[0], signal.SIGKILL)
 
-    with pytest.raises(ProcessLost, match=r"shared: process [01] of 2 was killed by SIGKILL; the others were ended"):
+    with pytest.raises(ProcessLost, match=r"shared: process [01] of 2 was killed by SIGKILL .*; the others were ended"):
         train(killed, kill_one, **TWO)
     assert not processes_of(killed)
     began = []
@@ -112,6 +118,58 @@ def test_a_killed_run_leaves_no_process(places):
     run.kill()
     run.wait()
     wait_until(lambda: not processes_of(left))
+
+
+class SecondNode:
+    """A node that is another agent on this machine: it takes part by torchrun's rendezvous."""
+
+    address, run_id = "127.0.0.1", "test"
+
+    def __init__(self):
+        with socket.socket() as listening:
+            listening.bind((self.address, 0))
+            self.endpoint = f"{self.address}:{listening.getsockname()[1]}"
+
+    @contextmanager
+    def started(self, task, recipe):
+        options = {"n_nodes": recipe.devices.n_nodes, "n_per_node": recipe.devices.n_per_node}
+        arguments = command(task, **options, endpoint=self.endpoint, run_id=self.run_id)
+        self.agent = subprocess.Popen([sys.executable, *arguments, "--address=127.0.0.2"])
+        try:
+            yield self
+        finally:
+            self.agent.kill()
+            self.agent.wait()
+
+    def check(self):
+        if self.agent.poll():
+            raise ProcessLost("the second node is lost")
+
+    def explained(self, error):
+        return error
+
+
+def make_on_two_nodes(place, nodes, progress=no_progress):
+    place.set("recipes/shared.yaml", {**NETWORK, "devices": {"n_nodes": 2, "accelerator": "cpu"}})
+    stage = stage_named("checkpoint")
+    context = Context(place.deployment, progress, nodes=nodes)
+    return stage.make(context, stage.plan(open_snapshot(place.deployment), {"recipe": "shared"}))
+
+
+@pytest.mark.slow
+def test_two_nodes_find_each_other_and_the_loss_of_one_ends_the_training(places):
+    place, nodes = places[4], SecondNode()
+
+    def lose_one(*report, **_):
+        if report[0] and nodes.agent.poll() is None:
+            nodes.agent.kill()
+
+    with pytest.raises(ProcessLost, match=r"second node is lost|process [01] of 2"):
+        make_on_two_nodes(place, nodes, lose_one)
+    assert not processes_of(place)
+    record = make_on_two_nodes(place, SecondNode())
+    assert len(curves(Published(place.lake.artifact("checkpoint", "shared"), record))) == NETWORK["n_epochs"]
+    assert not processes_of(place)
 
 
 def wait_until(holds, timeout_s=120):

@@ -127,7 +127,7 @@ def check_devices(recipe: NetworkRecipe, nodes: NodeStarter | None) -> None:
 
 
 @dataclass
-class _Endings:
+class Endings:
     """How processes ended."""
 
     recipe: NetworkRecipe
@@ -146,11 +146,18 @@ class _Endings:
         killed = {rank: -code for rank, code in self.statuses.items() if code < 0 and -code != signal.SIGTERM}
         if killed:
             rank, number = next(iter(killed.items()))
-            return ProcessLost(what % (rank, f"was killed by {signal.Signals(number).name}"))
+            return ProcessLost(what % (rank, f"was killed by {_name_of(number)}"))
         for rank, name, message in self.failures:
             return ProcessLost(what % (rank, f"ended with {name}: {message}"))
         message = f"{self.recipe.name}: its processes ended with exit status {status}; their output is in the log"
         return ProcessLost(message)
+
+
+def _name_of(number: int) -> str:
+    """The name of a signal, with what to do if the system sent it."""
+    name = signal.Signals(number).name
+    advice = " (if the system did so for want of memory, raise `memory_gib` of the stage `checkpoint` in pods.yaml)"
+    return name + advice if number == signal.SIGKILL else name
 
 
 def _follow(recipe: NetworkRecipe, task: str, reports: Path, followers: Followers, others: Nodes | None = None) -> None:
@@ -159,7 +166,7 @@ def _follow(recipe: NetworkRecipe, task: str, reports: Path, followers: Follower
     Raises:
         CellAssetsError: a process ended badly; the agent has ended the others.
     """
-    devices, reader, endings = recipe.devices, ReportReader(reports), _Endings(recipe)
+    devices, reader, endings = recipe.devices, ReportReader(reports), Endings(recipe)
     arguments = command(
         task,
         n_nodes=devices.n_nodes,
@@ -183,7 +190,7 @@ def _follow(recipe: NetworkRecipe, task: str, reports: Path, followers: Follower
         raise error if others is None else others.explained(error)
 
 
-def _pass_on(kind: str, values: list[Any], followers: Followers, endings: _Endings) -> None:
+def _pass_on(kind: str, values: list[Any], followers: Followers, endings: Endings) -> None:
     told: dict[str, Callable[..., None]] = {
         EPOCH: followers.on_epoch or (lambda *_: None),
         PROGRESS: lambda n_done, n_total, what, note: followers.progress(n_done, n_total, what, note=note),
