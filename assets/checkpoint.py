@@ -1,5 +1,6 @@
 """`checkpoint`: trains a recipe and registers the result as a model version."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
@@ -32,7 +33,7 @@ CHECK = "beats_chance_on_held_out_experiments"
 )
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
-    published = publish(context, with_nodes(CHECKPOINT, JobNodes.of(context.run.run_id)), deployment)
+    published = publish(context, with_nodes(CHECKPOINT, JobNodes.of(os.environ)), deployment)
     check = check_accuracy(CheckpointSummary.model_validate(published.record.summary))
     return materialised(published, metadata=describe_training(curves(published)), checks=[check])
 

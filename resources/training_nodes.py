@@ -5,10 +5,9 @@ amounts, nodes, volumes and limits. Its pods have no token of the Kubernetes API
 read images from the lake and store states there.
 """
 
-import hashlib
 import logging
-import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,17 +47,15 @@ class JobNodes:
 
     Attributes:
         pod_name: the run's own pod.
-        run_id: Dagster's id of the run.
     """
 
     pod_name: str
-    run_id: str
 
     @classmethod
-    def of(cls, run_id: str) -> "JobNodes | None":
-        """Returns what starts nodes for a run; None outside a cluster."""
-        name = os.environ.get(OWNER_NAME, "")
-        return cls(name, run_id) if name and os.environ.get("KUBERNETES_SERVICE_HOST") else None
+    def of(cls, environment: Mapping[str, str]) -> "JobNodes | None":
+        """Returns what starts nodes for this run; None outside a cluster."""
+        name = environment.get(OWNER_NAME, "")
+        return cls(name) if name and environment.get("KUBERNETES_SERVICE_HOST") else None
 
     @contextmanager
     def started(self, task: str, recipe: "NetworkRecipe") -> "Iterator[RunningNodes]":
@@ -72,7 +69,7 @@ class JobNodes:
         from cellassets.training.processes.agent import command
 
         devices = recipe.devices
-        run_id = hashlib.sha256(f"{self.run_id} {self.pod_name} {task}".encode()).hexdigest()[:16]
+        run_id = uuid.uuid4().hex[:16]
         with _denials_named(recipe):
             namespace = _namespace()
             core_api, batch_api = CoreV1Api(), BatchV1Api()

@@ -32,8 +32,8 @@ class Attempt:
     Attributes:
         folder: where all attempts at this training keep their states: a local folder or an fsspec URL.
         number: number of this attempt, from 1.
-        goes_on_from: name of the state to go on from, so that all processes of a run take the same one; empty to start
-            anew, None for the newest one.
+        goes_on_from: name of the state to go on from, so that all processes of a run take the same one; empty to begin
+            without a state, None for the newest one.
     """
 
     folder: UPath

@@ -109,12 +109,10 @@ def test_a_node_that_failed_went_or_is_replaced_is_lost_and_one_that_is_done_is_
     assert lost_pod([failed, pod("b")], seen) == ("node-a", "failed (OOMKilled, exit status 137)")
 
 
-def test_a_run_outside_a_cluster_starts_no_nodes(monkeypatch):
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert JobNodes.of("run") is None
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    monkeypatch.setenv("CELLASSETS_POD_NAME", "run-1")
-    assert JobNodes.of("run") == JobNodes("run-1", "run")
+def test_a_run_outside_a_cluster_starts_no_nodes():
+    name = {"CELLASSETS_POD_NAME": "run-1"}
+    assert JobNodes.of(name) is None
+    assert JobNodes.of({**name, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == JobNodes("run-1")
 
 
 def run_of(asset: str, partition: str) -> dg.DagsterRun:

@@ -103,7 +103,7 @@ def test_two_processes_train_as_one_and_go_on_after_a_kill_to_the_very_same_weig
     assert not processes_of(killed)
     began = []
     again, resumed = train(killed, keep(began), **TWO)
-    assert min(report[0] for report, _ in began) > 0, "it did not start anew"
+    assert min(report[0] for report, _ in began) > 0, "it did not begin from the start"
     assert len(curves(again)) == NETWORK["n_epochs"]
     for name, weight in straight.items():
         assert torch.equal(resumed[name], weight), name

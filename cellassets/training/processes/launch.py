@@ -36,7 +36,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Followers:
-    """Who is told what the processes report.
+    """Who gets what the processes report.
 
     Attributes:
         on_epoch: called at the end of every epoch with its index, counted from 0, and its metrics.
@@ -63,7 +63,7 @@ def train_together(
         data: sites to train on and held-out sites, with their sources.
         folder: local work folder.
         attempt: stores the state after every epoch, in a folder that all nodes see.
-        followers: are told of epochs and progress.
+        followers: get epochs and progress.
         nodes: starts further nodes; None where only one node can be used.
 
     Raises:

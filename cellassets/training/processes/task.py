@@ -1,4 +1,4 @@
-"""What every process of a training is told: a JSON file in the folder of the attempt, which all machines see.
+"""What every process of a training reads first: a JSON file in the folder of the attempt, which all machines see.
 
 The model folder that the recipe starts from is copied beside it. Nothing is unpickled.
 """
@@ -31,7 +31,7 @@ class Task(Parameters):
         sources: the experiments, in the order of the recipe.
         folder: of the attempts, where the states are.
         attempt: number of the attempt.
-        goes_on_from: name of the state that the attempt goes on from; empty to start anew.
+        goes_on_from: name of the state that the attempt goes on from; empty to begin without one.
         has_parent: whether the model folder that the recipe starts from is beside the task.
     """
 
