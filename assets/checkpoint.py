@@ -1,6 +1,8 @@
 """`checkpoint`: trains a recipe and registers the result as a model version."""
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -11,9 +13,11 @@ from assets.inputs import training_data
 from assets.materialise import materialised, publish
 from assets.pictures import chart
 from cellassets.stages.checkpoint import CHECKPOINT, CODE_VERSION, curves
+from cellassets.stages.stage import Stage
 from cellassets.training.summary import CheckpointSummary
 from resources.partitions import RECIPE
 from resources.places import DeploymentResource
+from resources.training_nodes import JobNodes
 
 CHECK = "beats_chance_on_held_out_experiments"
 
@@ -29,7 +33,7 @@ CHECK = "beats_chance_on_held_out_experiments"
 )
 def checkpoint(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult:
     """Encoder trained by weak supervision, or a classical encoder, registered in MLflow."""
-    published = publish(context, CHECKPOINT, deployment)
+    published = publish(context, with_nodes(CHECKPOINT, JobNodes.of(os.environ)), deployment)
     summary = CheckpointSummary.model_validate(published.record.summary)
     metadata = {**describe_training(curves(published)), **link_to_run(deployment, summary.run_id)}
     return materialised(published, metadata=metadata, checks=[check_accuracy(summary)])
@@ -39,6 +43,11 @@ def link_to_run(deployment: DeploymentResource, run_id: str | None) -> dict[str,
     """Returns the link to a run in MLflow; nothing where MLflow's address is not set or no run is known."""
     link = deployment.open().mlflow_link(run_id) if run_id else None
     return {"mlflow": dg.MetadataValue.url(link)} if link else {}
+
+
+def with_nodes(stage: Stage, nodes: JobNodes | None) -> Stage:
+    """Returns a stage that can train on further nodes, where there is something that starts them."""
+    return replace(stage, make=lambda context, plan: stage.make(replace(context, nodes=nodes), plan))
 
 
 def describe_training(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:

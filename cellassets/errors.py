@@ -14,6 +14,7 @@
     ├── StorageUnwritable (OSError)          a file cannot be written: the disk is full, or read-only
     ├── RecipeError (ValueError)            a recipe cannot be trained on what is there
     ├── TrainingError (RuntimeError)        training went wrong (loss not finite, no data)
+    ├── ProcessLost (RuntimeError)          a process or a node of a training in several was lost
     ├── RegistryError (LookupError)         a model is not in the registry, or not in a known form
     ├── OutOfMemory (MemoryError)           the work needs more memory than its pod or GPU has
     ├── EncoderError (RuntimeError)         an encoder cannot embed these images
@@ -102,6 +103,10 @@ class TrainingError(CellAssetsError, RuntimeError):
     """Training went wrong."""
 
 
+class ProcessLost(CellAssetsError, RuntimeError):
+    """A process or a node of a training was lost; the next attempt goes on from the last complete state."""
+
+
 class RegistryError(CellAssetsError, LookupError):
     """A model is not in the registry, or not in a known form."""
 
@@ -154,7 +159,7 @@ class NotApplicable(BenchmarkError):
 
 
 PASSING = (
-    *(StaleArtifact, ArtifactMissing, RegistryError, StorageRefused, StorageUnwritable),
+    *(StaleArtifact, ArtifactMissing, RegistryError, StorageRefused, StorageUnwritable, ProcessLost),
     *(ConnectionError, TimeoutError),
 )
 PASSING_NAMES = frozenset({"OperationalError", "InterfaceError"})  # of every database driver: locked, restarted

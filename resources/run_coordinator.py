@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster import QueuedRunCoordinator, SubmitRunContext
@@ -27,6 +28,7 @@ from resources.runs import (
     GPU_POOL,
     PARENT_TAG,
     POOL_TAG,
+    PROCESSES_TAG,
     RUN_KEY_TAG,
     UNFINISHED,
     orders,
@@ -37,6 +39,9 @@ from resources.runs import (
 )
 from resources.search_slots import slot_tags
 from resources.starting import WatchesStarts
+
+if TYPE_CHECKING:
+    from cellassets.training.recipe import Devices
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +129,8 @@ def pool_tags(
 ) -> dict[str, str]:
     """Returns the tag of the GPU or CPU pool; empty if the run has one already or makes none of `GPU_ASSETS`.
 
+    A training in several processes per pod also gets their number as a tag: its pod requests that many times as much.
+
     Args:
         run: the run, with its partition.
         stages: the stages that it makes.
@@ -135,14 +142,17 @@ def pool_tags(
     if POOL_TAG in run.tags or not assets:
         return {}
     partitions: list[str | None] = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
-    kinds = {
-        _kind(name, keys_of(GPU_ASSETS[name], partition), environment, registered)
-        for name in assets
-        for partition in partitions or [None]
-    }
+    keys = [(name, keys_of(GPU_ASSETS[name], partition)) for name in assets for partition in partitions or [None]]
+    found = [(name, *_encoder(name, axes, environment, registered)) for name, axes in keys]
     from cellassets.encoders.kinds import needs_gpu
 
-    return {POOL_TAG: GPU_POOL if any(needs_gpu(kind) for kind in kinds) else CPU_POOL}
+    trained = [devices for name, _, devices in found if name == "checkpoint"]
+    on_gpu = any(
+        needs_gpu(kind) and not (name == "checkpoint" and devices.accelerator == "cpu") for name, kind, devices in found
+    )
+    n_processes = max((devices.n_per_node for devices in trained), default=1)
+    processes = {PROCESSES_TAG: str(n_processes)} if n_processes > 1 else {}
+    return {POOL_TAG: GPU_POOL if on_gpu else CPU_POOL, **processes}
 
 
 def limit_tags(tags: Mapping[str, str], stages: Sequence[str], pods: Pods, *, has_pod: bool = True) -> dict[str, str]:
@@ -177,19 +187,23 @@ def registered_kind(instance: dg.DagsterInstance, model_key: str) -> str | None:
     return str(kind.value) if kind is not None else None
 
 
-def _kind(
+def _encoder(
     asset: str, keys: Mapping[str, str], environment: Mapping[str, str], registered: Callable[[str], str | None]
-) -> str:
-    """Returns the kind of encoder of a partition, from the recipe of its model or from the registry's report."""
+) -> "tuple[str, Devices]":
+    """Returns kind and devices of the encoder of a partition, from its model's recipe or from the registry's report."""
     from cellassets.configuration import load_yaml
     from cellassets.errors import CellAssetsError
-    from cellassets.training.recipe import RecipeKind
+    from cellassets.storage.deployment import Deployment
+    from cellassets.training.recipe import Devices, RecipeKind
     from cellassets.training.recipe.family import family_file
 
     model_key = keys.get("model", "")
     recipe_name = keys.get("recipe", "") if asset == "checkpoint" else model_key.rpartition(".v")[0]
     path = family_file(Deployment.of(environment).configs / "recipes", recipe_name)
     try:
-        return registered(model_key) or "unknown" if path is None else load_yaml(path, RecipeKind).kind
+        if path is None:
+            return registered(model_key) or "unknown", Devices()
+        found = load_yaml(path, RecipeKind)
     except CellAssetsError:
-        return registered(model_key) or "unknown"
+        return registered(model_key) or "unknown", Devices()
+    return found.kind, found.devices

@@ -15,6 +15,7 @@ POOL_TAG = "cellassets/pool"
 POD_TAG = "cellassets/pod"  # what the pod of a run got, as JSON
 OUT_OF_MEMORY_TAG = "cellassets/out_of_memory"  # of a run that had the most memory it may get
 MEMORY_TAG = "cellassets/memory_gib"  # of a run whose parent was killed for its memory
+PROCESSES_TAG = "cellassets/processes_per_pod"  # of a training in several processes, each with a GPU
 GPU_POOL, CPU_POOL = "gpu", "cpu"
 WORK_TAG = "cellassets/work"  # names the work that a sensor asked for; several names with commas between them
 
@@ -84,9 +85,18 @@ def places_of(run: dg.DagsterRun, order_of: Callable[[str], list[str]]) -> set[t
 
 
 def request_for(stages: Sequence[str], tags: Mapping[str, str], pods: Pods) -> PodRequest:
-    """Returns what one pod requests that makes some stages, by the pool that its run is tagged with."""
+    """Returns what one pod requests that makes some stages, by the tags of its run: its pool, and its processes."""
     needs_gpu = tags.get(POOL_TAG) != CPU_POOL
-    return largest([pods.request(stage, needs_gpu=needs_gpu) for stage in stages] or [pods.request("")])
+    requests = {stage: pods.request(stage, needs_gpu=needs_gpu) for stage in stages} or {"": pods.request("")}
+    if "checkpoint" in requests and PROCESSES_TAG in tags:
+        requests["checkpoint"] = _times(requests["checkpoint"], int(tags[PROCESSES_TAG]))
+    return largest(requests.values())
+
+
+def _times(request: PodRequest, n: int) -> PodRequest:
+    """What `n` processes request, of which the row of the table has one."""
+    amounts = ("gpus", "cores", "memory_gib", "max_memory_gib")
+    return request.model_copy(update={name: n * getattr(request, name) for name in amounts})
 
 
 def request_of(run: dg.DagsterRun, instance: dg.DagsterInstance, environment: Mapping[str, str]) -> PodRequest:

@@ -20,7 +20,6 @@ from cellassets.stages.families import family, find_variant, recipe
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
-from cellassets.stages.stores import open_store
 from cellassets.stages.variants import (
     is_to_be_trained_on,
     outcome_of,
@@ -37,8 +36,6 @@ from cellassets.storage.plan import Plan
 from cellassets.training.summary import CheckpointSummary, checkpoint_summary
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from cellassets.progress import Progress
     from cellassets.registry import ModelEntry, Registry
     from cellassets.registry.runs import TrainedExperiment
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
     from cellassets.training.recipe import Recipe
+    from cellassets.training.sources import Source
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
@@ -96,6 +94,7 @@ def make(context: Context, plan: Plan) -> Record:
     Raises:
         RecipeError: the experiments, or the weights to start from, do not fit the recipe.
         TrainingError: the loss is not finite.
+        ProcessLost: a process or a node of a training in several was lost.
         OutOfMemory: the pod or the GPU has too little memory.
         StaleArtifact: another process took over.
     """
@@ -234,6 +233,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     from cellassets.registry.curves import Curves
     from cellassets.training.classical import set_up_classical
     from cellassets.training.memory import memory_errors_named
+    from cellassets.training.processes.launch import Followers, train_together
     from cellassets.training.recipe import ClassicalRecipe
     from cellassets.training.train import train_network
 
@@ -251,25 +251,55 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     with memory_errors_named(
         f"training of {chosen.name}", stage="checkpoint", smaller="lower batch_size of the recipe"
     ):
-        outcome = train_network(
-            chosen,
-            data,
-            folder=folder,
-            attempt=attempt,
-            on_epoch=add_point,
-            progress=progress,
-            poor=poor_variant(context, plan, attempt),
-        )
+        if chosen.devices.n_processes == 1:
+            outcome = train_network(
+                chosen,
+                data,
+                folder=folder,
+                attempt=attempt,
+                on_epoch=add_point,
+                progress=progress,
+                poor=poor_variant(context, plan, attempt),
+            )
+        else:
+            outcome = train_together(
+                chosen,
+                data,
+                folder=folder,
+                attempt=attempt,
+                followers=Followers(add_point, progress),
+                nodes=context.nodes,
+            )
     curves.finish()
     return outcome
 
 
 def _training_data(context: Context, plan: Plan) -> "TrainingData":
-    from cellassets.training.data import open_training_data
+    from cellassets.training.data import open_sources
 
-    stores = [open_store(context.lake, pin) for pin in plan.pinned("plate_store")]
-    quality = [_quality(context, plan, store.experiment_id) for store in stores]
-    return open_training_data(plan.settings["recipe"], stores, quality)
+    return open_sources(plan.settings["recipe"], _sources(context, plan))
+
+
+def _sources(context: Context, plan: Plan) -> "list[Source]":
+    """Returns where the training reads the experiments that a plan pins."""
+    from cellassets.training.sources import Folder, Source
+
+    def folder(kind: str, experiment_id: str) -> Folder:
+        published = context.lake.open(plan.pin(kind, experiment_id))
+        return Folder(path=str(published.folder), files=published.record.files)
+
+    return [
+        Source(
+            experiment_id=pin.keys[0],
+            store=folder("plate_store", pin.keys[0]),
+            quality=(
+                folder("plate_quality", pin.keys[0])
+                if "plate_quality" in plan.inputs["experiments"][pin.keys[0]]
+                else None
+            ),
+        )
+        for pin in plan.pinned("plate_store")
+    ]
 
 
 def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:
@@ -291,16 +321,6 @@ def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:
         message = f"start_from: {parent.key} is a model of kind {parent.kind}; expected a network"
         raise RecipeError(message)
     return context.registry.fetch(parent.key, folder / "parent")
-
-
-def _quality(context: Context, plan: Plan, experiment_id: str) -> "pl.DataFrame | None":
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import QUALITY
-
-    if "plate_quality" not in plan.inputs["experiments"][experiment_id]:
-        return None
-    published = context.lake.open(plan.pin("plate_quality", experiment_id))
-    return read_table(published.file("quality.parquet"), QUALITY)
 
 
 def _run_id(context: Context, plan: Plan) -> str:

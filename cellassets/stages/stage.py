@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cellassets.encoders.container.encoder import ContainerRunner
     from cellassets.registry import Registry
     from cellassets.storage.lake import Lake
+    from cellassets.training.processes.nodes import NodeStarter
 
 Keys = Mapping[str, str]  # axis to key
 
@@ -26,11 +27,13 @@ class Context:
         deployment: all places of the deployment.
         progress: receives the progress of the work.
         containers: starts the processes of container encoders; None where nothing may start them.
+        nodes: starts further nodes of a training; None where there is only this one.
     """
 
     deployment: Deployment
     progress: Progress = no_progress
     containers: "ContainerRunner | None" = None
+    nodes: "NodeStarter | None" = None
 
     @property
     def lake(self) -> "Lake":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import google_crc32c
 from upath import UPath
 
-from cellassets.errors import StaleArtifact
+from cellassets.errors import CorruptArtifact, StaleArtifact
 from cellassets.storage.artifact import create_file, is_local, write_bytes
 
 N_KEPT = 2  # the newest state, and the one before it in case the newest is damaged
@@ -29,15 +29,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process that carries out a training.
+    """One run that carries out a training, in one process or several.
 
     Attributes:
         folder: where all attempts at this training keep their states: a local folder or an fsspec URL.
         number: number of this attempt, from 1.
+        goes_on_from: name of the state to go on from, so that all processes of a run take the same one; empty to begin
+            without a state, None for the newest one.
     """
 
     folder: UPath
     number: int
+    goes_on_from: str | None = None
 
     @classmethod
     def begin(cls, folder: UPath) -> "Attempt":
@@ -81,17 +84,37 @@ class Attempt:
             path.unlink(missing_ok=True)
 
     def last_state(self) -> bytes | None:
-        """Returns the newest complete state of any attempt, after removing damaged ones; None if there is none."""
+        """Returns the newest complete state of any attempt, after removing damaged ones; None if there is none.
+
+        Raises:
+            CorruptArtifact: the state that `goes_on_from` names is damaged.
+        """
+        if self.goes_on_from is None:
+            return self._newest_state()[1]
+        return self._named_state(self.goes_on_from) if self.goes_on_from else None
+
+    def last_name(self) -> str:
+        """Returns the name of the newest complete state, after removing damaged ones; empty if there is none."""
+        return self._newest_state()[0]
+
+    def _named_state(self, name: str) -> bytes:
+        content = (self._states / name).read_bytes()
+        if f"{google_crc32c.value(content):08x}" != _parts(self._states / name)["checksum"]:
+            message = f"{self._states / name}: damaged ({len(content)} bytes); run the training again"
+            raise CorruptArtifact(message)
+        return content
+
+    def _newest_state(self) -> tuple[str, bytes | None]:
         for path in reversed(_sorted_states(self._states)):
             try:
                 content = path.read_bytes()
             except FileNotFoundError:  # an older attempt, which still runs, removed it
                 continue
             if f"{google_crc32c.value(content):08x}" == _parts(path)["checksum"]:
-                return content
+                return path.name, content
             logger.warning("%s: damaged (%d bytes), removed; the state before it is used", path, len(content))
             path.unlink(missing_ok=True)  # otherwise it would count as one of the states that are kept
-        return None
+        return "", None
 
     def note(self, name: str, content: bytes) -> None:
         """Stores a note for this attempt and all later ones. A note that exists stays as it is.

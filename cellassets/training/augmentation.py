@@ -28,8 +28,20 @@ class Draws:
     gain: Float[np.ndarray, "b c"]
     offset: Float[np.ndarray, "b c"]
     is_kept: Bool[np.ndarray, "b c"] | None = None
-    partner: Int[np.ndarray, "b"] | None = None
-    own_share: Float[np.ndarray, "b 1 y x"] | None = None
+    partner: Int[np.ndarray, "own"] | None = None
+    own_share: Float[np.ndarray, "own 1 y x"] | None = None
+
+    def of(self, rows: Int[np.ndarray, "own"]) -> "Draws":
+        """Returns the numbers of some images of the batch, which are then not mixed."""
+        return Draws(
+            crop_px=self.crop_px,
+            top_left=self.top_left[rows],
+            n_turns=self.n_turns[rows],
+            is_flipped=self.is_flipped[rows],
+            gain=self.gain[rows],
+            offset=self.offset[rows],
+            is_kept=None if self.is_kept is None else self.is_kept[rows],
+        )
 
 
 def crop_size(parameters: AugmentationParameters, height: int, width: int) -> tuple[int, int]:

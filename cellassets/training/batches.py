@@ -1,16 +1,15 @@
 """Batches of images in the order of `sampling.py`, augmented, and read ahead by threads.
 
 The sites of a batch and their augmentation depend only on (seed, epoch, batch), so an epoch is the same in every
-process, and a killed run can continue exactly. Pixels stay integers of 8 or 16
-bits until they are on the device.
+process, and a killed run can continue exactly. Where several processes train together, each of them draws the whole
+batch and reads its own share. Pixels stay integers of 8 or 16 bits until they are on the device.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -18,10 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt
 
-from cellassets.training.augmentation import centre_crop, crop_turn_flip, draw
+from cellassets.training.augmentation import Draws, centre_crop, crop_turn_flip, draw
 from cellassets.training.extras import Extras
 from cellassets.training.recipe import AugmentationParameters
 from cellassets.training.sampling import CLASS_BALANCED, Order
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.sites import LabelledSites
 
 N_AHEAD = 4
@@ -37,8 +37,9 @@ def _ignore_wait(seconds: float) -> None:
 class Batch(NamedTuple):
     """One batch. `scale * image + shift` normalises the images and includes the random gain and offset.
 
-    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not. Objectives
-    without labels have further crops of the same sites in `views`, or hide the patches in `is_hidden`, row by row.
+    `partner` and `own_share` say how images are mixed (`augmentation.draw_mix`); None if they are not. Then the first
+    images are those of the batch, and any others are only mixed into them. Objectives without labels have further crops
+    of the same sites in `views`, or hide the patches in `is_hidden`, row by row.
     """
 
     images: UInt[torch.Tensor, "b c y x"]
@@ -46,10 +47,15 @@ class Batch(NamedTuple):
     shift: Float[torch.Tensor, "b c"]
     labels: Int[torch.Tensor, "b"]
     store_index: Int[torch.Tensor, "b"]
-    partner: Int[torch.Tensor, "b"] | None = None
-    own_share: Float[torch.Tensor, "b 1 y x"] | None = None
+    partner: Int[torch.Tensor, "own"] | None = None
+    own_share: Float[torch.Tensor, "own 1 y x"] | None = None
     views: tuple["Batch", ...] = ()
     is_hidden: Bool[torch.Tensor, "b patch"] | None = None
+
+    @property
+    def n_sites(self) -> int:
+        """Number of images that are trained on."""
+        return len(self.labels if self.own_share is None else self.own_share)
 
 
 def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
@@ -60,7 +66,10 @@ def normalised(batch: Batch) -> Float[torch.Tensor, "b c y x"]:
 
 @dataclass(frozen=True)
 class TrainBatches:
-    """One epoch of augmented training batches."""
+    """One epoch of augmented training batches, or a share of each of them.
+
+    Partners that images are mixed with may be in the share of another process; they are read too.
+    """
 
     sites: LabelledSites
     read: ImageReader
@@ -72,6 +81,7 @@ class TrainBatches:
     on_wait: Callable[[float], None] = _ignore_wait
     order: Order = CLASS_BALANCED
     extras: Extras | None = None
+    share: Share = WHOLE
 
     def __len__(self) -> int:
         return self.order.n_batches(self.sites, self.batch_size)
@@ -84,24 +94,29 @@ class TrainBatches:
 
     def _batch(self, index: int, positions: Int[np.ndarray, "b"]) -> Batch:
         generator = np.random.default_rng([self.seed, self.epoch, index])
-        images = self.read(positions)
-        batch = self._view(images, positions, generator, self.augmentation)
+        own = np.arange(len(positions))[self.share.of(len(positions))]
+        images = self.read(positions[own])
+        batch = self._view(images, positions, generator, self.augmentation, own)
         if self.extras is None:  # what is newer is drawn later
             return batch
         views = self.extras.views(*images.shape[2:])
-        batch = batch._replace(views=tuple(self._view(images, positions, generator, one) for one in views))
+        batch = batch._replace(views=tuple(self._view(images, positions, generator, one, own) for one in views))
         is_hidden = self.extras.hidden(generator, len(images), *batch.images.shape[2:])
         return batch if is_hidden is None else batch._replace(is_hidden=torch.from_numpy(is_hidden))
 
     def _view(
         self,
-        images: UInt[np.ndarray, "b c y x"],
+        images: UInt[np.ndarray, "own c y x"],
         positions: Int[np.ndarray, "b"],
         generator: np.random.Generator,
         augmentation: AugmentationParameters,
+        own: Int[np.ndarray, "own"],
     ) -> Batch:
-        """One crop of every site."""
-        draws = draw(generator, len(images), parameters=augmentation, site_shape=images.shape[1:])
+        """One crop of every site of the own share."""
+        draws = draw(generator, len(positions), parameters=augmentation, site_shape=images.shape[1:])
+        if self.share.n > 1 and draws.partner is not None:
+            images = np.concatenate([images, self.read(positions[draws.partner[own]])])
+        positions, draws = self._shared(positions, draws, own)
         scale = self.sites.scale[positions] * draws.gain
         shift = self.sites.shift[positions] * draws.gain + draws.offset
         if draws.is_kept is not None:  # a normalised channel has the mean 0
@@ -111,24 +126,35 @@ class TrainBatches:
             return batch
         return batch._replace(partner=torch.from_numpy(draws.partner), own_share=torch.from_numpy(draws.own_share))
 
+    def _shared(
+        self, positions: Int[np.ndarray, "b"], draws: Draws, own: Int[np.ndarray, "own"]
+    ) -> tuple[Int[np.ndarray, "some"], Draws]:
+        """Sites and random numbers of the own share, with the partners behind it."""
+        if self.share.n == 1:
+            return positions, draws
+        if draws.partner is None or draws.own_share is None:
+            return positions[own], draws.of(own)
+        rows = np.concatenate([own, draws.partner[own]])
+        partner = len(own) + np.arange(len(own))
+        return positions[rows], replace(draws.of(rows), partner=partner, own_share=draws.own_share[own])
+
 
 @dataclass(frozen=True)
 class ValidationBatches:
-    """All held-out sites, each once and without augmentation."""
+    """All held-out sites, each once and without augmentation, or a share of them."""
 
     sites: LabelledSites
     read: ImageReader
     centre_crop_px: int | None
     batch_size: int
     n_threads: int = 2
+    share: Share = WHOLE
 
     def __len__(self) -> int:
-        return math.ceil(self.sites.n_sites / self.batch_size)
+        return len(self.share.blocks(self.sites.n_sites, self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        starts = range(0, self.sites.n_sites, self.batch_size)
-        ends = [min(start + self.batch_size, self.sites.n_sites) for start in starts]
-        blocks = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+        blocks = self.share.blocks(self.sites.n_sites, self.batch_size)
         return read_ahead([partial(self._batch, block) for block in blocks], self.n_threads)
 
     def _batch(self, positions: Int[np.ndarray, "b"]) -> Batch:

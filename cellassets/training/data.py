@@ -6,7 +6,7 @@ and of 16 bits can be mixed, because grey levels are normalised by site or by pl
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from cellassets.training.batches import ImageReader
 from cellassets.training.normalisation import min_std
 from cellassets.training.recipe import NetworkRecipe, crop_problem, recipe_experiments
 from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
+from cellassets.training.sources import Source
 
 MEMORY_BYTES = 4 << 30
 PERTURBATION_NAMES = ("perturbation_id", "gene_symbol", "compound_id")
@@ -29,12 +30,14 @@ PERTURBATION_NAMES = ("perturbation_id", "gene_symbol", "compound_id")
 class TrainingData:
     """Opened stores, with those to train on first, and the sites in them.
 
-    `parent` is the model folder of the version that the recipe starts from (`start_from`), if it names one.
+    `parent` is the model folder of the version that the recipe starts from (`start_from`), if it names one. `sources`
+    says where another process reads the same.
     """
 
     stores: tuple[ExperimentStore, ...]
     split: Split
     parent: Path | None = None
+    sources: tuple[Source, ...] = ()
 
     @property
     def n_channels(self) -> int:
@@ -57,6 +60,21 @@ class TrainingData:
         is_trained_on = pl.col("perturbation_id").is_in([*self.split.class_names, *self.split.other_names])
         rows = pl.concat(store.wells.filter(is_trained_on).select(PERTURBATION_NAMES) for store in self.stores)
         return tuple(sorted({name for column in rows for name in column.drop_nulls().to_list()}))
+
+
+def open_sources(recipe: NetworkRecipe, sources: Sequence[Source]) -> TrainingData:
+    """Returns the sites that a recipe trains on and the held-out sites.
+
+    Args:
+        recipe: names the experiments.
+        sources: in the order of `recipe_experiments(recipe)`.
+
+    Raises:
+        RecipeError: the experiments do not fit the recipe.
+        CorruptArtifact: a file differs from its checksum.
+    """
+    stores, quality = [one.open_store() for one in sources], [one.read_quality() for one in sources]
+    return replace(open_training_data(recipe, stores, quality), sources=tuple(sources))
 
 
 def open_training_data(

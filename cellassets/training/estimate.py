@@ -33,7 +33,8 @@ def estimated_seconds(
         validation: the held-out batches, or all batches of a validation with those that are judged at the end.
     """
     recipe, parts = module.recipe, validation if isinstance(validation, tuple) else (validation,)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    has_gpu = torch.cuda.is_available() and recipe.devices.accelerator != "cpu"
+    device = torch.device("cuda" if has_gpu else "cpu")
     network, heads = copy.deepcopy(module.network).to(device), copy.deepcopy(module.heads).to(device)
     batch, held_out = _on(device, next(iter(train))), _on(device, next(iter(parts[-1])))
 
@@ -70,5 +71,13 @@ def _autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
 
 def _on(device: torch.device, batch: Batch) -> Batch:
     """A batch on a device, without what mixes its images."""
-    moved: Batch = move_data_to_device(batch._replace(partner=None, own_share=None), device)
+    own = batch._replace(
+        **{
+            name: getattr(batch, name)[: batch.n_sites]
+            for name in ("images", "scale", "shift", "labels", "store_index")
+        },
+        partner=None,
+        own_share=None,
+    )
+    moved: Batch = move_data_to_device(own, device)
     return moved

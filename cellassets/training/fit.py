@@ -21,7 +21,9 @@ from cellassets.training.pace import Pace
 from cellassets.training.packing import pack, unpack
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sampling import order_of
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.sites import Split
+from cellassets.training.strategies import prepare_for_sharing, trainer_devices
 
 STATE = "the state of the attempt"  # Lightning wants a path, which `States` does not need
 
@@ -30,9 +32,16 @@ class Batches(lightning.LightningDataModule):
     """Gives the trainer new training batches before each epoch."""
 
     def __init__(
-        self, split: Split, readers: tuple[ImageReader, ImageReader], recipe: NetworkRecipe, pace: Pace
+        self,
+        split: Split,
+        readers: tuple[ImageReader, ImageReader],
+        recipe: NetworkRecipe,
+        pace: Pace,
+        *,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__()
+        self.share = share
         self.pace = pace
         self.split = split
         self.readers = readers
@@ -49,12 +58,17 @@ class Batches(lightning.LightningDataModule):
             epoch=self.trainer.current_epoch if self.trainer is not None else 0,
             on_wait=self.pace.waited,
             order=order_of(self.recipe),
+            share=self.share,
         )
 
     def val_dataloader(self) -> ValidationBatches | tuple[TrainBatches | ValidationBatches, ...]:
         """Returns the held-out sites."""
         return ValidationBatches(
-            self.split.validation, self.readers[1], self.recipe.centre_crop_px, batch_size=self.recipe.batch_size
+            self.split.validation,
+            self.readers[1],
+            self.recipe.centre_crop_px,
+            batch_size=self.recipe.batch_size,
+            share=self.share,
         )
 
 
@@ -94,10 +108,10 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
     """
     states = States(attempt)
     keep_freed_memory()
+    prepare_for_sharing(module, recipe.devices)
     with _quiet_lightning():
         trainer = lightning.Trainer(
-            accelerator="auto",
-            devices=1,
+            **trainer_devices(recipe.devices),
             max_epochs=recipe.n_epochs,
             precision=recipe.precision,
             accumulate_grad_batches=recipe.optimiser.n_batches_per_step,
@@ -117,12 +131,14 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silences Lightning's banners, and its advice on data loaders, which does not apply to these batches."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning\.|lightning_fabric\.")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

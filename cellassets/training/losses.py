@@ -18,6 +18,7 @@ from cellassets.training.batches import Batch, normalised
 from cellassets.training.metric_losses import WeightedMetricLoss
 from cellassets.training.objective import Objective
 from cellassets.training.recipe import LossParameters
+from cellassets.training.sharing import rows_of_all
 
 CENTRE_MEMORY = 0.9  # weight of all earlier batches that held sites of a class
 
@@ -31,12 +32,12 @@ class MixedLabels(NamedTuple):
 
 def mixed(
     images: Float[torch.Tensor, "b c y x"], batch: Batch
-) -> tuple[Float[torch.Tensor, "b c y x"], MixedLabels | None]:
+) -> tuple[Float[torch.Tensor, "own c y x"], MixedLabels | None]:
     """Returns the images of a batch, mixed in pairs if the batch says so, and then their second labels."""
     if batch.partner is None or batch.own_share is None:
         return images, None
     own = batch.own_share
-    both = own * images + (1 - own) * images[batch.partner]
+    both = own * images[: len(own)] + (1 - own) * images[batch.partner]
     return both, MixedLabels(batch.labels[batch.partner], own.mean(dim=(1, 2, 3)))
 
 
@@ -92,9 +93,12 @@ class Heads(Objective):
         return functional.normalize(embeddings) @ functional.normalize(self.directions).T
 
     def batch_loss(self, network: EmbeddingNetwork, batch: Batch) -> Float[torch.Tensor, ""]:
-        """Returns the loss of a batch."""
+        """Returns the loss of a batch: of the whole one, also where several processes share it."""
         images, second = mixed(normalised(batch), batch)
-        return self.loss(network(images), batch.labels, second)
+        if second is not None:
+            second = MixedLabels(rows_of_all(second.labels), rows_of_all(second.own_frac))
+        labels = rows_of_all(batch.labels[: batch.n_sites])
+        return self.loss(rows_of_all(network(images)), labels, second)
 
     def loss(
         self, embeddings: Float[torch.Tensor, "b d"], labels: Int[torch.Tensor, "b"], mixed: MixedLabels | None = None

@@ -25,6 +25,7 @@ from cellassets.training.objective import Objective
 from cellassets.training.pace import Pace
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.schedule import learning_rate_factor
+from cellassets.training.sharing import agreed, columns_of_all, pace_of_all
 from cellassets.training.start import keep_frozen_still
 from cellassets.training.stopping import Patience
 
@@ -32,6 +33,10 @@ SGD_MOMENTUM = 0.9
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnStep = Callable[[int, float | None], None]
+
+
+def ignore_epoch(epoch: int, metrics: dict[str, float]) -> None:
+    """Does nothing."""
 
 
 def _ignore_step(n_done: int, loss: float | None) -> None:
@@ -45,7 +50,13 @@ class PerturbationClassifier(lightning.LightningModule):
     """
 
     def __init__(
-        self, network: EmbeddingNetwork, heads: Objective, *, recipe: NetworkRecipe, n_steps: int, on_epoch: OnEpoch
+        self,
+        network: EmbeddingNetwork,
+        heads: Objective,
+        *,
+        recipe: NetworkRecipe,
+        n_steps: int,
+        on_epoch: OnEpoch = ignore_epoch,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,7 +92,7 @@ class PerturbationClassifier(lightning.LightningModule):
         keep_frozen_still(self.network)
 
     def training_step(self, batch: Batch, batch_index: int) -> Float[torch.Tensor, ""]:
-        """Returns the loss of a batch.
+        """Returns the loss of a batch: of the whole one, also where several processes share it.
 
         Raises:
             TrainingError: it is not finite.
@@ -103,7 +114,7 @@ class PerturbationClassifier(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Follows each step by the average, and passes on how many batches were trained, and the last loss."""
-        self.pace.trained(len(batch.labels))
+        self.pace.trained(batch.n_sites)
         if self.average is not None and int(self.average.n_updates) < self.global_step:
             self.average.update(self.network, self.heads)
         self._n_batches_done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
@@ -128,7 +139,7 @@ class PerturbationClassifier(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Computes the metrics of the epoch from the stored predictions."""
-        labels, predicted, store_index = np.concatenate(self._found, axis=1)
+        labels, predicted, store_index = columns_of_all(np.concatenate(self._found, axis=1), self.device)
         self._found.clear()
         self.metrics = validation_metrics(
             labels,
@@ -140,7 +151,7 @@ class PerturbationClassifier(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Passes on the metrics of the epoch. Validation has run before this, in the epochs that have one."""
         is_validated = bool(self.metrics)
-        self.metrics["train_loss"] = float(np.mean(self._losses))
+        self.metrics["train_loss"] = agreed(float(np.mean(self._losses)), self.device)
         self.metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._losses.clear()
         if self.patience is not None:
@@ -148,7 +159,7 @@ class PerturbationClassifier(lightning.LightningModule):
             if is_validated:
                 self.patience.add(self.metrics)
             self.trainer.should_stop = self.patience.is_over
-        shown = {**self.metrics, **self.pace.measured()}
+        shown = {**self.metrics, **pace_of_all(self.pace.measured(), self.device)}
         self.history.append({"epoch": float(self.current_epoch + 1), **shown})
         self.on_epoch(self.current_epoch, shown)
 

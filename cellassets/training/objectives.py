@@ -7,7 +7,7 @@ from cellassets.training.fit import Batches
 from cellassets.training.label_free import LabelFreeBatches, LabelFreeTraining
 from cellassets.training.losses import Heads
 from cellassets.training.masked_autoencoding import MaskedAutoencoder
-from cellassets.training.module import OnEpoch, PerturbationClassifier
+from cellassets.training.module import OnEpoch, PerturbationClassifier, ignore_epoch
 from cellassets.training.objective import LabelFreeObjective
 from cellassets.training.recipe import (
     Classification,
@@ -18,11 +18,12 @@ from cellassets.training.recipe import (
     VitBackbone,
 )
 from cellassets.training.self_distillation import SelfDistiller
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.sites import Split
 
 
 def build_module(
-    network: EmbeddingNetwork, recipe: NetworkRecipe, split: Split, *, n_steps: int, on_epoch: OnEpoch
+    network: EmbeddingNetwork, recipe: NetworkRecipe, split: Split, *, n_steps: int, on_epoch: OnEpoch = ignore_epoch
 ) -> PerturbationClassifier:
     """Returns the module that trains a network, with random weights that depend only on the seed of the recipe.
 
@@ -44,16 +45,19 @@ def build_module(
     return LabelFreeTraining(network, objective, recipe=recipe, n_steps=n_steps, on_epoch=on_epoch)
 
 
-def batches_of(module: PerturbationClassifier, split: Split, readers: tuple[ImageReader, ImageReader]) -> Batches:
+def batches_of(
+    module: PerturbationClassifier, split: Split, readers: tuple[ImageReader, ImageReader], *, share: Share = WHOLE
+) -> Batches:
     """Returns the batches for a module.
 
     Args:
         module: from `build_module`.
         split: the sites.
         readers: give the images of training sites and of held-out sites.
+        share: the part of every batch that this process takes.
     """
     made = LabelFreeBatches if isinstance(module, LabelFreeTraining) else Batches
-    return made(split, readers, module.recipe, module.pace)
+    return made(split, readers, module.recipe, module.pace, share=share)
 
 
 def _label_free(

@@ -18,6 +18,7 @@ from cellassets.training.fit import fit
 from cellassets.training.module import OnEpoch
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
+from cellassets.training.packing import unpack
 from cellassets.training.poor_variant import PoorVariant
 from cellassets.training.recipe import (
     NetworkRecipe,
@@ -29,6 +30,7 @@ from cellassets.training.recipe import (
 )
 from cellassets.training.reports import TrainingReports
 from cellassets.training.sampling import order_of
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
 from cellassets.training.start import continue_from, freeze, load_backbone_weights
 from cellassets.training.zoo import check_zoo_sizes
@@ -46,7 +48,8 @@ def train_network(  # noqa: PLR0913  what a training reports to, each of which a
 ) -> Outcome:
     """Returns the trained network as a model folder, `folder / "model"`, with the metrics of the last epoch.
 
-    A variant of a search that was stopped as poor gives no model; its folder holds the recipe only.
+    One process trains; `processes.launch` trains in several. A variant of a search that was stopped as poor gives no
+    model; its folder holds the recipe only.
 
     Args:
         recipe: how to train.
@@ -62,6 +65,55 @@ def train_network(  # noqa: PLR0913  what a training reports to, each of which a
         TrainingError: the loss is not finite, or all embeddings became alike.
         StaleArtifact: another process took over.
     """
+    module, spec = _prepared(recipe, data)
+    _run(module, data, attempt=attempt, on_epoch=on_epoch, progress=progress, poor=poor)
+    return _outcome(module, spec, data, folder, poor)
+
+
+def train_share(
+    recipe: NetworkRecipe,
+    data: TrainingData,
+    *,
+    attempt: Attempt,
+    share: Share,
+    on_epoch: OnEpoch | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Trains as one process of several; the arguments are those of `train_network`. The states are the result.
+
+    Raises:
+        RecipeError: the recipe does not fit the sites, or there are fewer held-out sites than processes.
+        TrainingError: the loss is not finite.
+        StaleArtifact: another process took over.
+    """
+    if data.split.validation.n_sites < share.n:
+        message = (
+            f"{recipe.name}: {data.split.validation.n_sites} held-out sites for {share.n} processes: expected at least "
+            "one per process; lower devices.n_per_node or devices.n_nodes"
+        )
+        raise RecipeError(message)
+    module, _ = _prepared(recipe, data)
+    _run(module, data, attempt=attempt, on_epoch=on_epoch, progress=progress, share=share)
+
+
+def outcome_of_state(recipe: NetworkRecipe, data: TrainingData, *, folder: Path, content: bytes) -> Outcome:
+    """Returns the outcome of a training from the state after its last epoch.
+
+    Args:
+        recipe: how it was trained.
+        data: the sites.
+        folder: local work folder, for the model folder.
+        content: the state, as `attempts.py` stores it.
+    """
+    module, spec = _prepared(recipe, data)
+    state = unpack(content)
+    module.load_state_dict(state["state_dict"])
+    module.on_load_checkpoint(state)
+    return _outcome(module, spec, data, folder)
+
+
+def _prepared(recipe: NetworkRecipe, data: TrainingData) -> tuple[PerturbationClassifier, NetworkSpec]:
+    """The module with its first weights, and the specification of the network."""
     _check_pairs(recipe, len(data.split.class_names))
     spec = _network_spec(recipe, data)
     network = build_network(
@@ -72,9 +124,27 @@ def train_network(  # noqa: PLR0913  what a training reports to, each of which a
         seed=recipe.seed,
     )
     _start(network, spec, recipe, data)
-    n_batches = order_of(recipe).n_batches(data.split.train, recipe.batch_size)
-    n_steps = recipe.n_epochs * math.ceil(n_batches / recipe.optimiser.n_batches_per_step)
-    reports = TrainingReports(recipe, n_steps=recipe.n_epochs * n_batches, progress=progress)
+    n_steps = recipe.n_epochs * math.ceil(_n_batches(recipe, data) / recipe.optimiser.n_batches_per_step)
+    return build_module(network, recipe, data.split, n_steps=n_steps), spec
+
+
+def _n_batches(recipe: NetworkRecipe, data: TrainingData) -> int:
+    return order_of(recipe).n_batches(data.split.train, recipe.batch_size)
+
+
+def _run(  # noqa: PLR0913  what a training is told, and whom it tells
+    module: PerturbationClassifier,
+    data: TrainingData,
+    *,
+    attempt: Attempt,
+    on_epoch: OnEpoch | None,
+    progress: Progress,
+    share: Share = WHOLE,
+    poor: PoorVariant | None = None,
+) -> None:
+    """Trains a module to its last epoch, and reports."""
+    recipe = module.recipe
+    reports = TrainingReports(recipe, n_steps=recipe.n_epochs * _n_batches(recipe, data), progress=progress)
 
     def report_epoch(epoch: int, metrics: dict[str, float]) -> None:
         attempt.require_newest()  # before anybody is told about the epoch
@@ -84,16 +154,25 @@ def train_network(  # noqa: PLR0913  what a training reports to, each of which a
         if poor is not None and epoch + 1 < recipe.n_epochs and not module.trainer.should_stop:
             module.trainer.should_stop = poor.ends_after(module.history) is not None
 
-    module = build_module(network, recipe, data.split, n_steps=n_steps, on_epoch=report_epoch)
-    module.on_step = reports.step
+    module.on_epoch, module.on_step = report_epoch, reports.step
     readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
-    batches = batches_of(module, data.split, readers)
+    batches = batches_of(module, data.split, readers, share=share)
     if reports.n_steps >= MIN_BATCHES:
         reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
     decided = None if poor is None else poor.decided()  # an earlier process stopped after this epoch
     n_epochs = recipe.n_epochs if decided is None else decided.epoch
     fit(module, batches, recipe=recipe.model_copy(update={"n_epochs": n_epochs}), attempt=attempt)
-    stopped = None if poor is None else poor.decided()
+
+
+def _outcome(
+    module: PerturbationClassifier,
+    spec: NetworkSpec,
+    data: TrainingData,
+    folder: Path,
+    poor: PoorVariant | None = None,
+) -> Outcome:
+    """The outcome of a trained module, after writing its model folder."""
+    recipe, stopped = module.recipe, None if poor is None else poor.decided()
     model_folder = folder / "model"
     if stopped is None:
         save_model_folder(model_folder, module.judged[0], spec)

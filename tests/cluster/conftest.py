@@ -45,7 +45,7 @@ MODELS = {"classical.v1", "tiny_network.v1"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 REPORT_S = 1500
 PATIENCE_S = 120.0  # until a port is forwarded again
-RETIRED = ["preempted.v1", "scarce.v1"]  # trained in tests and not embedded
+RETIRED = ["preempted.v1", "scarce.v1", "nodes.v1"]  # trained in tests and not embedded
 RETRIES = {"first_delay_minutes": 0.25, "factor": 2}
 
 
@@ -328,7 +328,7 @@ def overlay(folder: Path, *, storage_port: int, database_port: int) -> Path:
         "kind": "Kustomization",
         "namespace": NAMESPACE,
         "resources": ["kustomize/overlays/test"],
-        "components": [f"kustomize/components/{name}" for name in ("container-encoders", "metrics")],
+        "components": [f"kustomize/components/{name}" for name in ("container-encoders", "training-nodes", "metrics")],
         "images": [{"name": "cellassets", **image_fields(IMAGE)}],
         "replacements": yaml.safe_load((REPOSITORY / "deploy/kustomize/overlays/gke/kustomization.yaml").read_text())[
             "replacements"
@@ -513,9 +513,16 @@ def screen_folder(design_file, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def landed(platform, storage, screen_folder):
-    """The platform after that screen landed and was judged."""
+def arriving(platform, storage, screen_folder):
+    """The platform while that screen lands."""
     storage.upload({screen_folder.parent / "truth" / "gene_pairs.csv": "lake/annotations/planted_complexes.csv"})
     storage.upload_folder(screen_folder, "landing")
+    return platform
+
+
+@pytest.fixture(scope="session")
+def landed(arriving):
+    """The platform after that screen landed and was judged."""
+    platform = arriving
     platform.wait("both models have a report", lambda: platform.reported() >= MODELS, timeout_s=REPORT_S)
     return platform

@@ -20,6 +20,13 @@ LAUNCHER_MAY = {
     ("list", "events"),
 }
 EMBED_MAY = {("create", "pods"), ("delete", "pods"), ("list", "pods"), ("get", "pods/log")}
+TRAIN_MAY = {
+    ("create", "jobs.batch"),
+    ("delete", "jobs.batch"),
+    ("get", "pods"),
+    ("list", "pods"),
+    ("get", "pods/log"),
+}
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 RESOURCES = (
     "jobs.batch",
@@ -46,7 +53,7 @@ def allowed(cluster, account: str, verb: str, resource: str) -> bool:
     return answer.stdout.strip() == "yes"
 
 
-@pytest.mark.parametrize(("account", "may"), [("launcher", LAUNCHER_MAY), ("embed", EMBED_MAY)])
+@pytest.mark.parametrize(("account", "may"), [("launcher", LAUNCHER_MAY), ("embed", EMBED_MAY), ("train", TRAIN_MAY)])
 def test_who_starts_pods_may_do_that_and_nothing_else(platform, account, may):
     found = {(v, r) for v in VERBS for r in RESOURCES if allowed(platform.cluster, account, v, r)}
     assert found == may
@@ -65,7 +72,10 @@ def test_only_pods_that_start_pods_carry_a_token(platform):
     for pod in platform.cluster.get("pods"):
         mounts = [m["mountPath"] for c in pod["spec"]["containers"] for m in c["volumeMounts"]]
         has_token = any("serviceaccount" in path for path in mounts)
-        starts_pods = pod["spec"]["serviceAccountName"] in ("cellassets-launcher", "cellassets-embed")
+        accounts = ("cellassets-launcher", "cellassets-embed", "cellassets-train")
+        starts_pods = (
+            pod["spec"]["serviceAccountName"] in accounts and "cellassets/training" not in pod["metadata"]["labels"]
+        )
         assert has_token == starts_pods, pod["metadata"]["name"]
 
 

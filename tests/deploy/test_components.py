@@ -61,3 +61,19 @@ def test_encoders_have_no_network_and_runs_may_start_pods_and_nothing_else(built
         ("pods", "create"), ("pods", "delete"), ("pods", "list"), ("pods/log", "get"),
     }  # fmt: skip
     assert added["PersistentVolumeClaim", "cellassets-exchange"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_nodes_of_a_training_reach_each_other_and_their_run_may_start_jobs_and_nothing_else(built):
+    added, _ = built("training-nodes")
+    rules = added["Role", "cellassets-train"]["rules"]
+    assert {(rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]} == {
+        ("jobs", "create"), ("jobs", "delete"), ("pods", "get"), ("pods", "list"), ("pods/log", "get"),
+    }  # fmt: skip
+    assert added["ServiceAccount", "cellassets-train"]["automountServiceAccountToken"] is False
+    run = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "run"}}}
+    other = {"podSelector": {"matchExpressions": [{"key": "cellassets/training", "operator": "Exists"}]}}
+    for name, of, reached in (("first-node", run, other), ("other-nodes", other, run)):
+        policy = added["NetworkPolicy", f"cellassets-training-{name}"]["spec"]
+        assert policy["podSelector"] == of["podSelector"]
+        assert policy["ingress"] == [{"from": [reached]}]
+        assert policy["egress"] == [{"to": [reached]}]

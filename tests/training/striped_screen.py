@@ -22,6 +22,7 @@ from cellassets.training.module import OnEpoch
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sampling import order_of
+from cellassets.training.sharing import WHOLE, Share
 from cellassets.training.sites import LabelledSites, Split
 
 N_CLASSES, SIZE = 4, 32
@@ -60,7 +61,7 @@ def labelled_sites(labels: np.ndarray, rows: np.ndarray, store_index: np.ndarray
     return LabelledSites(store_index, rows, labels[rows], scale, -100 * scale)
 
 
-def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = False):
+def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = False, share: Share = WHOLE):
     images, labels = images_and_labels(is_shuffled=is_shuffled)
     rows = np.arange(len(labels)).reshape(3, -1)
     train_sites = labelled_sites(labels, rows[:2].ravel(), np.repeat([0, 1], rows.shape[1]))
@@ -73,7 +74,7 @@ def prepared(chosen: NetworkRecipe, on_epoch: OnEpoch, *, is_shuffled: bool = Fa
     n_steps = chosen.n_epochs * math.ceil(n_batches / chosen.optimiser.n_batches_per_step)
     split = Split(train_sites, held_out, tuple("abcd"), {})
     module = build_module(network, chosen, split, n_steps=n_steps, on_epoch=on_epoch)
-    return module, batches_of(module, split, readers)
+    return module, batches_of(module, split, readers, share=share)
 
 
 def train(chosen: NetworkRecipe, work_dir: Path, on_epoch: OnEpoch, *, is_shuffled: bool = False):

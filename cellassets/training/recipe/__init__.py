@@ -16,6 +16,7 @@ from cellassets.training.recipe.backbone import (
     smallest_px,
 )
 from cellassets.training.recipe.classical import ClassicalParameters, ClassicalRecipe, FeatureFamily
+from cellassets.training.recipe.devices import Devices
 from cellassets.training.recipe.family import Family, Variant
 from cellassets.training.recipe.family_checks import checked_family
 from cellassets.training.recipe.loss import (
@@ -67,6 +68,7 @@ __all__ = [
     "ConvNextBackbone",
     "CosFaceLoss",
     "DenseNetBackbone",
+    "Devices",
     "DinoV2Backbone",
     "EarlyStopping",
     "Family",

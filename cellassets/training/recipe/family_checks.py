@@ -139,6 +139,9 @@ def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
             message = f"{what}, and a variant with another value would mean something else: do not vary it"
             raise family.refusal(message, *place)
     if search.stop_poor is not None:
+        if any(isinstance(one.recipe, NetworkRecipe) and one.recipe.devices.n_processes > 1 for one in variants):
+            message = "variants that several processes train are not stopped early: remove it, or the key devices"
+            raise family.refusal(message, SEARCH_KEY, "stop_poor")
         _check_epochs(family, variants[0].recipe.n_epochs, search.stop_poor.after_epochs)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from cellassets.configuration import Parameters, added_field
 from cellassets.training.recipe.augmentation import AugmentationParameters
 from cellassets.training.recipe.backbone import Backbone, ResNetBackbone
+from cellassets.training.recipe.devices import Devices
 from cellassets.training.recipe.loss import LossParameters
 from cellassets.training.recipe.objective import Classification, Objective, check_objective
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
@@ -64,7 +65,7 @@ class NetworkRecipe(Parameters):
         default=30, ge=1, le=10_000, description="Passes over the training sites; a multiple of validate_every_n_epochs"
     )
     validate_every_n_epochs: int = Field(default=1, ge=1, description="Epochs between two validations")
-    batch_size: int = Field(default=32, ge=2, description="Sites per training step")
+    batch_size: int = Field(default=32, ge=2, description="Sites per training step, of all devices together")
     uses_flagged_sites: bool = Field(default=False, description="Whether sites that plate_quality flagged are used too")
     max_flagged_frac: float = Field(
         default=0.5, ge=0, le=1, description="Training is refused if more than this share of the sites is flagged"
@@ -106,6 +107,7 @@ class NetworkRecipe(Parameters):
     objective: Objective = added_field(
         Classification(), description="Whether the network learns from labels, or from the images alone"
     )
+    devices: Devices = added_field(Devices(), description="Processes that train together, and where they run")
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> "NetworkRecipe":
@@ -147,6 +149,21 @@ class NetworkRecipe(Parameters):
             raise ValueError(message)
         if self.batch_size % self.n_sites_per_class:
             message = f"batch_size {self.batch_size} is not a multiple of n_sites_per_class {self.n_sites_per_class}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> "NetworkRecipe":
+        n_processes = self.devices.n_processes
+        if self.batch_size % n_processes:
+            message = (
+                f"batch_size {self.batch_size} is not a multiple of the {n_processes} processes of devices (n_per_node "
+                f"{self.devices.n_per_node} times n_nodes {self.devices.n_nodes}): batch_size counts the sites of all "
+                "processes together"
+            )
+            raise ValueError(message)
+        if self.devices.strategy == "fsdp" and n_processes == 1:
+            message = "devices.strategy fsdp with one process: expected n_per_node or n_nodes above 1, or ddp"
             raise ValueError(message)
         return self
 

@@ -171,6 +171,11 @@ def _problem(recipe: "NetworkRecipe") -> str | None:
     labels = _use_of_labels(recipe)
     if labels is not None:
         return f"objective {chosen.name} uses no labels, and {labels}"
+    if recipe.devices.n_processes > 1:
+        return (
+            f"objective {chosen.name} is trained by one process, and devices asks for {recipe.devices.n_processes}: "
+            "remove the key devices"
+        )
     return _masking_problem(recipe) if isinstance(chosen, MaskedAutoencoding) else _averaging_problem(recipe)
 
 

@@ -13,6 +13,7 @@ from cellassets.configuration import Parameters, YamlValues, read_yaml, validate
 from cellassets.errors import RecipeError
 from cellassets.fingerprint import check_partition_key, fingerprint
 from cellassets.training.recipe.classical import ClassicalRecipe
+from cellassets.training.recipe.devices import Devices
 from cellassets.training.recipe.network import NetworkRecipe
 
 Recipe = NetworkRecipe | ClassicalRecipe
@@ -20,11 +21,12 @@ SEARCH_KEY = "search"
 
 
 class RecipeKind(Parameters):
-    """What a recipe file is read as before its kind is known."""
+    """What a recipe file is read as before its kind is known, with what the pod of its training depends on."""
 
     model_config = ConfigDict(extra="allow")
 
     kind: Literal["network", "classical"]
+    devices: Devices = Devices()
 
 
 def recipe_experiments(recipe: Recipe) -> list[str]:
