@@ -4,6 +4,7 @@ Input: `data.py`. Output: `Outcome`. The lake, MLflow and Dagster are not known 
 """
 
 import math
+from functools import partial
 from pathlib import Path
 
 from cellassets.errors import RecipeError
@@ -12,6 +13,7 @@ from cellassets.training.attempts import Attempt
 from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import EmbeddingNetwork, build_network, seeded
 from cellassets.training.checkpoint import save_model_folder
+from cellassets.training.classifier import Classifier, save_classifier
 from cellassets.training.data import TrainingData, image_reader
 from cellassets.training.estimate import MIN_BATCHES, estimated_seconds
 from cellassets.training.fit import Batches, fit
@@ -21,7 +23,7 @@ from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
 from cellassets.training.recipe import NetworkRecipe, ZooBackbone, compares_pairs, recipe_fingerprint
 from cellassets.training.reports import TrainingReports
 from cellassets.training.sampling import order_of
-from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
+from cellassets.training.spec import CLASSIFIER_NAME, SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
 from cellassets.training.start import continue_from, freeze, load_backbone_weights
 from cellassets.training.zoo import check_zoo_sizes
 
@@ -74,18 +76,21 @@ def train_network(
 
     module = PerturbationClassifier(network, heads, recipe=recipe, n_steps=n_steps, on_epoch=report_epoch)
     module.on_step = reports.step
-    readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
+    reader_of = partial(image_reader, data.stores, channels=data.channels)
+    readers = (reader_of(data.split.train), reader_of(data.split.validation))
     batches = Batches(data.split, readers, recipe, module.pace)
     if reports.n_steps >= MIN_BATCHES:
         reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
     fit(module, batches, recipe=recipe, attempt=attempt)
-    model_folder = save_model_folder(folder / "model", module.judged[0], spec)
+    judged, judged_heads = module.judged
+    model_folder = save_model_folder(folder / "model", judged, spec)
+    save_classifier(model_folder, Classifier(judged_heads, data.split.class_names))
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
     counts = {**data.split.summary, "n_weights": n_weights}
     if recipe.early_stopping is not None:
         counts["n_epochs"] = int(module.metrics["n_epochs"])
-    names = (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME)
+    names = (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME, CLASSIFIER_NAME)
     return Outcome(
         model_folder,
         names,
@@ -136,6 +141,7 @@ def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:
             normalisation=recipe.normalisation,
             centre_crop_px=recipe.centre_crop_px,
             batch_statistics=recipe.batch_statistics,
+            chooses_channels=recipe.channels is not None,
         ),
         recipe_name=recipe.name,
         recipe_fingerprint=recipe_fingerprint(recipe),

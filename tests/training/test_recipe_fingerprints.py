@@ -40,6 +40,11 @@ CHANGES = (
     {"optimiser": {"n_batches_per_step": 2}},
     {"optimiser": {"max_gradient_norm": 1.0}},
     {"early_stopping": {"patience": 2}},
+    {"augmentation": {"crop_from": "centre"}},
+    {"augmentation": {"min_zoom_frac": 0.5}},
+    {"channels": ["Hoechst"]},
+    {"train_site_indices": [1]},
+    {"control_experiments": ["C"]},
 )
 
 

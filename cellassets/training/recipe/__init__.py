@@ -33,7 +33,14 @@ from cellassets.training.recipe.network import (
     Sampling,
 )
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
-from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
+from cellassets.training.recipe.reading import (
+    Recipe,
+    RecipeKind,
+    load_recipe,
+    recipe_experiments,
+    recipe_fingerprint,
+    trained_experiments,
+)
 from cellassets.training.recipe.start import InitialWeights
 
 __all__ = [
@@ -70,4 +77,5 @@ __all__ = [
     "recipe_experiments",
     "recipe_fingerprint",
     "smallest_px",
+    "trained_experiments",
 ]
