@@ -77,6 +77,7 @@ CALLS = {
     "statistics.linear_probe.nearest_class": {
         "rows": WELLS, "means": WELLS[:3], "own": GROUP, "is_class": np.ones(3, dtype=bool)
     },
+    "statistics.one_to_one.one_to_one": {"scores": WELLS},
     "statistics.permutation.upper_p_values": {"observed": SHARES, "null": DRAWS},
     "statistics.permutation.settled_ties": {"draws": DRAWS},
     "statistics.permutation.null_percentiles": {"draws": DRAWS},
@@ -114,6 +115,7 @@ CALLS = {
     },
     "benchmarks.published.groups.cosines_to_all": {"unit": WELLS, "groups": [EVERY[:3]]},
     "benchmarks.published.groups.group_sums": {"values": WELLS, "group": GROUP, "n_groups": 3},
+    "benchmarks.published.rxrx1.groups_on_plates": {"scores": WELLS, "plate": GROUP, "groups": EVERY[:4]},
     "benchmarks.published.proxbias.proximity_bias": {"genes": WELLS, "arm": np.repeat(["1p", "1q", "2p"], 4)},
     "benchmarks.published.proxbias.brunner_munzel": {"within": SHARES, "between": np.sort(SHARES) + 0.1},
     "benchmarks.published.rxrx.ranking_metrics": {"scores": WELLS, "is_active": np.tile(np.arange(4) < 2, (12, 1))},

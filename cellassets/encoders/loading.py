@@ -140,9 +140,9 @@ def load_encoder(
 
         return ElsewhereEncoder.load(folder)
     if kind == "network":
-        from cellassets.encoders.network import NetworkEncoder
+        from cellassets.encoders.network import open_network
 
-        return NetworkEncoder(folder)
+        return open_network(folder)
     if kind == "classical":
         from cellassets.encoders.classical import ClassicalEncoder
 

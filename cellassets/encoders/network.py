@@ -12,7 +12,7 @@ from cellassets.encoders.precision import N_JUDGED
 from cellassets.errors import EncoderError
 from cellassets.images.spec import PIXEL_TYPES
 from cellassets.training.augmentation import centre_crop
-from cellassets.training.checkpoint import load_network
+from cellassets.training.checkpoint import load_network, read_spec
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.normalisation import scale_and_shift
 from cellassets.training.recipe import smallest_px
@@ -130,6 +130,45 @@ class NetworkEncoder:
         if min_centred_cosine(exact.cpu().numpy(), fast.cpu().numpy()) >= MIN_COSINE:
             self.precision = "bf16"
         self._is_judged = True
+
+
+class ChannelChoosingNetwork(NetworkEncoder):
+    """A network that takes some of the channels of an experiment, found by their names."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._positions = list(range(self.n_channels))
+
+    def choose_channels(self, names: tuple[str, ...]) -> None:
+        """Finds the network's channels among these.
+
+        Raises:
+            EncoderError: a channel is missing.
+        """
+        missing = [name for name in self.trained_channels if name not in names]
+        if missing:
+            message = f"channels {', '.join(missing)} not found among {', '.join(names)}: this model needs them"
+            raise EncoderError(message)
+        self._positions = [names.index(name) for name in self.trained_channels]
+
+    def _normalised(
+        self,
+        images: UInt[np.ndarray, "site channel y x"],
+        mean: Float32[np.ndarray, "site channel"],
+        std: Float32[np.ndarray, "site channel"],
+    ) -> Float[torch.Tensor, "site own h w"]:
+        chosen = self._positions
+        return super()._normalised(images[:, chosen], mean[:, chosen], std[:, chosen])
+
+
+def open_network(folder: Path) -> NetworkEncoder:
+    """Returns the network in a model folder.
+
+    Raises:
+        RegistryError: a file is missing or damaged.
+    """
+    chooses = read_spec(folder).preprocessing.chooses_channels
+    return ChannelChoosingNetwork(folder) if chooses else NetworkEncoder(folder)
 
 
 def gains_by_bf16(device: str) -> bool:

@@ -342,10 +342,10 @@ def _run_id(context: Context, plan: Plan) -> str:
 
 def _experiments(context: Context, plan: Plan) -> "list[TrainedExperiment]":
     from cellassets.registry.runs import TrainedExperiment
-    from cellassets.training.recipe import NetworkRecipe
+    from cellassets.training.recipe import NetworkRecipe, trained_experiments
 
     chosen = plan.settings["recipe"]
-    trained = chosen.train_experiments if isinstance(chosen, NetworkRecipe) else ()
+    trained = trained_experiments(chosen) if isinstance(chosen, NetworkRecipe) else ()
     return [
         TrainedExperiment(
             name=pin.keys[0],
@@ -371,7 +371,7 @@ def _image(context: Context) -> dict[str, str]:
 def _tags(registry: "Registry", plan: Plan, outcome: "Outcome") -> dict[str, str]:
     from cellassets.registry.lineage import TrainedOn, declaration, declared, with_ancestors
     from cellassets.training.provenance import code_version
-    from cellassets.training.recipe import NetworkRecipe, recipe_fingerprint
+    from cellassets.training.recipe import NetworkRecipe, recipe_fingerprint, trained_experiments
 
     chosen: Recipe = plan.settings["recipe"]
     tags: dict[str, Any] = {
@@ -386,7 +386,7 @@ def _tags(registry: "Registry", plan: Plan, outcome: "Outcome") -> dict[str, str
         tags["embedding_dim"] = str(chosen.embedding_dim)
         tags["validation_accuracy"] = f"{outcome.metrics['validation_accuracy']:.4f}"
         trained_on = TrainedOn(
-            experiments=chosen.train_experiments,
+            experiments=trained_experiments(chosen),
             validation_experiments=chosen.validation_experiments,
             perturbations=outcome.perturbations,
         )

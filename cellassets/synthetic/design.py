@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, added_field
 from cellassets.fingerprint import check_partition_key
 
 MAX_DIAMETER_FRAC = 0.5
@@ -78,10 +78,18 @@ class ScreenDesign(Parameters):
     effect_strength: float = Field(default=1.0, ge=0, description="Strength of all planted effects")
     nuisances: NuisanceStrengths = Field(default=NuisanceStrengths(), description="Strength of each nuisance")
 
+    n_empty_border: int = added_field(
+        0, ge=0, description="Rows and columns at each edge of a plate that stay empty; 1 in RxRx1"
+    )
+    experiment_digits: int = added_field(
+        1, ge=1, le=4, description="Digits of an experiment's number, filled with zeros; 2 in RxRx1, as in HUVEC-01"
+    )
+
     @property
     def experiments(self) -> dict[str, str]:
         """Cell type by experiment id."""
-        return {f"{t.name}-{n + 1}": t.name for t in self.cell_types for n in range(t.n_experiments)}
+        digits = self.experiment_digits
+        return {f"{t.name}-{n + 1:0{digits}}": t.name for t in self.cell_types for n in range(t.n_experiments)}
 
     @property
     def plate_ids(self) -> tuple[str, ...]:
@@ -90,8 +98,9 @@ class ScreenDesign(Parameters):
 
     @property
     def n_wells(self) -> int:
-        """Number of wells of a plate."""
-        return self.n_rows * self.n_columns
+        """Number of wells of a plate that can be used."""
+        n_rows, n_columns = (max(0, n - 2 * self.n_empty_border) for n in (self.n_rows, self.n_columns))
+        return n_rows * n_columns
 
     @property
     def n_inert_genes(self) -> int:
@@ -156,10 +165,11 @@ class ScreenDesign(Parameters):
         n_controls = self.n_negative_controls + self.n_positive_controls
         n_needed = self.n_treatment_wells + n_controls
         if n_needed > self.n_wells:
+            border = f" with an empty border of {self.n_empty_border}" if self.n_empty_border else ""
             message = (
-                f"a plate of {self.n_rows} x {self.n_columns} has {self.n_wells} wells, but {self.n_treatment_wells} "
-                f"treatments and {n_controls} controls need {n_needed}: use more plates, fewer perturbations or a "
-                "smaller n_wells_per_perturbation"
+                f"a plate of {self.n_rows} x {self.n_columns}{border} has {self.n_wells} wells, but "
+                f"{self.n_treatment_wells} treatments and {n_controls} controls need {n_needed}: use more plates, "
+                "fewer perturbations or a smaller n_wells_per_perturbation"
             )
             raise ValueError(message)
         if self.n_positive_control_kinds > self.n_positive_controls:

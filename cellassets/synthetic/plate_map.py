@@ -30,7 +30,8 @@ def well_place(well_id: str) -> tuple[int, int]:
 def map_plate(design: ScreenDesign, biology: Biology, experiment_id: str, plate_id: str) -> dict[str, Perturbation]:
     """Returns the perturbation of every well in use, sorted by well."""
     rng = stream(design.seed, "plate map", experiment_id, plate_id)
-    wells = [well_name(row, column) for row in range(design.n_rows) for column in range(design.n_columns)]
+    rows, columns = (_used_lines(n, design.n_empty_border) for n in (design.n_rows, design.n_columns))
+    wells = [well_name(row, column) for row in rows for column in columns]
     controls = _control_wells(design, biology)
     blocks = rng.permutation(len(controls))
     contents: dict[str, Perturbation] = {}
@@ -56,6 +57,10 @@ def plate_treatments(design: ScreenDesign, biology: Biology, plate_id: str) -> l
     ]
     start = design.plate_ids.index(plate_id) * design.n_treatment_wells
     return dealt[start : start + design.n_treatment_wells]
+
+
+def _used_lines(n_lines: int, n_empty_border: int) -> range:
+    return range(n_empty_border, n_lines - n_empty_border)
 
 
 def _control_wells(design: ScreenDesign, biology: Biology) -> list[Perturbation]:

@@ -19,6 +19,7 @@ class Draws:
     """The random numbers of one batch.
 
     `is_kept` says which channels are not left out. `partner` and `own_share` are None if images are not mixed.
+    `window_px` is the size that a crop has before it is enlarged to `crop_px`; None if crops are not enlarged.
     """
 
     crop_px: tuple[int, int]
@@ -30,6 +31,7 @@ class Draws:
     is_kept: Bool[np.ndarray, "b c"] | None = None
     partner: Int[np.ndarray, "own"] | None = None
     own_share: Float[np.ndarray, "own 1 y x"] | None = None
+    window_px: Int[np.ndarray, "b 2"] | None = None
 
     def of(self, rows: Int[np.ndarray, "own"]) -> "Draws":
         """Returns the numbers of some images of the batch, which are then not mixed."""
@@ -41,6 +43,7 @@ class Draws:
             gain=self.gain[rows],
             offset=self.offset[rows],
             is_kept=None if self.is_kept is None else self.is_kept[rows],
+            window_px=None if self.window_px is None else self.window_px[rows],
         )
 
 
@@ -110,7 +113,19 @@ def draw(
     if parameters.mix is not None:
         partner, own_share = draw_mix(generator, n, parameters=parameters.mix, size=crop)
         draws = replace(draws, partner=partner, own_share=own_share)
+    if parameters.min_zoom_frac < 1:
+        draws = _zoomed(draws, generator, parameters.min_zoom_frac, (height, width))
+    if parameters.crop_from == "centre":
+        window = np.array(crop) if draws.window_px is None else draws.window_px
+        draws = replace(draws, top_left=np.broadcast_to((np.array([height, width]) - window) // 2, (n, 2)))
     return draws
+
+
+def _zoomed(draws: Draws, generator: np.random.Generator, least_frac: float, site_px: tuple[int, int]) -> Draws:
+    """The draws with crops of random sizes, anywhere in the sites."""
+    frac = generator.uniform(least_frac, 1, size=(len(draws.top_left), 1))
+    window = np.maximum(np.rint(frac * draws.crop_px), 1).astype(np.int64)
+    return replace(draws, window_px=window, top_left=generator.integers(0, np.array(site_px) - window + 1))
 
 
 def draw_mix(
@@ -148,14 +163,25 @@ def _kept_channels(
 
 
 def crop_turn_flip(images: Shaped[np.ndarray, "b c y x"], draws: Draws) -> Shaped[np.ndarray, "b c h w"]:
-    """Returns the crops, each turned by its number of 90-degree turns and then mirrored left to right or not."""
-    height, width = draws.crop_px
-    crops = np.empty((*images.shape[:2], height, width), dtype=images.dtype)
+    """Returns the crops, each turned by its number of 90-degree turns and then mirrored left to right or not.
+
+    Crops that are smaller than `crop_px` are enlarged to it: every pixel takes the value of the nearest one.
+    """
+    crops = np.empty((*images.shape[:2], *draws.crop_px), dtype=images.dtype)
     for row, image in enumerate(images):
-        top, left = draws.top_left[row]
-        view = np.rot90(image[:, top : top + height, left : left + width], draws.n_turns[row], axes=(1, 2))
+        view = np.rot90(_crop(image, draws, row), draws.n_turns[row], axes=(1, 2))
         crops[row] = view[..., ::-1] if draws.is_flipped[row] else view
     return crops
+
+
+def _crop(image: Shaped[np.ndarray, "c y x"], draws: Draws, row: int) -> Shaped[np.ndarray, "c h w"]:
+    (top, left), (height, width) = draws.top_left[row], draws.crop_px
+    if draws.window_px is None:
+        return image[:, top : top + height, left : left + width]
+    n_rows, n_columns = draws.window_px[row]
+    y = top + (np.arange(height) * 2 + 1) * n_rows // (2 * height)
+    x = left + (np.arange(width) * 2 + 1) * n_columns // (2 * width)
+    return image[:, y[:, None], x]
 
 
 def centre_crop(images: Shaped[np.ndarray, "b c y x"], crop_px: int | None) -> Shaped[np.ndarray, "b c h w"]:

@@ -19,7 +19,7 @@ from cellassets.training.augmentation import check_sizes, crop_size
 from cellassets.training.batches import ImageReader
 from cellassets.training.normalisation import min_std
 from cellassets.training.recipe import NetworkRecipe, crop_problem, recipe_experiments
-from cellassets.training.sites import LabelledSites, Split, split_sites, usable_sites
+from cellassets.training.sites import LabelledSites, Split, split_sites, training_and_held_out, usable_sites
 from cellassets.training.sources import Source
 
 MEMORY_BYTES = 4 << 30
@@ -31,23 +31,26 @@ class TrainingData:
     """Opened stores, with those to train on first, and the sites in them.
 
     `parent` is the model folder of the version that the recipe starts from (`start_from`), if it names one. `sources`
-    says where another process reads the same.
+    says where another process reads the same. `channels` are the numbers of the channels that the network takes, from 0;
+    None for all.
     """
 
     stores: tuple[ExperimentStore, ...]
     split: Split
     parent: Path | None = None
     sources: tuple[Source, ...] = ()
+    channels: tuple[int, ...] | None = None
 
     @property
     def n_channels(self) -> int:
-        """Number of channels of every site."""
-        return self.stores[0].n_channels
+        """Number of channels that the network takes."""
+        return len(self.channel_names)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Names of the channels, in order."""
-        return self.stores[0].channel_names
+        """Names of the channels that the network takes, in order."""
+        names = self.stores[0].channel_names
+        return names if self.channels is None else tuple(names[number] for number in self.channels)
 
     @property
     def site_px(self) -> tuple[int, int]:
@@ -95,6 +98,7 @@ def open_training_data(
     problem = crop_problem(recipe, *crop_size(recipe.augmentation, stores[0].height, stores[0].width))
     if problem is not None:
         raise RecipeError(problem)
+    channels = _chosen_channels(recipe, stores[0])
     tables = [
         usable_sites(
             store.sites,
@@ -102,36 +106,56 @@ def open_training_data(
             table,
             recipe,
             least_std=min_std(store.dtype, store.imaging.top_grey_level),
+            channels=channels,
         )
         for store, table in zip(stores, quality, strict=True)
     ]
-    n_train = len(recipe.train_experiments)
-    return TrainingData(tuple(stores), split_sites(tables[:n_train], tables[n_train:], recipe.classes))
+    split = split_sites(*training_and_held_out(tables, recipe), recipe.classes)
+    return TrainingData(tuple(stores), split, channels=channels)
 
 
 def image_reader(
-    stores: Sequence[ExperimentStore], sites: LabelledSites, *, memory_bytes: int = MEMORY_BYTES
+    stores: Sequence[ExperimentStore],
+    sites: LabelledSites,
+    *,
+    channels: tuple[int, ...] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> ImageReader:
     """Returns a function from positions among `sites` to their images.
 
     If all sites fit into `memory_bytes` they are decoded once and kept. Otherwise each batch is read from the stores.
-    Images have the type of the stores; if some stores have 8 bits and others 16, all images have 16.
+    Images have the type of the stores; if some stores have 8 bits and others 16, all images have 16. They have the
+    channels with the numbers `channels`, from 0; None for all.
     """
     first, dtype = stores[0], np.result_type(*(store.dtype for store in stores))
-    site_shape = (first.n_channels, first.height, first.width)
+    chosen = slice(None) if channels is None else list(channels)
+    site_shape = (first.n_channels if channels is None else len(channels), first.height, first.width)
     n_bytes = sites.n_sites * math.prod(site_shape) * dtype.itemsize
 
     def read(positions: Int[np.ndarray, "b"]) -> UInt[np.ndarray, "b c y x"]:
         images = np.empty((len(positions), *site_shape), dtype=dtype)
         for index in np.unique(sites.store_index[positions]):
             rows = np.flatnonzero(sites.store_index[positions] == index)
-            images[rows] = stores[index].read(sites.store_row[positions[rows]])
+            images[rows] = stores[index].read(sites.store_row[positions[rows]])[:, chosen]
         return images
 
     if n_bytes > memory_bytes:
         return read
     kept = read(np.arange(sites.n_sites))
     return lambda positions: kept[positions]
+
+
+def _chosen_channels(recipe: NetworkRecipe, store: ExperimentStore) -> tuple[int, ...] | None:
+    if recipe.channels is None:
+        return None
+    missing = [name for name in recipe.channels if name not in store.channel_names]
+    if missing:
+        message = (
+            f"channels: {', '.join(missing)} not among those of {store.experiment_id}, which are "
+            f"{', '.join(store.channel_names)}: correct the names"
+        )
+        raise RecipeError(message)
+    return tuple(store.channel_names.index(name) for name in recipe.channels)
 
 
 def _check_alike(experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]) -> None:

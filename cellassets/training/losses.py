@@ -1,6 +1,6 @@
 """Heads and losses of weak supervision: cross-entropy, ArcFace and those of `metric_losses.py`, as a weighted sum.
 
-Embeddings come from `backbone.py`. Heads are used only in training; the model folder does not contain them.
+Embeddings come from `backbone.py`, and do not need the heads. `classifier.py` stores the heads in the model folder.
 """
 
 import math

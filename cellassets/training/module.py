@@ -13,7 +13,7 @@ import pytorch_lightning as lightning
 import torch
 from jaxtyping import Float
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from cellassets.errors import TrainingError
@@ -202,4 +202,4 @@ class PerturbationClassifier(lightning.LightningModule):
         ]
         if chosen.name == "sgd":
             return SGD(groups, lr=chosen.learning_rate, momentum=SGD_MOMENTUM, nesterov=True)
-        return AdamW(groups, lr=chosen.learning_rate)
+        return (Adam if chosen.name == "adam" else AdamW)(groups, lr=chosen.learning_rate)

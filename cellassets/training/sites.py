@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from cellassets.errors import RecipeError
 from cellassets.training.normalisation import MIN_STD_8_BIT, channel_statistics, scale_and_shift
-from cellassets.training.recipe import Classification, ClassParameters, NetworkRecipe
+from cellassets.training.recipe import Classification, ClassParameters, NetworkRecipe, recipe_experiments
 
 SITE_KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
 NO_CLASS = -1
@@ -68,6 +68,7 @@ def usable_sites(
     recipe: NetworkRecipe,
     *,
     least_std: float = MIN_STD_8_BIT,
+    channels: tuple[int, ...] | None = None,
 ) -> pl.DataFrame:
     """Returns the sites of an experiment that a recipe may use: `store_row`, `perturbation_id`, `scale` and `shift`.
 
@@ -81,11 +82,14 @@ def usable_sites(
         quality: its QUALITY, or None if flagged sites are used too.
         recipe: says which wells are classes and how many sites may be flagged.
         least_std: the smallest standard deviation that channels are divided by (`normalisation.min_std`).
+        channels: numbers of the channels that the network takes, from 0; None for all.
 
     Raises:
         RecipeError: a site has no well or no quality row, or more sites are flagged than the recipe allows.
     """
     mean, std = channel_statistics(sites, recipe.normalisation)
+    if channels is not None:
+        mean, std = mean[:, channels], std[:, channels]
     scale, shift = scale_and_shift(mean, std, least=least_std)
     table = sites.select(SITE_KEY).with_row_index("store_row").with_columns(scale=_array(scale), shift=_array(shift))
     kinds = ["perturbation_id", "perturbation_kind", "control_kind"]
@@ -97,20 +101,45 @@ def usable_sites(
     return table.filter("is_class") if isinstance(recipe.objective, Classification) else table
 
 
+def training_and_held_out(
+    tables: list[pl.DataFrame], recipe: NetworkRecipe
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+    """Returns the sites to train on and the held-out sites, one table per experiment, with a column `store_index`.
+
+    Args:
+        tables: of `usable_sites`, in the order of `recipe_experiments(recipe)`, which is that of the stores.
+        recipe: says which experiments, sites and controls are trained on.
+
+    Raises:
+        RecipeError: a training experiment has none of the sites that are trained on.
+    """
+    numbered = [table.with_columns(store_index=pl.lit(number)) for number, table in enumerate(tables)]
+    of = dict(zip(recipe_experiments(recipe), numbered, strict=True))
+    is_control, with_controls = pl.col("control_kind").is_not_null(), set(recipe.control_experiments)
+    train = [of[name] for name in recipe.train_experiments]
+    train += [of[name].filter(is_control) for name in recipe.control_experiments]
+    if recipe.train_site_indices is not None:
+        train = [_of_sites(table, recipe.train_site_indices) for table in train]
+    held_out = [
+        of[name].filter(~is_control) if name in with_controls else of[name] for name in recipe.validation_experiments
+    ]
+    return train, held_out
+
+
 def split_sites(train: list[pl.DataFrame], validation: list[pl.DataFrame], classes: ClassParameters) -> Split:
     """Returns training and held-out sites. The classes are the perturbations of the training experiments.
 
     Sites without a class are trained on if they are in the tables, and never held out.
 
     Args:
-        train: tables of `usable_sites`, one per experiment. The numbers of the stores continue in `validation`.
+        train: tables of `training_and_held_out`, one per experiment.
         validation: those of the held-out experiments.
         classes: decides whether perturbations that only one of the two has are an error.
 
     Raises:
         RecipeError: there are fewer than two classes, no held-out site of any class, or unmatched perturbations.
     """
-    trained, held_out = _stacked(train, 0), _stacked(validation, len(train))
+    trained, held_out = pl.concat(train), pl.concat(validation)
     held_out, is_class = held_out.filter("is_class"), pl.col("is_class")
     names = sorted(trained.filter(is_class)["perturbation_id"].unique())
     others = sorted(trained.filter(~is_class)["perturbation_id"].drop_nulls().unique())
@@ -170,9 +199,16 @@ def _without_flagged(table: pl.DataFrame, recipe: NetworkRecipe) -> pl.DataFrame
     return table.filter(~pl.col("is_flagged")).drop("is_flagged")
 
 
-def _stacked(tables: list[pl.DataFrame], first_index: int) -> pl.DataFrame:
-    numbered = [table.with_columns(store_index=pl.lit(first_index + i)) for i, table in enumerate(tables)]
-    return pl.concat(numbered)
+def _of_sites(table: pl.DataFrame, site_indices: tuple[int, ...]) -> pl.DataFrame:
+    found = table.filter(pl.col("site_index").is_in(site_indices))
+    if found.is_empty() and not table.is_empty():
+        there = ", ".join(map(str, sorted(table["site_index"].unique())))
+        asked = ", ".join(map(str, site_indices))
+        message = (
+            f"train_site_indices {asked}: {table['experiment_id'][0]} has the sites {there}; expected some of these"
+        )
+        raise RecipeError(message)
+    return found
 
 
 def _labelled(table: pl.DataFrame, names: list[str]) -> LabelledSites:

@@ -12,6 +12,7 @@ from cellassets.training.recipe import Backbone, BatchStatistics, NormalisationK
 
 SPEC_NAME = "encoder.json"
 WEIGHTS_NAME = "weights.safetensors"
+CLASSIFIER_NAME = "classifier.safetensors"
 
 
 class Preprocessing(Parameters):
@@ -20,11 +21,15 @@ class Preprocessing(Parameters):
     z = (x - mean) / max(std, least) for each channel, with the mean and the standard deviation of the site or of its
     plate; `least` is one level of 8-bit images (`cellassets.training.normalisation`). Then the full site is used, or
     its centre if `centre_crop_px` is set. Batch normalisation has the statistics of the training, or of the experiment.
+    The channels are those of the experiment in its order, or, if `chooses_channels` is set, those of `channel_names`.
     """
 
     normalisation: NormalisationKind
     centre_crop_px: int | None = None
     batch_statistics: BatchStatistics = added_field("trained", description="Of batch normalisation")
+    chooses_channels: bool = added_field(
+        False, description="Whether the network finds its channels by their names among those of an experiment"
+    )
 
 
 class NetworkSpec(Parameters):

@@ -4,6 +4,7 @@ Input: `data.py`. Output: `Outcome`. The lake, MLflow and Dagster are not known 
 """
 
 import math
+from functools import partial
 from pathlib import Path
 
 from cellassets.errors import RecipeError
@@ -12,9 +13,11 @@ from cellassets.training.attempts import Attempt
 from cellassets.training.augmentation import crop_size
 from cellassets.training.backbone import EmbeddingNetwork, build_network
 from cellassets.training.checkpoint import save_model_folder
+from cellassets.training.classifier import Classifier, save_classifier
 from cellassets.training.data import TrainingData, image_reader
 from cellassets.training.estimate import MIN_BATCHES, estimated_seconds
 from cellassets.training.fit import fit
+from cellassets.training.losses import Heads
 from cellassets.training.module import OnEpoch
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
@@ -31,7 +34,7 @@ from cellassets.training.recipe import (
 from cellassets.training.reports import TrainingReports
 from cellassets.training.sampling import order_of
 from cellassets.training.sharing import WHOLE, Share
-from cellassets.training.spec import SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
+from cellassets.training.spec import CLASSIFIER_NAME, SPEC_NAME, WEIGHTS_NAME, NetworkSpec, Preprocessing
 from cellassets.training.start import continue_from, freeze, load_backbone_weights
 from cellassets.training.zoo import check_zoo_sizes
 
@@ -155,7 +158,8 @@ def _run(  # noqa: PLR0913  what a training is told, and whom it tells
             module.trainer.should_stop = poor.ends_after(module.history) is not None
 
     module.on_epoch, module.on_step = report_epoch, reports.step
-    readers = (image_reader(data.stores, data.split.train), image_reader(data.stores, data.split.validation))
+    reader_of = partial(image_reader, data.stores, channels=data.channels)
+    readers = (reader_of(data.split.train), reader_of(data.split.validation))
     batches = batches_of(module, data.split, readers, share=share)
     if reports.n_steps >= MIN_BATCHES:
         reports.expect(estimated_seconds(module, batches.train_dataloader(), batches.val_dataloader()))
@@ -173,9 +177,14 @@ def _outcome(
 ) -> Outcome:
     """The outcome of a trained module, after writing its model folder."""
     recipe, stopped = module.recipe, None if poor is None else poor.decided()
-    model_folder = folder / "model"
+    model_folder, names = folder / "model", [RECIPE_NAME]
     if stopped is None:
-        save_model_folder(model_folder, module.judged[0], spec)
+        network, heads = module.judged
+        save_model_folder(model_folder, network, spec)
+        names = [SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME]
+        if isinstance(heads, Heads):
+            save_classifier(model_folder, Classifier(heads, data.split.class_names))
+            names.append(CLASSIFIER_NAME)
     write_recipe(recipe, model_folder)
     n_weights = sum(weight.numel() for weight in module.network.parameters())
     counts = {**data.split.summary, "n_weights": n_weights}
@@ -183,7 +192,7 @@ def _outcome(
         counts["n_epochs"] = int(module.metrics["n_epochs"])
     return Outcome(
         model_folder,
-        (SPEC_NAME, WEIGHTS_NAME, RECIPE_NAME) if stopped is None else (RECIPE_NAME,),
+        tuple(names),
         module.metrics,
         counts,
         perturbations=data.perturbations,
@@ -236,6 +245,7 @@ def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:
             normalisation=recipe.normalisation,
             centre_crop_px=recipe.centre_crop_px,
             batch_statistics=recipe.batch_statistics,
+            chooses_channels=recipe.channels is not None,
         ),
         recipe_name=recipe.name,
         recipe_fingerprint=recipe_fingerprint(recipe),

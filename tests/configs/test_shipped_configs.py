@@ -1,5 +1,6 @@
 """The folders of configuration files in the repository: a stranger's, the demo's, and the examples."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cellassets.mapping.dataset import load_dataset
 from cellassets.screens.layouts.choose import shipped_layouts
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
+from cellassets.synthetic.design import ScreenDesign
 from cellassets.training.recipe import ClassicalRecipe, load_recipe
 
 CONFIGS = UPath(Path(__file__).parents[2] / "configs")
@@ -69,4 +71,29 @@ def test_examples_are_valid_and_only_those_of_a_named_folder_are_read():
         load_yaml(path, MapParameters)
     for path in EXAMPLES.glob("prices/*.yaml"):
         load_yaml(path, Prices)
-    assert {path.parent.name for path in EXAMPLES.rglob("*.yaml")} == {"recipes", "datasets", "mapping", "prices"}
+    for path in EXAMPLES.glob("designs/*.yaml"):
+        load_yaml(path, ScreenDesign)
+    folders = {"recipes", "datasets", "mapping", "prices", "designs"}
+    assert {path.parent.name for path in EXAMPLES.rglob("*.yaml")} == folders
+
+
+def test_the_splits_of_rxrx1_are_the_official_ones():
+    """All 51 experiments, in the numbers of Koh et al. 2021 (appendix E.3), and none in two parts."""
+    wilds, winner = (load_recipe(EXAMPLES / f"recipes/rxrx1_{name}.yaml") for name in ("wilds", "winner"))
+    parts = {
+        name: load_dataset(EXAMPLES / f"datasets/rxrx1_{name}.yaml").experiment_ids
+        for name in ("train", "validation", "test")
+    }
+    assert parts["train"] == wilds.train_experiments == winner.train_experiments
+    assert parts["validation"] == wilds.validation_experiments == winner.validation_experiments
+    assert set(winner.control_experiments) == {*parts["validation"], *parts["test"]}
+    counts = {name: Counter(one.split("-")[0] for one in some) for name, some in parts.items()}
+    assert counts == {
+        "train": {"HUVEC": 16, "RPE": 7, "HEPG2": 7, "U2OS": 3},
+        "validation": {"HUVEC": 1, "RPE": 1, "HEPG2": 1, "U2OS": 1},
+        "test": {"HUVEC": 7, "RPE": 3, "HEPG2": 3, "U2OS": 1},
+    }
+    lasts = {"HUVEC": 24, "RPE": 11, "HEPG2": 11, "U2OS": 5}
+    every = {f"{name}-{n:02d}" for name, last in lasts.items() for n in range(1, last + 1)}
+    assert {one for some in parts.values() for one in some} == every
+    assert wilds.channels == tuple(one.name for one in shipped_layouts()["rxrx1"].declared.channels[:3])

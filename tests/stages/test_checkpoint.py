@@ -112,7 +112,8 @@ def test_a_recipe_becomes_a_registered_model_with_curves_and_provenance(screen, 
     assert entry.tags["embedding_dim"] == "8"
     assert entry.tags["code_version"] == code_version()
     folder = registry.fetch("first.v1", tmp_path)
-    assert sorted(path.name for path in folder.iterdir()) == ["encoder.json", "recipe.yaml", "weights.safetensors"]
+    names = ["classifier.safetensors", "encoder.json", "recipe.yaml", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert {file.name for file in record.files} == {path.name for path in folder.iterdir()} | {"curves.json"}
     _, spec = load_network(folder)
     assert (spec.n_channels, spec.embedding_dim, spec.trained_px, spec.recipe_name) == (6, 8, 48, "first")
@@ -139,7 +140,7 @@ def test_what_a_killed_process_left_in_the_work_folder_does_not_get_into_the_mod
     (left / ".recipe.yaml.6a221acd.tmp").write_text("half")
     (left / "notes.txt").write_text("of an earlier version")
     record = train("left", n_epochs=1)
-    names = ["encoder.json", "recipe.yaml", "weights.safetensors"]
+    names = ["classifier.safetensors", "encoder.json", "recipe.yaml", "weights.safetensors"]
     assert [file.name for file in record.files] == ["curves.json", *names]
     folder = screen.registry.fetch("left.v1", tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == names

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,32 @@ def test_mixup_shares_are_spread_as_their_distribution():
     assert own.shape == (4000, 1, 1, 1)
     assert own.mean() == pytest.approx(0.5, abs=0.02)
     assert own.std() == pytest.approx(1 / np.sqrt(12), abs=0.01), "Beta(1, 1) is uniform"
+
+
+def test_a_zoomed_crop_repeats_the_pixels_of_its_window():
+    drawn = replace(draws(crop_px=(8, 8), top_left=(2, 4)), window_px=np.array([[4, 4]]))
+    expected = IMAGE[:, :, 2:6, 4:8].repeat(2, axis=2).repeat(2, axis=3)
+    np.testing.assert_array_equal(crop_turn_flip(IMAGE, drawn), expected)
+
+
+def test_zooms_have_all_sizes_that_were_asked_for_inside_the_site():
+    parameters = AugmentationParameters(crop_px=16, min_zoom_frac=0.5)
+    found = draw(np.random.default_rng(0), 2000, parameters=parameters, site_shape=(2, 18, 20))
+    assert (found.window_px.min(), found.window_px.max()) == (8, 16)
+    assert (found.top_left + found.window_px <= [18, 20]).all()
+    assert (found.top_left + found.window_px).max(axis=0).tolist() == [18, 20]
+    assert found.top_left.min(axis=0).tolist() == [0, 0]
+
+
+def test_crops_from_the_centre_are_the_centre_with_and_without_zoom():
+    plain = AugmentationParameters(crop_px=16, crop_from="centre", has_turns=False, has_flips=False)
+    found = draw(np.random.default_rng(0), 1, parameters=plain, site_shape=(2, 20, 24))
+    images = np.random.default_rng(1).integers(0, 255, (1, 2, 20, 24)).astype(np.uint8)
+    np.testing.assert_array_equal(crop_turn_flip(images, found), centre_crop(images, 16))
+    zoomed = draw(
+        np.random.default_rng(0),
+        9,
+        parameters=plain.model_copy(update={"min_zoom_frac": 0.5}),
+        site_shape=(2, 20, 24),
+    )
+    assert (abs(2 * zoomed.top_left + zoomed.window_px - [20, 24]) <= 1).all()

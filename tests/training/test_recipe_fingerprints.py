@@ -43,6 +43,11 @@ CHANGES = (
     {"objective": {"name": "self_distillation"}},
     {"objective": {"name": "self_distillation", "n_local_crops": 2}},
     {"objective": {"name": "masked_autoencoding"}, "backbone": {"family": "vit"}},
+    {"augmentation": {"crop_from": "centre"}},
+    {"augmentation": {"min_zoom_frac": 0.5}},
+    {"channels": ["Hoechst"]},
+    {"train_site_indices": [1]},
+    {"control_experiments": ["C"]},
 )
 
 

@@ -44,7 +44,14 @@ from cellassets.training.recipe.objective import (
     n_masked_patches,
 )
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
-from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, recipe_experiments, recipe_fingerprint
+from cellassets.training.recipe.reading import (
+    Recipe,
+    RecipeKind,
+    load_recipe,
+    recipe_experiments,
+    recipe_fingerprint,
+    trained_experiments,
+)
 from cellassets.training.recipe.search import (
     BayesianSearch,
     GridSearch,
@@ -107,4 +114,5 @@ __all__ = [
     "recipe_experiments",
     "recipe_fingerprint",
     "smallest_px",
+    "trained_experiments",
 ]

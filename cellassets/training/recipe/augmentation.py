@@ -45,3 +45,15 @@ class AugmentationParameters(Parameters):
         0.0, ge=0, lt=1, description="Share of the channels that are set to their mean; at least one channel stays"
     )
     mix: Mixing | None = added_field(None, description="How pairs of images are mixed; null: they are not")
+    crop_from: Literal["anywhere", "centre"] = added_field(
+        "anywhere", description="Where crops are taken from: anywhere at random, or always the centre of the site"
+    )
+    min_zoom_frac: float = added_field(
+        1.0,
+        gt=0,
+        le=1,
+        description=(
+            "Smallest side of a crop before it is enlarged, as a share of crop_px: each crop has a random side between "
+            "this share and all of it, and is enlarged to crop_px by nearest neighbours; 1: no zoom"
+        ),
+    )

@@ -108,6 +108,19 @@ class NetworkRecipe(Parameters):
         Classification(), description="Whether the network learns from labels, or from the images alone"
     )
     devices: Devices = added_field(Devices(), description="Processes that train together, and where they run")
+    channels: tuple[str, ...] | None = added_field(
+        None, min_length=1, description="Names of the channels that the network takes, in this order; null: all"
+    )
+    train_site_indices: tuple[int, ...] | None = added_field(
+        None, min_length=1, description="Sites of each well that are trained on, counted from 1; null: all"
+    )
+    control_experiments: tuple[str, ...] = added_field(
+        (),
+        description=(
+            "Experiments of which only the controls are trained on. Validation experiments may be among them: their "
+            "controls are then trained on, and not validated on"
+        ),
+    )
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> "NetworkRecipe":
@@ -118,6 +131,24 @@ class NetworkRecipe(Parameters):
             raise ValueError(message)
         if len(set(experiments)) < len(experiments):
             message = f"an experiment is named twice: {', '.join(experiments)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_named_once(self) -> "NetworkRecipe":
+        for key in ("channels", "train_site_indices", "control_experiments"):
+            names = [str(name) for name in getattr(self, key) or ()]
+            if len(set(names)) < len(names):
+                message = f"{key}: found {', '.join(names)}; expected each of them once"
+                raise ValueError(message)
+        trained = sorted(set(self.train_experiments) & set(self.control_experiments))
+        if trained:
+            message = (
+                f"control_experiments: {', '.join(trained)} are trained on already, controls included; remove them"
+            )
+            raise ValueError(message)
+        if self.control_experiments and not self.classes.control_kinds:
+            message = "control_experiments without classes.control_kinds: no control is a class; remove one of the two"
             raise ValueError(message)
         return self
 

@@ -8,12 +8,14 @@ from cellassets.configuration import Parameters, added_field
 
 
 class OptimiserParameters(Parameters):
-    """How the loss is minimised: AdamW or SGD (momentum 0.9), with a learning rate that rises first and then falls.
+    """How the loss is minimised: AdamW, Adam or SGD (momentum 0.9); the learning rate rises first and then falls.
 
-    Source: Loshchilov & Hutter 2019 (AdamW) and 2017 (cosine); Smith & Topin 2018 (one cycle).
+    With `adam` the weight decay is a part of the gradient (L2 regularisation), with `adamw` it is not.
+
+    Source: Loshchilov & Hutter 2019 (AdamW) and 2017 (cosine); Kingma & Ba 2015 (Adam); Smith & Topin 2018 (one cycle).
     """
 
-    name: Literal["adamw", "sgd"] = Field(default="adamw", description="The optimiser")
+    name: Literal["adamw", "adam", "sgd"] = Field(default="adamw", description="The optimiser")
     learning_rate: float = Field(default=1e-3, gt=0, description="Largest learning rate")
     weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay")
     schedule: Literal["one_cycle", "cosine"] = Field(

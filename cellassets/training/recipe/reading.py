@@ -30,10 +30,19 @@ class RecipeKind(Parameters):
 
 
 def recipe_experiments(recipe: Recipe) -> list[str]:
-    """Returns the experiments that a recipe reads, those to train on first. A classical recipe reads none."""
+    """Returns the experiments that a recipe reads, each once: to train on, to validate on, other ones with controls.
+
+    A classical recipe reads none.
+    """
     if not isinstance(recipe, NetworkRecipe):
         return []
-    return [*recipe.train_experiments, *recipe.validation_experiments]
+    names = (*recipe.train_experiments, *recipe.validation_experiments, *recipe.control_experiments)
+    return list(dict.fromkeys(names))
+
+
+def trained_experiments(recipe: NetworkRecipe) -> tuple[str, ...]:
+    """Returns the experiments of which a recipe trains on any well, controls included."""
+    return (*recipe.train_experiments, *recipe.control_experiments)
 
 
 def recipe_fingerprint(recipe: Recipe) -> str:
