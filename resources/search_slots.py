@@ -1,8 +1,8 @@
 """The slots of a search: how many of its variants are trained at once, whoever starts them.
 
 Every run of a variant gets the tag `cellassets/search_slot` with one of the `n_at_once` slots of its search: the one
-with the lowest number of unfinished runs. `dagster.yaml` allows one active run per value of the tag. So a backfill or a
-click cannot start more, and runs of other recipes do not wait.
+with the lowest number of unfinished runs. `dagster.yaml` allows one active run per value of the tag. So a backfill or
+a click cannot start more, and runs of other recipes do not wait.
 """
 
 from collections import Counter

@@ -28,6 +28,7 @@ from assets import (
     plate_store,
     production_model,
     raw_plates,
+    search,
     site_embeddings,
 )
 from assets.checks import at_partition
@@ -48,6 +49,7 @@ from cellassets.studies.simulated import SIMULATED_MAP, simulate_map
 from cellassets.synthetic.embeddings import SimulatedWells
 from cellassets.tables.parquet import read_table, with_vectors
 from cellassets.tables.schemas import BATCH_EFFECT, FINDINGS, LEADERBOARD
+from cellassets.training.search_summary import SearchSummary, VariantRow
 from cellassets.training.summary import CheckpointSummary
 from resources.places import DeploymentResource
 
@@ -259,6 +261,26 @@ def test_a_checkpoint_links_to_its_run_where_mlflow_can_be_reached(tmp_path):
 @fails(f"checkpoint:{checkpoint.CHECK}")
 def test_a_network_without_an_accuracy_above_chance_fails(accuracy):
     return checkpoint.check_accuracy(trained(validation_accuracy=accuracy, chance_accuracy=0.10))
+
+
+def test_a_stopped_variant_passes_and_a_diverged_one_does_not():
+    decision = {"rule": "median", "metric": "validation_accuracy", "epoch": 8, "value": 0.1, "compared_with": 0.3}
+    stopped = CheckpointSummary(run_id="1", metrics={}, stopped={**decision, "n_siblings": 3})
+    found = checkpoint.check_accuracy(stopped)
+    assert (found.passed, "stopped after epoch 8 by the rule median" in found.description) == (True, True)
+    assert not checkpoint.check_accuracy(CheckpointSummary(run_id="1", metrics={}, diverged="loss is nan")).passed
+
+
+@fails(f"search:{search.CHECK}")
+def test_a_variant_without_a_result_fails():
+    rows = [{"name": "wide-a", "values": {}, "state": "trained", "value": 0.4}, {"name": "wide-b", "values": {}}]
+    numbers = {"method": "list", "metric": "validation_accuracy", "n_variants": 2, "n_stopped": 0, "n_failed": 0}
+    summary = SearchSummary(**numbers, n_open=1, n_trained=1, variants=rows)
+    assert search.check_variants(summary).passed
+    lost = {**rows[1], "state": "diverged", "note": "loss is nan"}
+    result = search.check_variants(summary.model_copy(update={"variants": (VariantRow(**lost),)}))
+    assert result.description == "wide-b: loss is nan"
+    return result
 
 
 def test_different_vectors_pass(simulate):

@@ -107,8 +107,8 @@ def test_a_variant_has_the_fingerprint_of_a_plain_recipe_file(tmp_path):
 
 def test_numbers_without_a_dot_are_numbers(tmp_path):
     """YAML reads 1e-3 as text."""
-    search = "  method: grid\n  parameters:\n    optimiser.learning_rate: [1e-3, 3E-3]\n"
-    assert names_of(tmp_path, search) == ["wide-lr1e-3", "wide-lr3e-3"]
+    search = "  method: grid\n  parameters:\n    optimiser.learning_rate: [1e-3, 3.25E-3, 1.0e-12, 20000.0]\n"
+    assert names_of(tmp_path, search) == ["wide-lr1e-3", "wide-lr3.25e-3", "wide-lr1e-12", "wide-lr2e4"]
 
 
 def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 MAX_LENGTH = 100  # of a name; file systems and Kubernetes allow more for what is made of it
@@ -77,6 +78,7 @@ def _number(value: int | float) -> str:  # noqa: PYI041  the tests check types s
     """Returns a number as short as it can be written: 0.5, 32, 3e-3."""
     if isinstance(value, int) or value == 0 or 0.01 <= abs(value) < 1e4:
         return repr(value)
-    mantissa, _, exponent = f"{value:.16e}".partition("e")
-    short = repr(float(f"{float(mantissa):.15g}")).removesuffix(".0")
-    return f"{short}e{int(exponent)}"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    first, *others = map(str, digits)
+    mantissa = f"{first}.{''.join(others)}" if others else first
+    return f"{'-' * sign}{mantissa}e{int(exponent) + len(others)}"
