@@ -17,6 +17,7 @@ from cellassets.progress import no_progress
 from cellassets.stages.catalogue import open_snapshot, stage_named
 from cellassets.stages.checkpoint import curves
 from cellassets.stages.stage import Context
+from cellassets.storage.lake import Published
 from cellassets.training.checkpoint import load_network
 from cellassets.training.processes.agent import command
 
