@@ -69,6 +69,7 @@ def test_held_out_sites_are_classified_as_in_the_validation_of_the_training(trai
     with pytest.raises(DatasetError, match=r"HUVEC-2 has the sites \[1, 2\], and none of \[3\]"):
         classify(screen.deployment, "two.v1", "held_out", site_indices=[3])
 
+    (screen.home / "deployment.yaml").write_text("configs: configs\n")
     file = tmp_path / "predictions.parquet"
     asked = [
         "model",
