@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cellassets.errors import RegistryError
 from cellassets.registry.opening import pages
@@ -64,7 +65,7 @@ class FamilyRuns:
         client = self.runs.client(patience_s=0.0)
         experiment = self.runs.experiment_id(client)
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in self.tags.items())
-        newest = {}
+        newest: dict[str, Any] = {}
         for run in pages(client.search_runs, [experiment], wanted):
             name, before = run.info.run_name, newest.get(run.info.run_name)
             if name != self.but and (before is None or before.info.start_time < run.info.start_time):

@@ -82,14 +82,17 @@ def _models(estimates: Sequence[Estimate], *, axis: str, scale: "alt.Scale") -> 
     tooltip = _tooltip(estimates, axis)
     return [
         base.mark_bar(height=ROW_HEIGHT_PX - 2, color="transparent").encode(
-            x=alt.XValue(0), x2=alt.X2Value(PLOT_WIDTH_PX), y=y, tooltip=tooltip
+            x=alt.XValue(0),  # type: ignore[no-untyped-call]
+            x2=alt.X2Value(PLOT_WIDTH_PX),  # type: ignore[no-untyped-call]
+            y=y,
+            tooltip=tooltip,
         ),
         base.mark_rule(strokeWidth=3.5, strokeCap="round", opacity=0.5).encode(
             x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
         ),
         base.mark_circle(size=110, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip),
         base.mark_text(align="left", dx=12).encode(
-            x=alt.XValue(PLOT_WIDTH_PX),
+            x=alt.XValue(PLOT_WIDTH_PX),  # type: ignore[no-untyped-call]
             y=y,
             text=alt.Text("value:Q", format=".3f"),
             color=alt.condition("datum.own", alt.value(OWN), alt.value(INK)),

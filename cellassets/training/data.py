@@ -31,8 +31,8 @@ class TrainingData:
     """Opened stores, with those to train on first, and the sites in them.
 
     `parent` is the model folder of the version that the recipe starts from (`start_from`), if it names one. `sources`
-    says where another process reads the same. `channels` are the numbers of the channels that the network takes, from 0;
-    None for all.
+    says where another process reads the same. `channels` are the numbers of the channels that the network takes, from
+    0; None for all.
     """
 
     stores: tuple[ExperimentStore, ...]

@@ -52,7 +52,7 @@ def propose(
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=search.n_random, seed=search.seed + len(tried), constant_liar=True
         )
-        direction = "minimize" if search.metric == "train_loss" else "maximize"
+        direction: Literal["minimize", "maximize"] = "minimize" if search.metric == "train_loss" else "maximize"
         study = optuna.create_study(direction=direction, sampler=sampler)
         for one in tried:
             _tell(study, search, one)

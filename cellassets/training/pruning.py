@@ -124,8 +124,9 @@ def _pruner(rule: StopRule, *, is_loss: bool) -> "optuna.pruners.BasePruner":
         case HalvingRule():
             return pruners.SuccessiveHalvingPruner(rule.after_epochs, rule.keep_one_of)
         case ThresholdRule():
-            limit = {"upper" if is_loss else "lower": rule.worse_than}
-            return pruners.ThresholdPruner(n_warmup_steps=rule.after_epochs, **limit)
+            worst = rule.worse_than
+            lower, upper = (None, worst) if is_loss else (worst, None)
+            return pruners.ThresholdPruner(lower=lower, upper=upper, n_warmup_steps=rule.after_epochs)
 
 
 def _tell(study: "optuna.Study", sibling: Sibling, *, asks: bool) -> None:

@@ -18,7 +18,7 @@ from cellassets.training.data import TrainingData, image_reader
 from cellassets.training.estimate import MIN_BATCHES, estimated_seconds
 from cellassets.training.fit import fit
 from cellassets.training.losses import Heads
-from cellassets.training.module import OnEpoch
+from cellassets.training.module import OnEpoch, PerturbationClassifier
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.outcome import RECIPE_NAME, Outcome, write_recipe
 from cellassets.training.packing import unpack

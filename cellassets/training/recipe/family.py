@@ -98,7 +98,8 @@ class Family:
         """
         search = self.search
         if isinstance(search, ListSearch):
-            full, places = f"{self.name}-{name}", {key: (SEARCH_KEY, "variants", name, key) for key in values}
+            full = f"{self.name}-{name}"
+            places: dict[str, tuple[str, ...]] = {key: (SEARCH_KEY, "variants", str(name), key) for key in values}
             changes = dict(values)
         else:
             full = variant_name(self.name, values, tuple(search.parameters))
