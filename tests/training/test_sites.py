@@ -106,7 +106,7 @@ def test_without_labels_every_usable_site_is_trained_on_and_only_classes_are_hel
 
 def test_some_sites_are_a_part_of_all():
     train, held_out = usable_sites(*tables("E-1"), RECIPE), usable_sites(*tables("E-2"), RECIPE)
-    sites = split_sites(*training_and_held_out([train, held_out], recipe), ClassParameters()).train
+    sites = split_sites(*training_and_held_out([train, held_out], RECIPE), ClassParameters()).train
     rows = np.array([4, 1])
     some = sites.subset(rows)
     assert some.n_sites == 2
