@@ -176,7 +176,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session")
 def n_of():
-    """Returns the function that gives how many random data sets a test draws: all, or a part of them."""
+    """Returns the function that gives how many random sets a test draws: all, or a part of them."""
 
     def n_of(n_full, part=0.15):
         return n_full if IS_FULL else round(n_full * part)

@@ -135,7 +135,7 @@ def _n_batches(recipe: NetworkRecipe, data: TrainingData) -> int:
     return order_of(recipe).n_batches(data.split.train, recipe.batch_size)
 
 
-def _run(  # noqa: PLR0913  what a training is told, and whom it tells
+def _run(  # noqa: PLR0913  what a training needs, and who follows it
     module: PerturbationClassifier,
     data: TrainingData,
     *,
