@@ -10,7 +10,7 @@ STACK_FOLDER ?= stack
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui mlflow up down status test test-fast test-long test-k8s check bench soak calibrate lock clean-demo
+.PHONY: demo ui mlflow up down status test test-fast test-long test-k8s check bench soak calibrate study lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
@@ -67,6 +67,9 @@ soak: $(VENV)/.installed  ## hundreds of partitions under random kills; counts w
 
 calibrate: $(VENV)/.installed  ## all benchmarks on simulated screens with nothing to find; writes docs/calibration.md
 	@$(BIN)/python scripts/calibrate.py
+
+study: $(VENV)/.installed  ## what networks gain over classical features on a simulated screen; writes docs/learning.md
+	@$(BIN)/python scripts/learning_study.py
 
 clean-demo:  ## removes what the demo made
 	rm -rf $(HOME_FOLDER)

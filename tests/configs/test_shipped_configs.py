@@ -17,7 +17,7 @@ from cellassets.screens.layouts.choose import shipped_layouts
 from cellassets.stages.costs import Prices
 from cellassets.stages.settings import Policy
 from cellassets.synthetic.design import ScreenDesign
-from cellassets.training.recipe import ClassicalRecipe, load_recipe
+from cellassets.training.recipe import ClassicalRecipe, load_recipe, recipe_experiments
 
 CONFIGS = UPath(Path(__file__).parents[2] / "configs")
 DEMO = CONFIGS / "demo"
@@ -97,3 +97,18 @@ def test_the_splits_of_rxrx1_are_the_official_ones():
     every = {f"{name}-{n:02d}" for name, last in lasts.items() for n in range(1, last + 1)}
     assert {one for some in parts.values() for one in some} == every
     assert wilds.channels == tuple(one.name for one in shipped_layouts()["rxrx1"].declared.channels[:3])
+
+
+def test_the_recipes_of_the_study_train_on_experiments_of_its_screen_and_judge_others():
+    study = CONFIGS / "studies" / "learning"
+    experiments = set(load_yaml(study / "design.yaml", ScreenDesign).experiments)
+    judged = set(load_dataset(study / "datasets" / "held_out.yaml").experiment_ids or ())
+    assert judged < experiments
+    load_yaml(study / "policy.yaml", Policy)
+    load_yaml(study / "mapping.yaml", MapParameters)
+    for path in study.glob("recipes/*.yaml"):
+        recipe = load_recipe(path)
+        if not isinstance(recipe, ClassicalRecipe):
+            seen = set(recipe_experiments(recipe))
+            assert seen < experiments, path
+            assert not seen & judged, path
