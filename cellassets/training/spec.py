@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from cellassets.configuration import Parameters, added_field
-from cellassets.training.recipe import Backbone, BatchStatistics, NormalisationKind
+from cellassets.training.recipe import Arithmetic, Backbone, BatchStatistics, NormalisationKind
 
 SPEC_NAME = "encoder.json"
 WEIGHTS_NAME = "weights.safetensors"
@@ -25,6 +25,7 @@ class Preprocessing(Parameters):
     normalisation: NormalisationKind
     centre_crop_px: int | None = None
     batch_statistics: BatchStatistics = added_field("trained", description="Of batch normalisation")
+    arithmetic: Arithmetic = added_field("fastest", description="How images are embedded")
 
 
 class NetworkSpec(Parameters):

@@ -136,6 +136,7 @@ def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:
             normalisation=recipe.normalisation,
             centre_crop_px=recipe.centre_crop_px,
             batch_statistics=recipe.batch_statistics,
+            arithmetic=recipe.arithmetic,
         ),
         recipe_name=recipe.name,
         recipe_fingerprint=recipe_fingerprint(recipe),

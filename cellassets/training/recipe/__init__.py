@@ -26,6 +26,7 @@ from cellassets.training.recipe.loss import (
     compares_pairs,
 )
 from cellassets.training.recipe.network import (
+    Arithmetic,
     BatchStatistics,
     ClassParameters,
     NetworkRecipe,
@@ -37,6 +38,7 @@ from cellassets.training.recipe.reading import Recipe, RecipeKind, load_recipe, 
 from cellassets.training.recipe.start import InitialWeights
 
 __all__ = [
+    "Arithmetic",
     "AugmentationParameters",
     "Backbone",
     "BatchStatistics",
