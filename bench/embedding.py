@@ -20,7 +20,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import torch
 from upath import UPath
 
 from cellassets.encoders.embed import embed_store
-from cellassets.encoders.inference.backend import FAILURES, REFERENCE, short
+from cellassets.encoders.inference.backend import FAILURES, REFERENCE, Backend, short
 from cellassets.encoders.inference.candidates import candidates
 from cellassets.encoders.inference.choice import MIN_COSINE, MIN_GAIN, N_JUDGED, Decision, min_centred_cosine
 from cellassets.encoders.network import NetworkEncoder
@@ -119,12 +119,14 @@ def batches_of(encoder: NetworkEncoder, store: ExperimentStore, n_sites: int) ->
     return [encoder._normalised(store.read(part), mean[part], std[part]) for part in parts]  # noqa: SLF001
 
 
-def compare_backends(encoder: NetworkEncoder, store: ExperimentStore, n_rounds: int) -> dict[str, dict[str, object]]:
+def compare_backends(
+    encoder: NetworkEncoder, store: ExperimentStore, tried: Sequence[Backend], n_rounds: int
+) -> dict[str, dict[str, object]]:
     """Returns ratios of speed and the cosine of every backend, or why there is none."""
-    batches, found = batches_of(encoder, store, N_JUDGED), {}
+    batches, found = batches_of(encoder, store, min(N_JUDGED, store.n_sites)), {}
     exact = encoder._reference.prepare(encoder.network, batches[0])  # noqa: SLF001
     truth = np.concatenate([exact(batch).cpu().numpy() for batch in batches])
-    for backend in candidates(encoder.device):
+    for backend in tried:
         absence = backend.absence()
         if absence is not None:
             found[backend.name] = {"absent": absence}
@@ -206,6 +208,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--without-compiling", action="store_true", help="leave `torch.compile` out, which takes minutes"
+    )
     parser.add_argument("--sites-per-well", type=int, default=3, help="48 wells; on a GPU take 100 or more")
     arguments = parser.parse_args()
     if (arguments.device == "cuda") != torch.cuda.is_available():
@@ -221,17 +226,24 @@ def main() -> None:
         store = prepare_store(Path(folder), arguments.sites_per_well)
         for name in arguments.networks:
             encoder = prepare_model(Path(folder), name, store)
-            backends = compare_backends(encoder, store, arguments.rounds)
+            tried = [one for one in candidates(arguments.device) if is_tried(one, arguments)]
+            backends = compare_backends(encoder, store, tried, arguments.rounds)
             gc.collect()
-            pipeline = [
-                compare_pipeline(encoder, store, backend, Path(folder), n_rounds=arguments.rounds)
-                for backend in dict.fromkeys((REFERENCE, fastest(backends)))
-            ]
+            pipeline = compare_pipeline(encoder, store, fastest(backends), Path(folder), n_rounds=arguments.rounds)
             result[name] = {"backends": backends, "pipeline": pipeline}
-    device = "" if arguments.device == "cpu" else "_" + re.sub(r"\W+", "_", torch.cuda.get_device_name()).lower()
-    text = json.dumps(result, indent=1)
-    (RESULTS / f"embedding{device}.json").write_text(text + "\n")
-    print(text)
+            keep(result, arguments.device)  # a network takes minutes
+    print(json.dumps(result, indent=1))
+
+
+def is_tried(backend: Backend, arguments: argparse.Namespace) -> bool:
+    """Returns whether the arguments ask for a backend."""
+    return not (arguments.without_compiling and backend.name.startswith("compiled"))
+
+
+def keep(result: dict[str, object], device: str) -> None:
+    """Writes the result to the file of the device."""
+    suffix = "" if device == "cpu" else "_" + re.sub(r"\W+", "_", torch.cuda.get_device_name()).lower()
+    (RESULTS / f"embedding{suffix}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def cpu_name() -> str:

@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -56,7 +57,7 @@ CROPS = (128, 256)
 BATCH_SIZE, N_WORKERS, N_ROUNDS = 16, 2, 3
 N_REPEATS = 4  # every site occurs so often in an epoch
 RESNET_50 = ResNetBackbone(widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3), block="bottleneck")
-TRAINED = {"resnet18": (ResNetBackbone(), 16, 20), "resnet50": (RESNET_50, 8, 20)}  # network, batch size, steps
+TRAINED = {"resnet18": (ResNetBackbone(), 16, 24), "resnet50": (RESNET_50, 4, 24)}  # network, batch size, steps
 GOAL_DATA_WAIT_FRAC = 0.05
 
 
@@ -206,10 +207,12 @@ def main() -> None:
         result: dict[str, object] = {
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "n_threads": torch.get_num_threads(),
+            "load_average": round(os.getloadavg()[0], 1),
             "site": f"{store.n_channels} x {store.height} x {store.width} {store.dtype}",
             "decode": decode_ms(store),
             **{f"crops of {crop_px} px": measure(store, paths, crop_px) for crop_px in CROPS},
         }
+        print(json.dumps(result, indent=1), file=sys.stderr)  # the trainings take minutes
         if not arguments.without_training:
             result["goal_data_wait_frac_below"] = GOAL_DATA_WAIT_FRAC
             result["training on crops of 256 px"] = {name: trained(store, Path(folder), name) for name in TRAINED}
