@@ -143,9 +143,9 @@ def measure(store: ExperimentStore, paths: list[list[Path]], crop_px: int) -> di
     wall, cpu = ({name: statistics.median(one[kind] for one in times[name]) for name in ways} for kind in (0, 1))
     found = {f"{name}_sites_per_s": round(sites.n_sites / wall[name], 1) for name in ways}
     found |= {f"{name}_cpu_ms_per_site": round(1000 * cpu[name] / sites.n_sites, 2) for name in ways}
-    for name, taken in (("", wall), ("_cpu", cpu)):
-        found[f"loader_to_bare_read{name}"] = round(taken["bare_read"] / taken["loader"], 2)
-        found[f"loader_to_png_dataset{name}"] = round(taken["png_dataset"] / taken["loader"], 2)
+    for name, times_of in (("", wall), ("_cpu", cpu)):
+        found[f"loader_to_bare_read{name}"] = round(times_of["bare_read"] / times_of["loader"], 2)
+        found[f"loader_to_png_dataset{name}"] = round(times_of["png_dataset"] / times_of["loader"], 2)
     return found
 
 

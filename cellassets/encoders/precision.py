@@ -1,7 +1,7 @@
 """One decision about the arithmetic of each embedding table, kept beside its first part.
 
 An encoder that can choose a backend measures on the experiment's sites. A later process that makes the missing parts
-goes on with the same backend. On a machine that does not have it, the process decides anew and makes all parts again:
+goes on with the same backend. On a machine that does not have it, the process decides again and makes all parts again:
 the names of parts say which backend made them, so a table never mixes two.
 """
 

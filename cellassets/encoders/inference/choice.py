@@ -66,7 +66,7 @@ class Trial:
     Attributes:
         network: in evaluation mode, on its device.
         batch: the first batch, normalised, on the device; the speed is measured on it.
-        judged: returns batches of sites that are spread over the table, anew at each call; the vectors are compared on
+        judged: returns batches of sites that are spread over the table, read again at each call; the vectors are compared on
             them.
         n_sites: sites of the table.
         timer: returns the seconds that a function needs for a batch.

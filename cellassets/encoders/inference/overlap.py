@@ -82,7 +82,7 @@ class Uploads:
             there = here.to(self.device, non_blocking=True)
         current = torch.cuda.current_stream()
         current.wait_stream(self._stream)
-        there.record_stream(current)  # else its memory could be given away while it is still read
+        there.record_stream(current)  # else other data could be written there while it is still read
         return there
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
