@@ -66,8 +66,8 @@ class Trial:
     Attributes:
         network: in evaluation mode, on its device.
         batch: the first batch, normalised, on the device; the speed is measured on it.
-        judged: returns batches of sites that are spread over the table, read again at each call; the vectors are compared on
-            them.
+        judged: returns batches of sites that are spread over the table; the vectors are compared on them. It is called
+            once per comparison, so that they need not stay in memory.
         n_sites: sites of the table.
         timer: returns the seconds that a function needs for a batch.
     """
