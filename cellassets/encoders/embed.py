@@ -1,12 +1,13 @@
 """Embeds the sites of a store in parts: from images to SITE_EMBEDDINGS tables.
 
 A part is written as a whole and never replaced: of two runs that embed the same sites, the first one's part stays. All
-parts are computed in the same precision (`precision.py`).
+parts are computed by the same backend (`precision.py`).
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,8 +17,9 @@ from upath import UPath
 from cellassets.encoders.adaptation import AdaptsToSites
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.fitting import check_fit
-from cellassets.encoders.loading import AnyEncoder, SetUpPerExperiment
-from cellassets.encoders.precision import settle_precision
+from cellassets.encoders.inference.choice import Decision
+from cellassets.encoders.loading import AnyEncoder, EmbedsBlocks, SetUpPerExperiment
+from cellassets.encoders.precision import name_of_part, settle_backend
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import EncoderError, SchemaError
@@ -69,12 +71,12 @@ def embed_store(
         sites_per_part = min(sites_per_part, encoder.batch_size)
     chosen = _sites_to_embed(store, encoder, model_key)
     parts = [chosen[start : start + sites_per_part] for start in range(0, len(chosen), sites_per_part)]
-    names = [f"part-{number:05d}.parquet" for number in range(len(parts))]
     if isinstance(encoder, SetUpPerExperiment):
         encoder.set_up(store)
     embedding = _Embedding(store, encoder, model_key, progress)
     embedding.adapt()
-    settle_precision(encoder, store, folder, (embedding.mean, embedding.std))
+    decision = settle_backend(encoder, store, folder, (embedding.mean, embedding.std), model_key=model_key)
+    names = [name_of_part(number, encoder) for number in range(len(parts))]
     missing = [number for number, name in enumerate(names) if not _is_made(folder / name, store, parts[number])]
     for number in missing:
         write_new_table(embedding.part(parts[number]), folder / names[number], SITE_EMBEDDINGS)
@@ -85,10 +87,23 @@ def embed_store(
         sites_per_s=embedding.sites_per_s,
         precision=encoder.precision,
         device=encoder.device,
+        **_how(decision),
         n_parts=len(parts),
         n_parts_resumed=len(parts) - len(missing),
     )
     return Embedded(names, summary)
+
+
+def _how(decision: Decision | None) -> dict[str, Any]:
+    """What the summary says about the backend."""
+    if decision is None:
+        return {}
+    return {
+        "backend": decision.backend,
+        "speed_ratio": decision.speed_ratio,
+        "min_cosine": decision.min_cosine,
+        "refused_backends": "; ".join(f"{name}: {why}" for name, why in decision.refused.items()) or None,
+    }
 
 
 def _sites_to_embed(store: ExperimentStore, encoder: AnyEncoder, model_key: str) -> Integer[np.ndarray, "site"]:
@@ -146,6 +161,15 @@ class _Embedding:
             return
         if isinstance(self.encoder, ProfilesEncoder):
             yield indices, self.encoder.vectors_of(self.store, indices)
+            return
+        if isinstance(self.encoder, EmbedsBlocks):
+            blocks = self.store.blocks(
+                self.encoder.batch_size,
+                indices=indices,
+                n_threads=self.encoder.n_read_threads,
+                empty=self.encoder.empty_images,
+            )
+            yield from self.encoder.embed_blocks(blocks, (self.mean, self.std))
             return
         for rows, images in self.store.blocks(self.encoder.batch_size, indices=indices):
             yield rows, self.encoder.embed(images, self.mean[rows], self.std[rows])

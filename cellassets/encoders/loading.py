@@ -6,13 +6,13 @@ place of `embed`: its process reads the sites from files. Profiles have `vectors
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt
+from jaxtyping import Float32, Integer, UInt
 from pydantic import ValidationError
 
 from cellassets.encoders.container.declaration import RUNNING_TAG, Running
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from cellassets.encoders.container.encoder import ContainerRunner
 
 ELSEWHERE = ("exported", "huggingface", "onnx")
+Rows = Integer[np.ndarray, "block"]
+Images = UInt[np.ndarray, "block channel y x"]
+Vectors = Float32[np.ndarray, "block feature"]
+Moments = tuple[Float32[np.ndarray, "all channel"], Float32[np.ndarray, "all channel"]]
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -109,6 +113,28 @@ class NeedsSize(Protocol):
 
         Raises:
             EncoderError: they are too small.
+        """
+
+
+@runtime_checkable
+class EmbedsBlocks(Protocol):
+    """An encoder that takes one block of sites after another, so that its device never waits.
+
+    Attributes:
+        n_read_threads: threads that decode images for it.
+    """
+
+    n_read_threads: int
+
+    def empty_images(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Returns memory to decode images into, from which they reach the device fastest."""
+
+    def embed_blocks(self, blocks: Iterable[tuple[Rows, Images]], moments: Moments) -> Iterator[tuple[Rows, Vectors]]:
+        """Yields the rows of each block and their vectors.
+
+        Args:
+            blocks: rows of sites and their grey levels.
+            moments: mean and standard deviation of each channel, of all sites.
         """
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Shaped, UInt
 
 from cellassets.encoders.adaptation import AdaptsToSites
 from cellassets.encoders.loading import ChoosesChannels, Encoder, NeedsSize, SetUpPerExperiment, load_encoder
-from cellassets.encoders.precision import ChoosesPrecision
+from cellassets.encoders.precision import ChoosesBackend
 from cellassets.errors import EncoderError
 from cellassets.images.writer import channel_statistics
 from cellassets.training.normalisation import min_std, pooled_moments
@@ -37,6 +37,10 @@ class Model:
     def load(cls, folder: str | os.PathLike[str], *, precision: str = "fp32") -> "Model":
         """Returns the model in a folder.
 
+        Args:
+            folder: the model folder.
+            precision: `fp32`, `bf16`, or the name of a backend as the metadata of embeddings have it (`openvino-fp32`).
+
         Raises:
             EncoderError: the model cannot be used without the platform, or not in this precision.
             RegistryError: a file is missing or damaged.
@@ -50,7 +54,7 @@ class Model:
                 "images; let the platform embed with it"
             )
             raise EncoderError(message)
-        if isinstance(encoder, ChoosesPrecision) and precision in ("fp32", "bf16"):
+        if isinstance(encoder, ChoosesBackend):
             encoder.compute_in(precision)
         elif precision != "fp32":
             message = f"{folder}: precision {precision!r}; this model computes in fp32"

@@ -1,35 +1,47 @@
-"""A trained network as an encoder: it normalises as in training, and computes in bf16 where that is faster."""
+"""A trained network as an encoder: it normalises as in training, and computes by the backend that it is told to use."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt
+from jaxtyping import Float, Float32, Integer, UInt
 
 from cellassets.encoders.adaptation import SiteReader, sites_to_adapt_to
 from cellassets.encoders.batch_norm import adapt_batch_norm
-from cellassets.encoders.precision import N_JUDGED
+from cellassets.encoders.inference.backend import FAILURES, REFERENCE, Backend, Forward, short
+from cellassets.encoders.inference.candidates import candidates, reference
+from cellassets.encoders.inference.choice import N_JUDGED, Decision, Trial
+from cellassets.encoders.inference.overlap import Uploads, fetched, overlapped
+from cellassets.encoders.inference.torch_backends import name_of
 from cellassets.errors import EncoderError
 from cellassets.images.spec import PIXEL_TYPES
-from cellassets.training.augmentation import centre_crop
+from cellassets.machine import n_cores
+from cellassets.training.augmentation import centre_of
 from cellassets.training.checkpoint import load_network, read_spec
 from cellassets.training.memory import keep_freed_memory
 from cellassets.training.normalisation import scale_and_shift
 from cellassets.training.recipe import smallest_px
 
-MIN_COSINE = 0.99
 BATCH_SIZE = {"cpu": 16, "cuda": 512}
+Rows = Integer[np.ndarray, "site"]
+Moments = tuple[Float32[np.ndarray, "all channel"], Float32[np.ndarray, "all channel"]]
 
 
 class NetworkEncoder:
     """A network from a model folder, on a GPU if there is one.
 
-    It computes in bf16 if the device has units for bf16 and the vectors barely change: after the mean is subtracted,
-    the vector of each of the first 16 sites must have a cosine of at least 0.99 with its float32 vector. The decision
-    depends on the machine and on these sites only, never on timing. `precision.py` keeps it for later processes.
+    It computes in float32 by torch until `compute_in` names another backend. `choose_backend` finds the fastest one
+    whose vectors are those of float32; `precision.py` keeps the choice for later processes.
+
+    Attributes:
+        backend: name of the backend that computes.
+        n_read_threads: threads that decode images for it.
     """
 
     pixel_types: tuple[str, ...] = PIXEL_TYPES
+    backend = ""
+    _prepared: tuple[torch.Size, Forward] | None = None
 
     def __init__(self, folder: Path) -> None:
         network, self.spec = load_network(folder)
@@ -40,8 +52,10 @@ class NetworkEncoder:
         self.n_channels, self.trained_channels = self.spec.n_channels, self.spec.channel_names
         self.normalisation = self.spec.preprocessing.normalisation
         self.batch_size = BATCH_SIZE[self.device]
-        self.precision = "fp32"
-        self._is_judged = not gains_by_bf16(self.device)
+        self.n_read_threads = n_cores() if self.device == "cuda" else 2
+        self._uploads = Uploads(self.device)
+        self._reference = reference(self.device)
+        self._use(self._reference)
 
     def embed(
         self,
@@ -55,11 +69,31 @@ class NetworkEncoder:
             images: grey levels of 8 or 16 bits.
             mean: mean of each channel, in grey levels.
             std: standard deviation of each channel, in grey levels, at least `min_std` of the images.
+
+        Raises:
+            EncoderError: the backend that `compute_in` named cannot compute this network.
         """
-        normalised = self._normalised(images, mean, std)
-        if not self._is_judged:
-            self._judge_bf16(normalised)
-        return self._forward(normalised, self.precision).cpu().numpy()
+        return self._forward(self._normalised(images, mean, std)).cpu().numpy()
+
+    def embed_blocks(
+        self, blocks: Iterable[tuple[Rows, UInt[np.ndarray, "site channel y x"]]], moments: Moments
+    ) -> Iterator[tuple[Rows, Float32[np.ndarray, "site feature"]]]:
+        """Yields the rows of each block and their vectors. On a GPU copies and computation overlap.
+
+        Args:
+            blocks: rows of sites and their grey levels, in memory of `empty_images` where that matters.
+            moments: mean and standard deviation of each channel, of all sites.
+        """
+        mean, std = moments
+        if self.device == "cpu":
+            return ((rows, self.embed(images, mean[rows], std[rows])) for rows, images in blocks)
+        return overlapped(
+            blocks, lambda rows, images: fetched(self._forward(self._normalised(images, mean[rows], std[rows])))
+        )
+
+    def empty_images(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Returns memory to decode images into, from which they reach the device fastest."""
+        return self._uploads.empty(shape, dtype)
 
     def adapt(self, n_sites: int, read: SiteReader) -> None:
         """Takes the statistics of batch normalisation from the sites of an experiment, if the recipe says so.
@@ -74,21 +108,57 @@ class NetworkEncoder:
         if self.spec.preprocessing.batch_statistics == "experiment":
             batches = (self._normalised(*read(rows)) for rows in sites_to_adapt_to(n_sites))
             adapt_batch_norm(self.network, batches)
+            self._prepared = None  # a backend may have copied the weights
 
-    def choose_precision(
-        self,
-        images: UInt[np.ndarray, "site channel y x"],
-        mean: Float32[np.ndarray, "site channel"],
-        std: Float32[np.ndarray, "site channel"],
-    ) -> str:
-        """Returns bf16 if it is faster on this machine and barely changes the vectors of these sites, else fp32."""
-        if not self._is_judged:
-            self._judge_bf16(self._normalised(images, mean, std))
-        return self.precision
+    def choose_backend(self, n_sites: int, read: SiteReader) -> Decision:
+        """Returns the fastest backend whose vectors are those of torch in float32, by measurement on these sites.
 
-    def compute_in(self, precision: str) -> None:
-        """Computes in this precision from now on, whatever this machine would choose."""
-        self.precision, self._is_judged = precision, True
+        Args:
+            n_sites: sites of the table.
+            read: returns images, mean and standard deviation of some sites, as `embed` takes them.
+        """
+        if self.spec.preprocessing.arithmetic == "fp32":
+            return Decision(backend=REFERENCE, precision="fp32", refused={"others": "the recipe says arithmetic: fp32"})
+        spread = np.unique(np.linspace(0, n_sites - 1, min(n_sites, N_JUDGED)).round().astype(np.int64))
+        parts = [spread[at : at + self.batch_size] for at in range(0, len(spread), self.batch_size)]
+        trial = Trial(
+            network=self.network,
+            batch=self._first_batch(n_sites, read),
+            judged=lambda: (self._normalised(*read(rows)) for rows in parts),
+            n_sites=n_sites,
+        )
+        return trial.choose(self._reference, candidates(self.device))
+
+    def why_not(self, backend: str, n_sites: int, read: SiteReader) -> str | None:
+        """Returns why a backend cannot compute these sites here; None if it computes them from now on."""
+        known = self._backends()
+        if backend not in known:
+            return f"it is none of {', '.join(known)}, which are the backends of this machine's {self.device}"
+        absence = known[backend].absence()
+        if absence is not None:
+            return absence
+        self._use(known[backend])
+        if backend == REFERENCE:
+            return None
+        try:
+            self._forward(self._first_batch(n_sites, read))
+        except FAILURES as error:
+            self._use(self._reference)
+            return short(error)
+        return None
+
+    def compute_in(self, backend: str) -> None:
+        """Computes by this backend from now on. `fp32` and `bf16` are those of torch itself.
+
+        Raises:
+            EncoderError: there is no such backend for the device.
+        """
+        known = self._backends()
+        name = backend if backend in known else name_of(self.device, backend)
+        if name not in known:
+            message = f"no backend {backend!r}; on this {self.device} there are {', '.join(known)}"
+            raise EncoderError(message)
+        self._use(known[name])
 
     def check_size(self, height: int, width: int) -> None:
         """Checks that sites of this size can be embedded.
@@ -109,27 +179,48 @@ class NetworkEncoder:
     def close(self) -> None:
         """Does nothing: the memory is freed with the encoder."""
 
+    def _backends(self) -> dict[str, Backend]:
+        return {one.name: one for one in (self._reference, *candidates(self.device))}
+
+    def _use(self, backend: Backend) -> None:
+        if self.backend == backend.name:
+            return
+        self._backend, self._prepared = backend, None
+        self.backend = backend.name
+        self.precision: str = backend.precision
+
+    def _first_batch(self, n_sites: int, read: SiteReader) -> Float[torch.Tensor, "site channel h w"]:
+        return self._normalised(*read(np.arange(min(self.batch_size, n_sites))))
+
     def _normalised(
         self,
         images: UInt[np.ndarray, "site channel y x"],
         mean: Float32[np.ndarray, "site channel"],
         std: Float32[np.ndarray, "site channel"],
     ) -> Float[torch.Tensor, "site channel h w"]:
-        pixels = np.ascontiguousarray(centre_crop(images, self.spec.preprocessing.centre_crop_px))
-        scale, shift = (torch.from_numpy(values).to(self.device) for values in scale_and_shift(mean, std))
-        on_device = torch.from_numpy(pixels).to(self.device)
-        as_float = on_device.to(torch.float32, memory_format=torch.channels_last)
-        return torch.addcmul(shift[:, :, None, None], as_float, scale[:, :, None, None], out=as_float)
+        rows, columns = (centre_of(side, self.spec.preprocessing.centre_crop_px) for side in images.shape[2:])
+        on_device = self._uploads(images)[..., rows, columns]  # whole, because that is what is in pinned memory
+        scale, shift = (self._uploads(values) for values in scale_and_shift(mean, std))
+        layout = torch.channels_last if self._backend.is_channels_last else torch.contiguous_format
+        # written in its final order, which takes two thirds of the time of an ordered copy that is changed in place
+        found = torch.empty(on_device.shape, dtype=torch.float32, device=self.device, memory_format=layout)
+        return torch.addcmul(shift[:, :, None, None], on_device.float(), scale[:, :, None, None], out=found)
 
-    def _forward(self, normalised: Float[torch.Tensor, "site channel h w"], precision: str) -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=precision == "bf16"):
-            return self.network(normalised).float()
+    def _forward(self, normalised: Float[torch.Tensor, "site channel h w"]) -> Float[torch.Tensor, "site feature"]:
+        return self._prepared_for(normalised)(normalised)
 
-    def _judge_bf16(self, normalised: Float[torch.Tensor, "site channel h w"]) -> None:
-        exact, fast = (self._forward(normalised[:N_JUDGED], precision) for precision in ("fp32", "bf16"))
-        if min_centred_cosine(exact.cpu().numpy(), fast.cpu().numpy()) >= MIN_COSINE:
-            self.precision = "bf16"
-        self._is_judged = True
+    def _prepared_for(self, batch: Float[torch.Tensor, "site channel h w"]) -> Forward:
+        """The backend's function, which is prepared again for images of another size and for larger batches."""
+        known = self._prepared
+        if known is not None and known[0][1:] == batch.shape[1:] and known[0][0] >= len(batch):
+            return known[1]
+        try:
+            forward = self._backend.prepare(self.network, batch)
+        except FAILURES as error:
+            message = f"the backend {self.backend} cannot compute this network here: {short(error)}; use {REFERENCE}"
+            raise EncoderError(message) from error
+        self._prepared = (batch.shape, forward)
+        return forward
 
 
 class ChannelChoosingNetwork(NetworkEncoder):
@@ -169,20 +260,3 @@ def open_network(folder: Path) -> NetworkEncoder:
     """
     chooses = read_spec(folder).preprocessing.chooses_channels
     return ChannelChoosingNetwork(folder) if chooses else NetworkEncoder(folder)
-
-
-def gains_by_bf16(device: str) -> bool:
-    """Returns whether a device has units for bf16: a GPU from Ampere on, or a CPU with AMX or AVX-512 BF16."""
-    if device == "cuda":
-        return torch.cuda.get_device_capability()[0] >= 8
-    # torch has no public names for these
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001
-
-
-def min_centred_cosine(a: Float[np.ndarray, "site feature"], b: Float[np.ndarray, "site feature"]) -> float:
-    """Returns the smallest cosine between corresponding rows after subtracting the mean of `a`; 1 for a single row."""
-    if len(a) < 2:
-        return 1.0
-    left, right = a - a.mean(axis=0), b - a.mean(axis=0)
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(np.min(np.sum(left * right, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)))

@@ -1,73 +1,124 @@
 """One decision about the arithmetic of each embedding table, kept beside its first part.
 
-An encoder that can choose decides on the first sites of the experiment. A later process that makes the missing parts,
-perhaps on a machine that would decide otherwise, uses the same precision.
+An encoder that can choose a backend measures on the experiment's sites. A later process that makes the missing parts
+goes on with the same backend. On a machine that does not have it, the process decides again and makes all parts again:
+the names of parts say which backend made them, so a table never mixes two.
 """
 
 import json
-from contextlib import suppress
+import logging
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt
+from jaxtyping import Float32, Integer
+from pydantic import ValidationError
 from upath import UPath
 
+from cellassets.encoders.adaptation import SiteBatch, SiteReader
+from cellassets.encoders.inference.backend import REFERENCE
+from cellassets.encoders.inference.choice import Decision
 from cellassets.images.reader import ExperimentStore
-from cellassets.storage.artifact import create_file
+from cellassets.storage.artifact import create_file, write_bytes
 
 DECISION_NAME = "precision.json"
-N_JUDGED = 16  # sites
+Moments = tuple[Float32[np.ndarray, "all channel"], Float32[np.ndarray, "all channel"]]
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class ChoosesPrecision(Protocol):
-    """An encoder that can compute in several precisions.
+class ChoosesBackend(Protocol):
+    """An encoder that can compute by several backends.
 
     Attributes:
-        precision: the precision that it computes in.
+        backend: name of the one that computes.
+        precision: number format of its arithmetic.
     """
 
+    backend: str
     precision: str
 
-    def choose_precision(
-        self,
-        images: UInt[np.ndarray, "site channel y x"],
-        mean: Float32[np.ndarray, "site channel"],
-        std: Float32[np.ndarray, "site channel"],
-    ) -> str:
-        """Returns the fastest precision that barely changes the vectors of these sites on this machine."""
+    def choose_backend(self, n_sites: int, read: SiteReader) -> Decision:
+        """Returns the fastest backend on this machine whose vectors of these sites are right."""
 
-    def compute_in(self, precision: str) -> None:
-        """Computes in this precision from now on."""
+    def why_not(self, backend: str, n_sites: int, read: SiteReader) -> str | None:
+        """Returns why a backend cannot compute these sites here; None if it computes them from now on."""
+
+    def compute_in(self, backend: str) -> None:
+        """Computes by this backend from now on."""
 
 
-def settle_precision(
-    encoder: object,
-    store: ExperimentStore,
-    folder: UPath,
-    moments: tuple[Float32[np.ndarray, "all channel"], Float32[np.ndarray, "all channel"]],
-) -> None:
-    """Sets the precision of an encoder that can choose to what was decided for the parts in a folder.
+def settle_backend(
+    encoder: object, store: ExperimentStore, folder: UPath, moments: Moments, *, model_key: str
+) -> Decision | None:
+    """Returns by which backend the parts in a folder are computed, and sets the encoder to it.
 
     The first process decides. Parts without a decision are of an earlier version of cellassets, which kept none: their
     precision is not known, so they are removed.
 
     Args:
-        encoder: any encoder.
+        encoder: any encoder; None is returned for one that cannot choose.
         store: the sites of the experiment.
         folder: where the parts are.
         moments: mean and standard deviation of each channel, of all sites of the store.
+        model_key: the model, for the log.
     """
-    if not isinstance(encoder, ChoosesPrecision):
-        return
+    if not isinstance(encoder, ChoosesBackend):
+        return None
+
+    def read(rows: Integer[np.ndarray, "site"]) -> SiteBatch:
+        return store.read(rows), moments[0][rows], moments[1][rows]
+
     path = folder / DECISION_NAME
+    kept = _kept(path)
+    if kept is None:
+        kept = _decided_first(path, encoder.choose_backend(store.n_sites, read))
+    reason = encoder.why_not(kept.backend, store.n_sites, read)
+    if reason is not None:
+        logger.warning(
+            "model %s, experiment %s: an earlier run computed by %s, which cannot be used here (%s); its parts are not "
+            "used, and all are made again",
+            *(model_key, store.experiment_id, kept.backend, reason),
+        )
+        kept = encoder.choose_backend(store.n_sites, read)
+        encoder.compute_in(kept.backend)
+        write_bytes(path, _dumped(kept))
+    logger.info("model %s, experiment %s: computed by %s", model_key, store.experiment_id, kept)
+    return kept
+
+
+def name_of_part(number: int, encoder: object) -> str:
+    """Returns the file name of a part. Parts of different backends have different names."""
+    backend = encoder.backend if isinstance(encoder, ChoosesBackend) else REFERENCE
+    return f"part-{number:05d}{'' if backend == REFERENCE else f'-{backend}'}.parquet"
+
+
+def _kept(path: UPath) -> Decision | None:
+    """The decision of an earlier process. Earlier versions kept the precision alone, and named all parts alike."""
     if not path.exists():
-        undecided = list(folder.glob("part-*.parquet")) if folder.exists() else []
-        first = np.arange(min(N_JUDGED, store.n_sites))
-        images = np.concatenate([block for _, block in store.blocks(len(first), indices=first)])
-        chosen = encoder.choose_precision(images, moments[0][first], moments[1][first])
-        with suppress(FileExistsError):  # another process decided meanwhile
-            create_file(path, json.dumps({"precision": chosen}).encode())
-            for part in undecided:
-                part.unlink(missing_ok=True)
-    encoder.compute_in(json.loads(path.read_bytes())["precision"])
+        return None
+    content = json.loads(path.read_bytes())
+    if content == {"precision": "fp32"}:
+        return Decision(backend=REFERENCE, precision="fp32")
+    try:
+        return Decision.model_validate(content)
+    except ValidationError:
+        return None
+
+
+def _decided_first(path: UPath, decision: Decision) -> Decision:
+    """This decision after it is kept, or that of another process that decided meanwhile."""
+    undecided = list(path.parent.glob("part-?????.parquet")) if path.parent.exists() else []
+    if path.exists() and _kept(path) is None:
+        path.unlink()
+    try:
+        create_file(path, _dumped(decision))
+    except FileExistsError:
+        return _kept(path) or decision
+    for part in undecided:
+        part.unlink(missing_ok=True)
+    return decision
+
+
+def _dumped(decision: Decision) -> bytes:
+    return decision.model_dump_json(indent=1).encode()

@@ -7,8 +7,9 @@ sent to worker processes.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from jaxtyping import Integer, UInt
 from upath import UPath
 
 from cellassets.errors import ArtifactMissing, CorruptArtifact
-from cellassets.images.pipeline import in_order
 from cellassets.images.spec import CRC_BYTES, HOW_TO_REPAIR, PlateSpec, as_positions, checksum_of, decode_site
 from cellassets.screens.imaging import Imaging
 from cellassets.storage.artifact import FileEntry, PublishedFile, is_local
@@ -27,6 +27,9 @@ from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import SITES, WELLS
 
 TABLES = ("store.json", "sites.parquet", "wells.parquet")
+SITES_PER_TASK = 8  # that one thread decodes at a time
+Empty = Callable[[tuple[int, ...], str], np.ndarray]
+Block = tuple[Integer[np.ndarray, "site"], UInt[np.ndarray, "site channel y x"], list[Future]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +113,17 @@ class ExperimentStore:
         """Image width in pixels."""
         return self._plates[0].width
 
-    def read(self, indices: Sequence[int] | Integer[np.ndarray, "site"]) -> UInt[np.ndarray, "site channel y x"]:
+    def read(
+        self,
+        indices: Sequence[int] | Integer[np.ndarray, "site"],
+        *,
+        out: UInt[np.ndarray, "site channel y x"] | None = None,
+    ) -> UInt[np.ndarray, "site channel y x"]:
         """Returns the pixels of sites, in the order of `indices`.
 
         Args:
             indices: rows of `sites`, in any order, repetitions allowed.
+            out: contiguous memory to decode into; new memory by default.
 
         Raises:
             IndexError: the store has no such row.
@@ -125,7 +134,8 @@ class ExperimentStore:
         if outside.size:
             message = f"experiment {self.experiment_id} has sites 0 to {self.n_sites - 1}; asked for {outside[0]}"
             raise IndexError(message)
-        images = np.empty((len(wanted), *self._plates[0].site_shape), dtype=self._plates[0].dtype)
+        shape = (len(wanted), *self._plates[0].site_shape)
+        images = np.empty(shape, dtype=self.dtype) if out is None else out
         starts = np.cumsum([0, *(plate.n_sites for plate in self._plates)])
         plate_of = np.searchsorted(starts, wanted, side="right") - 1
         row_of = wanted - starts[plate_of]
@@ -144,6 +154,7 @@ class ExperimentStore:
         indices: Sequence[int] | Integer[np.ndarray, "site"] | None = None,
         n_threads: int = 2,
         n_ahead: int = 2,
+        empty: Empty = np.empty,
     ) -> Iterator[tuple[Integer[np.ndarray, "site"], UInt[np.ndarray, "site channel y x"]]]:
         """Yields indices and pixels block by block, decoded by threads ahead of the caller.
 
@@ -152,11 +163,29 @@ class ExperimentStore:
             indices: rows of `sites` to read, in this order; all rows by default.
             n_threads: threads that read and decode.
             n_ahead: blocks that may wait for the caller.
+            empty: returns the memory of a block, for example memory that a GPU can copy from.
         """
         wanted = np.arange(self.n_sites) if indices is None else np.asarray(indices, dtype=np.int64)
-        blocks = [wanted[start : start + n_sites_per_block] for start in range(0, len(wanted), n_sites_per_block)]
+        waiting: deque[Block] = deque()
         with ThreadPoolExecutor(n_threads) as pool:
-            yield from in_order(pool, self.read, blocks, n_ahead=n_ahead)
+            try:
+                for start in range(0, len(wanted), n_sites_per_block):
+                    rows = wanted[start : start + n_sites_per_block]
+                    waiting.append((rows, *self._begun(pool, rows, empty)))
+                    if len(waiting) > n_ahead:
+                        yield _finished(waiting.popleft())
+                while waiting:
+                    yield _finished(waiting.popleft())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _begun(
+        self, pool: ThreadPoolExecutor, rows: Integer[np.ndarray, "site"], empty: Empty
+    ) -> tuple[UInt[np.ndarray, "site channel y x"], list[Future]]:
+        """The memory of a block, and the threads' work on it: so that a large block is decoded by all of them."""
+        images = empty((len(rows), *self._plates[0].site_shape), self.dtype)
+        parts = [slice(at, at + SITES_PER_TASK) for at in range(0, len(rows), SITES_PER_TASK)]
+        return images, [pool.submit(self.read, rows[part], out=images[part]) for part in parts]
 
     def _read_shard(
         self,
@@ -205,6 +234,13 @@ class ExperimentStore:
                 f"{self._folder}: sites.parquet and store.json disagree, or plates differ in shape; {HOW_TO_REPAIR}"
             )
             raise CorruptArtifact(message)
+
+
+def _finished(block: Block) -> tuple[Integer[np.ndarray, "site"], UInt[np.ndarray, "site channel y x"]]:
+    rows, images, tasks = block
+    for task in tasks:
+        task.result()
+    return rows, images
 
 
 def _imaging(description: dict[str, Any]) -> Imaging:

@@ -88,7 +88,8 @@ def decode_site(content: bytes, out: Shaped[np.ndarray, "channel y x"], *, sourc
     Raises:
         CorruptArtifact: the bytes differ from those that were written.
     """
-    frame, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
+    frame: Any = np.frombuffer(content, dtype=np.uint8)[:-CRC_BYTES]  # not a copy, as a slice of bytes would be
+    checksum = content[-CRC_BYTES:]
     if checksum_of(frame) != checksum:
         message = f"{source}: damaged chunk of {len(content)} bytes; {HOW_TO_REPAIR}"
         raise CorruptArtifact(message)

@@ -186,8 +186,12 @@ def _crop(image: Shaped[np.ndarray, "c y x"], draws: Draws, row: int) -> Shaped[
 
 def centre_crop(images: Shaped[np.ndarray, "b c y x"], crop_px: int | None) -> Shaped[np.ndarray, "b c h w"]:
     """Returns the centres of images, at most `crop_px` high and wide; the images themselves where it is None."""
-    if crop_px is None:
-        return images
-    height, width = (min(crop_px, side) for side in images.shape[-2:])
-    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-    return images[..., top : top + height, left : left + width]
+    rows, columns = (centre_of(side, crop_px) for side in images.shape[-2:])
+    return images[..., rows, columns]
+
+
+def centre_of(n_px: int, crop_px: int | None) -> slice:
+    """Returns the centre of one side of an image, at most `crop_px` long; all of it where that is None."""
+    length = n_px if crop_px is None else min(crop_px, n_px)
+    start = (n_px - length) // 2
+    return slice(start, start + length)

@@ -200,6 +200,12 @@ def _timed(result: Future[Item], on_wait: Callable[[float], None]) -> Item:
         on_wait(time.monotonic() - started_s)
 
 
+def _from_here(images: UInt[np.ndarray, "b c y x"]) -> UInt[torch.Tensor, "b c y x"]:
+    """The images as a tensor, for a GPU in pinned memory: the copy to it does not hold up the process."""
+    here = torch.from_numpy(images)
+    return here.pin_memory() if torch.cuda.is_available() else here
+
+
 def _batch(
     sites: LabelledSites,
     positions: Int[np.ndarray, "b"],
@@ -207,7 +213,7 @@ def _batch(
     scale_shift: tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b c"]],
 ) -> Batch:
     return Batch(
-        images=torch.from_numpy(images),
+        images=_from_here(images),
         scale=torch.from_numpy(scale_shift[0]),
         shift=torch.from_numpy(scale_shift[1]),
         labels=torch.from_numpy(sites.labels[positions]),

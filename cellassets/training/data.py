@@ -133,8 +133,11 @@ def image_reader(
     n_bytes = sites.n_sites * math.prod(site_shape) * dtype.itemsize
 
     def read(positions: Int[np.ndarray, "b"]) -> UInt[np.ndarray, "b c y x"]:
+        indices = np.unique(sites.store_index[positions])
+        if len(indices) == 1 and stores[indices[0]].dtype == dtype:
+            return stores[indices[0]].read(sites.store_row[positions])
         images = np.empty((len(positions), *site_shape), dtype=dtype)
-        for index in np.unique(sites.store_index[positions]):
+        for index in indices:
             rows = np.flatnonzero(sites.store_index[positions] == index)
             images[rows] = stores[index].read(sites.store_row[positions[rows]])[:, chosen]
         return images

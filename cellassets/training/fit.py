@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 from lightning_fabric.plugins import CheckpointIO
 
+from cellassets.machine import n_cores
 from cellassets.training.attempts import Attempt
 from cellassets.training.batches import ImageReader, TrainBatches, ValidationBatches
 from cellassets.training.memory import keep_freed_memory
@@ -56,6 +58,7 @@ class Batches(lightning.LightningDataModule):
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed,
             epoch=self.trainer.current_epoch if self.trainer is not None else 0,
+            n_threads=_n_read_threads(),
             on_wait=self.pace.waited,
             order=order_of(self.recipe),
             share=self.share,
@@ -69,7 +72,13 @@ class Batches(lightning.LightningDataModule):
             self.recipe.centre_crop_px,
             batch_size=self.recipe.batch_size,
             share=self.share,
+            n_threads=_n_read_threads(),
         )
+
+
+def _n_read_threads() -> int:
+    """Two threads keep up with a training on a CPU; beside a GPU every core may read."""
+    return max(n_cores(), 2) if torch.cuda.is_available() else 2
 
 
 class States(CheckpointIO):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from cellassets.configuration import Parameters, added_field
-from cellassets.training.recipe import Backbone, BatchStatistics, NormalisationKind
+from cellassets.training.recipe import Arithmetic, Backbone, BatchStatistics, NormalisationKind
 
 SPEC_NAME = "encoder.json"
 WEIGHTS_NAME = "weights.safetensors"
@@ -30,6 +30,7 @@ class Preprocessing(Parameters):
     chooses_channels: bool = added_field(
         False, description="Whether the network finds its channels by their names among those of an experiment"
     )
+    arithmetic: Arithmetic = added_field("fastest", description="How images are embedded")
 
 
 class NetworkSpec(Parameters):

@@ -246,6 +246,7 @@ def _network_spec(recipe: NetworkRecipe, data: TrainingData) -> NetworkSpec:
             centre_crop_px=recipe.centre_crop_px,
             batch_statistics=recipe.batch_statistics,
             chooses_channels=recipe.channels is not None,
+            arithmetic=recipe.arithmetic,
         ),
         recipe_name=recipe.name,
         recipe_fingerprint=recipe_fingerprint(recipe),

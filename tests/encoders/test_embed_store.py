@@ -23,7 +23,7 @@ def test_every_site_has_the_networks_vector_in_the_stores_order(store, models, e
     assert table.select(KEY).equals(store.sites.select(KEY))
     assert set(table["model_key"]) == {"random.v1"}
     encoder = NetworkEncoder(models["random.v1"])
-    encoder._is_judged, encoder.precision = True, summary.precision
+    encoder.compute_in(summary.backend)
     mean, std = channel_statistics(store.sites, "plate")
     alone = np.concatenate([encoder.embed(store.read([i]), mean[[i]], std[[i]]) for i in range(store.n_sites)])
     np.testing.assert_allclose(vectors(table), alone, rtol=1e-4, atol=1e-5 if summary.precision == "fp32" else 3e-2)

@@ -5,14 +5,13 @@ import os
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import gaussian_filter
 
-from cellassets.encoders import network
 from cellassets.encoders.classical import Acquisition, feature_names
 from cellassets.encoders.classical.site import measure_site
+from cellassets.encoders.inference.choice import min_centred_cosine
 from cellassets.encoders.loading import Encoder, load_encoder
-from cellassets.encoders.network import NetworkEncoder, min_centred_cosine
+from cellassets.encoders.network import NetworkEncoder
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.training.recipe import ClassicalParameters
 
@@ -46,28 +45,6 @@ def test_a_brighter_plate_makes_no_difference_after_normalisation(encoder):
     plain = encoder.embed(images, mean, std)
     dim = encoder.embed(dimmed, halved.mean(axis=2).astype(np.float32), halved.std(axis=2).astype(np.float32))
     assert min_centred_cosine(plain, dim) > 0.99
-
-
-def test_bf16_is_taken_where_the_machine_gains_and_the_vectors_agree(encoder):
-    encoder._is_judged = False
-    encoder.embed(*batch())
-    assert encoder.precision == "bf16"
-
-
-def test_bf16_is_refused_where_the_vectors_disagree(encoder, monkeypatch):
-    encoder._is_judged = False
-    monkeypatch.setattr(network, "min_centred_cosine", lambda *_: 0.98)
-    encoder.embed(*batch())
-    assert encoder.precision == "fp32"
-
-
-def test_a_machine_without_units_for_bf16_stays_with_fp32(models, monkeypatch):
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    encoder = NetworkEncoder(models["random.v1"])
-    encoder.embed(*batch())
-    assert encoder.precision == "fp32"
 
 
 def test_centred_cosine_sees_what_a_plain_one_does_not():

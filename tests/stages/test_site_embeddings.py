@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from cellassets.encoders import embed
+from cellassets.encoders.inference.backend import Backend
+from cellassets.encoders.inference.choice import Trial
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
 from cellassets.errors import CorruptArtifact, EncoderError, OutOfMemory, RegistryError, StaleArtifact
@@ -97,20 +99,55 @@ def interrupted_after(n_sites):
     return progress
 
 
-@pytest.mark.parametrize(("first", "then"), [(True, False), (False, True)], ids=["bf16 first", "fp32 first"])
-def test_all_parts_have_the_precision_of_the_first_one(screen, monkeypatch, tmp_path, first, then):
-    def on_a_machine(*, has_bf16):
-        monkeypatch.setattr("cellassets.encoders.network.gains_by_bf16", lambda _: has_bf16)
+def fast(name):
+    """A backend that is always chosen: float32 on images of a little more contrast."""
 
-    on_a_machine(has_bf16=first)
+    def prepare(network, example):  # noqa: ARG001
+        def forward(images):
+            with torch.inference_mode():
+                return network(images * 1.001)
+
+        return forward
+
+    return Backend(name, "fp32", prepare, min_table_s=0.0)
+
+
+@pytest.fixture
+def on_a_machine(monkeypatch):
+    """`on_a_machine("swift")`: this backend is on it, and is faster than the reference."""
+
+    def on_a_machine(*names):
+        monkeypatch.setattr("cellassets.encoders.network.candidates", lambda _: tuple(map(fast, names)))
+
+    monkeypatch.setattr(Trial, "_measured", lambda self, backend, *_: (2.0, backend.prepare(self.network, self.batch)))
+    return on_a_machine
+
+
+@pytest.mark.parametrize("first", [(), ("swift",)], ids=["fp32 first", "swift first"])
+def test_all_parts_are_computed_by_the_backend_of_the_first_one(screen, on_a_machine, tmp_path, first):
+    on_a_machine(*first)
     undisturbed = screen.copy(tmp_path / "undisturbed").make("site_embeddings", *KEYS)
     with pytest.raises(KeyboardInterrupt):
         screen.make("site_embeddings", *KEYS, progress=interrupted_after(25))
-    on_a_machine(has_bf16=then)
+    on_a_machine("other", "swift")
     resumed = screen.make("site_embeddings", *KEYS)
     assert resumed.record.summary["n_parts_resumed"] == 2
-    assert resumed.record.summary["precision"] == undisturbed.record.summary["precision"] == ("fp32", "bf16")[first]
+    assert resumed.record.summary["backend"] == (*first, "torch-fp32")[0]
     assert resumed.record.files == undisturbed.record.files
+
+
+def test_a_machine_without_the_backend_makes_all_parts_again(screen, on_a_machine, tmp_path, caplog):
+    on_a_machine("slow")
+    undisturbed = screen.copy(tmp_path / "undisturbed").make("site_embeddings", *KEYS)
+    on_a_machine("swift")
+    with pytest.raises(KeyboardInterrupt):
+        screen.make("site_embeddings", *KEYS, progress=interrupted_after(25))
+    on_a_machine("slow")
+    again = screen.make("site_embeddings", *KEYS)
+    assert "computed by swift, which cannot be used here (it is none of torch-fp32, slow" in caplog.text
+    assert again.record.summary["n_parts_resumed"] == 0
+    assert again.record.summary["backend"] == "slow"
+    assert again.record.files == undisturbed.record.files
 
 
 def test_parts_of_an_unknown_precision_are_made_again(screen):

@@ -29,6 +29,7 @@ from cellassets.training.recipe.loss import (
     compares_pairs,
 )
 from cellassets.training.recipe.network import (
+    Arithmetic,
     BatchStatistics,
     ClassParameters,
     NetworkRecipe,
@@ -64,6 +65,7 @@ from cellassets.training.recipe.search import (
 from cellassets.training.recipe.start import InitialWeights
 
 __all__ = [
+    "Arithmetic",
     "AugmentationParameters",
     "Backbone",
     "BatchStatistics",

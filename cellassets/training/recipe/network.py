@@ -15,6 +15,7 @@ from cellassets.training.recipe.start import InitialWeights
 
 NormalisationKind = Literal["site", "plate"]
 BatchStatistics = Literal["trained", "experiment"]
+Arithmetic = Literal["fastest", "fp32"]
 Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experiments"]
 
 
@@ -99,6 +100,13 @@ class NetworkRecipe(Parameters):
         description=(
             "Whose means and deviations batch normalisation uses when images are embedded. trained: those of the "
             "training; experiment: those of the experiment that is embedded (AdaBN)"
+        ),
+    )
+    arithmetic: Arithmetic = added_field(
+        "fastest",
+        description=(
+            "How images are embedded. fastest: by the fastest backend of the machine whose vectors are those of "
+            "float32; fp32: by torch in float32 on every machine"
         ),
     )
     early_stopping: EarlyStopping | None = added_field(
