@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellassets.encoders.network import MIN_COSINE, NetworkEncoder, min_centred_cosine
+from cellassets.encoders.network import NetworkEncoder
 from cellassets.errors import RecipeError, RegistryError
 from cellassets.training.backbone import build_network
 from cellassets.training.checkpoint import load_network, save_model_folder
@@ -123,9 +123,6 @@ def test_newer_backbones_embed_sites_by_encoder_json_alone(name, n_channels, tmp
         found = encoder.embed(images, mean, std)
         assert found.shape == (3, 8)
         assert np.isfinite(found).all()
-        encoder.compute_in("fp32")
-        exact = encoder.embed(images, mean, std)
-        assert min_centred_cosine(exact, found) >= MIN_COSINE, "bf16 is taken only where it barely changes the vectors"
 
 
 def test_a_densenet_without_its_package_says_what_to_install(monkeypatch):
