@@ -16,8 +16,8 @@ from cellassets.encoders import network
 from cellassets.encoders.container.declaration import ContainerDeclaration
 from cellassets.encoders.container.registering import write_model_folder
 from cellassets.encoders.embed import embed_store
-from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.inference.choice import min_centred_cosine
+from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.network import NetworkEncoder
 from cellassets.errors import EncoderError
 from cellassets.tables.parquet import read_tables, vectors
