@@ -185,7 +185,7 @@ def _crop(image: Shaped[np.ndarray, "c y x"], draws: Draws, row: int) -> Shaped[
 
 
 def centre_crop(images: Shaped[np.ndarray, "b c y x"], crop_px: int | None) -> Shaped[np.ndarray, "b c h w"]:
-    """Returns the centres of images, at most `crop_px` high and wide; the images themselves where it is None."""
+    """Returns the centres of images, at most `crop_px` high and wide; all of them where it is None."""
     rows, columns = (centre_of(side, crop_px) for side in images.shape[-2:])
     return images[..., rows, columns]
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from cellassets.encoders import network
 from cellassets.encoders.container.declaration import ContainerDeclaration
 from cellassets.encoders.container.registering import write_model_folder
 from cellassets.encoders.embed import embed_store
@@ -88,10 +87,7 @@ def hold_to_one_scale(scaled_store, encoder, folder):
 
 
 @pytest.mark.parametrize("normalisation", ["site", "plate"])
-def test_a_network_gives_the_same_vectors_on_every_scale(
-    tmp_path, scaled_store, save_network, monkeypatch, normalisation
-):
-    monkeypatch.setattr(network, "gains_by_bf16", lambda _device: False)
+def test_a_network_gives_the_same_vectors_on_every_scale(tmp_path, scaled_store, save_network, normalisation):
     encoder = NetworkEncoder(save_network(tmp_path / "model", normalisation=normalisation))
     hold_to_one_scale(scaled_store, encoder, tmp_path)
 

@@ -8,7 +8,6 @@ import torch
 
 from cellassets import cli
 from cellassets.benchmarks.published.rxrx1 import PREDICTIONS, accuracies
-from cellassets.encoders import network
 from cellassets.errors import DatasetError, RegistryError
 from cellassets.stages.classification import classify
 from cellassets.stages.snapshot import NotReady
@@ -33,8 +32,7 @@ RECIPE = {
 
 
 @pytest.fixture(autouse=True)
-def _exact(monkeypatch):
-    monkeypatch.setattr(network, "gains_by_bf16", lambda _: False)
+def _exact():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

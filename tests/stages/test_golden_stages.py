@@ -48,7 +48,7 @@ from cellassets.tables.schemas import (
 
 GOLDEN = Path(__file__).parent / "data" / "golden_stages.json"
 WRITE = ".venv/bin/python -m pytest tests/stages/test_golden_stages.py --write-golden"
-ELSEWHERE = {"raw_plates", "plate_store", "plate_quality", "checkpoint"}
+ELSEWHERE = {"raw_plates", "plate_store", "plate_quality", "checkpoint", "search"}  # a search has those of its variants
 VERSIONS = {
     "site_embeddings": site_embeddings.CODE_VERSION,
     "perturbation_map": perturbation_map.CODE_VERSION,
