@@ -135,7 +135,7 @@ def image_reader(
     def read(positions: Int[np.ndarray, "b"]) -> UInt[np.ndarray, "b c y x"]:
         indices = np.unique(sites.store_index[positions])
         if len(indices) == 1 and stores[indices[0]].dtype == dtype:
-            return stores[indices[0]].read(sites.store_row[positions])
+            return stores[indices[0]].read(sites.store_row[positions])[:, chosen]
         images = np.empty((len(positions), *site_shape), dtype=dtype)
         for index in indices:
             rows = np.flatnonzero(sites.store_index[positions] == index)
