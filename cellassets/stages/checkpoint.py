@@ -20,6 +20,7 @@ from cellassets.stages.families import family, find_variant, recipe
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
+from cellassets.stages.stores import training_sources
 from cellassets.stages.variants import (
     is_to_be_trained_on,
     outcome_of,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from cellassets.training.data import TrainingData
     from cellassets.training.outcome import Outcome
     from cellassets.training.recipe import Recipe
-    from cellassets.training.sources import Source
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
 PLAN_TAG = "plan"  # of MLflow runs
@@ -277,29 +277,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
 def _training_data(context: Context, plan: Plan) -> "TrainingData":
     from cellassets.training.data import open_sources
 
-    return open_sources(plan.settings["recipe"], _sources(context, plan))
-
-
-def _sources(context: Context, plan: Plan) -> "list[Source]":
-    """Returns where the training reads the experiments that a plan pins."""
-    from cellassets.training.sources import Folder, Source
-
-    def folder(kind: str, experiment_id: str) -> Folder:
-        published = context.lake.open(plan.pin(kind, experiment_id))
-        return Folder(path=str(published.folder), files=published.record.files)
-
-    return [
-        Source(
-            experiment_id=pin.keys[0],
-            store=folder("plate_store", pin.keys[0]),
-            quality=(
-                folder("plate_quality", pin.keys[0])
-                if "plate_quality" in plan.inputs["experiments"][pin.keys[0]]
-                else None
-            ),
-        )
-        for pin in plan.pinned("plate_store")
-    ]
+    return open_sources(plan.settings["recipe"], training_sources(context.lake, plan))
 
 
 def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:

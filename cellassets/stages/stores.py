@@ -1,12 +1,13 @@
-"""Opens the image stores that a plan pins."""
+"""Opens the image stores that a plan pins, or says where they are."""
 
 from typing import TYPE_CHECKING
 
 from cellassets.storage.lake import Lake
-from cellassets.storage.plan import Publication
+from cellassets.storage.plan import Plan, Publication
 
 if TYPE_CHECKING:
     from cellassets.images.reader import ExperimentStore
+    from cellassets.training.sources import Source
 
 
 def open_store(lake: Lake, publication: Publication) -> "ExperimentStore":
@@ -19,3 +20,18 @@ def open_store(lake: Lake, publication: Publication) -> "ExperimentStore":
 
     published = lake.open(publication)
     return ExperimentStore.open(published.folder, published.record.files, publication.keys[0])
+
+
+def training_sources(lake: Lake, plan: Plan) -> "list[Source]":
+    """Returns where the training of a plan reads the experiments that it pins."""
+    from cellassets.training.sources import Folder, Source
+
+    def folder(publication: Publication) -> Folder:
+        published = lake.open(publication)
+        return Folder(path=str(published.folder), files=published.record.files)
+
+    quality = {pin.keys: folder(pin) for pin in plan.pinned("plate_quality")}
+    return [
+        Source(experiment_id=pin.keys[0], store=folder(pin), quality=quality.get(pin.keys))
+        for pin in plan.pinned("plate_store")
+    ]
