@@ -89,9 +89,9 @@ def test_no_more_sites_are_read_at_once_than_the_bytes_allow(stored, monkeypatch
     read = []
     plain = type(store).read
 
-    def counted(self, indices):
+    def counted(self, indices, **options):
         read.append(len(indices))
-        return plain(self, indices)
+        return plain(self, indices, **options)
 
     monkeypatch.setattr(type(store), "read", counted)
     monkeypatch.setattr(inspection, "BLOCK_BYTES", 2 * site_bytes + 1)
