@@ -126,13 +126,27 @@ class _Embedding:
         if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
             self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
         self.n_done, self.seconds = 0, 0.0
+        self.plates = store.sites["plate_id"].to_numpy()
+        self._adapted_to: str | None = None
 
     def adapt(self) -> None:
-        """Adapts an encoder that needs it to the sites of the experiment."""
-        if isinstance(self.encoder, AdaptsToSites):
-            self.encoder.adapt(
-                self.store.n_sites, lambda rows: (self.store.read(rows), self.mean[rows], self.std[rows])
-            )
+        """Adapts an encoder that needs it to the sites of the experiment, or of its first plate."""
+        if not isinstance(self.encoder, AdaptsToSites):
+            return
+        if self.encoder.batch_statistics == "plate":
+            self._adapt_to_plate(self.encoder, self.plates[0])
+        else:
+            self._adapt_to(self.encoder, np.arange(self.store.n_sites))
+
+    def _adapt_to_plate(self, encoder: AdaptsToSites, plate_id: str) -> None:
+        if plate_id != self._adapted_to:
+            self._adapt_to(encoder, np.flatnonzero(self.plates == plate_id))
+            self._adapted_to = plate_id
+
+    def _adapt_to(self, encoder: AdaptsToSites, sites: Integer[np.ndarray, "site"]) -> None:
+        encoder.adapt(
+            len(sites), lambda rows: (self.store.read(sites[rows]), self.mean[sites[rows]], self.std[sites[rows]])
+        )
 
     @property
     def sites_per_s(self) -> float | None:
@@ -142,14 +156,25 @@ class _Embedding:
     def part(self, indices: Integer[np.ndarray, "site"]) -> pl.DataFrame:
         """Returns the SITE_EMBEDDINGS rows of some sites."""
         started, blocks = time.perf_counter(), []
-        for rows, embedded in self._blocks(indices):
-            self._check_finite(rows, embedded)
-            blocks.append(embedded)
-            self.n_done += len(rows)
-            self.progress(self.n_done, self.store.n_sites, f"sites embedded by {self.model_key}")
+        for alike in self._adapted(indices):
+            for rows, embedded in self._blocks(alike):
+                self._check_finite(rows, embedded)
+                blocks.append(embedded)
+                self.n_done += len(rows)
+                self.progress(self.n_done, self.store.n_sites, f"sites embedded by {self.model_key}")
         self.seconds += time.perf_counter() - started
         labels = self.store.sites[indices].select(KEY).with_columns(pl.lit(self.model_key).alias("model_key"))
         return with_vectors(labels, np.concatenate(blocks))
+
+    def _adapted(self, indices: Integer[np.ndarray, "site"]) -> Iterator[Integer[np.ndarray, "alike"]]:
+        """Yields the sites whose statistics the encoder has: all, or plate after plate, adapting it to each one."""
+        if not (isinstance(self.encoder, AdaptsToSites) and self.encoder.batch_statistics == "plate"):
+            yield indices
+            return
+        plates = self.plates[indices]
+        for sites in np.split(indices, np.flatnonzero(plates[1:] != plates[:-1]) + 1):
+            self._adapt_to_plate(self.encoder, self.plates[sites[0]])
+            yield sites
 
     def _blocks(
         self, indices: Integer[np.ndarray, "site"]
