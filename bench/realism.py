@@ -15,6 +15,7 @@ in bench/results/realism.json. `realism_ranking.py` ranks methods on both sides.
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -308,7 +309,9 @@ def keep(part: str, value: Any) -> None:
     """Writes one part of the result file and leaves the others."""
     RESULT.parent.mkdir(exist_ok=True)
     found = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    RESULT.write_text(json.dumps(found | {part: value}, indent=1) + "\n")
+    text = json.dumps(found | {part: value}, indent=1)
+    one_line = re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text)
+    RESULT.write_text(one_line + "\n")
 
 
 def main() -> None:

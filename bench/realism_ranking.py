@@ -11,7 +11,8 @@ describes the wells of each half; a network is trained on the other half, by the
 | cross_entropy | the same network, trained on the other half |
 
 Features are standardised over the wells of a half, centred on its negative controls, and reduced to the principal
-components that hold 95% of the variance. Cosines of these vectors give two scores, and their lengths a third:
+components that hold 95% of the variance; `--whiten` gives all of them the same variance. Cosines of these vectors give
+two scores, and their lengths a third:
 
 - `activity`: average precision of finding the other wells of a treatment among the negative controls.
 - `replicates`: average precision of finding them among the wells of all treatments.
@@ -81,7 +82,7 @@ class Half:
         return self.wells["control_kind"].is_null().to_numpy()
 
 
-def half_of(store: ExperimentStore, of_sites: np.ndarray) -> Half:
+def half_of(store: ExperimentStore, of_sites: np.ndarray, *, whiten: bool = False) -> Half:
     """Returns the wells of a store with the mean of their sites' vectors, prepared for comparison."""
     wells = store.wells.join(store.sites.select(WELL).unique(), on=WELL, how="semi").sort(WELL)
     group = store.sites.join(wells.with_row_index("group"), on=WELL, how="left", maintain_order="left")["group"]
@@ -89,21 +90,25 @@ def half_of(store: ExperimentStore, of_sites: np.ndarray) -> Half:
     unprepared = Half(wells, means)
     if unprepared.is_negative.sum() < 2 or unprepared.is_treated.sum() < 2:
         raise SystemExit(f"{store.experiment_id}: expected at least 2 negative controls and 2 treated wells")
-    return Half(wells, prepared(means, unprepared.is_negative))
+    return Half(wells, prepared(means, unprepared.is_negative, whiten=whiten))
 
 
-def prepared(values: np.ndarray, is_negative: np.ndarray) -> np.ndarray:
+def prepared(values: np.ndarray, is_negative: np.ndarray, *, whiten: bool = False) -> np.ndarray:
     """Returns principal components of standardised features, centred on the negative controls.
 
     Args:
         values: one row per well.
         is_negative: which wells are negative controls.
+        whiten: whether all components get the same variance.
     """
     spread = values.std(axis=0)
     scaled = (values - values.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
     _, strength, axes = np.linalg.svd(scaled, full_matrices=False)
     held = np.cumsum(strength**2) / (strength**2).sum()
-    components = scaled @ axes[: int(np.searchsorted(held, VARIANCE_FRAC)) + 1].T
+    n_components = int(np.searchsorted(held, VARIANCE_FRAC)) + 1
+    components = scaled @ axes[:n_components].T
+    if whiten:
+        components /= strength[:n_components]
     return components - components[is_negative].mean(axis=0)
 
 
@@ -273,7 +278,7 @@ def by_training(crop_px: int, n_epochs: int) -> Callable[[ExperimentStore, Exper
     return embed
 
 
-def ranked(landing: Path, work: Path, *, crop_px: int, n_epochs: int) -> dict[str, Any]:
+def ranked(landing: Path, work: Path, *, crop_px: int, n_epochs: int, whiten: bool) -> dict[str, Any]:
     """Returns the scores of all methods on one landing zone."""
     stores = opened_stores(landing, work)
     if len(stores) != 2:
@@ -290,7 +295,7 @@ def ranked(landing: Path, work: Path, *, crop_px: int, n_epochs: int) -> dict[st
         for store, other in (stores, stores[::-1]):
             folder = work / "methods" / landing.resolve().name / name / store.experiment_id
             folder.mkdir(parents=True, exist_ok=True)
-            halves.append(half_of(store, method(store, other, folder)))
+            halves.append(half_of(store, method(store, other, folder), whiten=whiten))
         found[name] = scored(halves)
         print(
             landing.name,
@@ -314,13 +319,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for stores, models and vectors (default: a temporary one)")
     parser.add_argument("--crop", type=int, default=128, help="side of the crops in training, in pixels (default: 128)")
     parser.add_argument("--epochs", type=int, default=60, help="passes over the wells of a half (default: 60)")
+    parser.add_argument("--whiten", action="store_true", help="give all principal components the same variance")
+    parser.add_argument("--part", default="ranking", help="name in the result file (default: ranking)")
     parser.add_argument("--source", action="append", default=[], help="where the real images come from")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = chosen.work or Path(temporary)
-        settings = {"crop_px": chosen.crop, "n_epochs": chosen.epochs}
+        settings = {"crop_px": chosen.crop, "n_epochs": chosen.epochs, "whiten": chosen.whiten}
         rows = [ranked(landing, work, **settings) for landing in chosen.landings]
-    keep("ranking", {"sources": chosen.source, **settings, "screens": rows})
+    keep(chosen.part, {"sources": chosen.source, **settings, "screens": rows})
     print(json.dumps(rows, indent=1))
 
 

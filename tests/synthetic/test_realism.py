@@ -31,7 +31,8 @@ def bench():
 @pytest.fixture(scope="module")
 def landing(tmp_path_factory):
     folder = tmp_path_factory.mktemp("realism") / "as_they_are"
-    write_screen(tiny_design(n_sites_per_well=2), folder, experiment_ids=["HUVEC-1"])
+    controls_only = {"n_genes": 0, "complex_sizes": [], "n_opposite_pairs": 0, "n_compounds": 0, "doses_um": []}
+    write_screen(tiny_design(n_sites_per_well=2, **controls_only), folder, experiment_ids=["HUVEC-1"])
     return folder
 
 
