@@ -24,11 +24,14 @@ import polars as pl
 from upath import UPath
 
 from cellassets.configuration import load_yaml
+from cellassets.judging.comparison import compare_models
 from cellassets.reconcile.live import LiveSnapshot
 from cellassets.reconcile.standing import plate_agenda, recipe_agenda
 from cellassets.reconcile.work import Agenda, Work, embedding_agenda, map_agenda, map_chain
+from cellassets.stages.benchmark import name_of
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named, stages
+from cellassets.stages.leaderboard import published_scores, read_influences, read_scores
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.screen import write_screen
@@ -48,6 +51,9 @@ MEASURED = (
     "phenotypic_activity",
     "held_out_batch_classification",
 )
+CONSISTENCY = "perturbation_consistency"
+PLANTED = "consistency_of_planted_effects"  # the same of perturbations with a planted effect alone
+COLUMNS = (*MEASURED[:2], PLANTED, *MEASURED[2:])
 ASSETS = {"perturbation_map", *(f"benchmark/{name}" for name in MEASURED)}
 # in this order: what one model needs is finished before the next one is trained
 AGENDAS: tuple[Callable[[LiveSnapshot], Agenda], ...] = (plate_agenda, map_agenda, embedding_agenda, recipe_agenda)
@@ -92,12 +98,36 @@ def carry_out_work(deployment: Deployment, snapshot: LiveSnapshot, *, until: flo
     return True
 
 
-def gains(deployment: Deployment) -> list[dict[str, Any]]:
-    """Returns what each model gains over the classical features on wells that no network has seen."""
+def differences(deployment: Deployment, home: Home) -> pl.DataFrame:
+    """Returns the DIFFERENCES of the leaderboard, and those of `PLANTED`."""
     published = carry_out(stage_named("leaderboard"), deployment, {})
     table = read_table(published.path("differences.parquet"), DIFFERENCES).filter(
         pl.col("benchmark_name").is_in(MEASURED), pl.col("part_id") == "all"
     )
+    return pl.concat([table, planted_differences(deployment, home)])
+
+
+def planted_differences(deployment: Deployment, home: Home) -> pl.DataFrame:
+    """Returns the differences in consistency over the perturbations that do something.
+
+    One without an effect has nothing to be consistent in: its percentile is a random number between 0 and 1.
+    """
+    truth = pl.read_csv(home.root / "truth" / "perturbations.csv").filter(pl.col("strength") > 0)
+    names = truth.select(pl.coalesce("gene_symbol", "perturbation_id")).to_series().to_list()
+    snapshot = LiveSnapshot(deployment, stages())
+    snapshot.refresh()
+    scores = [score for score in published_scores(snapshot) if name_of(score.kind) == CONSISTENCY]
+    rows = read_scores(deployment.lake, scores).filter(pl.col("perturbation_id").is_in(names))
+    found = compare_models(rows, read_influences(deployment.lake, scores)).filter(pl.col("part_id") == "all")
+    return found.with_columns(benchmark_name=pl.lit(PLANTED))
+
+
+def gains(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Returns what each model gains over the classical features on wells that no network has seen.
+
+    Args:
+        table: DIFFERENCES of all models.
+    """
     rows = []
     for row in table.iter_rows(named=True):
         if BASELINE not in (row["model_key_a"], row["model_key_b"]):
@@ -124,11 +154,11 @@ def tables_of(rows: list[dict[str, Any]]) -> str:
     for dataset_id in sorted({row["dataset"] for row in rows}):
         own = [row for row in rows if row["dataset"] == dataset_id]
         parts.append(f"**{dataset_id}**, gain over `{BASELINE}` (95% interval)\n")
-        parts.append("| model | " + " | ".join(name.replace("_", " ") for name in MEASURED) + " |")
-        parts.append("| --- |" + " --- |" * len(MEASURED))
+        parts.append("| model | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |")
+        parts.append("| --- |" + " --- |" * len(COLUMNS))
         for model in sorted({row["model"] for row in own}):
             cells = {row["benchmark"]: _cell(row) for row in own if row["model"] == model}
-            parts.append(f"| `{model}` | " + " | ".join(cells.get(name, "") for name in MEASURED) + " |")
+            parts.append(f"| `{model}` | " + " | ".join(cells.get(name, "") for name in COLUMNS) + " |")
         parts.append("")
     return "\n".join(parts)
 
@@ -160,7 +190,7 @@ def main() -> None:
     deployment = Deployment.of({}, home=home.root, configs=CONFIGS)
     land(deployment, home)
     is_done = carry_out_work(deployment, LiveSnapshot(deployment, stages()), until=until)
-    found = gains(deployment)
+    found = gains(differences(deployment, home))
     write_results(found)
     print(tables_of(found))
     print(f"written to {RESULT} and {PAGE}" if is_done else "not everything is done yet: run it again to go on")
