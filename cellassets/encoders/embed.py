@@ -19,6 +19,7 @@ from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.fitting import check_fit
 from cellassets.encoders.inference.choice import Decision
 from cellassets.encoders.loading import AnyEncoder, EmbedsBlocks, SetUpPerExperiment
+from cellassets.encoders.moments import moments_of, site_reader
 from cellassets.encoders.precision import name_of_part, settle_backend
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
@@ -27,7 +28,6 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
 from cellassets.tables.schemas import SITE_EMBEDDINGS
-from cellassets.training.normalisation import channel_statistics, min_std
 
 SITES_PER_PART = 2048
 KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -122,17 +122,13 @@ class _Embedding:
         self.encoder = encoder
         self.model_key = model_key
         self.progress = progress
-        self.mean, self.std = channel_statistics(store.sites, encoder.normalisation)
-        if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
-            self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
+        self.mean, self.std = moments_of(store, encoder)
         self.n_done, self.seconds = 0, 0.0
 
     def adapt(self) -> None:
         """Adapts an encoder that needs it to the sites of the experiment."""
         if isinstance(self.encoder, AdaptsToSites):
-            self.encoder.adapt(
-                self.store.n_sites, lambda rows: (self.store.read(rows), self.mean[rows], self.std[rows])
-            )
+            self.encoder.adapt(self.store.n_sites, site_reader(self.store, (self.mean, self.std)))
 
     @property
     def sites_per_s(self) -> float | None:
