@@ -36,7 +36,7 @@ def further_views(
 
 
 def check_views(n_views: int, height: int, width: int) -> None:
-    """Checks that sites can be seen in so many views.
+    """Checks that sites can be seen in this number of views.
 
     Args:
         n_views: views of each site.
@@ -44,7 +44,7 @@ def check_views(n_views: int, height: int, width: int) -> None:
         width: the same.
 
     Raises:
-        EncoderError: there are not so many views, or they are turned by 90 degrees and the sites are not square.
+        EncoderError: the number is not 1 to 8, or some views are turned by 90 degrees and the sites are not square.
     """
     if not 1 <= n_views <= len(VIEWS):
         message = (
@@ -80,7 +80,7 @@ def embed_views(
             in float32 does.
 
     Raises:
-        EncoderError: the encoder does not fit the experiment, or the sites do not have so many views.
+        EncoderError: the encoder does not fit the experiment, or the sites cannot be seen in this number of views.
         CorruptArtifact: a shard of the store is damaged.
     """
     check_fit(encoder, store, model_key)

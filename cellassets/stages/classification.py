@@ -69,7 +69,7 @@ def classify(
             stored here.
         NotReady: an experiment of the dataset is not embedded by the model yet.
         BenchmarkError: an experiment has no site of a known class.
-        EncoderError: the sites do not have so many views.
+        EncoderError: the sites cannot be seen in this number of views.
         StaleArtifact: there are further views, and an experiment was stored again after it was embedded.
     """
     import polars as pl
