@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from cellassets.benchmarks.published.rxrx1 import ScoredSites
+    from cellassets.images.reader import ExperimentStore
     from cellassets.storage.deployment import Deployment
     from cellassets.storage.lake import Published
     from cellassets.training.classifier import Classifier
