@@ -14,7 +14,7 @@ import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
-from cellassets.encoders.adaptation import AdaptsToSites
+from cellassets.encoders.adaptation import Adaptation
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.fitting import check_fit
 from cellassets.encoders.inference.choice import Decision
@@ -124,11 +124,13 @@ class _Embedding:
         self.progress = progress
         self.mean, self.std = moments_of(store, encoder)
         self.n_done, self.seconds = 0, 0.0
+        self._adaptation = Adaptation(
+            encoder, store.sites["plate_id"].to_numpy(), site_reader(store, (self.mean, self.std))
+        )
 
     def adapt(self) -> None:
-        """Adapts an encoder that needs it to the sites of the experiment."""
-        if isinstance(self.encoder, AdaptsToSites):
-            self.encoder.adapt(self.store.n_sites, site_reader(self.store, (self.mean, self.std)))
+        """Adapts an encoder that needs it to the sites of the experiment, or of its first plate."""
+        self._adaptation.begin()
 
     @property
     def sites_per_s(self) -> float | None:
@@ -138,11 +140,12 @@ class _Embedding:
     def part(self, indices: Integer[np.ndarray, "site"]) -> pl.DataFrame:
         """Returns the SITE_EMBEDDINGS rows of some sites."""
         started, blocks = time.perf_counter(), []
-        for rows, embedded in self._blocks(indices):
-            self._check_finite(rows, embedded)
-            blocks.append(embedded)
-            self.n_done += len(rows)
-            self.progress(self.n_done, self.store.n_sites, f"sites embedded by {self.model_key}")
+        for alike in self._adaptation.parts(indices):
+            for rows, embedded in self._blocks(alike):
+                self._check_finite(rows, embedded)
+                blocks.append(embedded)
+                self.n_done += len(rows)
+                self.progress(self.n_done, self.store.n_sites, f"sites embedded by {self.model_key}")
         self.seconds += time.perf_counter() - started
         labels = self.store.sites[indices].select(KEY).with_columns(pl.lit(self.model_key).alias("model_key"))
         return with_vectors(labels, np.concatenate(blocks))

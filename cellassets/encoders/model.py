@@ -81,7 +81,8 @@ class Model:
             top_grey_level: highest grey level of the camera; needed for channels that are almost empty, in images of 16
                 bits.
 
-        A model with `batch_statistics: experiment` adapts to the images of this call: give it a whole experiment.
+        A model with `batch_statistics: experiment` or `plate` adapts to the images of this call: give it a whole
+        experiment or plate.
 
         Raises:
             EncoderError: the images do not fit the model.

@@ -51,6 +51,7 @@ class NetworkEncoder:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.n_channels, self.trained_channels = self.spec.n_channels, self.spec.channel_names
         self.normalisation = self.spec.preprocessing.normalisation
+        self.batch_statistics = self.spec.preprocessing.batch_statistics
         self.batch_size = BATCH_SIZE[self.device]
         self.n_read_threads = n_cores() if self.device == "cuda" else 2
         self._uploads = Uploads(self.device)
@@ -96,16 +97,16 @@ class NetworkEncoder:
         return self._uploads.empty(shape, dtype)
 
     def adapt(self, n_sites: int, read: SiteReader) -> None:
-        """Takes the statistics of batch normalisation from the sites of an experiment, if the recipe says so.
+        """Takes the statistics of batch normalisation from the sites of an experiment or plate, if the recipe says so.
 
         Args:
-            n_sites: sites of the experiment.
+            n_sites: sites of the experiment or plate.
             read: returns images, mean and standard deviation of some sites, as `embed` takes them.
 
         Raises:
-            EncoderError: the experiment has one site only.
+            EncoderError: there is one site only.
         """
-        if self.spec.preprocessing.batch_statistics == "experiment":
+        if self.batch_statistics != "trained":
             batches = (self._normalised(*read(rows)) for rows in sites_to_adapt_to(n_sites))
             adapt_batch_norm(self.network, batches)
             self._prepared = None  # a backend may have copied the weights

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Integer, UInt
 
+from cellassets.encoders.adaptation import Adaptation
 from cellassets.encoders.fitting import check_fit
 from cellassets.encoders.moments import moments_of, site_reader
 from cellassets.errors import EncoderError
@@ -87,11 +88,13 @@ def embed_views(
     crop_px = encoder.spec.preprocessing.centre_crop_px
     check_views(n_views, *(side if crop_px is None else min(side, crop_px) for side in (store.height, store.width)))
     mean, std = moments = moments_of(store, encoder)
-    encoder.adapt(store.n_sites, site_reader(store, moments))
+    adaptation = Adaptation(encoder, store.sites["plate_id"].to_numpy(), site_reader(store, moments))
+    adaptation.begin()
     _compute_in(encoder, backend, store, model_key)
-    for block, images in store.blocks(encoder.batch_size, indices=rows, n_threads=encoder.n_read_threads):
-        views = further_views(centre_crop(images, crop_px), n_views)
-        yield [encoder.embed(view, mean[block], std[block]) for view in views]
+    for alike in adaptation.parts(rows):
+        for block, images in store.blocks(encoder.batch_size, indices=alike, n_threads=encoder.n_read_threads):
+            views = further_views(centre_crop(images, crop_px), n_views)
+            yield [encoder.embed(view, mean[block], std[block]) for view in views]
 
 
 def _compute_in(encoder: "NetworkEncoder", backend: str | None, store: ExperimentStore, model_key: str) -> None:

@@ -1,6 +1,9 @@
-"""Batch normalisation with the statistics of the experiment that is embedded."""
+"""Batch normalisation with the statistics of the experiment or plate that is embedded."""
+
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
@@ -69,8 +72,8 @@ def encoder(save_network, tmp_path):
     return encoder
 
 
-def embedded(store, encoder, folder):
-    names = embed_store(store, encoder, folder, model_key="m.v1").names
+def embedded(store, encoder, folder, **options):
+    names = embed_store(store, encoder, folder, model_key="m.v1", **options).names
     return np.concatenate([vectors(read_table(folder / name, SITE_EMBEDDINGS)) for name in names])
 
 
@@ -82,6 +85,18 @@ def test_vectors_of_an_experiment_are_centred_and_scaled_in_every_dimension(stor
     assert np.abs(adapted[rows].mean(axis=0)).max() < 0.2
     assert np.abs(adapted[rows].std(axis=0) - 1).max() < 0.3
     assert np.abs(trained[rows].mean(axis=0)).max() > 0.2, "the network is not trained on these images"
+
+
+def test_the_vectors_of_a_plate_are_those_of_its_sites_alone(store, encoder, folder, tmp_path):
+    plate_id = pl.when(pl.int_range(pl.len()) < 18).then(pl.lit("A")).otherwise("plate_id")
+    store = replace(store, sites=store.sites.with_columns(plate_id=plate_id))
+    adapted = embedded(store, encoder("plate"), folder)
+    in_parts = embedded(store, encoder("plate"), folder.parent / "parts", sites_per_part=7)
+    np.testing.assert_allclose(in_parts, adapted, atol=1e-5)
+    model = cellassets.load_model(tmp_path / "plate")
+    for plate_id in store.sites["plate_id"].unique():
+        rows = np.flatnonzero((store.sites["plate_id"] == plate_id).to_numpy())
+        np.testing.assert_allclose(model.embed_images(store.read(rows)), adapted[rows], atol=2e-4)
 
 
 def test_the_experiment_before_leaves_nothing_behind(store, encoder, folder):

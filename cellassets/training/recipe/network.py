@@ -14,7 +14,7 @@ from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserPara
 from cellassets.training.recipe.start import InitialWeights
 
 NormalisationKind = Literal["site", "plate"]
-BatchStatistics = Literal["trained", "experiment"]
+BatchStatistics = Literal["trained", "experiment", "plate"]
 Arithmetic = Literal["fastest", "fp32"]
 Sampling = Literal["class_balanced", "uniform", "one_experiment", "equal_experiments"]
 
@@ -99,7 +99,7 @@ class NetworkRecipe(Parameters):
         "trained",
         description=(
             "Whose means and deviations batch normalisation uses when images are embedded. trained: those of the "
-            "training; experiment: those of the experiment that is embedded (AdaBN)"
+            "training; experiment, plate: those of the experiment or plate that is embedded (AdaBN)"
         ),
     )
     arithmetic: Arithmetic = added_field(
