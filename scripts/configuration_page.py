@@ -126,8 +126,8 @@ FILES = (
         HuggingFaceDeclaration,
     ),
     File(
-        "The file of `cellassets model register-profiles`",
-        "A table of profiles made elsewhere ([profiles.md](profiles.md)).",
+        "The same with kind: profiles",
+        "A table of embeddings or profiles made elsewhere ([profiles.md](profiles.md)).",
         ProfilesDeclaration,
     ),
     File(

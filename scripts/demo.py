@@ -44,13 +44,12 @@ from cellassets.reconcile.standing import (
 from cellassets.stages.catalogue import stages
 from cellassets.stages.datasets import asked_gate_policy
 from cellassets.stages.settings import policy
-from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Lake
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.presets import demo_design
 from cellassets.synthetic.screen import write_screen
-from cellassets.synthetic.truth import write_truth
+from cellassets.synthetic.truth import write_truth_and_annotation
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
 from resources.partitions import RANGE_END, RANGE_START
@@ -278,9 +277,7 @@ def land(demo: Demo, bars: Bars, experiment_ids: Sequence[str]) -> None:
 
 def run(demo: Demo) -> None:
     """Lands the first cell type, then the others; backfills these when the models are trained."""
-    write_truth(demo.design, demo.home.root / "truth")
-    pairs = (demo.home.root / "truth" / "gene_pairs.csv").read_bytes()
-    write_bytes(demo.lake.annotations / "planted_complexes.csv", pairs)
+    write_truth_and_annotation(demo.design, demo.home.root / "truth", demo.lake.annotations)
     first, *later = [cell_type.name for cell_type in demo.design.cell_types]
     instance = dg.DagsterInstance.get()
     bars = Bars()

@@ -29,11 +29,10 @@ from cellassets.reconcile.standing import plate_agenda, recipe_agenda
 from cellassets.reconcile.work import Agenda, Work, embedding_agenda, map_agenda, map_chain
 from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named, stages
-from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.screen import write_screen
-from cellassets.synthetic.truth import write_truth
+from cellassets.synthetic.truth import write_truth_and_annotation
 from cellassets.tables.parquet import read_table
 from cellassets.tables.schemas import DIFFERENCES
 
@@ -58,9 +57,7 @@ def land(deployment: Deployment, home: Home) -> None:
     """Writes the screen into the landing zone, and the planted relationships as annotations."""
     design = load_yaml(UPath(CONFIGS / "design.yaml"), ScreenDesign)
     write_screen(design, home.landing, progress=_say)
-    write_truth(design, home.root / "truth")
-    pairs = (home.root / "truth" / "gene_pairs.csv").read_bytes()
-    write_bytes(deployment.lake.annotations / "planted_complexes.csv", pairs)
+    write_truth_and_annotation(design, home.root / "truth", deployment.lake.annotations)
 
 
 def _say(n_done: int, n_total: int, what: str) -> None:

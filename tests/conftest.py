@@ -54,6 +54,10 @@ _https_spec = importlib.util.spec_from_file_location("https_server", Path(__file
 https_server = importlib.util.module_from_spec(_https_spec)
 _https_spec.loader.exec_module(https_server)
 
+_mlflow_spec = importlib.util.spec_from_file_location("mlflow_server", Path(__file__).with_name("mlflow_server.py"))
+mlflow_server_module = importlib.util.module_from_spec(_mlflow_spec)
+_mlflow_spec.loader.exec_module(mlflow_server_module)
+
 _postgres_spec = importlib.util.spec_from_file_location("postgres_server", SCRIPTS / "postgres_server.py")
 postgres_server = importlib.util.module_from_spec(_postgres_spec)
 sys.modules["postgres_server"] = postgres_server  # its dataclasses look for their module
@@ -270,6 +274,15 @@ def web(_certificate, monkeypatch):
 
         web.server = https_server
         yield web
+
+
+@pytest.fixture
+def mlflow_server(tmp_path):
+    """An MLflow server on loopback, which a test may `stop` and `start` again."""
+    server = mlflow_server_module.Server(tmp_path, mlflow_server_module.free_port())
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellassets.cli.classify import classify_dataset
-from cellassets.cli.model_files import get_model, register_model, register_profiles_model
+from cellassets.cli.model_files import get_model, register_model
 from cellassets.cli.options import ConfigsOption, HomeOption, JsonOption, deployment_at
 from cellassets.cli.output import show_json, show_rows
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Registered models.")
 app.command("register")(register_model)
-app.command("register-profiles")(register_profiles_model)
+app.command("register-profiles", hidden=True)(register_model)  # its earlier name for profiles
 app.command("get")(get_model)
 app.command("classify")(classify_dataset)
 MAX_CHARACTERS = 500  # of what a model was trained on

@@ -1,5 +1,6 @@
 """Commands of `cellassets model` that store files of models in the registry, or copy them. `model.py` lists them."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,19 +18,29 @@ TrialOption = Annotated[bool, typer.Option("--check", help="Read the files and t
 def register_model(
     file: Annotated[Path, typer.Argument(help="YAML file that declares a model, or a folder of `model get`.")],
     is_trial: TrialOption = False,
+    has_elsewhere: Annotated[
+        bool,
+        typer.Option("--elsewhere", help="Of profiles: accept experiments, plates and wells that are not here."),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Registers a model from elsewhere. It is then embedded and scored like a model that was trained here.
 
     The key `kind` of the file says what it is: `network` (safetensors and an architecture), `exported` (torch.export),
-    `onnx`, `huggingface` (a folder) or `container` (a program; also without the key). The model is tried on made-up
-    images first. The same files and the same declaration give the same model version. Nothing is unpickled.
+    `onnx`, `huggingface` (a folder), `container` (a program; also without the key) or `profiles` (a table of embeddings
+    or profiles that exist already). The model is tried on made-up images first; a table is read, and its rows are
+    compared with the wells that landed. The same files and the same declaration give the same model version. Nothing is
+    unpickled.
 
     Declare what it was trained on with `cellassets model declare`.
     """
-    from cellassets.encoders.registering import check_model, register
+    from cellassets.encoders.registering import check_model, declared_kind, register
+    from cellassets.profiles.model_folder import KIND as PROFILES
 
+    if not file.is_dir() and declared_kind(file) == PROFILES:
+        _register_profiles(file, is_trial=is_trial, has_elsewhere=has_elsewhere, home=home, as_json=as_json)
+        return
     if is_trial:
         found: dict[str, Any] = {"key": None, **check_model(file)}
         show_json(found) if as_json else typer.echo(
@@ -43,36 +54,27 @@ def register_model(
         typer.echo(entry.key)
 
 
-def register_profiles_model(
-    file: Annotated[Path, typer.Argument(help="YAML file that declares a table of profiles.")],
-    is_trial: Annotated[
-        bool, typer.Option("--check", help="Read the table and take all steps; register nothing.")
-    ] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Registers profiles made elsewhere: a table of CellProfiler, DeepProfiler or JUMP becomes a model.
+def _register_profiles(file: Path, *, is_trial: bool, has_elsewhere: bool, home: Path | None, as_json: bool) -> None:
+    """Registers a table of profiles, and shows its size and what the steps of its declaration dropped."""
+    from cellassets.profiles.registering import any_place, load_declaration, prepare_declared, register_profiles
+    from cellassets.stages.catalogue import open_snapshot
+    from cellassets.stages.profile_places import refuse_places_elsewhere
 
-    The table (CSV, Parquet, AnnData or CellProfiler's SQLite) has one row per well, site or cell. Steps of
-    normalisation and feature selection, as pycytominer has them, are taken now; the vectors are stored in the model.
-    The same vectors give the same model version. Declare what the features were trained on with
-    `cellassets model declare`.
-    """
-    from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
-
+    check = any_place if has_elsewhere else partial(refuse_places_elsewhere, open_snapshot(deployment_at(home)), file)
+    entry: dict[str, Any] = {"key": None}
     with progress_bar() as report:
         if is_trial:
-            key, prepared = None, prepare_declared(file, load_declaration(file), progress=report)[1]
+            prepared = prepare_declared(file, load_declaration(file), check_places=check, progress=report)[1]
         else:
-            entry, prepared = register_profiles(_registry(home), file, progress=report)
-            key = entry.key
+            registered, prepared = register_profiles(_registry(home), file, check_places=check, progress=report)
+            entry = registered.model_dump(mode="json")
     dropped = {f"{number} {one.step}": len(one.features) for number, one in enumerate(prepared.dropped, 1)}
     n_rows, n_features = prepared.labels.height, len(prepared.features)
     if as_json:
-        show_json({"key": key, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
+        show_json({**entry, "n_rows": n_rows, "n_features": n_features, "dropped": dropped})
         return
-    if key is not None:
-        typer.echo(key)
+    if not is_trial:
+        typer.echo(entry["key"])
     steps = "".join(f"; {name} dropped {n}" for name, n in dropped.items())
     typer.echo(f"{n_rows} rows of {n_features} features{steps}", err=True)
 

@@ -1,7 +1,4 @@
-"""Registers a model of any kind from a file that declares it, or from a folder of `cellassets model get`.
-
-Tables of profiles have a command of their own (`profiles.registering`).
-"""
+"""Registers a model of any kind from a file that declares it, or from a folder of `cellassets model get`."""
 
 import tempfile
 from pathlib import Path
@@ -19,11 +16,13 @@ from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.encoders.loading import load_encoder
 from cellassets.errors import ConfigError, EncoderError
 from cellassets.fingerprint import check_model_name
+from cellassets.profiles.model_folder import KIND as PROFILES
+from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
 from cellassets.registry import ModelEntry, Registry
 from cellassets.registry.uploading import model_files
 from cellassets.training.spec import SPEC_NAME
 
-DECLARED = ("network", "exported", "onnx", "huggingface", CONTAINER)
+DECLARED = ("network", "exported", "onnx", "huggingface", CONTAINER, PROFILES)
 
 
 class DeclaredKind(Parameters):
@@ -31,7 +30,8 @@ class DeclaredKind(Parameters):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str = CONTAINER
+    kind: str | None = None
+    table: Any = None
 
 
 def register(registry: Registry, path: Path) -> ModelEntry:
@@ -44,6 +44,7 @@ def register(registry: Registry, path: Path) -> ModelEntry:
     Raises:
         ConfigError: the file is wrong, or a file that it names is missing.
         EncoderError: the model cannot embed images as declared.
+        ProfilesError: the table of profiles is not what the declaration says.
         RegistryError: a file of the model folder is damaged.
     """
     if path.is_dir():
@@ -51,9 +52,11 @@ def register(registry: Registry, path: Path) -> ModelEntry:
         names = [name for name in model_files(path) if name != README]
         name = check_model_name(path.absolute().name)
         return registry.register(path, name=name, run_id=None, tags={"kind": kind}, names=names)
-    kind = _kind(path)
+    kind = declared_kind(path)
     if kind == CONTAINER:
         return register_container(registry, path)
+    if kind == PROFILES:
+        return register_profiles(registry, path)[0]
     from cellassets.encoders.elsewhere.registering import register_elsewhere
 
     return register_elsewhere(registry, path, kind)[0]
@@ -63,11 +66,14 @@ def check_model(path: Path) -> dict[str, Any]:
     """Returns what a declaration or a model folder has, after trying it as `register` does. Registers nothing.
 
     Raises:
-        ConfigError, EncoderError, RegistryError: as `register`.
+        ConfigError, EncoderError, ProfilesError, RegistryError: as `register`.
     """
     if path.is_dir():
         return _checked_folder(path)
-    kind = _kind(path)
+    kind = declared_kind(path)
+    if kind == PROFILES:
+        table = load_declaration(path)
+        return {"kind": kind, "name": table.name, "embedding_dim": len(prepare_declared(path, table)[1].features)}
     if kind == CONTAINER:
         declared = load_yaml(UPath(path), ContainerDeclaration, name=path.stem)
         with tempfile.TemporaryDirectory() as scratch:
@@ -79,13 +85,16 @@ def check_model(path: Path) -> dict[str, Any]:
         return {"kind": kind, "name": found.name, "embedding_dim": found.spec.embedding_dim, "device": found.device}
 
 
-def _kind(path: Path) -> str:
-    kind = load_yaml(UPath(path), DeclaredKind).kind
+def declared_kind(path: Path) -> str:
+    """Returns the kind of a declaration. Without the key, a file with `table` is of profiles, others of a container.
+
+    Raises:
+        ConfigError: there is no such kind, or the file is no YAML.
+    """
+    declared = load_yaml(UPath(path), DeclaredKind)
+    kind = declared.kind or (CONTAINER if declared.table is None else PROFILES)
     if kind not in DECLARED:
-        what = (
-            "; a table of profiles is registered by `cellassets model register-profiles`" if kind == "profiles" else ""
-        )
-        message = f"{path}: kind {kind!r}; expected one of {', '.join(DECLARED)}{what}"
+        message = f"{path}: kind {kind!r}; expected one of {', '.join(DECLARED)}"
         raise ConfigError(message)
     return kind
 

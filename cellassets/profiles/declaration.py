@@ -126,11 +126,12 @@ class ProfilesSpec(Parameters):
 
 
 class ProfilesDeclaration(ProfilesSpec):
-    """A table of profiles as people declare it. `cellassets model register-profiles FILE` registers it as a model.
+    """A table of profiles as people declare it. `cellassets model register FILE` registers it as a model.
 
     The name of the file is the name of the model.
     """
 
+    kind: Literal["profiles"] = "profiles"
     name: Annotated[str, AfterValidator(check_model_name)]
     table: str = Field(
         description="CSV, Parquet, AnnData (.h5ad, .zarr) or CellProfiler's SQLite; relative to this file. "

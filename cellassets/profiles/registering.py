@@ -1,8 +1,10 @@
 """Registers a table of profiles from the file that declares it."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 from upath import UPath
 
 from cellassets.configuration import load_yaml
@@ -18,6 +20,11 @@ from cellassets.registry import ModelEntry, Registry
 
 TABLE_TAG = "table"
 HEADER = "blocklist"  # first line of pycytominer's list
+CheckPlaces = Callable[[pl.DataFrame], None]  # takes experiment_id, plate_id, well_id and site_index of the rows
+
+
+def any_place(labels: pl.DataFrame) -> None:
+    """Accepts rows of any experiment, plate and well."""
 
 
 def load_declaration(file: Path) -> ProfilesDeclaration:
@@ -32,13 +39,18 @@ def load_declaration(file: Path) -> ProfilesDeclaration:
 
 
 def prepare_declared(
-    file: Path, declared: ProfilesDeclaration, *, progress: Progress = no_progress
+    file: Path,
+    declared: ProfilesDeclaration,
+    *,
+    check_places: CheckPlaces = any_place,
+    progress: Progress = no_progress,
 ) -> tuple[ProfilesSpec, Prepared]:
     """Returns what decides the vectors of a declared table, and the vectors.
 
     Args:
         file: the file of the declaration; the table is found relative to it.
         declared: its content, from `load_declaration`.
+        check_places: raises an error if the rows are of wells that they cannot be of.
         progress: told while a database is read.
 
     Raises:
@@ -46,11 +58,12 @@ def prepare_declared(
     """
     spec = declared.spec()
     rows = read_rows(table_files(declared.table, file.parent), spec, progress=progress)
+    check_places(rows.labels)
     return spec, prepare(rows, spec.steps)
 
 
 def register_profiles(
-    registry: Registry, file: Path, *, progress: Progress = no_progress
+    registry: Registry, file: Path, *, check_places: CheckPlaces = any_place, progress: Progress = no_progress
 ) -> tuple[ModelEntry, Prepared]:
     """Returns the model version of a declared table and its vectors, after registering it if it has no version yet.
 
@@ -59,6 +72,7 @@ def register_profiles(
     Args:
         registry: where models are.
         file: YAML file with a `ProfilesDeclaration`.
+        check_places: raises an error if the rows are of wells that they cannot be of.
         progress: told while a database is read.
 
     Raises:
@@ -66,7 +80,7 @@ def register_profiles(
         ProfilesError: the table is not what the declaration says, or a step cannot be carried out.
     """
     declared = load_declaration(file)
-    spec, prepared = prepare_declared(file, declared, progress=progress)
+    spec, prepared = prepare_declared(file, declared, check_places=check_places, progress=progress)
     tags = {"kind": KIND, TABLE_TAG: declared.table}
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_model_folder(Path(scratch) / "model", spec, prepared)

@@ -1,13 +1,18 @@
-"""The curves of a training run. A training does not wait for MLflow: points that it does not take are sent again."""
+"""The curves of a training run. A training does not wait for MLflow: points that it does not take are sent again.
+
+The state of a training holds all its points. So the attempt that ends it also sends those that earlier attempts could
+not send, or that MLflow has lost with its database.
+"""
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cellassets.errors import RegistryError
 from cellassets.registry.patience import PATIENCE_S
 from cellassets.registry.runs import Runs
 
+IN_EVERY_POINT = "train_loss"
 logger = logging.getLogger(__name__)
 
 
@@ -24,8 +29,21 @@ class Curves:
         self._waiting.append((step, dict(metrics)))
         self._send(patience_s=0.0)
 
-    def finish(self) -> None:
-        """Sends what is left, with patience. What MLflow still does not take is lost, with a warning in the log."""
+    def finish(self, history: Sequence[Mapping[str, float]] = ()) -> None:
+        """Sends what is left, with patience. What MLflow still does not take is lost, with a warning in the log.
+
+        Args:
+            history: all points of the training, with their `epoch`; the run gets those that it lacks. Empty where only
+                the points of this attempt are known.
+        """
+        if history:
+            try:
+                known = self._runs.steps(self._run_id, IN_EVERY_POINT)
+            except RegistryError as error:
+                logger.warning("the curves of run %s may lack points: %s", self._run_id, error)
+                return
+            points = [(int(point["epoch"]), {k: v for k, v in point.items() if k != "epoch"}) for point in history]
+            self._waiting = deque(point for point in points if point[0] not in known)
         self._send(patience_s=PATIENCE_S)
 
     def _send(self, *, patience_s: float) -> None:

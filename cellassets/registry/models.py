@@ -23,6 +23,7 @@ from cellassets.registry.opening import create_unless_there, pages
 from cellassets.registry.relocation import place_of
 from cellassets.registry.runs import Runs
 from cellassets.registry.uploading import model_files, staged, upload
+from cellassets.storage.unwritable import explained
 
 MODEL_FOLDER = "model"
 logger = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ class Registry(Runs):
         Raises:
             PartitionKeyError: the name contains characters that a partition key cannot have.
             RegistryError: the folder has no `encoder.json`, or MLflow does not answer in time.
+            StorageUnwritable: the disk of the files is full, or cannot be written.
         """
         model_key(name, 1)
         names = model_files(folder) if names is None else names
@@ -142,9 +144,9 @@ class Registry(Runs):
             return known[0]
         run_id = run_id or self.start_run(f"register {name}", parameters={}, tags=tags)
         client = self.client()
-        with staged(folder, names) as files:
-            client.log_artifacts(run_id, files, MODEL_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+        with staged(folder, names) as files, explained(source):
+            client.log_artifacts(run_id, files, MODEL_FOLDER)
         create_unless_there(client.create_registered_model, name)
         made = client.create_model_version(
             name, source, run_id, tags, description=description or None, await_creation_for=0

@@ -114,6 +114,14 @@ class Runs(Connection):
         points = [Metric(key, value, now_ms, step) for key, value in metrics.items()]
         self.client(patience_s).log_batch(run_id, metrics=points)
 
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """Returns the steps at which the curve of a metric has a point.
+
+        Raises:
+            RegistryError: MLflow did not answer in time.
+        """
+        return {int(point.step) for point in self.client().get_metric_history(run_id, metric)}
+
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run.
 

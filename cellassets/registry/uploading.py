@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cellassets.storage.unwritable import explained
+
 READABLE = 0o644  # pods with another user read the files too
 
 
@@ -23,11 +25,12 @@ def model_files(folder: Path) -> tuple[str, ...]:
 def staged(folder: Path, names: Sequence[str]) -> Iterator[str]:
     """Yields a folder with copies of some files, which everybody can read. It is removed when the block ends."""
     with tempfile.TemporaryDirectory() as scratch:
-        for name in names:
-            copy = Path(scratch) / "model" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, copy)
-            copy.chmod(READABLE)
+        with explained(f"{scratch}, a copy of {folder}"):
+            for name in names:
+                copy = Path(scratch) / "model" / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, copy)
+                copy.chmod(READABLE)
         yield str(Path(scratch) / "model")
 
 
@@ -35,5 +38,5 @@ def upload(folder: Path, names: Sequence[str], uri: str, *, tracking_uri: str) -
     """Stores files at a URI of MLflow, over those that are there."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with staged(folder, names) as files:
+    with staged(folder, names) as files, explained(uri):
         get_artifact_repository(uri, tracking_uri=tracking_uri).log_artifacts(files)

@@ -50,6 +50,10 @@ PLAN_TAG = "plan"  # of MLflow runs
 NOTE_TAG = "mlflow.note.content"  # MLflow shows it as the description of a run
 CURVES_NAME = "curves.json"  # beside the files of the model, not one of them: it holds times
 STATES = "training"  # folder of the training's states, beside the published models of the recipe
+SMALLER = (
+    "lower batch_size of the recipe (optimiser.n_batches_per_step keeps the steps as large). The unchanged recipe goes "
+    "on after its last complete epoch"
+)
 logger = logging.getLogger(__name__)
 
 
@@ -230,7 +234,7 @@ def _remove_states(data: UPath, *, but: UPath) -> None:
 
 
 def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
-    from cellassets.registry.curves import Curves
+    from cellassets.stages.training_curves import curves_kept
     from cellassets.training.classical import set_up_classical
     from cellassets.training.memory import memory_errors_named
     from cellassets.training.processes.launch import Followers, train_together
@@ -240,17 +244,20 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
     chosen, (attempt, run_id) = plan.settings["recipe"], run
     if isinstance(chosen, ClassicalRecipe):
         return set_up_classical(chosen, folder / "model")
-    data, curves = _training_data(context, plan), Curves(context.registry, run_id)
+    data = _training_data(context, plan)
     if "parent" in plan.settings:
         data = replace(data, parent=_parent_folder(context, plan, folder))
 
-    def add_point(epoch: int, metrics: dict[str, float]) -> None:
-        curves.add(epoch + 1, metrics)
-
     progress: Progress = context.progress
-    with memory_errors_named(
-        f"training of {chosen.name}", stage="checkpoint", smaller="lower batch_size of the recipe"
+    training = f"training of {chosen.name} with batch_size {chosen.batch_size}"
+    with (
+        curves_kept(context, run_id) as curves,
+        memory_errors_named(training, stage="checkpoint", smaller=SMALLER),
     ):
+
+        def add_point(epoch: int, metrics: dict[str, float]) -> None:
+            curves.add(epoch + 1, metrics)
+
         if chosen.devices.n_processes == 1:
             outcome = train_network(
                 chosen,
@@ -270,7 +277,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
                 followers=Followers(add_point, progress),
                 nodes=context.nodes,
             )
-    curves.finish()
+    curves.finish(outcome.history)
     return outcome
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cellassets.errors import DatasetError, StaleArtifact
 from cellassets.progress import Progress, no_progress
 from cellassets.stages.catalogue import open_snapshot
-from cellassets.stages.datasets import dataset_experiments, dataset_named
+from cellassets.stages.datasets import dataset_experiments, dataset_named, landed_wells
 from cellassets.stages.snapshot import NotReady, Snapshot
 
 if TYPE_CHECKING:
@@ -124,15 +124,7 @@ def _training_wells(snapshot: Snapshot, model_key: str, trained: tuple[str, ...]
             "land one of them, because its plates say which treatments share a plate"
         )
         raise DatasetError(message)
-    return pl.concat(_wells(snapshot, pin.keys[0]) for pin in pins)
-
-
-def _wells(snapshot: Snapshot, experiment_id: str) -> "pl.DataFrame":
-    from cellassets.tables.parquet import read_table
-    from cellassets.tables.schemas import WELLS
-
-    published = snapshot.deployment.lake.open(snapshot.need("raw_plates", experiment_id))
-    return read_table(published.file("wells.parquet"), WELLS)
+    return pl.concat(landed_wells(snapshot, pin.keys[0]) for pin in pins)
 
 
 def _need_embeddings(snapshot: Snapshot, model_key: str, experiments: Sequence[str]) -> None:
@@ -160,7 +152,7 @@ def _scored(asked: _Asked, experiment_id: str) -> "ScoredSites":
     published = snapshot.deployment.lake.open(snapshot.need("site_embeddings", experiment_id, asked.model_key))
     table = read_tables([published.file(part) for part in published.names], SITE_EMBEDDINGS)
     dataset = dataset_named(snapshot, asked.dataset_id)
-    wells = selected_wells(_wells(snapshot, experiment_id), dataset.cell_types, dataset.perturbation_kinds)
+    wells = selected_wells(landed_wells(snapshot, experiment_id), dataset.cell_types, dataset.perturbation_kinds)
     labels = wells.select(*PLACE[:3], "cell_type", "perturbation_id", "control_kind")
     table = table.join(labels, on=PLACE[:3], how="inner", maintain_order="left")
     if asked.site_indices:

@@ -13,6 +13,8 @@ from cellassets.stages.settings import gate_policy, policy
 from cellassets.stages.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from cellassets.judging.gate import GatePolicy
     from cellassets.mapping.dataset import Dataset
 
@@ -106,6 +108,19 @@ def landed_experiments(snapshot: Snapshot) -> tuple[str, ...]:
     """Returns the experiments that were accepted and whose summaries can be read, sorted."""
     unreadable = unreadable_experiments(snapshot)
     return tuple(name for name in snapshot.keys("raw_plates") if name not in unreadable)
+
+
+def landed_wells(snapshot: Snapshot, experiment_id: str) -> "pl.DataFrame":
+    """Returns the wells of an experiment that landed, as WELLS.
+
+    Raises:
+        NotReady: it did not land, or was not accepted.
+    """
+    from cellassets.tables.parquet import read_table
+    from cellassets.tables.schemas import WELLS
+
+    published = snapshot.deployment.lake.open(snapshot.need("raw_plates", experiment_id))
+    return read_table(published.file("wells.parquet"), WELLS)
 
 
 def unreadable_experiments(snapshot: Snapshot) -> dict[str, str]:

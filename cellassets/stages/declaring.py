@@ -95,7 +95,7 @@ def unknown_experiments(snapshot: Snapshot, trained_on: TrainedOn) -> tuple[str,
     landed = snapshot.keys("raw_plates")
     names = dict.fromkeys((*trained_on.experiments, *trained_on.validation_experiments))
     missing = [name for name in names if name not in set(landed)]
-    return tuple(f"experiment {name!r} did not land here ({_nearest(name, landed)})" for name in missing)
+    return tuple(f"experiment {name!r} did not land here ({nearest(name, landed)})" for name in missing)
 
 
 def respelt_cell_types(snapshot: Snapshot, trained_on: TrainedOn) -> tuple[str, ...]:
@@ -120,8 +120,8 @@ def _wrong_names(trained_on: TrainedOn) -> Iterator[str]:
                 yield f"{field}: {name!r} is listed {n_listed} times, expected once"
 
 
-def _nearest(name: str, landed: tuple[str, ...]) -> str:
-    """The most similar names, whatever their case; without any, the first that landed."""
+def nearest(name: str, landed: tuple[str, ...]) -> str:
+    """Returns the most similar names, whatever their case; without any, the first that landed."""
     by_case = {known.casefold(): known for known in landed}
     similar = get_close_matches(name.casefold(), by_case, n=N_SIMILAR)
     if similar:

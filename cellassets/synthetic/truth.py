@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from upath import UPath
 
+from cellassets.storage.artifact import write_bytes
 from cellassets.synthetic.axes import AXES, AXIS_NAMES
 from cellassets.synthetic.biology import Biology, Perturbation, plant_biology
 from cellassets.synthetic.design import ScreenDesign
@@ -46,6 +48,18 @@ def write_truth(design: ScreenDesign, folder: Path) -> None:
         "inert_genes": biology.inert_genes,
     }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1))
+
+
+def write_truth_and_annotation(design: ScreenDesign, folder: Path, annotations: UPath) -> None:
+    """Writes the truth tables of `design`, and its pairs of genes as the annotation `planted_complexes.csv`.
+
+    Args:
+        design: the simulated screen.
+        folder: for the truth tables.
+        annotations: the folder of annotations of a lake, where benchmarks find the pairs.
+    """
+    write_truth(design, folder)
+    write_bytes(annotations / "planted_complexes.csv", (folder / "gene_pairs.csv").read_bytes())
 
 
 def gene_pairs(biology: Biology) -> list[tuple[str, str]]:

@@ -118,7 +118,7 @@ def fit(module: PerturbationClassifier, batches: Batches, *, recipe: NetworkReci
     states = States(attempt)
     keep_freed_memory()
     prepare_for_sharing(module, recipe.devices)
-    with _quiet_lightning():
+    with _quiet_lightning(), torch.random.fork_rng(devices=[]):  # each epoch seeds the generator
         trainer = lightning.Trainer(
             **trainer_devices(recipe.devices),
             max_epochs=recipe.n_epochs,

@@ -42,7 +42,7 @@ def memory_errors_named(what: str, *, stage: str, smaller: str) -> Iterator[None
         advice = _advice(error, stage)
         if advice is None:
             raise
-        message = f"{what}: {advice}, or {smaller}. The error was: {error}"
+        message = f"{what}: {advice}, or {smaller}. The error was: {str(error) or type(error).__name__}"
         raise OutOfMemory(message) from error
 
 

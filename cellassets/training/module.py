@@ -86,7 +86,13 @@ class PerturbationClassifier(lightning.LightningModule):
             self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
-        """Deletes the metrics of the last epoch. Frozen parts do not learn statistics either."""
+        """Deletes the metrics of the last epoch. Frozen parts do not learn statistics either.
+
+        Layers that draw, such as dropout, draw by the seed, the epoch and the process alone. So a training that goes on
+        from a state draws as one that was never interrupted.
+        """
+        seed = np.random.SeedSequence([self.recipe.seed, self.current_epoch, self.global_rank]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
         self.metrics = {}
         self.pace.begin()
         keep_frozen_still(self.network)
@@ -117,8 +123,11 @@ class PerturbationClassifier(lightning.LightningModule):
         self.pace.trained(batch.n_sites)
         if self.average is not None and int(self.average.n_updates) < self.global_step:
             self.average.update(self.network, self.heads)
-        self._n_batches_done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
+        n_batches = int(self.trainer.num_training_batches)
+        self._n_batches_done = self.current_epoch * n_batches + batch_idx + 1
         self.on_step(self._n_batches_done, self._losses[-1])
+        if batch_idx + 1 == n_batches:
+            self._refuse_weights_that_are_not_finite()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
         """Stores label, prediction and experiment of every held-out site."""
@@ -182,6 +191,15 @@ class PerturbationClassifier(lightning.LightningModule):
         self.history = list(checkpoint.get("history", ()))  # states of earlier versions have none
         if self.patience is not None:
             self.patience.restore(checkpoint["patience"])
+
+    def _refuse_weights_that_are_not_finite(self) -> None:
+        """Ends a training whose last step of an epoch has spoilt the weights, which no loss shows any more."""
+        if not all(bool(weights.isfinite().all()) for weights in self.parameters()):
+            message = (
+                f"{self.recipe.name}: weights are not finite after epoch {self.current_epoch + 1}: lower "
+                "optimiser.learning_rate, or set optimiser.max_gradient_norm"
+            )
+            raise TrainingError(message)
 
     def _in_last_step(self, loss: Float[torch.Tensor, ""], batch_index: int) -> Float[torch.Tensor, ""]:
         """The loss of a batch; more in the last step of an epoch, if fewer batches are left for it.

@@ -139,10 +139,10 @@ def test_what_was_exported_can_be_registered_as_profiles(settled, run, tmp_path,
     file = tmp_path / "again.yaml"
     file.write_text(
         f"table: {target.name}\nrows: {what[:-1]}\nkeys: {json.dumps(dict(zip(keys, keys, strict=True)))}\n"
-        "features: embedding_\\d+\nsteps: []\n"
+        "kind: profiles\nfeatures: embedding_\\d+\nsteps: []\n"
     )
     exported = getattr(anndata, f"read_{end}")(target)
-    made = json.loads(run("model", "register-profiles", file, "--home", settled, "--check", "--json"))
+    made = json.loads(run("model", "register", file, "--home", settled, "--check", "--json"))
     assert (made["n_rows"], made["n_features"]) == exported.shape
     prepared = prepare_declared(file, load_declaration(file))[1]
     found = dict(zip(prepared.labels.select(keys).rows(), prepared.vectors, strict=True))

@@ -198,17 +198,51 @@ def test_a_table_of_profiles_is_checked_and_registered(settled, run, call, tmp_p
     wells.write_csv(tmp_path / "wells.csv")
     file = tmp_path / "jump.yaml"
     file.write_text(
-        "table: wells.csv\nrows: well\nexperiment: HUVEC-1\n"
+        "kind: profiles\ntable: wells.csv\nrows: well\nexperiment: HUVEC-1\n"
         "steps: [{kind: mad_robustize}, {kind: frequency_threshold}]\n"
     )
-    found = json.loads(run("model", "register-profiles", file, "--home", home, "--check", "--json"))
+    found = json.loads(run("model", "register", file, "--home", home, "--check", "--json"))
     dropped = {"1 frequency_threshold": 1}
     assert found == {"key": None, "n_rows": 4, "n_features": 1, "dropped": dropped}
     assert "jump.v1" not in run("model", "list", "--home", home)
-    assert run("model", "register-profiles", file, "--home", home) == "jump.v1\n"
+    assert run("model", "register", file, "--home", home) == "jump.v1\n"
     (row,) = [row for row in json.loads(run("model", "list", "--home", home, "--json")) if row["key"] == "jump.v1"]
     assert (row["kind"], row["trained_on"]) == ("profiles", "not declared")
+    file.write_text(file.read_text().removeprefix("kind: profiles\n"))
+    assert run("model", "register-profiles", file, "--home", home) == "jump.v1\n", "the earlier form, which has no kind"
     wells.vstack(wells[:1]).write_csv(tmp_path / "wells.csv")
-    refused = call("model", "register-profiles", file, "--home", home)
+    refused = call("model", "register", file, "--home", home)
     assert refused.status == 1
     assert "wells.csv: 2 rows for experiment HUVEC-1, plate Plate1, well A01" in refused.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiment": "HUVEC_1"}, "rows of experiment 'HUVEC_1', which did not land here (similar: HUVEC-1"),
+        ({"plate": "Plate9"}, "experiment HUVEC-1 has no plate Plate9 (similar: Plate1"),
+        ({"well": "P24"}, "experiment HUVEC-1 has no well Plate1 P24. Correct the table, or say in `names`"),
+        (
+            {"value": float("inf")},
+            "values that are not finite are left after all steps: first feature Cells_AreaShape_Area",
+        ),
+        ({"columns": {"Cells_AreaShape_Area": "Area"}}, "no feature column: none of its 3 columns"),
+        ({"columns": {"Metadata_Well": "Well"}}, "no column 'Metadata_Well'"),
+    ],
+)
+def test_a_table_of_profiles_that_does_not_fit_is_refused_with_the_reason(settled, call, tmp_path, changes, message):
+    values = {"experiment": "HUVEC-1", "plate": "Plate1", "well": "A4", "value": 5.0, "columns": {}, **changes}
+    wells = {
+        "Metadata_Plate": ["Plate1", "Plate1", values["plate"]],
+        "Metadata_Well": ["A1", "A2", values["well"]],
+        "Cells_AreaShape_Area": [1.0, 2.0, values["value"]],
+    }
+    pl.DataFrame(wells).rename(values["columns"]).write_csv(tmp_path / "wells.csv")
+    file = tmp_path / "jump.yaml"
+    file.write_text(f"kind: profiles\ntable: wells.csv\nrows: well\nexperiment: {values['experiment']}\nsteps: []\n")
+    for options in ([], ["--check"]):
+        refused = call("model", "register", file, "--home", settled, *options)
+        assert refused.status == 1
+        assert message in refused.stderr.replace("\n", " "), refused.stderr
+    accepted = call("model", "register", file, "--home", settled, "--check", "--elsewhere")
+    assert accepted.status == (0 if set(changes) & {"experiment", "plate", "well"} else 1)

@@ -181,8 +181,10 @@ def test_a_network_is_not_given_its_channels_in_another_order(store, save_networ
         ({"input": {"n_channels": 6, "scale": {"mean": [1, 2]}}}, "scale is for normalisation: fixed"),
         ({"file": "../program.pt2"}, "expected a path inside the folder of the declaration"),
         ({"file": "other.pt2"}, "no such file inside the folder of the declaration"),
-        ({"kind": "profiles"}, "registered by `cellassets model register-profiles`"),
-        ({"kind": "pickle"}, "kind 'pickle'; expected one of network, exported, onnx, huggingface, container"),
+        (
+            {"kind": "pickle"},
+            "kind 'pickle'; expected one of network, exported, onnx, huggingface, container, profiles",
+        ),
     ],
 )
 def test_a_wrong_declaration_is_refused_and_registers_nothing(registry, declare, changes, message):

@@ -18,7 +18,7 @@ from upath import UPath
 from cellassets.training.attempts import Attempt
 from cellassets.training.backbone import build_network
 from cellassets.training.fit import fit
-from cellassets.training.module import OnEpoch
+from cellassets.training.module import OnEpoch, PerturbationClassifier  # noqa: F401  tests disturb its steps
 from cellassets.training.objectives import batches_of, build_module
 from cellassets.training.recipe import NetworkRecipe
 from cellassets.training.sampling import order_of

@@ -64,6 +64,23 @@ def test_a_loss_that_is_not_finite_stops_training_with_advice(tmp_path):
         trained(tmp_path, optimiser={"name": "sgd", "learning_rate": 1e20, "warmup_frac": 0})
 
 
+def test_weights_that_the_last_step_of_an_epoch_spoils_are_not_kept(tmp_path, monkeypatch):
+    """Every loss was finite before, and there may be no later one."""
+    step = screen.PerturbationClassifier.training_step
+
+    def spoil_last_step(module, batch, index):
+        if module.current_epoch == 1 and index + 1 == int(module.trainer.num_training_batches):
+            module.trainer.optimizers[0].param_groups[0]["lr"] = float("inf")
+        return step(module, batch, index)
+
+    monkeypatch.setattr(screen.PerturbationClassifier, "training_step", spoil_last_step)
+    with pytest.raises(TrainingError, match=r"stripes: weights are not finite after epoch 2: lower optimiser.learning"):
+        trained(tmp_path, n_epochs=2)
+    assert [path.name.split("-")[1] for path in state_files(tmp_path)] == ["00001"], (
+        "the next attempt has whole weights"
+    )
+
+
 @pytest.mark.parametrize("optimiser", [{"name": "sgd", "learning_rate": 0.05}, {"schedule": "cosine"}])
 def test_the_other_optimisers_learn_too(tmp_path, optimiser):
     _, curve = trained(tmp_path, optimiser=optimiser)
@@ -100,6 +117,26 @@ def test_a_run_killed_after_its_last_epoch_still_knows_its_metrics(tmp_path):
     assert again.history == first.history
     assert [epoch["epoch"] for epoch in first.history] == [1, 2]
     for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+RANDOM_LAYERS = {
+    "family": "zoo",
+    "model_type": "convnext",
+    "config": {"hidden_sizes": [8, 8], "depths": [1, 1], "num_stages": 2, "patch_size": 2, "drop_path_rate": 0.5},
+}
+
+
+def test_layers_that_draw_do_so_by_the_seed_and_after_a_kill_as_without_it(tmp_path):
+    before = torch.get_rng_state()
+    straight, _ = trained(tmp_path / "straight", backbone=RANDOM_LAYERS, n_epochs=3)
+    assert torch.equal(torch.get_rng_state(), before), "others who draw in this process are not disturbed"
+    trained(tmp_path / "cut", backbone=RANDOM_LAYERS, n_epochs=3)
+    state_files(tmp_path / "cut")[-1].unlink()  # as left by a process that was killed in its third epoch
+    torch.rand(7)
+    again, curve = trained(tmp_path / "cut", backbone=RANDOM_LAYERS, n_epochs=3)
+    assert list(curve) == [2]
+    for name, weight in straight.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
 
 

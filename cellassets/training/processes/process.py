@@ -38,7 +38,6 @@ def take_part(path: UPath, reports: Reports, *, rank: int, local_rank: int) -> N
         rank: number of the process, among all nodes.
         local_rank: number of the process on its node, and of its GPU.
     """
-    import numpy as np
     import torch
 
     from cellassets.training.sharing import Share
@@ -49,7 +48,6 @@ def take_part(path: UPath, reports: Reports, *, rank: int, local_rank: int) -> N
     recipe = task.recipe
     if device_type(recipe.devices) == "cuda":
         torch.cuda.set_device(local_rank)
-    torch.manual_seed(int(np.random.SeedSequence([recipe.seed, rank]).generate_state(1)[0]))  # dropout differs
     is_first = local_rank == 0
     with task.opened_data() as data:
         train_share(
