@@ -5,12 +5,16 @@
     .venv/bin/python scripts/rxrx1_exercise.py exercise --recipe winner --whole-network --epochs 90   # needs a GPU
 
 The last experiment is held out, and the recipe is the one in configs/examples with the simulated experiments, a small
-network and few epochs. What exists in the folder already is not made again. docs/rxrx1.md explains the result.
+network and few epochs. What exists in the folder already is not made again. Time and peak memory of each step are
+shown. docs/rxrx1.md explains the result.
 """
 
 import argparse
+import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,7 @@ SMALL = {
     "batch_size": 64,
 }
 HELD_OUT = "held_out"
+N_PLATES = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     deployment = prepared(asked.home, design, exercise_recipe(asked, list(design.experiments)), asked.recipe)
     try:
         with progress_bar() as report:
-            write_screen(design, asked.home / "landing", progress=report)
+            landed(asked, design, report)
             write_truth(design, asked.home / "truth")
-            found = carried_out(deployment, list(design.experiments), asked.recipe, report)
+            found = carried_out(deployment, list(design.experiments), asked, report)
     except CellAssetsError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
@@ -69,6 +74,8 @@ def exercise_recipe(asked: argparse.Namespace, experiments: list[str]) -> dict[s
     values = yaml.safe_load((EXAMPLES / f"recipes/rxrx1_{asked.recipe}.yaml").read_text())
     values |= {"train_experiments": experiments[:-1], "validation_experiments": experiments[-1:]}
     values |= {"n_epochs": asked.epochs, "validate_every_n_epochs": asked.epochs}
+    if asked.held_out_plates < N_PLATES:  # the other plates have the other treatments
+        values["classes"] |= {"has_unmatched_classes": True}
     if "control_experiments" in values:
         values["control_experiments"] = experiments[-1:]
     if "centre_crop_px" in values:  # half of the side of a site
@@ -94,23 +101,42 @@ def prepared(home: Path, design: ScreenDesign, recipe: dict[str, Any], name: str
     return Deployment.of({}, home=home)
 
 
-def carried_out(deployment: Deployment, experiments: list[str], recipe: str, report: Progress) -> pl.DataFrame:
+def landed(asked: argparse.Namespace, design: ScreenDesign, report: Progress) -> None:
+    """Writes the experiments into the landing zone, of the held-out one as many plates as are asked for."""
+    *trained, held_out = design.experiments
+    with measured("simulation"):
+        write_screen(design, asked.home / "landing", experiment_ids=trained, progress=report)
+        plates = design.plate_ids[: asked.held_out_plates]
+        write_screen(design, asked.home / "landing", experiment_ids=[held_out], plate_ids=plates, progress=report)
+
+
+@contextmanager
+def measured(what: str) -> Iterator[None]:
+    """Shows the time of a step, and the largest memory that this process has had so far."""
+    started = time.monotonic()
+    yield
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux: in KiB
+    sys.stderr.write(f"{what}: {time.monotonic() - started:.0f} s, peak memory {peak_mib:.0f} MiB\n")
+
+
+def carried_out(
+    deployment: Deployment, experiments: list[str], asked: argparse.Namespace, report: Progress
+) -> pl.DataFrame:
     """Returns the predictions for the held-out experiment, after making everything that they need."""
 
     def make(name: str, *keys: str) -> Any:
-        started = time.monotonic()
         stage = stage_named(name)
-        published = carry_out(stage, deployment, stage.by_axis(keys), progress=report)
-        sys.stderr.write(f"{name} {' '.join(keys)}: {time.monotonic() - started:.0f} s\n")
-        return published
+        with measured(f"{name} {' '.join(keys)}"):
+            return carry_out(stage, deployment, stage.by_axis(keys), progress=report)
 
     for experiment_id in experiments:
         for name in ("raw_plates", "plate_store"):
             make(name, experiment_id)
-    summary = make("checkpoint", recipe).record.summary
+    summary = make("checkpoint", asked.recipe).record.summary
     sys.stderr.write(f"metrics of the last epoch: {summary['metrics']}\n")
     make("site_embeddings", experiments[-1], summary["model_key"])
-    return classify(deployment, summary["model_key"], HELD_OUT, progress=report)
+    with measured(f"classification in {asked.views} views"):
+        return classify(deployment, summary["model_key"], HELD_OUT, n_views=asked.views, progress=report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("home", type=Path, help="new folder, or that of an earlier call")
     parser.add_argument("--recipe", choices=("wilds", "winner"), default="wilds")
     parser.add_argument("--experiments", type=int, default=3, help="simulated experiments, at least 2")
+    parser.add_argument(
+        "--held-out-plates", type=int, default=N_PLATES, help="simulated plates of the held-out experiment"
+    )
+    parser.add_argument("--views", type=int, default=1, help="views of each site that are classified, 1 to 8")
     parser.add_argument("--image-size", type=int, default=512, help="height and width in pixels")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="of the small network")

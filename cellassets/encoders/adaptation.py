@@ -6,7 +6,7 @@ sites only, and every process that embeds a part of them finds the same ones.
 Source: Li et al. 2018, Adaptive Batch Normalization for practical domain adaptation, Pattern Recognit. 80:109.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -40,6 +40,47 @@ class AdaptsToSites(Protocol):
             n_sites: sites of the experiment or plate.
             read: returns images, mean and standard deviation of some sites, as `embed` takes them.
         """
+
+
+class Adaptation:
+    """Keeps an encoder adapted to the sites that it embeds. Encoders that do not adapt stay as they are.
+
+    Args:
+        encoder: any encoder.
+        plates: the plate of each site of the experiment.
+        read: returns images, mean and standard deviation of some sites, as `embed` takes them.
+    """
+
+    def __init__(self, encoder: object, plates: np.ndarray, read: SiteReader) -> None:
+        self.encoder = encoder if isinstance(encoder, AdaptsToSites) else None
+        self.plates = plates
+        self.read = read
+        self._adapted_to: str | None = None
+
+    def begin(self) -> None:
+        """Adapts the encoder to the experiment, or to its first plate."""
+        if self.encoder is None:
+            return
+        if self.encoder.batch_statistics == "plate":
+            self._adapt_to_plate(self.encoder, self.plates[0])
+        else:
+            self.encoder.adapt(len(self.plates), self.read)
+
+    def parts(self, indices: Integer[np.ndarray, "site"]) -> Iterator[Integer[np.ndarray, "alike"]]:
+        """Yields the sites whose statistics the encoder has: all, or plate after plate, adapting it to each one."""
+        if self.encoder is None or self.encoder.batch_statistics != "plate":
+            yield indices
+            return
+        plates = self.plates[indices]
+        for sites in np.split(indices, np.flatnonzero(plates[1:] != plates[:-1]) + 1):
+            self._adapt_to_plate(self.encoder, self.plates[sites[0]])
+            yield sites
+
+    def _adapt_to_plate(self, encoder: AdaptsToSites, plate_id: str) -> None:
+        if plate_id != self._adapted_to:
+            sites = np.flatnonzero(self.plates == plate_id)
+            encoder.adapt(len(sites), lambda rows: self.read(sites[rows]))
+            self._adapted_to = plate_id
 
 
 def sites_to_adapt_to(n_sites: int) -> list[Integer[np.ndarray, "site"]]:

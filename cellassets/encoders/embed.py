@@ -14,11 +14,12 @@ import polars as pl
 from jaxtyping import Float32, Integer
 from upath import UPath
 
-from cellassets.encoders.adaptation import AdaptsToSites
+from cellassets.encoders.adaptation import Adaptation
 from cellassets.encoders.container.encoder import ContainerEncoder
 from cellassets.encoders.fitting import check_fit
 from cellassets.encoders.inference.choice import Decision
 from cellassets.encoders.loading import AnyEncoder, EmbedsBlocks, SetUpPerExperiment
+from cellassets.encoders.moments import moments_of, site_reader
 from cellassets.encoders.precision import name_of_part, settle_backend
 from cellassets.encoders.profiles import ProfilesEncoder
 from cellassets.encoders.summary import SiteEmbeddingsSummary
@@ -27,7 +28,6 @@ from cellassets.images.reader import ExperimentStore
 from cellassets.progress import Progress, no_progress
 from cellassets.tables.parquet import read_table, vectors, with_vectors, write_new_table
 from cellassets.tables.schemas import SITE_EMBEDDINGS
-from cellassets.training.normalisation import channel_statistics, min_std
 
 SITES_PER_PART = 2048
 KEY = ["experiment_id", "plate_id", "well_id", "site_index"]
@@ -122,31 +122,15 @@ class _Embedding:
         self.encoder = encoder
         self.model_key = model_key
         self.progress = progress
-        self.mean, self.std = channel_statistics(store.sites, encoder.normalisation)
-        if not isinstance(encoder, ContainerEncoder):  # its manifest has the smallest deviation beside this one
-            self.std = np.maximum(self.std, np.float32(min_std(store.dtype, store.imaging.top_grey_level)))
+        self.mean, self.std = moments_of(store, encoder)
         self.n_done, self.seconds = 0, 0.0
-        self.plates = store.sites["plate_id"].to_numpy()
-        self._adapted_to: str | None = None
+        self._adaptation = Adaptation(
+            encoder, store.sites["plate_id"].to_numpy(), site_reader(store, (self.mean, self.std))
+        )
 
     def adapt(self) -> None:
         """Adapts an encoder that needs it to the sites of the experiment, or of its first plate."""
-        if not isinstance(self.encoder, AdaptsToSites):
-            return
-        if self.encoder.batch_statistics == "plate":
-            self._adapt_to_plate(self.encoder, self.plates[0])
-        else:
-            self._adapt_to(self.encoder, np.arange(self.store.n_sites))
-
-    def _adapt_to_plate(self, encoder: AdaptsToSites, plate_id: str) -> None:
-        if plate_id != self._adapted_to:
-            self._adapt_to(encoder, np.flatnonzero(self.plates == plate_id))
-            self._adapted_to = plate_id
-
-    def _adapt_to(self, encoder: AdaptsToSites, sites: Integer[np.ndarray, "site"]) -> None:
-        encoder.adapt(
-            len(sites), lambda rows: (self.store.read(sites[rows]), self.mean[sites[rows]], self.std[sites[rows]])
-        )
+        self._adaptation.begin()
 
     @property
     def sites_per_s(self) -> float | None:
@@ -156,7 +140,7 @@ class _Embedding:
     def part(self, indices: Integer[np.ndarray, "site"]) -> pl.DataFrame:
         """Returns the SITE_EMBEDDINGS rows of some sites."""
         started, blocks = time.perf_counter(), []
-        for alike in self._adapted(indices):
+        for alike in self._adaptation.parts(indices):
             for rows, embedded in self._blocks(alike):
                 self._check_finite(rows, embedded)
                 blocks.append(embedded)
@@ -165,16 +149,6 @@ class _Embedding:
         self.seconds += time.perf_counter() - started
         labels = self.store.sites[indices].select(KEY).with_columns(pl.lit(self.model_key).alias("model_key"))
         return with_vectors(labels, np.concatenate(blocks))
-
-    def _adapted(self, indices: Integer[np.ndarray, "site"]) -> Iterator[Integer[np.ndarray, "alike"]]:
-        """Yields the sites whose statistics the encoder has: all, or plate after plate, adapting it to each one."""
-        if not (isinstance(self.encoder, AdaptsToSites) and self.encoder.batch_statistics == "plate"):
-            yield indices
-            return
-        plates = self.plates[indices]
-        for sites in np.split(indices, np.flatnonzero(plates[1:] != plates[:-1]) + 1):
-            self._adapt_to_plate(self.encoder, self.plates[sites[0]])
-            yield sites
 
     def _blocks(
         self, indices: Integer[np.ndarray, "site"]

@@ -9,19 +9,17 @@ import json
 import logging
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import Float32, Integer
 from pydantic import ValidationError
 from upath import UPath
 
-from cellassets.encoders.adaptation import SiteBatch, SiteReader
+from cellassets.encoders.adaptation import SiteReader
 from cellassets.encoders.inference.backend import REFERENCE
 from cellassets.encoders.inference.choice import Decision
+from cellassets.encoders.moments import Moments, site_reader
 from cellassets.images.reader import ExperimentStore
 from cellassets.storage.artifact import create_file, write_bytes
 
 DECISION_NAME = "precision.json"
-Moments = tuple[Float32[np.ndarray, "all channel"], Float32[np.ndarray, "all channel"]]
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +64,7 @@ def settle_backend(
     if not isinstance(encoder, ChoosesBackend):
         return None
 
-    def read(rows: Integer[np.ndarray, "site"]) -> SiteBatch:
-        return store.read(rows), moments[0][rows], moments[1][rows]
-
-    path = folder / DECISION_NAME
+    path, read = folder / DECISION_NAME, site_reader(store, moments)
     kept = _kept(path)
     if kept is None:
         kept = _decided_first(path, encoder.choose_backend(store.n_sites, read))

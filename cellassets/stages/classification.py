@@ -1,26 +1,47 @@
 """What the classifier of a registered network predicts for the experiments of a dataset, from published embeddings.
 
+Further views of the sites, turned and mirrored, are embedded when they are asked for, and their scores are averaged.
+
 It is computed when somebody asks (`cellassets model classify`) and not published: the training reports the accuracy on
 its validation experiments already, and models are compared by benchmarks of embeddings.
 """
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellassets.errors import DatasetError
+from cellassets.errors import DatasetError, StaleArtifact
 from cellassets.progress import Progress, no_progress
 from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.datasets import dataset_experiments, dataset_named, landed_wells
 from cellassets.stages.snapshot import NotReady, Snapshot
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from jaxtyping import Float
 
     from cellassets.benchmarks.published.rxrx1 import ScoredSites
+    from cellassets.images.reader import ExperimentStore
     from cellassets.storage.deployment import Deployment
+    from cellassets.storage.lake import Published
     from cellassets.training.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What somebody asks of a network, and where its files are."""
+
+    snapshot: Snapshot
+    model_key: str
+    dataset_id: str
+    site_indices: tuple[int, ...]
+    n_views: int
+    folder: Path
+    classifier: "Classifier"
+    progress: Progress
 
 
 def classify(
@@ -29,6 +50,7 @@ def classify(
     dataset_id: str,
     *,
     site_indices: Sequence[int] = (),
+    n_views: int = 1,
     progress: Progress = no_progress,
 ) -> "pl.DataFrame":
     """Returns what a network predicts for the sites and wells of a dataset (`benchmarks.published.rxrx1.predictions`).
@@ -38,7 +60,9 @@ def classify(
         model_key: a network that was trained here.
         dataset_id: a cell type or a curated dataset.
         site_indices: only these sites of each well, counted from 1; empty: all.
-        progress: receives the number of experiments done.
+        n_views: turned and mirrored views of each site whose scores are averaged, 1 to 8 (`encoders.views`). 1: images
+            are not read.
+        progress: receives the number of experiments done, and of sites where images are read.
 
     Raises:
         RegistryError: there is no such model, or it has no classifier.
@@ -46,6 +70,8 @@ def classify(
             stored here.
         NotReady: an experiment of the dataset is not embedded by the model yet.
         BenchmarkError: an experiment has no site of a known class.
+        EncoderError: the sites cannot be seen in this number of views.
+        StaleArtifact: there are further views, and an experiment was stored again after it was embedded.
     """
     import polars as pl
 
@@ -58,14 +84,16 @@ def classify(
     registry = Registry(deployment.tracking_uri, deployment.model_root)
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.fetch(model_key, Path(scratch))
-        classifier, trained = load_classifier(folder), _trained_on(folder, model_key)
-    groups = treatment_groups(_training_wells(snapshot, model_key, trained), classifier.class_names)
-    _need_embeddings(snapshot, model_key, experiments)
-    tables = []
-    for done, name in enumerate(experiments):
-        scored = _scored(snapshot, (name, model_key), dataset_id, classifier, tuple(site_indices))
-        tables.append(predictions(scored, groups))
-        progress(done + 1, len(experiments), "experiments classified")
+        classifier = load_classifier(folder)
+        groups = treatment_groups(
+            _training_wells(snapshot, model_key, _trained_on(folder, model_key)), classifier.class_names
+        )
+        _need_embeddings(snapshot, model_key, experiments)
+        asked = _Asked(snapshot, model_key, dataset_id, tuple(site_indices), n_views, folder, classifier, progress)
+        tables = []
+        for done, name in enumerate(experiments):
+            tables.append(predictions(_scored(asked, name), groups))
+            progress(done + 1, len(experiments), "experiments classified")
     return pl.concat(tables)
 
 
@@ -111,32 +139,71 @@ def _need_embeddings(snapshot: Snapshot, model_key: str, experiments: Sequence[s
         raise NotReady(message, [("site_embeddings", address) for address in addresses if address[0] in missing])
 
 
-def _scored(
-    snapshot: Snapshot,
-    address: tuple[str, str],
-    dataset_id: str,
-    classifier: "Classifier",
-    site_indices: tuple[int, ...],
-) -> "ScoredSites":
+def _scored(asked: _Asked, experiment_id: str) -> "ScoredSites":
     """The sites of one experiment that belong to the dataset, with the scores of all classes."""
     import polars as pl
 
     from cellassets.benchmarks.published.rxrx1 import PLACE, ScoredSites
     from cellassets.screens.well_selection import selected_wells
-    from cellassets.tables.parquet import read_tables, vectors
+    from cellassets.tables.parquet import read_tables
     from cellassets.tables.schemas import SITE_EMBEDDINGS
 
-    published = snapshot.deployment.lake.open(snapshot.need("site_embeddings", *address))
+    snapshot = asked.snapshot
+    published = snapshot.deployment.lake.open(snapshot.need("site_embeddings", experiment_id, asked.model_key))
     table = read_tables([published.file(part) for part in published.names], SITE_EMBEDDINGS)
-    dataset = dataset_named(snapshot, dataset_id)
-    wells = selected_wells(landed_wells(snapshot, address[0]), dataset.cell_types, dataset.perturbation_kinds)
+    dataset = dataset_named(snapshot, asked.dataset_id)
+    wells = selected_wells(landed_wells(snapshot, experiment_id), dataset.cell_types, dataset.perturbation_kinds)
     labels = wells.select(*PLACE[:3], "cell_type", "perturbation_id", "control_kind")
     table = table.join(labels, on=PLACE[:3], how="inner", maintain_order="left")
-    if site_indices:
+    if asked.site_indices:
         there = sorted(table["site_index"].unique().to_list())
-        table = table.filter(pl.col("site_index").is_in(site_indices))
+        table = table.filter(pl.col("site_index").is_in(asked.site_indices))
         if table.is_empty():
-            message = f"{address[0]} has the sites {there}, and none of {list(site_indices)}"
+            message = f"{experiment_id} has the sites {there}, and none of {list(asked.site_indices)}"
             raise DatasetError(message)
     sites = table.select(*PLACE, "cell_type", "perturbation_id", "control_kind")
-    return ScoredSites(sites, classifier.scores(vectors(table)), classifier.class_names)
+    return ScoredSites(sites, _scores(asked, published, table), asked.classifier.class_names)
+
+
+def _scores(asked: _Asked, published: "Published", table: "pl.DataFrame") -> "Float[np.ndarray, 'site class']":
+    """The class scores of embedded sites: means over the views."""
+    import numpy as np
+    import polars as pl
+
+    from cellassets.benchmarks.published.rxrx1 import PLACE
+    from cellassets.encoders.network import open_network
+    from cellassets.encoders.summary import SiteEmbeddingsSummary
+    from cellassets.encoders.views import embed_views
+    from cellassets.tables.parquet import vectors
+
+    scores = asked.classifier.scores(vectors(table))
+    if asked.n_views == 1:
+        return scores
+    store = _store_of(asked, published)
+    numbered = store.sites.select(*PLACE, pl.int_range(pl.len()).alias("row"))
+    rows = table.join(numbered, on=PLACE, how="left", maintain_order="left")["row"].to_numpy()
+    backend = SiteEmbeddingsSummary.model_validate(published.record.summary).backend
+    encoder, n_done = open_network(asked.folder), 0
+    for embedded in embed_views(
+        store, encoder, rows, n_views=asked.n_views, model_key=asked.model_key, backend=backend
+    ):
+        block = slice(n_done, n_done + len(embedded[0]))
+        scores[block] += np.sum([asked.classifier.scores(view) for view in embedded], axis=0)
+        n_done = block.stop
+        asked.progress(n_done, len(rows), f"sites of {store.experiment_id} in {asked.n_views} views")
+    return scores / asked.n_views
+
+
+def _store_of(asked: _Asked, published: "Published") -> "ExperimentStore":
+    """The images that were embedded."""
+    from cellassets.stages.stores import open_store
+
+    experiment_id = published.record.keys[0]
+    stored = asked.snapshot.need("plate_store", experiment_id)
+    if published.record.inputs["plate_store"] != stored.fingerprint:
+        message = (
+            f"{experiment_id} was stored again after {asked.model_key} embedded it, so further views would be of other "
+            "images: materialise its site_embeddings again, or ask for one view"
+        )
+        raise StaleArtifact(message)
+    return open_store(asked.snapshot.deployment.lake, stored)

@@ -34,6 +34,7 @@ def write_screen(
     landing: Path,
     *,
     experiment_ids: Sequence[str] | None = None,
+    plate_ids: Sequence[str] | None = None,
     n_threads: int = 2,
     progress: Progress = no_progress,
 ) -> list[Path]:
@@ -44,20 +45,21 @@ def write_screen(
         landing: landing zone, the folder that contains the experiments' folders.
         experiment_ids: experiments to write; None for all of the design. An experiment's content does not depend on
             the other experiments.
+        plate_ids: plates to write, for a part of each experiment; None for all of the design.
         n_threads: threads that render and encode; the images do not depend on it.
         progress: called at the end of every well.
 
     Raises:
-        ConfigError: an experiment is not in the design.
+        ConfigError: an experiment or a plate is not in the design.
     """
-    chosen = list(design.experiments) if experiment_ids is None else list(experiment_ids)
-    unknown = sorted(set(chosen) - set(design.experiments))
-    if unknown:
-        message = f"the design has no experiments {unknown}; it has {list(design.experiments)}"
-        raise ConfigError(message)
+    chosen = _chosen("experiments", experiment_ids, list(design.experiments))
+    plates = _chosen("plates", plate_ids, list(design.plate_ids))
     biology = plant_biology(design)
     todo = [experiment_id for experiment_id in chosen if not (landing / experiment_id / COMPLETE_MARKER).is_file()]
-    wells = {experiment_id: experiment_wells(design, biology, experiment_id) for experiment_id in todo}
+    wells = {
+        experiment_id: [well for well in experiment_wells(design, biology, experiment_id) if well.plate_id in plates]
+        for experiment_id in todo
+    }
     n_total, n_done = sum(len(some) for some in wells.values()), 0
     for experiment_id, some in wells.items():
         for _ in _written_wells(design, some, landing / experiment_id, n_threads):
@@ -65,6 +67,16 @@ def write_screen(
             progress(n_done, n_total, "wells in the landing zone")
         _finish(design, some, landing / experiment_id)
     return [landing / experiment_id for experiment_id in chosen]
+
+
+def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:
+    """Returns what is wanted of a design; all where nothing is named."""
+    chosen = known if wanted is None else list(wanted)
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        message = f"the design has no {what} {unknown}; it has {known}"
+        raise ConfigError(message)
+    return chosen
 
 
 def experiment_wells(design: ScreenDesign, biology: Biology, experiment_id: str) -> list[Well]:
@@ -113,7 +125,7 @@ def _site_indices(design: ScreenDesign) -> range:
 
 def _written_wells(design: ScreenDesign, wells: Sequence[Well], folder: Path, n_threads: int) -> Iterator[Well]:
     """Yields each well when its images are on disk."""
-    for plate_id in design.plate_ids:
+    for plate_id in {well.plate_id for well in wells}:
         (folder / plate_id).mkdir(parents=True, exist_ok=True)
     texture_bank(design)  # computed and cached here; otherwise every thread would compute its own
     pool = ThreadPoolExecutor(n_threads)

@@ -169,9 +169,15 @@ def crop_turn_flip(images: Shaped[np.ndarray, "b c y x"], draws: Draws) -> Shape
     """
     crops = np.empty((*images.shape[:2], *draws.crop_px), dtype=images.dtype)
     for row, image in enumerate(images):
-        view = np.rot90(_crop(image, draws, row), draws.n_turns[row], axes=(1, 2))
-        crops[row] = view[..., ::-1] if draws.is_flipped[row] else view
+        n_turns, is_flipped = int(draws.n_turns[row]), bool(draws.is_flipped[row])
+        crops[row] = turned(_crop(image, draws, row), n_turns, is_flipped=is_flipped)
     return crops
+
+
+def turned(images: Shaped[np.ndarray, "*b y x"], n_turns: int, *, is_flipped: bool) -> Shaped[np.ndarray, "*b h w"]:
+    """Returns a view of images that are turned by 90 degrees `n_turns` times, then mirrored left to right or not."""
+    view = np.rot90(images, n_turns, axes=(-2, -1))
+    return view[..., ::-1] if is_flipped else view
 
 
 def _crop(image: Shaped[np.ndarray, "c y x"], draws: Draws, row: int) -> Shaped[np.ndarray, "c h w"]:

@@ -21,8 +21,6 @@ from cellassets.stages.search import SEARCH
 from cellassets.stages.stage import Context
 from cellassets.storage.artifact import write_bytes
 from cellassets.storage.deployment import Deployment
-from cellassets.synthetic.presets import tiny_design
-from cellassets.synthetic.screen import write_screen
 from cellassets.training.search_summary import SearchSummary
 from cellassets.training.summary import CheckpointSummary
 from resources.places import DeploymentResource
@@ -31,7 +29,6 @@ from sensors import live
 from sensors.new_recipes import new_recipes
 from sensors.variant_results import variant_results
 
-EXPERIMENTS = ("HUVEC-1", "HUVEC-2")
 BASE = {
     "kind": "network",
     "train_experiments": ["HUVEC-1"],
@@ -50,21 +47,6 @@ BAYESIAN = {
     "n_at_once": 2,
     "n_random": 3,
 }
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory, empty_home):
-    """A home with two stored experiments of a tiny screen."""
-
-    home = tmp_path_factory.mktemp("searches") / "home"
-    shutil.copytree(empty_home, home)
-    (home / "configs").mkdir()
-    (home / "configs/policy.yaml").write_text("{}")
-    write_screen(tiny_design(image_size=48, n_sites_per_well=1), home / "landing", experiment_ids=list(EXPERIMENTS))
-    for experiment_id in EXPERIMENTS:
-        for name in ("raw_plates", "plate_store"):
-            carry_out(stage_named(name), deployment_at(home), {"experiment": experiment_id})
-    return home
 
 
 def deployment_at(home: Path) -> Deployment:

@@ -2,15 +2,21 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from cellassets import cli
-from cellassets.benchmarks.published.rxrx1 import PREDICTIONS, accuracies
-from cellassets.errors import DatasetError, RegistryError
+from cellassets.benchmarks.published.rxrx1 import PLACE, PREDICTIONS, accuracies
+from cellassets.encoders.moments import moments_of
+from cellassets.encoders.network import open_network
+from cellassets.encoders.views import check_views, further_views
+from cellassets.errors import DatasetError, EncoderError, RegistryError
+from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.classification import classify
 from cellassets.stages.snapshot import NotReady
+from cellassets.stages.stores import open_store
 from cellassets.training.classifier import load_classifier
 
 RECIPE = {
@@ -89,6 +95,42 @@ def test_held_out_sites_are_classified_as_in_the_validation_of_the_training(trai
         cli.main(asked)
     assert ended.value.code == 1
     assert "exists already; name a new file" in capsys.readouterr().err
+
+
+def test_scores_of_further_views_are_averaged(trained):
+    """Every view is made here from the stored pixels; a site that looks the same in all views keeps its scores."""
+    screen, _ = trained
+    screen.make("site_embeddings", "HUVEC-2", "two.v1")
+    asked = (screen.deployment, "two.v1", "held_out")
+    assert classify(*asked, n_views=1).equals(classify(*asked))
+
+    snapshot = open_snapshot(screen.deployment)
+    store = open_store(screen.deployment.lake, snapshot.need("plate_store", "HUVEC-2"))
+    encoder, classifier = open_network(folder := screen.registry.fetch("two.v1", screen.home)), load_classifier(folder)
+    encoder.choose_channels(store.channel_names)
+    mean, std = moments_of(store, encoder)
+    images, views = store.read(range(store.n_sites)), []
+    for mirrored in (images, images[..., ::-1]):  # in another order than the project's own
+        views += [np.rot90(mirrored, n, axes=(2, 3)) for n in range(4)]
+    of_view = np.stack([classifier.scores(encoder.embed(view.copy(), mean, std)) for view in views])
+    assert np.abs(of_view - of_view[0]).max() > 0.01, "the network is not invariant"
+    names = np.array(classifier.class_names)
+    for n_views, expected in ((1, of_view[0]), (2, of_view[[0, 4]].mean(axis=0)), (8, of_view.mean(axis=0))):
+        sites = classify(*asked, n_views=n_views).filter(protocol="sites")
+        best = pl.DataFrame({"expected": names[expected.argmax(axis=1)]})
+        labelled = store.sites.with_columns(best).join(sites, on=PLACE, how="inner", validate="1:1")
+        assert labelled.height == sites.height > 0
+        assert labelled["expected"].equals(labelled["predicted_id"], check_names=False)
+
+    symmetric = np.max(
+        [np.rot90(view, n, axes=(2, 3)) for view in (images, images[..., ::-1]) for n in range(4)], axis=0
+    )
+    for view in further_views(symmetric, 8):
+        np.testing.assert_array_equal(view, symmetric)
+    with pytest.raises(EncoderError, match=r"9 views: expected 1 to 8"):
+        classify(*asked, n_views=9)
+    with pytest.raises(EncoderError, match=r"32 x 48 pixels cannot be turned by 90 degrees, as 5 views.*at most 4"):
+        check_views(5, 32, 48)
 
 
 def test_a_model_without_a_classifier_is_refused_and_a_damaged_one_too(trained, tmp_path):

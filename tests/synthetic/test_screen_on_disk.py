@@ -119,6 +119,15 @@ def test_an_experiment_is_bit_identical_for_any_number_of_threads_and_other_expe
     assert digests(tmp_path / "U2OS-1") == digests(landing / "U2OS-1")
 
 
+def test_some_plates_of_an_experiment_are_a_screen_of_their_own(tmp_path):
+    design = tiny_design(image_size=64, n_plates_per_experiment=2)
+    (folder,) = write_screen(design, tmp_path, experiment_ids=["HUVEC-1"], plate_ids=["Plate2"])
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["Plate2"]
+    assert {row["plate"] for row in read_csv(folder / "metadata.csv")} == {"2"}
+    with pytest.raises(ConfigError, match=r"the design has no plates \['Plate3'\]; it has \['Plate1', 'Plate2'\]"):
+        write_screen(design, tmp_path, plate_ids=["Plate3"])
+
+
 def test_another_seed_gives_another_screen(landing, tmp_path):
     other = tiny_design(image_size=64, n_sites_per_well=2, seed=1)
     write_screen(other, tmp_path, experiment_ids=["HUVEC-1"])

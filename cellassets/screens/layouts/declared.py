@@ -52,9 +52,13 @@ class DeclaredLayout:
         """Returns the experiment: its images and its metadata.
 
         Raises:
-            LayoutError: a table or a column is missing or a cell cannot be read, or there is no image.
+            LayoutError: a table or a column is missing or a cell cannot be read, or there is no image; or experiments
+                of this form cannot be read at all.
         """
         layout = self.declared
+        if layout.refusal is not None:
+            message = f"{landing / experiment_id}: {layout.refusal}"
+            raise LayoutError(message)
         metadata = read_metadata(landing, experiment_id, layout)
         inside = frozenset(path for path in metadata.paths if not path.startswith(BESIDE))
         found = Finder(landing, experiment_id, layout, inside).find()

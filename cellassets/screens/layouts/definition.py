@@ -220,6 +220,9 @@ class Layout(Parameters):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     description: str = Field(default="", description="for people")
     recognise: Recognition | None = Field(default=None, description="null: only chosen by its name")
+    refusal: str | None = Field(
+        default=None, description="why experiments of this form cannot be read, and what to do; null: they are read"
+    )
     images: Annotated[
         Annotated[ImageFiles, Tag("path")]
         | Annotated[ImageRows, Tag("parquet")]

@@ -39,7 +39,8 @@ def propose_layout(landing: UPath, experiment_id: str) -> Proposal:
     Raises:
         LayoutError: there is no image, there is no well in the names, or there are several time points.
     """
-    found = (_fitted(landing, experiment_id, layout.declared) for layout in shipped_layouts().values())
+    known = (layout.declared for layout in shipped_layouts().values() if layout.declared.refusal is None)
+    found = (_fitted(landing, experiment_id, declared) for declared in known)
     return next((proposal for proposal in found if proposal is not None), None) or guess_layout(landing, experiment_id)
 
 

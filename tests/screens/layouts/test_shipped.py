@@ -99,8 +99,22 @@ def independent(folder, file):
 
 
 def test_every_shipped_layout_has_a_tree_here():
-    assert set(shipped_layouts()) == {case[0] for case in TREES}
+    refused = {name for name, layout in shipped_layouts().items() if layout.declared.refusal is not None}
+    assert set(shipped_layouts()) - refused == {case[0] for case in TREES}
     assert set(all_layouts()) >= set(shipped_layouts())
+
+
+def test_the_colour_files_of_wilds_are_named_and_refused(trees, tmp_path):
+    experiment = trees.rxrx1(tmp_path)
+    for path in sorted((tmp_path / experiment).rglob("*_w*.png")):
+        colour = np.dstack([imagecodecs.png_decode(path.read_bytes())] * 3)
+        (path.parent / f"{path.stem[:-3]}.png").write_bytes(imagecodecs.png_encode(colour))
+        path.unlink()
+    with pytest.raises(LayoutError, match=r"HUVEC-1: .*RxRx1-WILDS, with three channels in one.*; land the original"):
+        manifest_of(tmp_path, experiment)
+    (tmp_path / "metadata.csv").write_text("plate,well\n1,B02\n")
+    with pytest.raises(LayoutError, match="none of the layouts"):
+        choose_layout(UPath(tmp_path), experiment)
 
 
 def test_rxrx1_takes_the_guide_from_sirna(landed):
