@@ -115,6 +115,7 @@ def most_at_once(records: list[dg.RunRecord]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_queue_runs_as_many_variants_at_once_as_their_search_has_slots(home, daemon):
     every = [name for names in VARIANTS.values() for name in names]
