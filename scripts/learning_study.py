@@ -44,7 +44,7 @@ CONFIGS = REPOSITORY / "configs" / "studies" / "learning"
 RESULT = REPOSITORY / "bench" / "results" / "learning.json"
 PAGE = REPOSITORY / "docs" / "learning.md"
 BEGIN, END = "<!-- written by scripts/learning_study.py -->", "<!-- end -->"
-BASELINE = "classical.v1"
+BASELINES = ("classical.v1", "cross_entropy.v1")  # what a network gains; which choices mattered
 MEASURED = (
     "known_relationships",
     "perturbation_consistency",
@@ -122,21 +122,23 @@ def planted_differences(deployment: Deployment, home: Home) -> pl.DataFrame:
     return found.with_columns(benchmark_name=pl.lit(PLANTED))
 
 
-def gains(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """Returns what each model gains over the classical features on wells that no network has seen.
+def gains(table: pl.DataFrame, baseline: str) -> list[dict[str, Any]]:
+    """Returns what each model gains over another one on wells that no network has seen.
 
     Args:
         table: DIFFERENCES of all models.
+        baseline: key of the other model.
     """
     rows = []
     for row in table.iter_rows(named=True):
-        if BASELINE not in (row["model_key_a"], row["model_key_b"]):
+        if baseline not in (row["model_key_a"], row["model_key_b"]):
             continue
-        is_first = row["model_key_b"] == BASELINE
+        is_first = row["model_key_b"] == baseline
         low, high = row["interval_low"], row["interval_high"]
         rows.append(
             {
                 "model": row["model_key_a" if is_first else "model_key_b"],
+                "baseline": baseline,
                 "dataset": row["dataset_id"],
                 "benchmark": row["benchmark_name"],
                 "gain": round(row["difference"] if is_first else -row["difference"], 4),
@@ -149,11 +151,11 @@ def gains(table: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def tables_of(rows: list[dict[str, Any]]) -> str:
-    """Returns a Markdown table for each dataset: models as rows, benchmarks as columns."""
+    """Returns a Markdown table for each baseline and dataset: models as rows, benchmarks as columns."""
     parts = []
-    for dataset_id in sorted({row["dataset"] for row in rows}):
-        own = [row for row in rows if row["dataset"] == dataset_id]
-        parts.append(f"**{dataset_id}**, gain over `{BASELINE}` (95% interval)\n")
+    for baseline, dataset_id in dict.fromkeys((row["baseline"], row["dataset"]) for row in rows):
+        own = [row for row in rows if (row["baseline"], row["dataset"]) == (baseline, dataset_id)]
+        parts.append(f"**{dataset_id}**, gain over `{baseline}` (95% interval)\n")
         parts.append("| model | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |")
         parts.append("| --- |" + " --- |" * len(COLUMNS))
         for model in sorted({row["model"] for row in own}):
@@ -190,7 +192,8 @@ def main() -> None:
     deployment = Deployment.of({}, home=home.root, configs=CONFIGS)
     land(deployment, home)
     is_done = carry_out_work(deployment, LiveSnapshot(deployment, stages()), until=until)
-    found = gains(differences(deployment, home))
+    table = differences(deployment, home)
+    found = [row for baseline in BASELINES for row in gains(table, baseline)]
     write_results(found)
     print(tables_of(found))
     print(f"written to {RESULT} and {PAGE}" if is_done else "not everything is done yet: run it again to go on")
