@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt
 
 from cellassets.encoders.adaptation import AdaptsToSites
-from cellassets.encoders.loading import ChoosesChannels, Encoder, NeedsSize, SetUpPerExperiment, load_encoder
+from cellassets.encoders.loading import (
+    ChoosesChannels,
+    Encoder,
+    NeedsSize,
+    SetUpPerExperiment,
+    TrainedOnChannels,
+    load_encoder,
+)
 from cellassets.encoders.precision import ChoosesBackend
 from cellassets.errors import EncoderError
 from cellassets.images.writer import channel_statistics
@@ -73,13 +80,15 @@ class Model:
 
         Args:
             images: grey levels, uint8 or uint16, with the axes [site, channel, y, x].
-            channel_names: names of the channels of the images, for a model that chooses its channels by their names.
-                Without them the images have exactly its channels in its order.
+            channel_names: names of the channels of the images. A model that chooses its channels by their names takes
+                them from any order; of another one that knows its channels, the order is checked. Without them the
+                images have exactly its channels in its order.
             moments: mean and standard deviation of each channel in grey levels, per site ([site, channel]) or for all
                 ([channel]), for example those of a whole plate. Without them they are computed from these images: for
                 each site, or, for a model that is normalised by plate, over all images of this call.
-            top_grey_level: highest grey level of the camera; needed for channels that are almost empty, in images of 16
-                bits.
+            top_grey_level: highest grey level of the camera, for images of 16 bits: a channel is divided by at least
+                the 255th part of the scale. Without it the highest level of these images counts. The platform knows
+                the highest level of the experiment.
 
         A model with `batch_statistics: experiment` or `plate` adapts to the images of this call: give it a whole
         experiment or plate.
@@ -88,6 +97,8 @@ class Model:
             EncoderError: the images do not fit the model.
         """
         self._check(images, channel_names)
+        if top_grey_level is None:
+            top_grey_level = max(int(images.max()), 1)
         mean, std = self._moments(images) if moments is None else self._given(images, moments)
         std = np.maximum(std, np.float32(min_std(str(images.dtype), top_grey_level)))
         if isinstance(self.encoder, AdaptsToSites):
@@ -112,10 +123,25 @@ class Model:
         if images.shape[1] != n_expected:
             message = f"images with {images.shape[1]} channels; expected {n_expected}"
             raise EncoderError(message)
-        if isinstance(self.encoder, ChoosesChannels) and channel_names is not None:
-            self.encoder.choose_channels(tuple(channel_names))
+        if channel_names is not None:
+            self._check_names(tuple(channel_names))
         if isinstance(self.encoder, NeedsSize):
             self.encoder.check_size(*images.shape[2:])
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        if isinstance(self.encoder, ChoosesChannels):
+            self.encoder.choose_channels(names)
+            return
+        known = self.encoder.trained_channels if isinstance(self.encoder, TrainedOnChannels) else ()
+        if not known:
+            message = f"channel_names {', '.join(names)}: this model does not know its channels by name; leave them out"
+            raise EncoderError(message)
+        if names != known:
+            message = (
+                f"channel_names {', '.join(names)}; the model was trained on {', '.join(known)}. Give the channels in "
+                "this order and by these names; leave channel_names out if the same stains have other names"
+            )
+            raise EncoderError(message)
 
     def _moments(self, images: UInt[np.ndarray, "site channel y x"]) -> Moments:
         """Those of each site, or of all images where the model is normalised by plate."""

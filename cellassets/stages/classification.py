@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellassets.errors import DatasetError, StaleArtifact
 from cellassets.progress import Progress, no_progress
@@ -84,21 +84,31 @@ def classify(
     registry = Registry(deployment.tracking_uri, deployment.model_root)
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.fetch(model_key, Path(scratch))
-        classifier = load_classifier(folder)
+        classifier, recipe = load_classifier(folder), _recipe(folder, model_key)
         groups = treatment_groups(
-            _training_wells(snapshot, model_key, _trained_on(folder, model_key)), classifier.class_names
+            _training_wells(snapshot, model_key, tuple(recipe["train_experiments"])), classifier.class_names
         )
         _need_embeddings(snapshot, model_key, experiments)
         asked = _Asked(snapshot, model_key, dataset_id, tuple(site_indices), n_views, folder, classifier, progress)
         tables = []
         for done, name in enumerate(experiments):
-            tables.append(predictions(_scored(asked, name), groups))
+            tables.append(predictions(_scored(asked, name), groups, seen=_seen(recipe, name)))
             progress(done + 1, len(experiments), "experiments classified")
     return pl.concat(tables)
 
 
-def _trained_on(folder: Path, model_key: str) -> tuple[str, ...]:
-    """The experiments whose treated wells a network was trained on, from its recipe."""
+def _seen(recipe: dict[str, Any], experiment_id: str) -> str:
+    """What a network saw of an experiment, in a word; `no` for nothing."""
+    of_keys = {
+        "train_experiments": "training",
+        "validation_experiments": "validation",
+        "control_experiments": "controls",
+    }
+    return next((word for key, word in of_keys.items() if experiment_id in (recipe.get(key) or ())), "no")
+
+
+def _recipe(folder: Path, model_key: str) -> dict[str, Any]:
+    """The recipe that a network was trained by."""
     import yaml
 
     from cellassets.errors import RegistryError
@@ -111,7 +121,7 @@ def _trained_on(folder: Path, model_key: str) -> tuple[str, ...]:
             f"model {model_key}: no {RECIPE_NAME} with train_experiments in its files; expected a network's recipe"
         )
         raise RegistryError(message)
-    return tuple(values["train_experiments"])
+    return values
 
 
 def _training_wells(snapshot: Snapshot, model_key: str, trained: tuple[str, ...]) -> "pl.DataFrame":

@@ -68,6 +68,7 @@ def test_perfect_scores_are_right_by_every_protocol_for_all_cell_types_and_exper
     found = accuracies(predictions(scored(wells_of("E-3", first_group=2)), GROUPS))
     assert (found["accuracy"] == 1).all()
     assert sorted(set(found["part"])) == ["E-3", "HUVEC", "all"]
+    assert set(found["seen"]) == {"no"}
     assert dict(found.filter(part="all").select("protocol", "n").rows()) == {
         "sites": 2 * N_PLATES * (N_ON_PLATE + 1),
         "wells": N_PLATES * N_ON_PLATE,

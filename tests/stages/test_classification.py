@@ -62,6 +62,7 @@ def test_held_out_sites_are_classified_as_in_the_validation_of_the_training(trai
     found = classify(screen.deployment, "two.v1", "held_out")
     assert found.schema == PREDICTIONS
     of_sites = accuracies(found).filter(protocol="sites", part="all")
+    assert of_sites["seen"].item() == "validation"
     assert of_sites["accuracy"].item() == pytest.approx(record.summary["metrics"]["validation_top1"], abs=1e-9)
     assert of_sites["accuracy"].item() > 2 * of_sites["chance"].item(), "by chance, a mistake would not show"
     assert of_sites["n"].item() == record.summary["n_validation_sites"]

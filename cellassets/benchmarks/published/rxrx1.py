@@ -28,7 +28,7 @@ NO_GROUP = -1
 PREDICTIONS = {
     "protocol": pl.String, "experiment_id": pl.String, "plate_id": pl.String, "well_id": pl.String,
     "site_index": pl.Int32, "cell_type": pl.String, "perturbation_id": pl.String, "predicted_id": pl.String,
-    "n_candidates": pl.Int32,
+    "n_candidates": pl.Int32, "seen": pl.String,
 }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def treatment_groups(wells: pl.DataFrame, class_names: tuple[str, ...]) -> Int[n
     return groups
 
 
-def predictions(scored: ScoredSites, groups: Int[np.ndarray, "class"]) -> pl.DataFrame:
+def predictions(scored: ScoredSites, groups: Int[np.ndarray, "class"], *, seen: str = "no") -> pl.DataFrame:
     """Returns what is predicted for the sites and the treated wells of one experiment, by every protocol.
 
     Sites and wells whose perturbation is not a class are left out. A well that has no class by `wells_one_to_one`,
@@ -89,6 +89,7 @@ def predictions(scored: ScoredSites, groups: Int[np.ndarray, "class"]) -> pl.Dat
     Args:
         scored: sites of one experiment.
         groups: `treatment_groups` of the training experiments.
+        seen: what the network saw of the experiment, in a word.
 
     Returns:
         One row per protocol and site or well, with the columns of `PREDICTIONS`; `site_index` is null for wells.
@@ -111,7 +112,7 @@ def predictions(scored: ScoredSites, groups: Int[np.ndarray, "class"]) -> pl.Dat
     wells, scores, plate = _treated_wells(known)
     if wells.height:
         tables += _of_wells(wells, scores, plate, (known.class_names, groups))
-    return pl.concat(tables)
+    return pl.concat(tables).with_columns(seen=pl.lit(seen))
 
 
 def accuracies(predicted: pl.DataFrame) -> pl.DataFrame:
@@ -122,13 +123,14 @@ def accuracies(predicted: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         protocol, part (`all`, a cell type or an experiment), accuracy, chance (mean of 1 / n_candidates, what guessing
-        gives) and n, the number of sites or wells.
+        gives), n, the number of sites or wells, and seen, the values of its experiments.
     """
     is_right = (pl.col("predicted_id") == pl.col("perturbation_id")).fill_null(value=False)
     measured = (
         is_right.mean().alias("accuracy"),
         (1 / pl.col("n_candidates")).mean().alias("chance"),
         pl.len().cast(pl.Int64).alias("n"),
+        pl.col("seen").unique().sort().str.join(", "),
     )
     parts = (pl.lit("all"), pl.col("cell_type"), pl.col("experiment_id"))
     found = [
