@@ -4,7 +4,9 @@ A wrong file is refused with its path, the key and its line, what was found and 
 not read here.
 """
 
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -38,6 +40,7 @@ def added_field(default: Any, *, description: str, **limits: Any) -> Any:
 
 
 ParametersT = TypeVar("ParametersT", bound=BaseModel)
+KEY = re.compile(r"[a-z][a-z0-9_.]*[a-z0-9]")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -147,16 +150,44 @@ def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: 
 
 
 def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
-    """Returns the line of an error in its file, in brackets; nothing where that is not known."""
-    line = values.line_of(error["loc"]) if isinstance(values, YamlValues) else None
+    """Returns the line of an error in its file, in brackets; nothing where that is not known.
+
+    Where keys contradict each other, it is the line of the first key that the message names.
+    """
+    if not isinstance(values, YamlValues):
+        return ""
+    line = values.line_of(error["loc"])
+    if error["type"] == "value_error":
+        named = (_place_of(values, (*error["loc"], *word.split("."))) for word in KEY.findall(error["msg"]))
+        line = next((values.line_of(place) for place in named if place is not None), line)
     return "" if line is None else f" (line {line})"
+
+
+def _place_of(values: dict[str, Any], place: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
+    """Returns the place, without names that are not keys; None if the file does not set its last key."""
+    found: Any = values
+    known: list[str | int] = []
+    for part in place:
+        if isinstance(found, dict) and part in found:
+            known.append(part)
+            found = found[part]
+    return tuple(known) if known and known[-1] == place[-1] else None
 
 
 def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:
     """Returns one error with its place, and what was found or which keys there are."""
-    place = ".".join(map(str, error["loc"])) or "(whole)"
+    place = "".join(f"{part}." for part in error["loc"])[:-1]
+    before, words = f"{place}: " if place else "", error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"{place}: unknown key; the keys are {', '.join(model.model_fields)}"
+        similar = get_close_matches(place, model.model_fields, n=1)
+        meant = f" (did you mean {similar[0]}?)" if similar else ""
+        return f"{before}unknown key{meant}; the keys are {', '.join(model.model_fields)}"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        words = f"no {context['discriminator'].strip(chr(39))} {context['tag']!r}; expected {context['expected_tags']}"
+        return before + words
+    if error["type"] == "missing":
+        return f"{before}this key is missing"
     if isinstance(error["input"], str | int | float) and error["type"] not in ("extra_forbidden", "value_error"):
-        return f"{place}: {error['msg']}; found {error['input']!r}"
-    return f"{place}: {error['msg']}"
+        return f"{before}{words}; found {error['input']!r}"
+    return before + words

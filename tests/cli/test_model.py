@@ -76,7 +76,7 @@ def test_a_model_that_is_not_registered_is_refused(settled, refused):
 
 def test_half_an_override_is_refused(settled, refused):
     told = refused("model", "judge", "plain.v1", "--home", settled, "--override-reason", "it is needed now")
-    assert "approved_by: Field required" in told
+    assert "approved_by: this key is missing" in told
 
 
 def test_the_leaderboard_is_shown_for_people_and_programs(settled, run):

@@ -50,11 +50,13 @@ def champions(places) -> list[str]:
 def test_what_cannot_be_judged_is_a_failure_that_says_what_to_do(places):
     assert "no model waits to be judged" in reason(launch(places))
     assert "model other.v1 is not in the registry" in reason(launch(places, candidate="other.v1"))
-    assert "approved_by: Field required" in reason(launch(places, candidate="plain.v1", override_reason="it is needed"))
+    assert "approved_by: this key is missing" in reason(
+        launch(places, candidate="plain.v1", override_reason="it is needed")
+    )
     (Path(places["deployment"].configs_root) / "gate.yaml").write_text(
         "deciding: nonsense\ndeciding_datasets: [HUVEC]\n"
     )
-    assert "gate.yaml: not a valid GatePolicy: (whole): Value error, no benchmarks ['nonsense']" in reason(
+    assert "gate.yaml: not a valid GatePolicy: no benchmarks ['nonsense']" in reason(
         launch(places, candidate="plain.v1")
     )
     assert champions(places) == []

@@ -155,7 +155,7 @@ def test_an_excluded_plate_that_does_not_exist_is_refused(screen):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("chanels: []", "chanels: unknown key; the keys are layout, constants"),
+        ("chanels: []", r"chanels: unknown key \(did you mean channels\?\); the keys are layout, constants"),
         ("pixel_size_um: 0,65", "pixel_size_um.*found '0,65'"),
         ("images: {path: '{plate}/{wel}.tif'}", "unknown field 'wel'"),
     ],

@@ -1,15 +1,34 @@
 """A wrong configuration file is refused with its path and key."""
 
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import Field, model_validator
 from upath import UPath
 
 from cellassets.configuration import Parameters, load_yaml
 from cellassets.errors import ConfigError
 
 
+class Square(Parameters):
+    form: Literal["square"]
+
+
+class Circle(Parameters):
+    form: Literal["circle"]
+
+
 class Settings(Parameters):
     name: str
     n_neighbours: int = 3
+    shape: Annotated[Square | Circle, Field(discriminator="form")] | None = None
+
+    @model_validator(mode="after")
+    def _many(self):
+        if self.name == "many" and not self.n_neighbours:
+            message = f"n_neighbours is {self.n_neighbours}, which is not many"
+            raise ValueError(message)
+        return self
 
 
 def write(tmp_path, text):
@@ -24,7 +43,13 @@ def test_a_file_is_read_with_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("n_neigbours: 5\nname: s", "n_neigbours"),
+        (
+            "name: s\nn_neigbours: 5",
+            r"n_neigbours: unknown key \(did you mean n_neighbours\?\); the keys are name, .* \(line 2",
+        ),
+        ("n_neighbours: 2", "name: this key is missing"),
+        ("name: s\nshape:\n  form: disc", r"shape: no form 'disc'; expected 'square', 'circle' \(line 2"),
+        ("name: many\nn_neighbours: 0", r": not a valid Settings: n_neighbours is 0, which is not many \(line 2\)$"),
         ("n_neighbours: many\nname: s", "n_neighbours"),
         ("- 1", "expected a mapping"),
         ("a: [", "not valid YAML"),

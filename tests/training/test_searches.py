@@ -124,7 +124,7 @@ def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ("  method: grid\n", r"search: not a valid GridSearch: parameters: Field required"),
+        ("  method: grid\n", r"search: not a valid GridSearch: parameters: this key is missing"),
         ("  method: gird\n", r"search: .*method: .*found 'gird' \(line 7\)"),
         (GRID + "  n_variants: 3\n", r"search: .*n_variants: unknown key.* \(line 15\)"),
         (
