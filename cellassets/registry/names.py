@@ -30,6 +30,8 @@ def entry_named(entries: Sequence[ModelEntry], asked: str) -> ModelEntry:
     if len(found) != 1:
         known = ", ".join(f"{entry.key}{''.join(f' @{alias}' for alias in entry.aliases)}" for entry in entries[:20])
         what = f"is {len(found)} versions: {', '.join(entry.key for entry in found)}" if found else "is not registered"
+        if not found and alias and name in {entry.name for entry in entries}:
+            what = f"is not registered: no version of {name} has the alias {alias}"
         message = (
             f"model {asked!r} {what}; registered are {known or 'none'}. Write NAME.v3, NAME@champion or NAME@latest"
         )

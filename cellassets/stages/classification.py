@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellassets.errors import DatasetError, StaleArtifact
+from cellassets.errors import DatasetError, RegistryError, StaleArtifact
 from cellassets.progress import Progress, no_progress
 from cellassets.stages.catalogue import open_snapshot
 from cellassets.stages.datasets import dataset_experiments, dataset_named, landed_wells
@@ -84,7 +84,11 @@ def classify(
     registry = Registry(deployment.tracking_uri, deployment.model_root)
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.fetch(model_key, Path(scratch))
-        classifier, recipe = load_classifier(folder), _recipe(folder, model_key)
+        try:
+            classifier, recipe = load_classifier(folder), _recipe(folder)
+        except RegistryError as error:
+            message = f"model {model_key}: {error}"
+            raise RegistryError(message) from error
         groups = treatment_groups(
             _training_wells(snapshot, model_key, tuple(recipe["train_experiments"])), classifier.class_names
         )
@@ -107,19 +111,16 @@ def _seen(recipe: dict[str, Any], experiment_id: str) -> str:
     return next((word for key, word in of_keys.items() if experiment_id in (recipe.get(key) or ())), "no")
 
 
-def _recipe(folder: Path, model_key: str) -> dict[str, Any]:
+def _recipe(folder: Path) -> dict[str, Any]:
     """The recipe that a network was trained by."""
     import yaml
 
-    from cellassets.errors import RegistryError
     from cellassets.training.outcome import RECIPE_NAME
 
     path = folder / RECIPE_NAME
     values = yaml.safe_load(path.read_bytes()) if path.is_file() else None
     if not isinstance(values, dict) or not values.get("train_experiments"):
-        message = (
-            f"model {model_key}: no {RECIPE_NAME} with train_experiments in its files; expected a network's recipe"
-        )
+        message = f"no {RECIPE_NAME} with train_experiments in its files; expected a network's recipe"
         raise RegistryError(message)
     return values
 

@@ -85,8 +85,8 @@ def load_classifier(folder: Path) -> Classifier:
     path = folder / CLASSIFIER_NAME
     if not path.is_file():
         message = (
-            f"{folder}: this model has no {CLASSIFIER_NAME}, so it cannot name classes; networks have one that are "
-            "trained by a recipe of this version or a later one: train the recipe again"
+            f"this model has no {CLASSIFIER_NAME}, so it cannot name classes. Only networks that learnt "
+            "classes here have one; if an earlier version trained it, train the recipe again"
         )
         raise RegistryError(message)
     try:

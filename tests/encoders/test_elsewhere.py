@@ -222,7 +222,8 @@ def test_a_model_that_is_random_or_mixes_its_batch_is_refused(declare):
 def test_what_is_not_there_and_what_was_changed_is_refused(registry, declare, tmp_path):
     entry = register(registry, declare("onnx")[0])
     with pytest.raises(
-        RegistryError, match=r"model 'onnx_model@champion' is not registered; registered are onnx_model.v1"
+        RegistryError,
+        match=r"'onnx_model@champion' is not registered: no version of onnx_model has the alias champion; reg",
     ):
         get_model(registry, "onnx_model@champion", tmp_path / "mine")
     (tmp_path / "full").mkdir()
