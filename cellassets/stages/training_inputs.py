@@ -1,7 +1,7 @@
 """What the training of a recipe reads from a deployment, and whether it fits the recipe.
 
-The stage `checkpoint` plans from it. `cellassets recipe check --home` compares a recipe with it before the training, by the
-functions that refuse at training. No image is read.
+The stage `checkpoint` plans from it. `cellassets recipe check --home` compares a recipe with it before the training, by
+the functions that refuse then. No image is read.
 """
 
 from typing import TYPE_CHECKING
