@@ -31,6 +31,7 @@ from cellassets.errors import CellAssetsError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # else the lines of docstrings are broken twice on 80 columns
     help="Maps of cell biology as data assets. `cellassets NOUN --help` lists the verbs of a noun.",
 )
 for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotation, artifact, export, lake, work):

@@ -34,6 +34,8 @@ def register_model(
     unpickled.
 
     Declare what it was trained on with `cellassets model declare`.
+
+    Example: cellassets model register dino_cells.yaml --check
     """
     from cellassets.encoders.registering import check_model, declared_kind, register
     from cellassets.profiles.model_folder import KIND as PROFILES
@@ -80,7 +82,12 @@ def _register_profiles(file: Path, *, is_trial: bool, has_elsewhere: bool, home:
 
 
 def get_model(
-    asked: Annotated[str, typer.Argument(metavar="MODEL", help="NAME.v3, NAME@champion or NAME@latest.")],
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="NAME.v3, NAME@latest (the highest version), or NAME@champion (in production)."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -89,6 +96,8 @@ def get_model(
 
     The folder appears when it is complete, and its files are compared with the fingerprint of the registration.
     `cellassets.load_model(DIR)` opens it in Python.
+
+    Example: cellassets model get resnet_ce@latest my_model
     """
     from cellassets.encoders.getting import get_model
 

@@ -1,11 +1,11 @@
 """`cellassets recipe`: the files that models are trained from."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellassets.cli.options import JsonOption
+from cellassets.cli.options import JsonOption, deployment_at
 from cellassets.cli.output import show_json, show_rows
 
 if TYPE_CHECKING:
@@ -13,12 +13,29 @@ if TYPE_CHECKING:
 
     from cellassets.training.recipe import Family, Recipe, Variant
 
+RecipeFile = Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of a recipe or a search.")]
+ComparedHome = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        show_default=False,
+        help="Folder of a local deployment, to compare the recipe with the experiments that landed and are stored "
+        "there. Without it, only the file is read.",
+    ),
+]
 app = typer.Typer(no_args_is_help=True, help="Recipes, from which models are trained.")
 
 
 @app.command("check")
-def check_recipe(path: Path, as_json: JsonOption = False) -> None:
-    """Reads a recipe file and shows it with its defaults, or the variants of its search; a wrong key is refused."""
+def check_recipe(path: RecipeFile, home: ComparedHome = None, as_json: JsonOption = False) -> None:
+    """Reads a recipe file and shows it with its defaults, or the variants of its search; a wrong key is refused.
+
+    With `--home` it is also compared with a deployment. Experiments that did not land are refused with similar names,
+    and so is what the training would refuse, such as a crop that is larger than the stored images. Experiments that are
+    not stored yet are named. Nothing is trained.
+
+    Example: cellassets recipe check configs/demo/recipes/resnet_ce.yaml --home demo
+    """
     import yaml
     from upath import UPath
 
@@ -26,10 +43,11 @@ def check_recipe(path: Path, as_json: JsonOption = False) -> None:
     from cellassets.training.recipe.family import has_search
 
     if has_search(UPath(path)):
-        _check_search(UPath(path), as_json=as_json)
+        _check_search(UPath(path), home, as_json=as_json)
         return
     recipe = load_recipe(UPath(path))
     _check_zoo(recipe, str(path))
+    _compare({str(path): recipe}, home)
     values = recipe.model_dump(mode="json")
     if as_json:
         show_json([values])
@@ -37,7 +55,7 @@ def check_recipe(path: Path, as_json: JsonOption = False) -> None:
         typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
 
 
-def _check_search(path: "UPath", *, as_json: bool) -> None:
+def _check_search(path: "UPath", home: Path | None, *, as_json: bool) -> None:
     """Shows the variants of a search; of a Bayesian one, which proposes them later, what it varies."""
     from cellassets.training.recipe import BayesianSearch, checked_family
     from cellassets.training.recipe.variant_names import shown_value
@@ -45,6 +63,8 @@ def _check_search(path: "UPath", *, as_json: bool) -> None:
     family, variants = checked_family(path)
     for variant in variants:
         _check_zoo(variant.recipe, f"{path}: variant {variant.name}")
+    compared = variants or (family.variant({}),)  # a Bayesian search proposes its variants later
+    _compare({f"{path}: variant {variant.name}": variant.recipe for variant in compared}, home)
     if as_json:
         show_json([_described(variant) for variant in variants] or [family.search.model_dump(mode="json")])
         return
@@ -62,6 +82,19 @@ def _check_search(path: "UPath", *, as_json: bool) -> None:
             for variant in variants
         ]
     show_rows(rows, as_json=False, empty="no variants")
+
+
+def _compare(recipes: "dict[str, Recipe]", home: Path | None) -> None:
+    """Compares recipes, by where they are from, with a deployment, if one is named; says what they wait for."""
+    if home is None:
+        return
+    from cellassets.stages.catalogue import open_snapshot
+    from cellassets.stages.training_inputs import check_fit
+
+    snapshot = open_snapshot(deployment_at(home))
+    waits_for = {check_fit(snapshot, recipe, source=source) for source, recipe in recipes.items()} - {""}
+    for line in sorted(waits_for) or [f"compared with {home}: everything that it is trained on is stored, and fits"]:
+        typer.echo(line, err=True)
 
 
 def _described(variant: "Variant") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import training_sources
+from cellassets.stages.training_inputs import training_inputs
 from cellassets.stages.variants import (
     is_to_be_trained_on,
     outcome_of,
@@ -69,11 +70,8 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 
     name = keys["recipe"]
     chosen = recipe(snapshot, name)
-    experiments = recipe_experiments(chosen)
-    pins = snapshot.need_all("plate_store", [(name,) for name in experiments])
-    if isinstance(chosen, NetworkRecipe) and not chosen.uses_flagged_sites:
-        pins = [*pins, *snapshot.need_all("plate_quality", [(name,) for name in experiments])]
-    made_from: dict[str, dict[str, str]] = {name: {} for name in experiments}
+    pins = training_inputs(snapshot, chosen)
+    made_from: dict[str, dict[str, str]] = {name: {} for name in recipe_experiments(chosen)}
     for pin in pins:
         made_from[pin.keys[0]][pin.kind] = pin.fingerprint
     inputs = {"recipe": settings_of(chosen), "experiments": made_from, "code_version": CODE_VERSION}

@@ -93,12 +93,7 @@ def open_training_data(
     Raises:
         RecipeError: the experiments do not fit together, or do not fit the recipe.
     """
-    _check_alike(recipe_experiments(recipe), stores)
-    check_sizes(recipe, stores[0].height, stores[0].width)
-    problem = crop_problem(recipe, *crop_size(recipe.augmentation, stores[0].height, stores[0].width))
-    if problem is not None:
-        raise RecipeError(problem)
-    channels = _chosen_channels(recipe, stores[0])
+    channels = check_stores(recipe, recipe_experiments(recipe), stores)
     tables = [
         usable_sites(
             store.sites,
@@ -112,6 +107,28 @@ def open_training_data(
     ]
     split = split_sites(*training_and_held_out(tables, recipe), recipe.classes)
     return TrainingData(tuple(stores), split, channels=channels)
+
+
+def check_stores(
+    recipe: NetworkRecipe, experiment_ids: Sequence[str], stores: Sequence[ExperimentStore]
+) -> tuple[int, ...] | None:
+    """Returns the numbers of the channels that a recipe takes, None for all, after comparing images with the recipe.
+
+    Args:
+        recipe: what is to be trained.
+        experiment_ids: some of its experiments.
+        stores: opened stores of these, at least one.
+
+    Raises:
+        RecipeError: channels or sizes of the images differ, or do not fit the recipe.
+    """
+    _check_alike(experiment_ids, stores)
+    height, width = stores[0].height, stores[0].width
+    check_sizes(recipe, height, width)
+    problem = crop_problem(recipe, *crop_size(recipe.augmentation, height, width))
+    if problem is not None:
+        raise RecipeError(problem)
+    return _chosen_channels(recipe, stores[0])
 
 
 def image_reader(

@@ -62,3 +62,33 @@ def test_a_configuration_of_transformers_is_checked_too(refused, tmp_path):
     told = refused("recipe", "check", path)
     assert str(path) in told
     assert "backbone.config.group_width: unknown key of regnet" in told
+
+
+def write_network(path, trained, validated, crop_px):
+    recipe = {"kind": "network", "train_experiments": trained, "validation_experiments": validated}
+    path.write_text(yaml.safe_dump({**recipe, "augmentation": {"crop_px": crop_px}, "uses_flagged_sites": True}))
+
+
+@pytest.mark.slow
+def test_a_recipe_is_compared_with_what_landed_and_is_stored(call, refused, settled, home, tmp_path):
+    path = tmp_path / "mine.yaml"
+    write_network(path, ["HUVEC-1"], ["HUVEC-99"], crop_px=96)
+    assert call("recipe", "check", path).status == 0, "without --home only the file is read"
+    told = refused("recipe", "check", path, "--home", settled)
+    assert f"{path}: HUVEC-99 did not land here; similar: HUVEC-1" in told
+    assert f"{path}: augmentation.crop_px is 96, the sites are 64 x 64 pixels" in told
+
+    write_network(path, ["HUVEC-1"], ["U2OS-1"], crop_px=48)
+    answer = call("recipe", "check", path, "--home", settled)
+    assert answer.status == 0
+    assert "everything that it is trained on is stored" in answer.stderr
+    assert yaml.safe_load(answer.stdout)["augmentation"]["crop_px"] == 48
+
+    path.write_text(path.read_text() + "start_from: nothing.v1\n")
+    assert "start_from: model nothing.v1 is not in the registry" in refused("recipe", "check", path, "--home", settled)
+
+    write_network(path, ["HUVEC-1"], ["HUVEC-2"], crop_px=48)
+    (home / "landing/HUVEC-1").rename(home / "landing/HUVEC-2")  # landed, and not stored yet
+    answer = call("recipe", "check", path, "--home", home)
+    assert answer.status == 0
+    assert answer.stderr.strip() == "waits for plate_store of HUVEC-2: not published yet"

@@ -196,6 +196,10 @@ def test_a_recipe_waits_for_its_experiments(world):
     world.store("HUVEC-1")
     waiting = recipe_agenda(world.live())
     assert waiting.work == []
+    reason = "waits for plate_store of HUVEC-2: not published yet (HUVEC-2 did not land here; similar: HUVEC-1)"
+    assert reasons(waiting) == {"checkpoint of small": reason}
+    world.land("HUVEC-2")
+    waiting = recipe_agenda(world.live())
     assert reasons(waiting) == {"checkpoint of small": "waits for plate_store of HUVEC-2: not published yet"}
     world.store("HUVEC-2")
     assert asked(recipe_agenda(world.live())) == [(("checkpoint",), {"recipe": "small"})]
