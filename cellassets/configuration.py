@@ -39,6 +39,15 @@ def added_field(default: Any, *, description: str, **limits: Any) -> Any:
     return Field(default=default, description=description, exclude_if=lambda value: value == default, **limits)
 
 
+def all_values(given: Any) -> Any:
+    """Returns parameters as JSON-like values, with every default: also those that a dump leaves out."""
+    if isinstance(given, BaseModel):
+        return {name: all_values(getattr(given, name)) for name in type(given).model_fields}
+    if isinstance(given, dict):
+        return {key: all_values(value) for key, value in given.items()}
+    return [all_values(value) for value in given] if isinstance(given, list | tuple) else given
+
+
 ParametersT = TypeVar("ParametersT", bound=BaseModel)
 KEY = re.compile(r"[a-z][a-z0-9_.]*[a-z0-9]")
 

@@ -39,6 +39,7 @@ def check_recipe(path: RecipeFile, home: ComparedHome = None, as_json: JsonOptio
     import yaml
     from upath import UPath
 
+    from cellassets.configuration import all_values
     from cellassets.training.recipe import load_recipe
     from cellassets.training.recipe.family import has_search
 
@@ -48,10 +49,11 @@ def check_recipe(path: RecipeFile, home: ComparedHome = None, as_json: JsonOptio
     recipe = load_recipe(UPath(path))
     _check_zoo(recipe, str(path))
     _compare({str(path): recipe}, home)
-    values = recipe.model_dump(mode="json")
+    values = all_values(recipe)
     if as_json:
         show_json([values])
     else:
+        typer.echo(f"# {path} is a valid recipe. With all defaults:")
         typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
 
 
