@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import polars as pl
 from upath import UPath
 
+from cellassets.benchmarks.registry import BENCHMARKS
 from cellassets.configuration import load_yaml
 from cellassets.judging.comparison import compare_models
 from cellassets.reconcile.live import LiveSnapshot
@@ -33,11 +34,12 @@ from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named, stages
 from cellassets.stages.leaderboard import published_scores, read_influences, read_scores
 from cellassets.storage.deployment import Deployment, Home
+from cellassets.storage.lake import Published
 from cellassets.synthetic.design import ScreenDesign
 from cellassets.synthetic.screen import write_screen
 from cellassets.synthetic.truth import write_truth_and_annotation
 from cellassets.tables.parquet import read_table
-from cellassets.tables.schemas import DIFFERENCES
+from cellassets.tables.schemas import DIFFERENCES, LEADERBOARD
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs" / "studies" / "learning"
@@ -66,7 +68,7 @@ def land(deployment: Deployment, home: Home) -> None:
     write_truth_and_annotation(design, home.root / "truth", deployment.lake.annotations)
 
 
-def _say(n_done: int, n_total: int, what: str) -> None:
+def _say(n_done: int, n_total: int, what: str, _note: str = "") -> None:
     if n_done % 500 == 0 or n_done == n_total:
         print(f"  {n_done} of {n_total} {what}", flush=True)
 
@@ -98,10 +100,28 @@ def carry_out_work(deployment: Deployment, snapshot: LiveSnapshot, *, until: flo
     return True
 
 
-def differences(deployment: Deployment, home: Home) -> pl.DataFrame:
+def scores(leaderboard: Published) -> list[dict[str, Any]]:
+    """Returns the headline scores of all models: model, dataset, benchmark and value."""
+    is_headline = pl.any_horizontal(
+        (pl.col("benchmark_name") == name) & (pl.col("metric") == BENCHMARKS[name].headline_metric) for name in MEASURED
+    )
+    table = read_table(leaderboard.path("leaderboard.parquet"), LEADERBOARD)
+    found = (
+        table.filter(is_headline, pl.col("part_id") == "all")
+        .sort("dataset_id", "model_key")
+        .select(
+            pl.col("model_key").alias("model"),
+            pl.col("dataset_id").alias("dataset"),
+            pl.col("benchmark_name").alias("benchmark"),
+            pl.col("value").round(4),
+        )
+    )
+    return found.to_dicts()
+
+
+def differences(leaderboard: Published, deployment: Deployment, home: Home) -> pl.DataFrame:
     """Returns the DIFFERENCES of the leaderboard, and those of `PLANTED`."""
-    published = carry_out(stage_named("leaderboard"), deployment, {})
-    table = read_table(published.path("differences.parquet"), DIFFERENCES).filter(
+    table = read_table(leaderboard.path("differences.parquet"), DIFFERENCES).filter(
         pl.col("benchmark_name").is_in(MEASURED), pl.col("part_id") == "all"
     )
     return pl.concat([table, planted_differences(deployment, home)])
@@ -116,9 +136,9 @@ def planted_differences(deployment: Deployment, home: Home) -> pl.DataFrame:
     names = truth.select(pl.coalesce("gene_symbol", "perturbation_id")).to_series().to_list()
     snapshot = LiveSnapshot(deployment, stages())
     snapshot.refresh()
-    scores = [score for score in published_scores(snapshot) if name_of(score.kind) == CONSISTENCY]
-    rows = read_scores(deployment.lake, scores).filter(pl.col("perturbation_id").is_in(names))
-    found = compare_models(rows, read_influences(deployment.lake, scores)).filter(pl.col("part_id") == "all")
+    published = [score for score in published_scores(snapshot) if name_of(score.kind) == CONSISTENCY]
+    rows = read_scores(deployment.lake, published).filter(pl.col("perturbation_id").is_in(names))
+    found = compare_models(rows, read_influences(deployment.lake, published)).filter(pl.col("part_id") == "all")
     return found.with_columns(benchmark_name=pl.lit(PLANTED))
 
 
@@ -150,19 +170,28 @@ def gains(table: pl.DataFrame, baseline: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["dataset"], row["benchmark"], row["model"]))
 
 
-def tables_of(rows: list[dict[str, Any]]) -> str:
-    """Returns a Markdown table for each baseline and dataset: models as rows, benchmarks as columns."""
+def tables_of(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Returns the scores and the gains as Markdown tables: models as rows, benchmarks as columns."""
     parts = []
+    for dataset_id in dict.fromkeys(row["dataset"] for row in found["scores"]):
+        own = [row for row in found["scores"] if row["dataset"] == dataset_id]
+        parts.append(f"**{dataset_id}**, scores\n")
+        parts += _table(own, MEASURED, lambda row: f"{row['value']:.3f}")
+    rows = found["gains"]
     for baseline, dataset_id in dict.fromkeys((row["baseline"], row["dataset"]) for row in rows):
         own = [row for row in rows if (row["baseline"], row["dataset"]) == (baseline, dataset_id)]
         parts.append(f"**{dataset_id}**, gain over `{baseline}` (95% interval)\n")
-        parts.append("| model | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |")
-        parts.append("| --- |" + " --- |" * len(COLUMNS))
-        for model in sorted({row["model"] for row in own}):
-            cells = {row["benchmark"]: _cell(row) for row in own if row["model"] == model}
-            parts.append(f"| `{model}` | " + " | ".join(cells.get(name, "") for name in COLUMNS) + " |")
-        parts.append("")
+        parts += _table(own, COLUMNS, _cell)
     return "\n".join(parts)
+
+
+def _table(rows: list[dict[str, Any]], columns: Sequence[str], cell: Callable[[dict[str, Any]], str]) -> list[str]:
+    lines = ["| model | " + " | ".join(name.replace("_", " ") for name in columns) + " |"]
+    lines.append("| --- |" + " --- |" * len(columns))
+    for model in sorted({row["model"] for row in rows}):
+        cells = {row["benchmark"]: cell(row) for row in rows if row["model"] == model}
+        lines.append(f"| `{model}` | " + " | ".join(cells.get(name, "") for name in columns) + " |")
+    return [*lines, ""]
 
 
 def _cell(row: dict[str, Any]) -> str:
@@ -171,12 +200,12 @@ def _cell(row: dict[str, Any]) -> str:
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
-def write_results(rows: list[dict[str, Any]]) -> None:
+def write_results(found: dict[str, list[dict[str, Any]]]) -> None:
     """Writes the results to the result file and into the page of the study."""
-    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
     before, rest = PAGE.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{tables_of(rows)}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables_of(found)}\n{END}{after}")
 
 
 def main() -> None:
@@ -192,8 +221,12 @@ def main() -> None:
     deployment = Deployment.of({}, home=home.root, configs=CONFIGS)
     land(deployment, home)
     is_done = carry_out_work(deployment, LiveSnapshot(deployment, stages()), until=until)
-    table = differences(deployment, home)
-    found = [row for baseline in BASELINES for row in gains(table, baseline)]
+    leaderboard = carry_out(stage_named("leaderboard"), deployment, {})
+    table = differences(leaderboard, deployment, home)
+    found = {
+        "scores": scores(leaderboard),
+        "gains": [row for baseline in BASELINES for row in gains(table, baseline)],
+    }
     write_results(found)
     print(tables_of(found))
     print(f"written to {RESULT} and {PAGE}" if is_done else "not everything is done yet: run it again to go on")

@@ -32,7 +32,7 @@ class NetworkEncoder:
     """A network from a model folder, on a GPU if there is one.
 
     It computes in float32 by torch until `compute_in` names another backend. `choose_backend` finds the fastest one
-    whose vectors are those of float32; `precision.py` keeps the choice for later processes.
+    whose vectors are close enough to those of float32; `precision.py` keeps the choice for later processes.
 
     Attributes:
         backend: name of the backend that computes.
