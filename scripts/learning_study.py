@@ -68,9 +68,9 @@ def land(deployment: Deployment, home: Home) -> None:
     write_truth_and_annotation(design, home.root / "truth", deployment.lake.annotations)
 
 
-def _say(n_done: int, n_total: int, what: str, _note: str = "") -> None:
+def _say(n_done: int, n_total: int, what: str, note: str = "") -> None:
     if n_done % 500 == 0 or n_done == n_total:
-        print(f"  {n_done} of {n_total} {what}", flush=True)
+        print(f"  {n_done} of {n_total} {what} {note}".rstrip(), flush=True)
 
 
 def next_work(snapshot: LiveSnapshot) -> Work | None:
