@@ -77,23 +77,25 @@ class YamlValues(dict[str, Any]):
 
     node: yaml.Node | None = None
 
-    def line_of(self, place: Sequence[str | int]) -> int | None:
+    def line_of(self, place: Sequence[str | int], *, exact: bool = False) -> int | None:
         """Returns the line of a value, or of the innermost mapping around it that the file contains.
 
         Args:
             place: keys and indices from the outside in. A name that is not a key, such as the kind of a union, is
                 skipped.
+            exact: None is returned if the file does not contain the last part of the place.
         """
-        node, line = self.node, None
+        node, line, is_found = self.node, None, False
         for part in place:
+            is_found = False
             if isinstance(node, yaml.MappingNode):
                 found = [(key, value) for key, value in node.value if key.value == str(part)]
                 if found:
-                    line, node = found[0][0].start_mark.line + 1, found[0][1]
+                    line, node, is_found = found[0][0].start_mark.line + 1, found[0][1], True
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
                 node = node.value[part]
-                line = node.start_mark.line + 1
-        return line
+                line, is_found = node.start_mark.line + 1, True
+        return line if is_found or not exact else None
 
     def section(self, key: str) -> "YamlValues":
         """Returns the mapping below a key, with its lines."""
@@ -167,20 +169,9 @@ def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
         return ""
     line = values.line_of(error["loc"])
     if error["type"] == "value_error":
-        named = (_place_of(values, (*error["loc"], *word.split("."))) for word in KEY.findall(error["msg"]))
-        line = next((values.line_of(place) for place in named if place is not None), line)
+        named = (values.line_of((*error["loc"], *word.split(".")), exact=True) for word in KEY.findall(error["msg"]))
+        line = next((found for found in named if found is not None), line)
     return "" if line is None else f" (line {line})"
-
-
-def _place_of(values: dict[str, Any], place: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
-    """Returns the place, without names that are not keys; None if the file does not set its last key."""
-    found: Any = values
-    known: list[str | int] = []
-    for part in place:
-        if isinstance(found, dict) and part in found:
-            known.append(part)
-            found = found[part]
-    return tuple(known) if known and known[-1] == place[-1] else None
 
 
 def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:

@@ -31,7 +31,7 @@ from cellassets.reconcile.standing import plate_agenda, recipe_agenda
 from cellassets.reconcile.work import Agenda, Work, embedding_agenda, map_agenda, map_chain
 from cellassets.stages.benchmark import name_of
 from cellassets.stages.carry_out import carry_out
-from cellassets.stages.catalogue import stage_named, stages
+from cellassets.stages.catalogue import open_snapshot, stage_named, stages
 from cellassets.stages.leaderboard import published_scores, read_influences, read_scores
 from cellassets.storage.deployment import Deployment, Home
 from cellassets.storage.lake import Published
@@ -134,8 +134,7 @@ def planted_differences(deployment: Deployment, home: Home) -> pl.DataFrame:
     """
     truth = pl.read_csv(home.root / "truth" / "perturbations.csv").filter(pl.col("strength") > 0)
     names = truth.select(pl.coalesce("gene_symbol", "perturbation_id")).to_series().to_list()
-    snapshot = LiveSnapshot(deployment, stages())
-    snapshot.refresh()
+    snapshot = open_snapshot(deployment)
     published = [score for score in published_scores(snapshot) if name_of(score.kind) == CONSISTENCY]
     rows = read_scores(deployment.lake, published).filter(pl.col("perturbation_id").is_in(names))
     found = compare_models(rows, read_influences(deployment.lake, published)).filter(pl.col("part_id") == "all")

@@ -418,6 +418,20 @@ def browser_module_fixture():
     return browser_module
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch computes by one thread, as in the processes that tests kill: sums over other parts have other last digits.
+
+    The networks here are tiny: threads cost more than they give, above all beside other work.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # A small deployment for whole lines: a tiny screen, two cheap recipes.
 NETWORK = {
     "kind": "network",

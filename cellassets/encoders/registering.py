@@ -1,4 +1,7 @@
-"""Registers a model of any kind from a file that declares it, or from a folder of `cellassets model get`."""
+"""Registers a model of any kind from a file that declares it, or from a folder of `cellassets model get`.
+
+Tables of profiles are registered by `profiles.registering`.
+"""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +20,6 @@ from cellassets.encoders.loading import load_encoder
 from cellassets.errors import ConfigError, EncoderError
 from cellassets.fingerprint import check_model_name
 from cellassets.profiles.model_folder import KIND as PROFILES
-from cellassets.profiles.registering import load_declaration, prepare_declared, register_profiles
 from cellassets.registry import ModelEntry, Registry
 from cellassets.registry.uploading import model_files
 from cellassets.training.spec import SPEC_NAME
@@ -44,7 +46,6 @@ def register(registry: Registry, path: Path) -> ModelEntry:
     Raises:
         ConfigError: the file is wrong, or a file that it names is missing.
         EncoderError: the model cannot embed images as declared.
-        ProfilesError: the table of profiles is not what the declaration says.
         RegistryError: a file of the model folder is damaged.
     """
     if path.is_dir():
@@ -55,8 +56,6 @@ def register(registry: Registry, path: Path) -> ModelEntry:
     kind = declared_kind(path)
     if kind == CONTAINER:
         return register_container(registry, path)
-    if kind == PROFILES:
-        return register_profiles(registry, path)[0]
     from cellassets.encoders.elsewhere.registering import register_elsewhere
 
     return register_elsewhere(registry, path, kind)[0]
@@ -66,14 +65,11 @@ def check_model(path: Path) -> dict[str, Any]:
     """Returns what a declaration or a model folder has, after trying it as `register` does. Registers nothing.
 
     Raises:
-        ConfigError, EncoderError, ProfilesError, RegistryError: as `register`.
+        ConfigError, EncoderError, RegistryError: as `register`.
     """
     if path.is_dir():
         return _checked_folder(path)
     kind = declared_kind(path)
-    if kind == PROFILES:
-        table = load_declaration(path)
-        return {"kind": kind, "name": table.name, "embedding_dim": len(prepare_declared(path, table)[1].features)}
     if kind == CONTAINER:
         declared = load_yaml(UPath(path), ContainerDeclaration, name=path.stem)
         with tempfile.TemporaryDirectory() as scratch:

@@ -88,22 +88,17 @@ def embed_views(
     crop_px = encoder.spec.preprocessing.centre_crop_px
     check_views(n_views, *(side if crop_px is None else min(side, crop_px) for side in (store.height, store.width)))
     mean, std = moments = moments_of(store, encoder)
-    adaptation = Adaptation(encoder, store.sites["plate_id"].to_numpy(), site_reader(store, moments))
+    read = site_reader(store, moments)
+    adaptation = Adaptation(encoder, store.sites["plate_id"].to_numpy(), read)
     adaptation.begin()
-    _compute_in(encoder, backend, store, model_key)
-    for alike in adaptation.parts(rows):
-        for block, images in store.blocks(encoder.batch_size, indices=alike, n_threads=encoder.n_read_threads):
-            views = further_views(centre_crop(images, crop_px), n_views)
-            yield [encoder.embed(view, mean[block], std[block]) for view in views]
-
-
-def _compute_in(encoder: "NetworkEncoder", backend: str | None, store: ExperimentStore, model_key: str) -> None:
-    if backend is None:
-        return
-    reason = encoder.why_not(backend, store.n_sites, site_reader(store, moments_of(store, encoder)))
+    reason = None if backend is None else encoder.why_not(backend, store.n_sites, read)
     if reason is not None:
         logger.warning(
             "model %s, experiment %s: its vectors were computed by %s, which cannot be used here (%s); %s computes the "
             "further views",
             *(model_key, store.experiment_id, backend, reason, encoder.backend),
         )
+    for alike in adaptation.parts(rows):
+        for block, images in store.blocks(encoder.batch_size, indices=alike, n_threads=encoder.n_read_threads):
+            views = further_views(centre_crop(images, crop_px), n_views)
+            yield [encoder.embed(view, mean[block], std[block]) for view in views]

@@ -282,7 +282,7 @@ def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt",
 def _training_data(context: Context, plan: Plan) -> "TrainingData":
     from cellassets.training.data import open_sources
 
-    return open_sources(plan.settings["recipe"], training_sources(context.lake, plan))
+    return open_sources(plan.settings["recipe"], training_sources(context.lake, plan.pins))
 
 
 def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from cellassets.storage.plan import Publication
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellassets.training.recipe import Recipe
+    from cellassets.training.recipe import NetworkRecipe, Recipe
 
 
 def training_inputs(snapshot: Snapshot, recipe: "Recipe") -> list[Publication]:
@@ -84,13 +84,12 @@ def check_fit(snapshot: Snapshot, recipe: "Recipe", *, source: str) -> str:
     return waits_for
 
 
-def _compare(snapshot: Snapshot, recipe: "Recipe") -> str:
+def _compare(snapshot: Snapshot, recipe: "NetworkRecipe") -> str:
     """What a network's recipe waits for, after comparing it with what is stored."""
     from cellassets.stages.stores import open_store, training_sources
     from cellassets.training.data import check_stores, open_sources
-    from cellassets.training.recipe import NetworkRecipe, recipe_experiments
+    from cellassets.training.recipe import recipe_experiments
 
-    assert isinstance(recipe, NetworkRecipe)  # noqa: S101  other recipes read no store
     lake = snapshot.deployment.lake
     try:
         pins = training_inputs(snapshot, recipe)
@@ -100,7 +99,7 @@ def _compare(snapshot: Snapshot, recipe: "Recipe") -> str:
         if stores:
             check_stores(recipe, [store.experiment_id for store in stores], stores)
         return str(error)
-    open_sources(recipe, training_sources(lake, snapshot.plan("checkpoint", (recipe.name,), {}, pins=pins)))
+    open_sources(recipe, training_sources(lake, pins))
     return ""
 
 

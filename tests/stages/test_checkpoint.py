@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
 import yaml
 
 from cellassets.errors import RecipeError, RegistryError, StaleArtifact, TrainingError
@@ -30,6 +29,7 @@ from cellassets.training.checkpoint import load_network
 from cellassets.training.provenance import code_version
 from cellassets.training.summary import CheckpointSummary
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = {
     "kind": "network",
     "train_experiments": ["HUVEC-1"],
@@ -39,15 +39,6 @@ NETWORK = {
     "augmentation": {"crop_px": 48},
     "n_epochs": 2,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """As in the processes that are killed: sums over other parts have other last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

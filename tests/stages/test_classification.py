@@ -5,7 +5,6 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from cellassets import cli
 from cellassets.benchmarks.published.rxrx1 import PLACE, PREDICTIONS, accuracies
@@ -19,6 +18,7 @@ from cellassets.stages.snapshot import NotReady
 from cellassets.stages.stores import open_store
 from cellassets.training.classifier import load_classifier
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPE = {
     "kind": "network",
     "train_experiments": ["HUVEC-1"],
@@ -35,14 +35,6 @@ RECIPE = {
     "uses_flagged_sites": True,
     "n_epochs": 6,
 }
-
-
-@pytest.fixture(autouse=True)
-def _exact():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

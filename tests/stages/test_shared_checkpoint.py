@@ -21,6 +21,7 @@ from cellassets.storage.lake import Published
 from cellassets.training.checkpoint import load_network
 from cellassets.training.processes.agent import command
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = {
     "kind": "network",
     "train_experiments": ["HUVEC-1"],
@@ -43,14 +44,6 @@ home = Path(sys.argv[1])
 carry_out(stage_named("checkpoint"), Deployment.of({}, home=home, configs=home / "configs"), {"recipe": "shared"})
 """
 PROCESS = b"cellassets.training.processes.process"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(place, progress=None, **changes):

@@ -18,6 +18,7 @@ from cellassets.stages.carry_out import carry_out
 from cellassets.stages.catalogue import stage_named
 from cellassets.training.module import PerturbationClassifier
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = {
     "kind": "network",
     "train_experiments": ["HUVEC-1"],
@@ -36,15 +37,6 @@ EVERYTHING_DRAWN = {
     "augmentation": {"crop_px": 48, "gain_jitter": 0.2, "channel_dropout_frac": 0.2},
     "optimiser": {"ema_decay": 0.9, "n_batches_per_step": 2},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """As in the processes that are killed: sums over other parts have other last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -136,6 +136,10 @@ def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):
             r"variant wide-seed1-lr-1: .*optimiser\.learning_rate: .*found -1 \(line 10\)",
         ),
         (
+            "  method: grid\n  parameters:\n    seed: [1]\n    validate_every_n_epochs: [3]\n    n_epochs: [4]\n",
+            r"variant wide-.*: n_epochs 4 is not a multiple of validate_every_n_epochs 3.* \(line 11\)",
+        ),
+        (
             "  method: grid\n  parameters:\n    optimiser.learning_rate: {low: 0.1, high: 1}\n",
             r"search\.parameters\.optimiser\.learning_rate: a grid needs a list of values.*\(line 9\)",
         ),

@@ -54,12 +54,12 @@ class _ChangedValues(YamlValues):
     origin: YamlValues
     places: Mapping[str, tuple[str, ...]]
 
-    def line_of(self, place: Sequence[str | int]) -> int | None:
+    def line_of(self, place: Sequence[str | int], *, exact: bool = False) -> int | None:
         """Returns the line of a value in the family's file."""
         for key, own in self.places.items():
             if _leads_to(key.split("."), [str(part) for part in place]):
                 return self.origin.line_of(own)
-        return self.origin.line_of(place or (SEARCH_KEY,))
+        return self.origin.line_of(place or (SEARCH_KEY,), exact=exact)
 
 
 @dataclass(frozen=True)
