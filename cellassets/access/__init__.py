@@ -1,7 +1,7 @@
 """A deployment in Python: `cellassets.open()` returns datasets, models, embeddings, maps, scores and images.
 
-Tables are polars frames, vectors numpy arrays, images Zarr arrays or numpy arrays. Everything is read only. It is read when
-it is asked for.
+Tables are polars frames, vectors numpy arrays, images Zarr arrays or numpy arrays. All of it is read only, and read
+when it is asked for.
 """
 
 from cellassets.access.home import OpenHome

@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellassets.access import OpenHome, OpenImages, OpenMap
-from cellassets.errors import CellAssetsError, DatasetError, RegistryError
+from cellassets.access.map import open_map
+from cellassets.errors import CellAssetsError, DatasetError
 from cellassets.explorer import image_documents, map_documents
 from cellassets.explorer.arrays import Document
 from cellassets.mapping.summary import PerturbationMapSummary
@@ -88,7 +89,9 @@ class Documents:
         kinds = ("perturbation_map", "map_clusters", "active_perturbations")
         found = (records.find(kind, dataset_id, model_key) for kind in kinds)
         state = tuple(row.generation if row else 0 for row in found)
-        return self._maps.of((dataset_id, model_key, *state), lambda: self.home.map(dataset_id, model_key))
+        return self._maps.of(
+            (dataset_id, model_key, *state), lambda: open_map(self.home.snapshot, dataset_id, model_key)
+        )
 
     def open_images(self, experiment_id: str) -> OpenImages:
         """Returns the images of an experiment, opened once per publication.
@@ -139,7 +142,7 @@ class Documents:
         """The model in production; None where there is none, or where MLflow does not answer."""
         try:
             return self.home.model_key(CHAMPION)
-        except (RegistryError, CellAssetsError):
+        except CellAssetsError:
             return None
 
 

@@ -7,9 +7,10 @@ import polars as pl
 
 from cellassets.access import OpenMap
 from cellassets.explorer.arrays import Document, encoded, rounded, rounded_list
+from cellassets.exploring.neighbours import Similarities
 from cellassets.statistics.similarity_null import METHOD
 
-BLOCK_ROWS = {"neighbours": 64, "profiles": 64, "vectors": 16}
+BLOCK_ROWS = {"neighbours": 8, "profiles": 16, "vectors": 16}
 N_NEIGHBOURS = 50
 LABELS = (
     "perturbation_id", "perturbation_kind", "gene_symbol", "guide_id", "compound_id", "concentration_um",
@@ -56,7 +57,9 @@ def index(opened: OpenMap, cell_types: list[str]) -> Document:
 def neighbours(opened: OpenMap, block: int) -> Document:
     """Returns the nearest and the most opposite perturbations of the rows of a block."""
     rows = _rows(opened, "neighbours", block)
-    return {"first_row": rows.start, "rows": [_neighbours_of(opened, row) for row in rows]}
+    found = opened.similarities(rows, N_NEIGHBOURS)
+    made = [_neighbours_of(opened, row, each) for row, each in zip(rows, found, strict=True)]
+    return {"first_row": rows.start, "rows": made}
 
 
 def vectors(opened: OpenMap, block: int) -> Document:
@@ -106,8 +109,7 @@ def _rows(opened: OpenMap, kind: str, block: int) -> range:
     return range(block * size, min((block + 1) * size, opened.table.height))
 
 
-def _neighbours_of(opened: OpenMap, row: int) -> Document:
-    found = opened.similarities(row, N_NEIGHBOURS)
+def _neighbours_of(opened: OpenMap, row: int, found: Similarities) -> Document:
     known = opened.pairs.of(row)
 
     def listed(rows: Any) -> list[Document]:
@@ -125,12 +127,11 @@ def _neighbours_of(opened: OpenMap, row: int) -> Document:
     return {
         "nearest": listed(found.nearest),
         "opposite": listed(found.opposite),
-        "why_not_tested": opened.why_not_tested(row),
+        "why_not_tested": found.why_not_tested,
     }
 
 
 def _profile(opened: OpenMap, row: int, member_of: list[Document]) -> Document:
-    places = {name: at for at, name in enumerate(opened.perturbation_ids)}
     cosines = opened.unit @ opened.unit[row]
     compound = opened.table["compound_id"][row]
     lowest = opened.lowest_active_doses.filter(pl.col("compound_id").eq_missing(compound))["lowest_active_um"].to_list()
@@ -138,7 +139,7 @@ def _profile(opened: OpenMap, row: int, member_of: list[Document]) -> Document:
     return {
         "wells": _dicts(opened.replicates(row)),
         "guides": _dicts(opened.guides(row)),
-        "doses": [{"row": places[dose["perturbation_id"]], **dose} for dose in _dicts(opened.doses(row))],
+        "doses": [{"row": opened.places[dose["perturbation_id"]], **dose} for dose in _dicts(opened.doses(row))],
         "lowest_active_um": rounded(lowest[0]) if lowest else None,
         "known": [
             {"row": other, "sources": sources, "cosine": rounded(float(cosines[other]))}

@@ -18,7 +18,6 @@ from cellassets.errors import (
     ConfigError,
     DatasetError,
     PartitionKeyError,
-    RegistryError,
 )
 from cellassets.explorer.bundle_files import FILES, bundle_file, page
 from cellassets.explorer.documents import Documents
@@ -129,7 +128,7 @@ def answer(documents: Documents, path: str) -> tuple[int, dict[str, object]]:
     """Returns the status and the document, or a document that says why there is none."""
     try:
         return 200, documents.get(path)
-    except (ArtifactMissing, DatasetError, PartitionKeyError, RegistryError) as error:
+    except (ArtifactMissing, DatasetError, PartitionKeyError) as error:
         return 404, {"error": str(error)}
     except CellAssetsError as error:
         logger.warning("%s: %s", path, error)

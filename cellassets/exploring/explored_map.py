@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int
 from cellassets.exploring.guides import guide_rows
 from cellassets.exploring.known_relations import KnownPairs, RowSets, known_pairs, row_sets
 from cellassets.exploring.names import known_names, row_named
-from cellassets.exploring.neighbours import NO_HITS, NOT_ACTIVE, Similarities, similarities
+from cellassets.exploring.neighbours import Similarities, similarities
 from cellassets.exploring.replicates import replicate_wells
 from cellassets.exploring.selection import enriched_sets
 from cellassets.knowledge.annotations import Annotations
@@ -71,6 +71,11 @@ class ExploredMap:
         return self.table["perturbation_id"].to_list()
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """The row of each perturbation_id."""
+        return {name: row for row, name in enumerate(self.perturbation_ids)}
+
+    @cached_property
     def names(self) -> list[str]:
         """The gene or compound of each row, as annotations name it."""
         return known_names(self.table)
@@ -104,8 +109,7 @@ class ExploredMap:
     @cached_property
     def _wells_by_row(self) -> tuple[Int[np.ndarray, "well"], Int[np.ndarray, "row_end"]]:
         """The places of the wells, sorted by the row that they belong to, and where each row begins among them."""
-        places = {name: row for row, name in enumerate(self.perturbation_ids)}
-        rows = np.array([places.get(label, -1) for label in unit_labels(self.wells[0], self.aggregate_by)])
+        rows = np.array([self.places.get(label, -1) for label in unit_labels(self.wells[0], self.aggregate_by)])
         order = np.argsort(rows, kind="stable")
         return order, np.searchsorted(rows[order], np.arange(self.table.height + 1))
 
@@ -117,25 +121,19 @@ class ExploredMap:
         """
         return name if isinstance(name, int) else row_named(self.table, name)
 
-    def why_not_tested(self, row: int) -> str | None:
-        """Returns why a row has no p-values; None where it has."""
-        if self.hits.is_empty():
-            return NO_HITS
-        return None if self.is_active[row] else NOT_ACTIVE
-
-    def similarities(self, name: Row, n_neighbours: int = 50) -> Similarities:
-        """Returns the similarity of one perturbation to all rows.
+    def similarities(self, names: Sequence[Row], n_neighbours: int = 50) -> list[Similarities]:
+        """Returns the similarity of some perturbations to all rows.
 
         Raises:
-            DatasetError: the map has no such perturbation.
+            DatasetError: the map has no perturbation of one of these names, or several.
         """
-        return similarities(
-            self.unit,
-            self.row(name),
-            is_compared=~self.is_control,
-            is_tested=self.is_active & ~self.is_control,
-            n_neighbours=n_neighbours,
-        )
+        rows = [self.row(name) for name in names]
+        cosines = np.clip(self.unit[rows] @ self.unit.T, -1.0, 1.0).astype(np.float64)
+        is_tested = self.is_active & ~self.is_control
+        return [
+            similarities(cosine, row, is_compared=~self.is_control, is_tested=is_tested, n_neighbours=n_neighbours)
+            for row, cosine in zip(rows, cosines, strict=True)
+        ]
 
     def neighbours(self, name: Row, n_neighbours: int = 10, *, opposite: bool = False) -> pl.DataFrame:
         """Returns the perturbations that are most similar to one, most similar first.
@@ -152,7 +150,7 @@ class ExploredMap:
             DatasetError: the map has no such perturbation, or several of this name.
         """
         row = self.row(name)
-        found = self.similarities(row, n_neighbours)
+        (found,) = self.similarities([row], n_neighbours)
         rows = found.opposite if opposite else found.nearest
         known = self.pairs.of(row)
         columns = {

@@ -48,7 +48,7 @@ class RowSets:
     kind: str
     name: str
     background: Int[np.ndarray, "row"]
-    sets: dict[str, Int[np.ndarray, "row"]]
+    sets: dict[str, Int[np.ndarray, "_"]]
 
 
 def known_pairs(table: pl.DataFrame, names: Sequence[str], annotations: Annotations) -> KnownPairs:

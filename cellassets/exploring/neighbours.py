@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Int
 
-from cellassets.statistics.permutation import benjamini_hochberg
-from cellassets.statistics.similarity_null import similarity_p_values
+from cellassets.statistics.similarity_null import similarity_p_values, similarity_q_values, why_no_null
 
 NOT_ACTIVE = "it is not active, so its direction is noise"
-NO_HITS = "no active perturbations are published for this map"
+NO_HITS = "no active perturbation of this map is published"
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,19 @@ class Similarities:
         q_value: that p-value corrected over the tested rows.
         nearest: rows with a similar direction, most similar first, the perturbation itself left out.
         opposite: rows with an opposite direction, most opposite first.
+        why_not_tested: why there is no p-value at all; None where there are some.
     """
 
     cosine: Float[np.ndarray, "row"]
     p_value: Float[np.ndarray, "row"]
     q_value: Float[np.ndarray, "row"]
-    nearest: Int[np.ndarray, "neighbour"]
-    opposite: Int[np.ndarray, "neighbour"]
+    nearest: Int[np.ndarray, "_"]
+    opposite: Int[np.ndarray, "_"]
+    why_not_tested: str | None
 
 
 def similarities(
-    unit: Float32[np.ndarray, "row feature"],
+    cosine: Float[np.ndarray, "row"],
     row: int,
     *,
     is_compared: Bool[np.ndarray, "row"],
@@ -42,30 +43,24 @@ def similarities(
     """Returns the similarity of one perturbation to all others.
 
     Args:
-        unit: vectors of length 1.
+        cosine: of the perturbation to every row.
         row: the perturbation.
         is_compared: rows that can be neighbours: those that are not controls.
         is_tested: rows that have a p-value if `row` has one: the active ones.
         n_neighbours: length of each list at most.
     """
-    cosine = np.clip(unit @ unit[row], -1.0, 1.0).astype(np.float64)
-    p_value = np.full(len(unit), np.nan)
-    if is_tested[row]:
-        others = is_tested.copy()
-        others[row] = False
-        p_value = similarity_p_values(cosine, others)
-    q_value = np.full(len(unit), np.nan)
-    has_p_value = np.isfinite(p_value)
-    if has_p_value.any():
-        q_value[has_p_value] = benjamini_hochberg(p_value[has_p_value])
+    others = is_tested & (np.arange(len(cosine)) != row) & is_tested[row]
+    reason = (why_no_null(cosine, others) if is_tested[row] else NOT_ACTIVE) if is_tested.any() else NO_HITS
+    p_value = similarity_p_values(cosine, others)
     candidates = np.flatnonzero(is_compared)
     candidates = candidates[candidates != row]
     return Similarities(
         cosine,
         p_value,
-        q_value,
+        similarity_q_values(p_value),
         nearest=_first(candidates[cosine[candidates] > 0], -cosine, n_neighbours),
         opposite=_first(candidates[cosine[candidates] < 0], cosine, n_neighbours),
+        why_not_tested=reason,
     )
 
 
