@@ -18,6 +18,7 @@ from cellassets.training.recipe.search import (
     Parameter,
     RandomSearch,
     Range,
+    ThresholdRule,
     varied_keys,
 )
 
@@ -142,6 +143,10 @@ def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
         if any(isinstance(one.recipe, NetworkRecipe) and one.recipe.devices.n_processes > 1 for one in variants):
             message = "variants that several processes train are not stopped early: remove it, or the key devices"
             raise family.refusal(message, SEARCH_KEY, "stop_poor")
+        if isinstance(search.stop_poor, ThresholdRule) and search.metric != "train_loss":
+            if not 0 < search.stop_poor.worse_than < 1:
+                message = f"found {search.stop_poor.worse_than}; an accuracy is between 0 and 1: expected one of these"
+                raise family.refusal(message, SEARCH_KEY, "stop_poor", "worse_than")
         _check_epochs(family, variants[0].recipe.n_epochs, search.stop_poor.after_epochs)
 
 
