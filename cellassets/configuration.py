@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,12 +53,16 @@ ParametersT = TypeVar("ParametersT", bound=BaseModel)
 KEY = re.compile(r"[a-z][a-z0-9_.]*[a-z0-9]")
 MAX_NODES = 1_000_000  # of a file, with every alias written out: a few lines of aliases can stand for billions
 PLAIN = {  # pydantic's kinds of errors whose own words name types of Python
+    "missing": "this key is missing",
     "tuple_type": "expected a list, such as [a, b]",
     "list_type": "expected a list, such as [a, b]",
     "dict_type": "expected a mapping, such as {key: value}",
     "model_type": "expected a mapping, such as {key: value}",
     "model_attributes_type": "expected a mapping, such as {key: value}",
 }
+
+# kinds of errors whose message has the value that was found, or needs none
+COMPLETE = ("value_error", "union_tag_invalid", "union_tag_not_found", "missing", "too_short")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -69,7 +73,7 @@ class _UniqueKeys(yaml.SafeLoader):
         self._around: list[yaml.Node | None] = []
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         self._around.append(parent)
         node: yaml.Node | None = super().compose_node(parent, index)
         if isinstance(event, yaml.AliasEvent) and any(node is outer for outer in self._around):
@@ -252,25 +256,40 @@ def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
     return "" if line is None else f" (line {line})"
 
 
+def _in_words(error: "ErrorDetails", words: str) -> str:
+    """Returns what an error means, without types of Python; the given words where they say it already."""
+    context = error.get("ctx", {})
+    if error["type"] == "union_tag_invalid":
+        return f"no {context['discriminator'].strip(chr(39))} {context['tag']!r}; expected {context['expected_tags']}"
+    if error["type"] == "union_tag_not_found":
+        return f"the key {context['discriminator'].strip(chr(39))} is missing"
+    if error["type"] == "too_short":
+        return f"found {context['actual_length']} values; expected at least {context['min_length']}"
+    return PLAIN.get(error["type"], words)
+
+
+def _keys_at(model: type[BaseModel], place: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys of the section at a place; none where its model depends on other keys, such as `kind`."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        options = () if field is None else (field.annotation, *get_args(field.annotation))
+        models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
+        if len(models) != 1:
+            return ()
+        model = models[0]
+    return tuple(model.model_fields)
+
+
 def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:
     """Returns one error with its place, and what was found or which keys there are."""
     place = "".join(f"{part}." for part in error["loc"])[:-1]
     before, words = f"{place}: " if place else "", error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        similar = get_close_matches(place, model.model_fields, n=1)
+    if error["type"] == "extra_forbidden":
+        keys = _keys_at(model, error["loc"][:-1])
+        similar = get_close_matches(str(error["loc"][-1]), keys, n=1)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
-        return f"{before}unknown key{meant}; the keys are {', '.join(model.model_fields)}"
-    if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
-        words = f"no {context['discriminator'].strip(chr(39))} {context['tag']!r}; expected {context['expected_tags']}"
-        return before + words
-    if error["type"] == "union_tag_not_found":
-        return f"{before}the key {error['ctx']['discriminator'].strip(chr(39))} is missing"
-    if error["type"] == "missing":
-        return f"{before}this key is missing"
-    if error["type"] == "too_short":
-        return f"{before}found {error['ctx']['actual_length']} values; expected at least {error['ctx']['min_length']}"
-    words = PLAIN.get(error["type"], words)
-    if isinstance(error["input"], str | int | float) and error["type"] not in ("extra_forbidden", "value_error"):
+        return f"{before}unknown key{meant}{'; the keys are ' if keys else ''}{', '.join(keys)}"
+    words = _in_words(error, words)
+    if isinstance(error["input"], str | int | float) and error["type"] not in COMPLETE:
         return f"{before}{words}; found {error['input']!r}"
     return before + words

@@ -130,7 +130,9 @@ def test_absurd_values_are_refused_in_words(lines, words, refused, tmp_path):
 )
 def test_searches_without_sense_are_refused_and_not_computed(search, words, refused, tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(f"kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\nsearch: {{method: {search}}}\n")
+    path.write_text(
+        f"kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\nsearch: {{method: {search}}}\n"
+    )
     assert words in " ".join(refused("recipe", "check", path).split())
 
 
