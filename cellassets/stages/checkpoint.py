@@ -33,7 +33,7 @@ from cellassets.stages.variants import (
 )
 from cellassets.stages.work import alone_in
 from cellassets.storage.artifact import Record, write_bytes
-from cellassets.storage.lake import Published, shared_folder
+from cellassets.storage.lake import Published
 from cellassets.storage.plan import Plan
 from cellassets.training.summary import CheckpointSummary, checkpoint_summary
 
@@ -108,7 +108,6 @@ def make(context: Context, plan: Plan) -> Record:
             record = _train_and_publish(context, plan, folder)
         else:
             record = _registered(context, plan, done, folder)
-            _tidy_up(context, plan, done)
         shutil.rmtree(folder, ignore_errors=True)
         return record
 
@@ -172,18 +171,6 @@ def _registered(context: Context, plan: Plan, done: Record, folder: Path) -> Rec
         )
     restored = {"model_key": entry.key, "restored_from": summary.model_key}
     return _publish(context, plan, outcome, summary.model_copy(update=restored))
-
-
-def _tidy_up(context: Context, plan: Plan, done: Record) -> None:
-    """Ends what a run left that was lost after it had published: its run in MLflow, and its states in the lake."""
-    artifact = context.lake.artifact(done.kind, *done.keys)
-    states = artifact.data / shared_folder(plan.fingerprint, artifact.generation()) / STATES
-    if not states.is_dir():
-        return
-    run_id = CheckpointSummary.model_validate(done.summary).run_id
-    if run_id is not None:
-        context.registry.end_run(run_id, "FINISHED")
-    states.fs.rm(states.path, recursive=True)
 
 
 def _outcome_of(context: Context, plan: Plan, done: Record, folder: Path) -> "Outcome":

@@ -273,29 +273,3 @@ def test_an_mlflow_server_that_is_gone_or_has_lost_everything_costs_no_epoch(scr
     assert reported == [], "all epochs were trained while MLflow was gone"
     assert registered(registry, "gone") == [record.summary["model_key"]] == ["gone.v1"]
     assert points(registry, record.summary["run_id"]) == [1, 2, 3], "the curve is whole, too"
-
-
-def test_a_registry_that_vanishes_after_the_publication_leaves_no_open_run_and_no_states(train, screen, monkeypatch):
-    def gone(_registry, _run_id, _status, **_options):
-        message = "the model registry does not answer"
-        raise RegistryError(message)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Registry, "end_run", gone)
-        with pytest.raises(RegistryError, match="does not answer"):
-            train("vanished", n_epochs=1)
-    deployment = screen.deployment
-    registry = Registry(deployment.tracking_uri, deployment.model_root)
-    states = deployment.lake.artifact("checkpoint", "vanished").data
-
-    def statuses():
-        found = registry.client().search_runs([registry.experiment_id()], "attributes.run_name = 'vanished'")
-        return [run.info.status for run in found]
-
-    assert statuses() == ["RUNNING"]
-    assert list(states.glob("*/training"))
-    record, reported = train("vanished", n_epochs=1)
-    assert record.summary["model_key"] == "vanished.v1"
-    assert reported == [], "it was not trained again"
-    assert statuses() == ["FINISHED"]
-    assert list(states.glob("*/training")) == []
