@@ -4,10 +4,11 @@ A wrong file is refused with its path, the key and its line, what was found and 
 not read here.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -50,10 +51,36 @@ def all_values(given: Any) -> Any:
 
 ParametersT = TypeVar("ParametersT", bound=BaseModel)
 KEY = re.compile(r"[a-z][a-z0-9_.]*[a-z0-9]")
+MAX_NODES = 1_000_000  # of a file, with every alias written out: a few lines of aliases can stand for billions
+PLAIN = {  # pydantic's kinds of errors whose own words name types of Python
+    "missing": "this key is missing",
+    "tuple_type": "expected a list, such as [a, b]",
+    "list_type": "expected a list, such as [a, b]",
+    "dict_type": "expected a mapping, such as {key: value}",
+    "model_type": "expected a mapping, such as {key: value}",
+    "model_attributes_type": "expected a mapping, such as {key: value}",
+}
+
+# kinds of errors whose message has the value that was found, or needs none
+COMPLETE = ("value_error", "union_tag_invalid", "union_tag_not_found", "missing", "too_short")
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Reads YAML as `yaml.safe_load` does, but refuses a key that stands twice in one mapping."""
+    """Reads YAML as `yaml.safe_load` does, but refuses a key that stands twice, and an alias of what it stands in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._around: list[yaml.Node | None] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        self._around.append(parent)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        if isinstance(event, yaml.AliasEvent) and any(node is outer for outer in self._around):
+            message = f"line {event.start_mark.line + 1}: *{event.anchor} stands inside of &{event.anchor}: remove it"
+            raise yaml.YAMLError(message)
+        self._around.pop()
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -126,9 +153,7 @@ def read_yaml(path: UPath, model: type[BaseModel]) -> Any:
         ConfigError: the file is missing, is no YAML, or has a key twice; names the model that was expected.
     """
     try:
-        loader = _UniqueKeys(path.read_text())
-        node = loader.get_single_node()
-        values = None if node is None else loader.construct_document(node)
+        node, values = _parsed(path.read_text())
     except FileNotFoundError as error:
         message = f"{path}: no such file; expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error
@@ -137,7 +162,10 @@ def read_yaml(path: UPath, model: type[BaseModel]) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read as a text file ({error}); expected the YAML of a {model.__name__}"
         raise ConfigError(message) from error
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        message = f"{path}: not valid YAML: lists and mappings stand inside of each other, hundreds deep"
+        raise ConfigError(message) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as 2020-13-01, which looks like a date
         message = f"{path}: not valid YAML: {error}"
         raise ConfigError(message) from error
     if values is not None and not isinstance(values, dict):
@@ -147,17 +175,71 @@ def read_yaml(path: UPath, model: type[BaseModel]) -> Any:
     return found
 
 
+def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
+    """Returns the mapping in a text as YAML's parser sees it, and its values."""
+    loader = _UniqueKeys(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None, None
+    if _n_nodes(node, {}) > MAX_NODES:
+        message = f"its aliases stand for more than {MAX_NODES:,} values: write out what is meant"
+        raise yaml.YAMLError(message)
+    return node, loader.construct_document(node)
+
+
+def _n_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many nodes there are with every alias written out."""
+    if id(node) not in known:
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inner = (part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,)))
+        known[id(node)] = 1 + sum(_n_nodes(part, known) for part in inner)
+    return known[id(node)]
+
+
 def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: Any) -> ParametersT:
-    """Returns `values` as `model`, or a `ConfigError` that names `source` and every wrong key."""
+    """Returns `values` as `model`, or a `ConfigError` that names `source` and every wrong key.
+
+    Numbers of a file must be finite: an infinite or missing number (`.inf`, `.nan`) is refused.
+    """
     if not isinstance(values, dict):
         message = f"{source}: expected a mapping of a {model.__name__}'s keys, found {type(values).__name__}"
         raise ConfigError(message)
     try:
-        return model.model_validate({**defaults, **values})
+        made = model.model_validate({**defaults, **values})
     except ValidationError as error:
-        lines = [_explained(each, model) + _in_line(values, each) for each in error.errors()]
+        lines = [_explained(each, model) + _in_line(values, each) for each in _causes(error)]
         message = f"{source}: not a valid {model.__name__}: " + "; ".join(lines)
         raise ConfigError(message) from error
+    if isinstance(values, YamlValues):
+        _check_finite(made, model, values, source)
+    return made
+
+
+def _check_finite(made: BaseModel, model: type[BaseModel], values: YamlValues, source: str) -> None:
+    for place, number in _not_finite(all_values(made), ()):
+        line = values.line_of(place)
+        where = ".".join(str(part) for part in place)
+        message = (
+            f"{source}: not a valid {model.__name__}: {where}: found {number}; expected a finite number"
+            f"{f' (line {line})' if line else ''}"
+        )
+        raise ConfigError(message)
+
+
+def _not_finite(given: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """Yields the places of numbers that are infinite or missing, with the numbers."""
+    if isinstance(given, float) and not math.isfinite(given):
+        yield place, given
+    if isinstance(given, dict | list):
+        for key, value in given.items() if isinstance(given, dict) else enumerate(given):
+            yield from _not_finite(value, (*place, key))
+
+
+def _causes(error: ValidationError) -> "list[ErrorDetails]":
+    """Returns the errors but those that only follow: a list of which every value is wrong is not empty as well."""
+    errors = error.errors()
+    outer = {each["loc"][:-1] for each in errors}
+    return [each for each in errors if each["type"] != "too_short" or each["loc"] not in outer]
 
 
 def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
@@ -174,20 +256,40 @@ def _in_line(values: dict[str, Any], error: "ErrorDetails") -> str:
     return "" if line is None else f" (line {line})"
 
 
+def _in_words(error: "ErrorDetails", words: str) -> str:
+    """Returns what an error means, without types of Python; the given words where they say it already."""
+    context = error.get("ctx", {})
+    if error["type"] == "union_tag_invalid":
+        return f"no {context['discriminator'].strip(chr(39))} {context['tag']!r}; expected {context['expected_tags']}"
+    if error["type"] == "union_tag_not_found":
+        return f"the key {context['discriminator'].strip(chr(39))} is missing"
+    if error["type"] == "too_short":
+        return f"found {context['actual_length']} values; expected at least {context['min_length']}"
+    return PLAIN.get(error["type"], words)
+
+
+def _keys_at(model: type[BaseModel], place: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys of the section at a place; none where its model depends on other keys, such as `kind`."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        options = () if field is None else (field.annotation, *get_args(field.annotation))
+        models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
+        if len(models) != 1:
+            return ()
+        model = models[0]
+    return tuple(model.model_fields)
+
+
 def _explained(error: "ErrorDetails", model: type[BaseModel]) -> str:
     """Returns one error with its place, and what was found or which keys there are."""
     place = "".join(f"{part}." for part in error["loc"])[:-1]
     before, words = f"{place}: " if place else "", error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        similar = get_close_matches(place, model.model_fields, n=1)
+    if error["type"] == "extra_forbidden":
+        keys = _keys_at(model, error["loc"][:-1])
+        similar = get_close_matches(str(error["loc"][-1]), keys, n=1)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
-        return f"{before}unknown key{meant}; the keys are {', '.join(model.model_fields)}"
-    if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
-        words = f"no {context['discriminator'].strip(chr(39))} {context['tag']!r}; expected {context['expected_tags']}"
-        return before + words
-    if error["type"] == "missing":
-        return f"{before}this key is missing"
-    if isinstance(error["input"], str | int | float) and error["type"] not in ("extra_forbidden", "value_error"):
+        return f"{before}unknown key{meant}{'; the keys are ' if keys else ''}{', '.join(keys)}"
+    words = _in_words(error, words)
+    if isinstance(error["input"], str | int | float) and error["type"] not in COMPLETE:
         return f"{before}{words}; found {error['input']!r}"
     return before + words

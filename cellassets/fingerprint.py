@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from cellassets.errors import PartitionKeyError
 
+MAX_KEY_LENGTH = 200  # it becomes the name of folders and files, which may have 255 characters
 KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -38,6 +39,9 @@ def check_partition_key(key: str, what: str) -> str:
     Raises:
         PartitionKeyError: naming the key and the characters that are allowed.
     """
+    if len(key) > MAX_KEY_LENGTH:
+        message = f"{what} {key[:20]}… has {len(key)} characters; expected at most {MAX_KEY_LENGTH}"
+        raise PartitionKeyError(message)
     if not KEY_PATTERN.fullmatch(key) or ".." in key:
         message = f"{what} {key!r} cannot be a partition key: use letters, digits, '_', '-' and single '.' only"
         raise PartitionKeyError(message)
@@ -50,6 +54,9 @@ def check_model_name(name: str) -> str:
     Raises:
         PartitionKeyError: naming the name and the characters that are allowed.
     """
+    if len(name) > MAX_KEY_LENGTH:
+        message = f"the name {name[:20]}… of a model has {len(name)} characters; expected at most {MAX_KEY_LENGTH}"
+        raise PartitionKeyError(message)
     if not KEY_PATTERN.fullmatch(name):
         message = f"{name!r} cannot be part of a model key: use letters, digits, '_', '-' and '.'"
         raise PartitionKeyError(message)

@@ -1,6 +1,7 @@
 """A registered model as a new folder: the files that were registered, and a README.md that says how to use them."""
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,7 +58,7 @@ def get_model(registry: Registry, asked: str, target: Path) -> ModelEntry:
         CorruptArtifact: its files are gone, or are not those that were registered.
         ExportError: the folder exists, or cannot be written.
     """
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):  # false also where the name is too long: then it cannot be written
         message = f"{target}: exists already; name a new folder, or remove it"
         raise ExportError(message)
     entry = entry_named(registry.list_models(), asked)

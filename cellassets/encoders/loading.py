@@ -158,9 +158,10 @@ def load_encoder(
     try:
         described = json.loads((folder / SPEC_NAME).read_bytes())
         kind, version = described.get("kind"), described.get("format_version")
-    except (FileNotFoundError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         message = f"{folder / SPEC_NAME}: missing, or not the description of an encoder ({error})"
         raise RegistryError(message) from error
+    kind = kind if isinstance(kind, str) else repr(kind)
     if kind in ELSEWHERE or (kind == "network" and version == 2):
         from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
 

@@ -5,8 +5,9 @@ Tables of profiles are registered by `profiles.registering`.
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ConfigDict
 from upath import UPath
 
@@ -17,13 +18,18 @@ from cellassets.encoders.container.registering import register_container, write_
 from cellassets.encoders.getting import README
 from cellassets.encoders.kinds import ENCODER_KINDS
 from cellassets.encoders.loading import load_encoder
-from cellassets.errors import ConfigError, EncoderError
+from cellassets.errors import CellAssetsError, ConfigError, EncoderError, OutOfMemory
 from cellassets.fingerprint import check_model_name
 from cellassets.profiles.model_folder import KIND as PROFILES
 from cellassets.registry import ModelEntry, Registry
 from cellassets.registry.uploading import model_files
+from cellassets.training.memory import is_about_memory
 from cellassets.training.spec import SPEC_NAME
 
+if TYPE_CHECKING:
+    from cellassets.encoders.network import NetworkEncoder
+
+N_TRIED = 3
 DECLARED = ("network", "exported", "onnx", "huggingface", CONTAINER, PROFILES)
 
 
@@ -99,12 +105,58 @@ def _checked_folder(folder: Path) -> dict[str, Any]:
     """What a model folder has, after its encoder was loaded."""
     import json
 
+    link = next((path for path in sorted(folder.rglob("*")) if path.is_symlink()), None)
+    if link is not None:
+        message = f"{link}: is a link; expected the files themselves: a link can lead to any file of this machine"
+        raise ConfigError(message)
     if not (folder / SPEC_NAME).is_file():
         message = f"{folder}: no {SPEC_NAME}; expected a folder of `cellassets model get`, or a YAML file"
         raise ConfigError(message)
-    kind = json.loads((folder / SPEC_NAME).read_bytes()).get("kind")
-    if kind == CONTAINER or kind not in ENCODER_KINDS:
+    try:
+        described = json.loads((folder / SPEC_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        message = f"{folder / SPEC_NAME}: not JSON that can be read ({error}); get the folder again"
+        raise ConfigError(message) from error
+    kind = described.get("kind") if isinstance(described, dict) else None
+    if kind == CONTAINER or not isinstance(kind, str) or kind not in ENCODER_KINDS:
         message = f"{folder}: a folder of the kind {kind!r} cannot be registered; register its YAML file"
         raise EncoderError(message)
-    load_encoder(folder).close()
-    return {"kind": kind, "name": folder.absolute().name}
+    name = check_model_name(folder.absolute().name)
+    try:
+        _try_out(folder)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, CellAssetsError) or not is_about_memory(error):
+            raise
+        message = f"{folder}: the model needs more memory than there is ({error}); check the sizes in {SPEC_NAME}"
+        raise OutOfMemory(message) from error
+    return {"kind": kind, "name": name}
+
+
+def _try_out(folder: Path) -> None:
+    """Opens the encoder in a folder; a network also embeds made-up images."""
+    from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
+    from cellassets.encoders.elsewhere.trial import trial_dim
+    from cellassets.encoders.network import NetworkEncoder
+
+    encoder = load_encoder(folder)
+    try:
+        if isinstance(encoder, ElsewhereEncoder):
+            trial_dim(encoder)
+        elif isinstance(encoder, NetworkEncoder):
+            _check_finite(encoder)
+    except EncoderError as error:
+        message = f"{folder}: {error}"
+        raise EncoderError(message) from error
+    finally:
+        encoder.close()
+
+
+def _check_finite(encoder: "NetworkEncoder") -> None:
+    """Refuses a network whose vectors of made-up sites are not numbers; its weights may be damaged."""
+    side = encoder.spec.preprocessing.centre_crop_px or encoder.spec.trained_px
+    shape = (N_TRIED, encoder.n_channels, side, side)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    mean, std = (np.full(shape[:2], value, dtype=np.float32) for value in (127.5, 74.0))
+    if not np.isfinite(encoder.embed(images, mean, std)).all():
+        message = f"its vectors for {N_TRIED} made-up sites are not finite: the weights are damaged, or diverged"
+        raise EncoderError(message)

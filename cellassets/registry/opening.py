@@ -1,6 +1,7 @@
 """How MLflow's client is opened, and what MLflow 3.17 needs for that.
 
-- Two processes that open a new SQLite file at once must take turns.
+- Two processes that open a new SQLite file at once must take turns, and a process that is killed while MLflow creates
+  the tables must not leave half of them: MLflow could never open the file again.
 - Opening for reading must not create a database.
 - The artefact locations of a moved local deployment are corrected (`relocation.py`).
 - Every request has a time limit, and is repeated while MLflow does not answer (`patience.py`).
@@ -19,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 from cellassets.errors import RegistryError
 from cellassets.registry.patience import PATIENCE_S, PatientClient, limit_requests, patiently
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+HALF_MADE = "duplicate column name"
 _opening = Lock()
 
 
@@ -108,11 +111,37 @@ def _open_client(tracking_uri: str, artifact_root: str) -> "MlflowClient":
 
         # without this MLflow writes a line to stderr for every table that it creates
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         database = _sqlite_path(tracking_uri)
+        if database is not None and not (database.is_file() and database.stat().st_size):
+            _create(database)
+        try:
+            client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        except Exception as error:
+            if database is None or HALF_MADE not in str(error):
+                raise
+            message = (
+                f"{database}: a process was killed while it created or upgraded MLflow's tables, and MLflow cannot "
+                f"open them ({HALF_MADE}): restore the file from a backup; or remove it if no model was registered yet"
+            )
+            raise RegistryError(message) from error
         if database is not None:
             relocate(database, artifact_root)
         return client
+
+
+def _create(database: Path) -> None:
+    """Lets MLflow create its tables in a file of another name, which gets the name of the database when it is complete.
+
+    MLflow takes seconds for it, in dozens of steps. The caller has the lock.
+    """
+    from mlflow import MlflowClient
+
+    for leftover in database.parent.glob(f".{database.name}.new-*"):  # of a process that was killed here
+        leftover.unlink()
+    new = database.with_name(f".{database.name}.new-{uuid4().hex}")  # MLflow keeps what it opened once by its name
+    client = MlflowClient(tracking_uri=f"{SQLITE}{new}", registry_uri=f"{SQLITE}{new}")
+    client._tracking_client.store.engine.dispose()  # noqa: SLF001  nothing public closes the file
+    new.rename(database)
 
 
 @contextmanager

@@ -46,6 +46,11 @@ def memory_errors_named(what: str, *, stage: str, smaller: str) -> Iterator[None
         raise OutOfMemory(message) from error
 
 
+def is_about_memory(error: Exception) -> bool:
+    """Returns whether an error says that there is not enough memory on the GPU or in the process."""
+    return _advice(error, "") is not None
+
+
 def _advice(error: Exception, stage: str) -> str | None:
     """What to raise, or None for an error that is not about memory."""
     if type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in OF_THE_GPU):

@@ -92,3 +92,52 @@ def test_a_recipe_is_compared_with_what_landed_and_is_stored(call, refused, sett
     answer = call("recipe", "check", path, "--home", home)
     assert answer.status == 0
     assert answer.stderr.strip() == "waits for plate_store of HUVEC-2: not published yet"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("seed: 2020-13-45", "not valid YAML: month must be in 1..12"),
+        (f"loss: {'[' * 3000}{']' * 3000}", "hundreds deep"),
+        ("loss: &again {arcface_weight: *again}", "line 4: *again stands inside of &again: remove it"),
+        ("a: &a [1, 1]\n" + "".join(f"a{n}: &a{n + 1} [*a{n or ''}, *a{n or ''}]\n" for n in range(20)), "1,000,000"),
+        ("optimiser: {learning_rate: .inf}", "optimiser.learning_rate: found inf; expected a finite number (line 4)"),
+        ("optimiser: {weight_decay: 1e999}", "optimiser.weight_decay: found inf; expected a finite number (line 4)"),
+        ("frozen: backbone.*", "frozen: expected a list, such as [a, b]; found 'backbone.*' (line 4)"),
+        ("backbone: {width: 12}", "backbone: the key family is missing (line 4)"),
+        ("loss: 3", "loss: expected a mapping, such as {key: value}; found 3 (line 4)"),
+        ("train_site_indices: [0]", "train_site_indices.0: Input should be greater than or equal to 1; found 0"),
+        ("control_experiments: [../C]", "experiment '../C' cannot be a partition key: use letters"),
+    ],
+)
+def test_absurd_values_are_refused_in_words(lines, words, refused, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\n{lines}\n")
+    told = " ".join(refused("recipe", "check", path).split())
+    assert f"ConfigError: {path}: " in told
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ("grid, parameters: {seed: {low: 0, high: 1000000000000, step: 1}}", "into more than 100,000 values"),
+        ("random, n_variants: 2, parameters: {seed: {low: 0, high: 1.0e+30}}", "between -1e+15 and 1e+15"),
+        ("random, n_variants: 2, parameters: {embedding_dim: {low: .nan, high: 8}}", "low nan: expected a number"),
+        ("grid, parameters: {optimiser.learning_rate: [.nan, 1]}", "found nan; expected a finite number (line 4)"),
+        ("grid, parameters: {seed: [1, 2]}, stop_poor: {rule: threshold, worse_than: 2}", "an accuracy is between 0"),
+    ],
+)
+def test_searches_without_sense_are_refused_and_not_computed(search, words, refused, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\nsearch: {{method: {search}}}\n"
+    )
+    assert words in " ".join(refused("recipe", "check", path).split())
+
+
+def test_seeds_are_drawn_from_a_huge_range_without_listing_it(run, tmp_path):
+    path = tmp_path / "mine.yaml"
+    search = "search: {method: random, n_variants: 3, parameters: {seed: {low: 0, high: 100000000000}}}"
+    path.write_text(f"kind: network\ntrain_experiments: [A]\nvalidation_experiments: [B]\n{search}\n")
+    assert len(json.loads(run("recipe", "check", path, "--json"))) == 3

@@ -61,7 +61,7 @@ def test_the_program_decides_the_version_and_how_it_is_run_does_not(register):
         ({"files": ["encoder.json"]}, "not a path or encoder.json"),
         ({"files": ["absent.sh"]}, "absent.sh: no such file, but `files` of the encoder mine names it"),
         ({"name": "a/b"}, "'a/b' cannot be part of a model key"),
-        ({"running": {"cores": 2}}, "running.cores: Extra inputs are not permitted"),
+        ({"running": {"cores": 2}}, "running.cores: unknown key (did you mean n_cores"),
     ],
 )
 def test_a_wrong_declaration_is_refused_and_registers_nothing(register, changes, message):

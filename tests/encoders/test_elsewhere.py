@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from upath import UPath
@@ -17,7 +18,15 @@ from cellassets.encoders.embed import embed_store
 from cellassets.encoders.getting import get_model
 from cellassets.encoders.loading import load_encoder
 from cellassets.encoders.registering import check_model, register
-from cellassets.errors import ConfigError, CorruptArtifact, EncoderError, ExportError, RegistryError
+from cellassets.errors import (
+    ConfigError,
+    CorruptArtifact,
+    EncoderError,
+    ExportError,
+    OutOfMemory,
+    PartitionKeyError,
+    RegistryError,
+)
 from cellassets.tables.parquet import read_tables, vectors
 from cellassets.tables.schemas import SITE_EMBEDDINGS
 from cellassets.training.normalisation import channel_statistics
@@ -266,3 +275,39 @@ def test_the_declaration_is_in_the_model(declare):
     declared = yaml.safe_load(file.read_text())
     assert spec["input"]["n_channels"] == declared["input"]["n_channels"]
     assert (spec["kind"], spec["format_version"], spec["embedding_dim"]) == ("network", 2, 12)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ("nan", EncoderError, "vectors for 3 made-up sites are not finite"),
+        ("link", ConfigError, "notes.txt: is a link; expected the files themselves"),
+        ("text", ConfigError, "encoder.json: not JSON that can be read"),
+        ("huge", OutOfMemory, "needs more memory than there is"),
+        ("spaced name", PartitionKeyError, "cannot be part of a model key"),
+    ],
+)
+def test_a_damaged_or_hostile_folder_is_refused_before_it_is_registered(changed, error, words, save_network, tmp_path):
+    folder = save_network(tmp_path / ("a b" if changed == "spaced name" else "copy"))
+    weights, spec = folder / "weights.safetensors", folder / "encoder.json"
+    if changed == "nan":
+        tensors = safetensors.torch.load_file(weights)
+        safetensors.torch.save_file({name: tensor * float("nan") for name, tensor in tensors.items()}, weights)
+    elif changed == "link":
+        (folder / "notes.txt").symlink_to("/etc/hostname")
+    elif changed == "text":
+        spec.write_bytes(b"\xff\xfe")
+    elif changed == "huge":
+        spec.write_text(json.dumps(json.loads(spec.read_text()) | {"n_channels": 10**13}))
+    with pytest.raises(error, match=words):
+        check_model(folder)
+
+
+def test_a_file_that_cannot_be_one_is_refused(declare):
+    file, _ = declare("network", file="a" * 300)
+    with pytest.raises(ConfigError, match="no such file inside the folder of the declaration"):
+        check_model(file)
+    (file.parent / "loop").symlink_to("loop")
+    file, _ = declare("network", file="loop")
+    with pytest.raises(ConfigError, match="no such file inside the folder of the declaration"):
+        check_model(file)

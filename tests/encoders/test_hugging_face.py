@@ -150,3 +150,17 @@ def test_what_open_phenoms_format_cannot_do_is_refused(open_phenom, changes, out
         open_phenom_forward({}, open_phenom, spec(12, **output))
     with pytest.raises(EncoderError, match="not those of a channel-agnostic ViT-S/16"):
         open_phenom_forward({}, {f"{PREFIX}pos_embed": torch.zeros(1)}, spec(2, pool="mean", skip_tokens=1))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"patch_size": 0}, "can be built by config.json .ZeroDivisionError"),
+        ({"hidden_act": "nope"}, "can be built by config.json .KeyError"),
+        ({"hidden_size": 48}, "needs .*cls_token of .1, 1, 48. in place of .1, 1, 24."),
+    ],
+)
+def test_a_configuration_of_another_model_is_refused_in_words(folder, values, words):
+    change(folder, **values)
+    with pytest.raises(EncoderError, match=words):
+        check(folder)

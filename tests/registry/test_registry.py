@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -186,3 +187,29 @@ def test_two_processes_at_a_new_database_register_one_version(tmp_path):
     found = [(*process.communicate(), process.returncode) for process in started]
     assert [(out, err, code) for out, err, code in found] == [("both.v1\n", "", 0)] * 2
     assert [entry.key for entry in registry.list_models()] == ["both.v1"]
+
+
+def test_a_kill_while_the_tables_are_created_leaves_no_half_database(tmp_path, monkeypatch):
+    from alembic import op
+
+    add_column = op.add_column
+
+    def killed(*arguments, **options):
+        add_column(*arguments, **options)
+        raise SystemExit(9)
+
+    registry = sqlite_registry(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "add_column", killed)
+        with pytest.raises(SystemExit):
+            registry.client()
+    (half,) = tmp_path.glob(".mlflow.db.new-????????????????????????????????")
+    older = tmp_path / "older"
+    older.mkdir()
+    shutil.copy(half, older / "mlflow.db")  # as earlier versions left it
+    with pytest.raises(RegistryError, match=r"mlflow.db: a process was killed while it created .* from a backup"):
+        sqlite_registry(older).client()
+    shutil.rmtree(older)
+    assert registry.list_models() == [], "nothing was created"
+    registry.client().create_registered_model("first")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]

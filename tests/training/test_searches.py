@@ -129,7 +129,7 @@ def test_long_names_and_names_that_lose_something_end_with_a_hash(tmp_path):
         (GRID + "  n_variants: 3\n", r"search: .*n_variants: unknown key.* \(line 15\)"),
         (
             "  method: grid\n  parameters:\n    optimiser.learning_rat: [1]\n",
-            r"optimiser\.learning_rat: Extra inputs.* \(line 9\)",
+            r"optimiser\.learning_rat: unknown key .did you mean learning_rate.* \(line 9\)",
         ),
         (
             "  method: grid\n  parameters:\n    seed: [1]\n    optimiser.learning_rate: [0.1, -1]\n",

@@ -110,14 +110,23 @@ def _network(folder: Path, config: Any, output: Output) -> nn.Module:
     try:
         with seeded(0), _quiet():
             network, report = class_.from_pretrained(
-                None, config=config, state_dict=weights, output_loading_info=True, local_files_only=True
+                None,
+                config=config,
+                state_dict=weights,
+                output_loading_info=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by their names
             )
-    except (RuntimeError, ValueError, OSError, KeyError, AttributeError, TypeError) as error:
-        message = f"{folder / HF_WEIGHTS}: the weights do not fit {class_.__name__}: {str(error)[:600]}"
+    except (RuntimeError, ValueError, OSError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        message = (
+            f"{folder / HF_WEIGHTS}: no {class_.__name__} with these weights can be built by {CONFIG} "
+            f"({type(error).__name__}: {str(error)[:600]})"
+        )
         raise EncoderError(message) from error
     is_pooler_used = output.name == "pooler_output"
     missing = sorted(key for key in report["missing_keys"] if is_pooler_used or not key.startswith("pooler."))
-    wrong = [str(one) for one in (*missing, *report.get("mismatched_keys", ()))]
+    mismatched = sorted(report.get("mismatched_keys", ()))
+    wrong = [*missing, *(f"{key} of {tuple(wanted)} in place of {tuple(found)}" for key, found, wanted in mismatched)]
     if wrong:
         more = f" and {len(wrong) - N_NAMED} more" if len(wrong) > N_NAMED else ""
         needed = f"{', '.join(wrong[:N_NAMED])}{more}"

@@ -1,7 +1,6 @@
 """Registers a model from elsewhere from the file that declares it: files are copied, tried out, and stored."""
 
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +22,10 @@ from cellassets.encoders.elsewhere.declaration import (
 from cellassets.encoders.elsewhere.encoder import ElsewhereEncoder
 from cellassets.encoders.elsewhere.forward import CONFIG, GRAPH, HF_WEIGHTS, PROGRAM, WEIGHTS
 from cellassets.encoders.elsewhere.opening import forward_of
-from cellassets.encoders.elsewhere.trial import trial_dim
-from cellassets.errors import ConfigError, EncoderError, RegistryError
+from cellassets.encoders.elsewhere.trial import N_SITES, trial_dim
+from cellassets.errors import ConfigError, EncoderError, OutOfMemory, RegistryError
 from cellassets.registry import ModelEntry, Registry
+from cellassets.training.memory import is_about_memory
 from cellassets.training.spec import SPEC_NAME
 
 DECLARATIONS: dict[str, type[Declaration]] = {
@@ -84,11 +84,12 @@ def tried(file: Path, kind: str) -> Iterator[Tried]:
     Raises:
         ConfigError: the file is wrong, or a file that it names is missing.
         EncoderError: the model cannot embed images as declared.
+        OutOfMemory: the trial run needs more memory than there is.
     """
     declared = load_declaration(file, kind)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        _copy(file.parent, _sources(declared), folder)
+        _copy(file.parent, _sources(file, declared), folder)
         spec = _spec(declared, getattr(declared, "embedding_dim", MAX_DIM))
         try:
             encoder = ElsewhereEncoder(spec, forward_of(folder, spec))
@@ -96,6 +97,14 @@ def tried(file: Path, kind: str) -> Iterator[Tried]:
         except (EncoderError, RegistryError) as error:
             message = f"{file}: model {declared.name}: {str(error).replace(f'{folder}/', '')}"
             raise EncoderError(message) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_about_memory(error):
+                raise
+            message = (
+                f"{file}: model {declared.name}: the trial run with {N_SITES} sites needs more memory than there is "
+                f"({error}); check the number of channels, the size of the images and the widths that are declared"
+            )
+            raise OutOfMemory(message) from error
         (folder / SPEC_NAME).write_text(spec.model_dump_json(indent=1))
         yield Tried(declared.name, folder, spec, encoder.device)
 
@@ -112,7 +121,7 @@ def _spec(declared: Declaration, embedding_dim: int) -> ElsewhereSpec:
     )
 
 
-def _sources(declared: Declaration) -> dict[str, str]:
+def _sources(file: Path, declared: Declaration) -> dict[str, str]:
     """The files of a declaration, by the names that they have in the model folder."""
     if isinstance(declared, HuggingFaceDeclaration):
         return {name: f"{declared.folder}/{name}" for name in (CONFIG, HF_WEIGHTS)}
@@ -123,7 +132,9 @@ def _sources(declared: Declaration) -> dict[str, str]:
     beside = declared.file.rpartition("/")[0]
     clash = {GRAPH, SPEC_NAME} & set(declared.files)
     if clash:
-        message = f"files: {', '.join(sorted(clash))} is a name of the model folder itself; export with another name"
+        message = (
+            f"{file}: files: {', '.join(sorted(clash))} is a name of the model folder itself; export with another name"
+        )
         raise ConfigError(message)
     return {GRAPH: declared.file} | {name: f"{beside}/{name}" if beside else name for name in declared.files}
 
@@ -133,8 +144,8 @@ def _copy(root: Path, sources: dict[str, str], folder: Path) -> None:
     folder.mkdir()
     n_bytes = 0
     for name, source in sources.items():
-        path = (root / source).resolve()
-        if not path.is_relative_to(root.resolve()) or not path.is_file() or not stat.S_ISREG(path.stat().st_mode):
+        path = _inner_file(root, source)
+        if path is None:
             message = f"{root / source}: no such file inside the folder of the declaration"
             raise ConfigError(_with_hint(message, root / source))
         n_bytes += path.stat().st_size
@@ -143,6 +154,16 @@ def _copy(root: Path, sources: dict[str, str], folder: Path) -> None:
             raise ConfigError(message)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
+
+
+def _inner_file(root: Path, source: str) -> Path | None:
+    """The file of a declaration without links; None if there is none inside the folder."""
+    try:
+        path = (root / source).resolve()
+        is_file = path.is_relative_to(root.resolve()) and path.is_file()
+    except (OSError, RuntimeError):  # a name that is too long, or a link to itself
+        return None
+    return path if is_file else None
 
 
 def _with_hint(message: str, path: Path) -> str:

@@ -6,6 +6,7 @@ their arguments, on any machine and with any version of any library.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from cellassets.training.recipe.search import Named, Parameter, Range
@@ -13,18 +14,18 @@ from cellassets.training.recipe.search import Named, Parameter, Range
 DIGITS = 3
 
 
-def values_of(parameter: Parameter) -> tuple[Any, ...] | None:
+def values_of(parameter: Parameter) -> Sequence[Any] | None:
     """Returns the values that a parameter can have, in order; None if it is a range without a step."""
     if isinstance(parameter, Named):
         return tuple(parameter.named)
     if not isinstance(parameter, Range):
         return parameter
     if parameter.is_integer and parameter.step is None:
-        return tuple(range(int(parameter.low), int(parameter.high) + 1))
+        return range(int(parameter.low), int(parameter.high) + 1)
     if parameter.step is None:
         return None
-    n_steps = math.floor((parameter.high - parameter.low) / parameter.step + 1e-9)
-    return tuple(rounded(parameter.low + number * parameter.step, parameter) for number in range(n_steps + 1))
+    steps = range(parameter.n_steps + 1)
+    return tuple(rounded(parameter.low + number * parameter.step, parameter) for number in steps)
 
 
 def contains(parameter: Parameter, value: Any) -> bool:

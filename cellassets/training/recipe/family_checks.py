@@ -18,6 +18,8 @@ from cellassets.training.recipe.search import (
     Parameter,
     RandomSearch,
     Range,
+    StopRule,
+    ThresholdRule,
     varied_keys,
 )
 
@@ -116,7 +118,7 @@ def _ends(parameter: Parameter) -> tuple[Any, ...]:
     if isinstance(parameter, Range):
         listed = values_of(parameter)
         return (parameter.low, parameter.high) if listed is None else (listed[0], listed[-1])
-    return values_of(parameter) or ()
+    return tuple(values_of(parameter) or ())
 
 
 def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
@@ -143,12 +145,20 @@ def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
             message = "variants that several processes train are not stopped early: remove it, or the key devices"
             raise family.refusal(message, SEARCH_KEY, "stop_poor")
         _check_epochs(family, variants[0].recipe.n_epochs, search.stop_poor.after_epochs)
+        _check_threshold(family, search.stop_poor)
 
 
 def _check_epochs(family: Family, n_epochs: int, after_epochs: int) -> None:
     if after_epochs >= n_epochs:
         message = f"after_epochs {after_epochs} is never reached before the last of {n_epochs} epochs: lower it"
         raise family.refusal(message, SEARCH_KEY, "stop_poor", "after_epochs")
+
+
+def _check_threshold(family: Family, rule: StopRule) -> None:
+    is_accuracy = family.search.metric != "train_loss"
+    if isinstance(rule, ThresholdRule) and is_accuracy and not 0 < rule.worse_than < 1:
+        message = f"found {rule.worse_than}; an accuracy is between 0 and 1, so this would stop all variants or none"
+        raise family.refusal(message, SEARCH_KEY, "stop_poor", "worse_than")
 
 
 def _overlaps(key: str, other: str) -> bool:

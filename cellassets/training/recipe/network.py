@@ -1,10 +1,11 @@
 """The recipe of a network to train. Its larger parts have their own files in this folder."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cellassets.configuration import Parameters, added_field
+from cellassets.fingerprint import check_partition_key
 from cellassets.training.recipe.augmentation import AugmentationParameters
 from cellassets.training.recipe.backbone import Backbone, ResNetBackbone
 from cellassets.training.recipe.devices import Devices
@@ -119,7 +120,7 @@ class NetworkRecipe(Parameters):
     channels: tuple[str, ...] | None = added_field(
         None, min_length=1, description="Names of the channels that the network takes, in this order; null: all"
     )
-    train_site_indices: tuple[int, ...] | None = added_field(
+    train_site_indices: tuple[Annotated[int, Field(ge=1)], ...] | None = added_field(
         None, min_length=1, description="Sites of each well that are trained on, counted from 1; null: all"
     )
     control_experiments: tuple[str, ...] = added_field(
@@ -129,6 +130,13 @@ class NetworkRecipe(Parameters):
             "controls are then trained on, and not validated on"
         ),
     )
+
+    @field_validator("train_experiments", "validation_experiments", "control_experiments")
+    @classmethod
+    def _are_experiments(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            check_partition_key(name, "experiment")
+        return names
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> "NetworkRecipe":

@@ -5,6 +5,7 @@ Only the models of the section are here. `family.py` makes recipes of its values
 (stopping) call Optuna.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,6 +16,9 @@ from cellassets.configuration import Parameters
 
 JudgedBy = Literal["validation_accuracy", "validation_top1", "train_loss"]
 N_AT_ONCE = 4
+LARGEST = 1e15  # of a range: above it, a float no longer holds every integer
+SMALLEST_LOG = 1e-30
+MAX_STEPS = 100_000
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
@@ -38,13 +42,29 @@ class Range(Parameters):
         """Whether its numbers are integers."""
         return all(isinstance(number, int) for number in (self.low, self.high, self.step or 0))
 
+    @property
+    def n_steps(self) -> int:
+        """Steps from low to the last value; 0 without a step."""
+        return 0 if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9)
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> "Range":
+        for end, number in (("low", self.low), ("high", self.high)):
+            if not abs(number) <= LARGEST:
+                message = f"{end} {number}: expected a number between -{LARGEST:g} and {LARGEST:g}"
+                raise ValueError(message)
+        if self.step is not None and not (self.high - self.low) / self.step <= MAX_STEPS:
+            message = f"step {self.step} divides low {self.low} to high {self.high} into more than {MAX_STEPS:,} values"
+            raise ValueError(message)
+        return self
+
     @model_validator(mode="after")
     def _is_consistent(self) -> "Range":
         if self.low >= self.high:
             message = f"low {self.low} is not below high {self.high}"
             raise ValueError(message)
-        if self.scale == "log" and self.low <= 0:
-            message = f"low {self.low} with scale log: expected a positive number"
+        if self.scale == "log" and self.low < SMALLEST_LOG:
+            message = f"low {self.low} with scale log: expected a positive number, {SMALLEST_LOG:g} or larger"
             raise ValueError(message)
         if self.scale == "log" and self.step is not None:
             message = "step contradicts scale log: remove one of the two, or give a list of values"
