@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cellassets.errors import DatasetError
 from cellassets.exploring import ExploredMap
 from cellassets.knowledge.annotations import Annotations, read_annotations
 from cellassets.mapping.build import MapParameters
@@ -64,7 +65,7 @@ class OpenMap(ExploredMap):
         if of_wells:
             return as_anndata(with_vectors(*self.wells), name_columns=("experiment_id", "plate_id", "well_id"),
                               source=source)  # fmt: skip
-        return as_anndata(self.table, name_columns=("perturbation_id",), source=source)
+        return as_anndata(with_vectors(self.table, self.vectors), name_columns=("perturbation_id",), source=source)
 
 
 def open_map(snapshot: "Snapshot", dataset_id: str, model_key: str) -> OpenMap:
@@ -76,11 +77,13 @@ def open_map(snapshot: "Snapshot", dataset_id: str, model_key: str) -> OpenMap:
     """
     lake = snapshot.deployment.lake
     published = lake.current("perturbation_map", dataset_id, model_key)
-    named = dataset_named(snapshot, dataset_id).annotation_sources
+    named = _sources(snapshot, dataset_id)
     is_there = lake.annotations.is_dir()
     keys = (dataset_id, model_key)
+    table, vectors = read_vectors(published.file("map.parquet"), PERTURBATION_MAP)
     return OpenMap(
-        table=read_table(published.file("map.parquet"), PERTURBATION_MAP),
+        table=table,
+        vectors=vectors,
         read_wells=lambda: read_vectors(published.file("wells.parquet"), WELL_EMBEDDINGS),
         aggregate_by=MapParameters.model_validate(published.record.inputs["parameters"]).aggregate_by,
         hits=_table(lake, "active_perturbations", keys, "hits.parquet", HITS),
@@ -92,6 +95,14 @@ def open_map(snapshot: "Snapshot", dataset_id: str, model_key: str) -> OpenMap:
         annotations=read_annotations(lake.annotations, KINDS, named) if is_there else Annotations(),
         record=published.record,
     )
+
+
+def _sources(snapshot: "Snapshot", dataset_id: str) -> tuple[str, ...] | None:
+    """The annotation sources of a dataset; None, which stands for all, where a published dataset is gone."""
+    try:
+        return dataset_named(snapshot, dataset_id).annotation_sources
+    except DatasetError:
+        return None
 
 
 def _table(lake: "Lake", kind: str, keys: tuple[str, str], name: str, schema: "TableSchema") -> "pl.DataFrame":

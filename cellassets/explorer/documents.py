@@ -93,6 +93,15 @@ class Documents:
             (dataset_id, model_key, *state), lambda: open_map(self.home.snapshot, dataset_id, model_key)
         )
 
+    def warm_up(self) -> None:
+        """Opens the map that the page shows first, with its wells and relations, so that first answers are fast too."""
+        maps = self.front()["maps"]
+        if maps:
+            first = next((line for line in maps if line["is_champion"]), maps[0])
+            opened = self.open_map(first["dataset_id"], first["model_key"])
+            map_documents.neighbours(opened, 0)
+            map_documents.profiles(opened, 0)
+
     def open_images(self, experiment_id: str) -> OpenImages:
         """Returns the images of an experiment, opened once per publication.
 

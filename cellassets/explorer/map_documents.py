@@ -10,7 +10,7 @@ from cellassets.explorer.arrays import Document, encoded, rounded, rounded_list
 from cellassets.exploring.neighbours import Similarities
 from cellassets.statistics.similarity_null import METHOD
 
-BLOCK_ROWS = {"neighbours": 8, "profiles": 16, "vectors": 16}
+BLOCK_ROWS = {"neighbours": 4, "profiles": 4, "vectors": 16}
 N_NEIGHBOURS = 50
 LABELS = (
     "perturbation_id", "perturbation_kind", "gene_symbol", "guide_id", "compound_id", "concentration_um",
@@ -132,17 +132,17 @@ def _neighbours_of(opened: OpenMap, row: int, found: Similarities) -> Document:
 
 
 def _profile(opened: OpenMap, row: int, member_of: list[Document]) -> Document:
-    cosines = opened.unit @ opened.unit[row]
     compound = opened.table["compound_id"][row]
     lowest = opened.lowest_active_doses.filter(pl.col("compound_id").eq_missing(compound))["lowest_active_um"].to_list()
     known = opened.pairs.of(row)
+    cosines = dict(zip(known, (opened.unit[[*known]] @ opened.unit[row]).tolist(), strict=True))
     return {
         "wells": _dicts(opened.replicates(row)),
         "guides": _dicts(opened.guides(row)),
         "doses": [{"row": opened.places[dose["perturbation_id"]], **dose} for dose in _dicts(opened.doses(row))],
         "lowest_active_um": rounded(lowest[0]) if lowest else None,
         "known": [
-            {"row": other, "sources": sources, "cosine": rounded(float(cosines[other]))}
+            {"row": other, "sources": sources, "cosine": rounded(cosines[other])}
             for other, sources in sorted(known.items(), key=lambda found: -cosines[found[0]])
         ],
         "sets": member_of,

@@ -8,6 +8,7 @@ through a name that resolves to 127.0.0.1.
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -103,6 +104,7 @@ def listening(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()
         except OSError as error:
             message = f"{host}:{port} cannot be listened on ({error.strerror or error}); name another --port"
             raise ConfigError(message) from error
@@ -120,6 +122,7 @@ def serve(documents: Documents, listener: socket.socket, *, hosts: Sequence[str]
     """
     import uvicorn
 
+    threading.Thread(target=_warm_up, args=(documents,), daemon=True).start()
     settings = uvicorn.Config(application(documents, [*LOOPBACK, *hosts]), log_level="warning")
     uvicorn.Server(settings).run(sockets=[listener])
 
@@ -143,6 +146,13 @@ def report_of(documents: Documents, model_key: str) -> bytes:
     """
     published = documents.home.deployment.lake.current("model_report", model_key)
     return published.file("report.html").read_bytes()
+
+
+def _warm_up(documents: Documents) -> None:
+    try:
+        documents.warm_up()
+    except CellAssetsError as error:  # whoever asks for it gets the message, too
+        logger.warning("%s", error)
 
 
 def _headers(policy: str) -> dict[str, str]:

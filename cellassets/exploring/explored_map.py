@@ -20,10 +20,10 @@ from cellassets.exploring.selection import enriched_sets
 from cellassets.knowledge.annotations import Annotations
 from cellassets.mapping.aggregate import AggregateBy, unit_labels
 from cellassets.mapping.relate import unit_rows
-from cellassets.tables.parquet import vectors
 from cellassets.tables.schemas import CLUSTERS, HITS, LOWEST_ACTIVE_DOSES, MAP_POINTS
 
 Row = int | str
+ROWS_AT_ONCE = 2048
 Wells = tuple[pl.DataFrame, Float32[np.ndarray, "well feature"]]
 NEIGHBOUR_SCHEMA: pl.Schema = pl.Schema({
     "perturbation_id": pl.String(), "cosine": pl.Float64(), "p_value": pl.Float64(), "q_value": pl.Float64(),
@@ -40,7 +40,8 @@ class ExploredMap:
     """One map and what is published about it.
 
     Attributes:
-        table: PERTURBATION_MAP rows; a `row` is a place in it.
+        table: PERTURBATION_MAP rows without their vectors; a `row` is a place in it.
+        vectors: the vectors of the rows.
         read_wells: returns the aligned WELL_EMBEDDINGS rows without their vectors, and the vectors; called when a
             question needs them.
         aggregate_by: what the wells of one row share.
@@ -52,6 +53,7 @@ class ExploredMap:
     """
 
     table: pl.DataFrame
+    vectors: Float32[np.ndarray, "row feature"]
     read_wells: Callable[[], Wells]
     aggregate_by: AggregateBy = "gene"
     hits: pl.DataFrame = field(default_factory=HITS.empty)
@@ -63,7 +65,10 @@ class ExploredMap:
     @cached_property
     def unit(self) -> Float32[np.ndarray, "row feature"]:
         """The vectors, scaled to length 1."""
-        return unit_rows(vectors(self.table)).astype(np.float32)
+        unit = np.empty_like(self.vectors)
+        for start in range(0, len(unit), ROWS_AT_ONCE):
+            unit[start : start + ROWS_AT_ONCE] = unit_rows(self.vectors[start : start + ROWS_AT_ONCE])
+        return unit
 
     @cached_property
     def perturbation_ids(self) -> list[str]:

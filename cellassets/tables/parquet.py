@@ -99,7 +99,7 @@ def read_vectors(
     content = path.read_bytes()
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        labels = pl.read_parquet(io.BytesIO(content), columns=[n for n in file.schema_arrow.names if n != column])
+        labels = pl.DataFrame(file.read(columns=[name for name in file.schema_arrow.names if name != column]))
         width = file.schema_arrow.field(column).type.list_size
         values = np.empty((labels.height, width), dtype=np.float32)
         at = 0

@@ -111,6 +111,6 @@ def test_a_map_that_is_published_again_is_opened_again(scored, tmp_path, publish
 
 
 def test_the_last_block_may_be_short():
-    assert n_blocks(8, "neighbours") == 1
-    assert n_blocks(9, "neighbours") == 2
+    assert n_blocks(4, "neighbours") == 1
+    assert n_blocks(5, "neighbours") == 2
     assert n_blocks(0, "vectors") == 0

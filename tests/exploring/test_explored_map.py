@@ -36,7 +36,8 @@ def judged():
 @pytest.fixture(scope="module")
 def opened(judged):
     return ExploredMap(
-        judged.map_table,
+        judged.map_table.drop("embedding"),
+        vectors(judged.map_table),
         lambda: (judged.wells.drop("embedding"), vectors(judged.wells)),
         aggregate_by=judged.parameters.aggregate_by,
         hits=hits_of(judged.map_table, inactive=["GENE058"]),
@@ -83,7 +84,7 @@ def test_only_active_perturbations_have_p_values(opened):
     assert tested.why_not_tested is None
     assert np.isnan(tested.p_value[opened.row("GENE058")])
     assert np.isnan(tested.p_value[opened.row("GENE059")])
-    (untested,) = ExploredMap(opened.table, opened.read_wells).similarities(["GENE059"])
+    (untested,) = ExploredMap(opened.table, opened.vectors, opened.read_wells).similarities(["GENE059"])
     assert untested.why_not_tested == NO_HITS
 
 
