@@ -1,0 +1,85 @@
+/**
+ * Loads documents by path, from the server's API or from the script files of a static export. A path is asked for once;
+ * an answer that failed is forgotten, so that asking again tries again.
+ */
+
+declare global {
+  interface Window {
+    CELLASSETS_STATIC?: boolean;
+    cellassetsDocument?: (path: string, document: unknown) => void;
+  }
+}
+
+/** A document that could not be had; `message` is a sentence for the reader. */
+export class MissingDocument extends Error {
+  constructor(
+    message: string,
+    readonly path: string,
+  ) {
+    super(message);
+  }
+}
+
+const MAX_IMAGES = 48;
+const cache = new Map<string, Promise<unknown>>();
+const delivered = new Map<string, unknown>();
+
+async function fromServer(path: string): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(`api/${path}`, { headers: { Accept: "application/json" } });
+  } catch {
+    throw new MissingDocument("The server does not answer. Is `cellassets explore` still running?", path);
+  }
+  if (response.ok) return response.json();
+  const answer = (await response.json().catch(() => null)) as { error?: string } | null;
+  throw new MissingDocument(answer?.error ?? `The server answered ${response.status} for ${path}.`, path);
+}
+
+function whyMissing(path: string): string {
+  if (!path.startsWith("images/")) return `This export does not hold the file data/${path}.js.`;
+  const plate = path.split("/").slice(1, 3).join(", plate ").replace(".json", "");
+  return `This export has no images of ${plate}. An export with images is made by \`cellassets explore --static DIR\` with images included.`;
+}
+
+function fromScript(path: string): Promise<unknown> {
+  window.cellassetsDocument ??= (name, document) => void delivered.set(name, document);
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = `data/${path}.js`;
+    script.onload = () => {
+      script.remove();
+      const found = delivered.get(path);
+      delivered.delete(path);
+      if (found === undefined) reject(new MissingDocument(`The file data/${path}.js holds another document.`, path));
+      else resolve(found);
+    };
+    script.onerror = () => {
+      script.remove();
+      reject(new MissingDocument(whyMissing(path), path));
+    };
+    document.head.append(script);
+  });
+}
+
+/** Image planes are large: only the last few stay. */
+function forgetOldImages(): void {
+  const images = [...cache.keys()].filter((path) => /^images\/.*\/\d+\.json$/.test(path));
+  for (const path of images.slice(0, Math.max(0, images.length - MAX_IMAGES))) cache.delete(path);
+}
+
+/** Returns the document at a path ("home.json"). */
+export function loadDocument<T>(path: string): Promise<T> {
+  const known = cache.get(path);
+  if (known) return known as Promise<T>;
+  const loading = window.CELLASSETS_STATIC ? fromScript(path) : fromServer(path);
+  cache.set(path, loading);
+  loading.catch(() => cache.delete(path));
+  forgetOldImages();
+  return loading as Promise<T>;
+}
+
+/** Returns a path made of keys, each percent-encoded. */
+export function pathOf(...parts: (string | number)[]): string {
+  return parts.map((part) => encodeURIComponent(String(part))).join("/") + ".json";
+}

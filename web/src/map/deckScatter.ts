@@ -1,0 +1,154 @@
+/** The drawn points: a deck.gl canvas with one layer of points and one of rings, moved by mouse, touch and keyboard. */
+import { Deck, OrthographicView, type OrthographicViewState } from "@deck.gl/core";
+import { ScatterplotLayer } from "@deck.gl/layers";
+import type { Rgb } from "../colour/palettes";
+import { span } from "../maths/geometry";
+
+export interface ScatterLook {
+  colours: Rgb[];
+  /** Points drawn faintly because they are outside the selection; empty: none. */
+  isFaint: (row: number) => boolean;
+  rings: { row: number; colour: Rgb; radius: number }[];
+}
+
+const FAINT = 40;
+const SOLID = 225;
+
+export class DeckScatter {
+  private deck: Deck<OrthographicView>;
+  private viewState: OrthographicViewState;
+  private readonly positions: Float32Array;
+  private readonly home: OrthographicViewState;
+  private points: { length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> };
+  private look: ScatterLook | null = null;
+
+  constructor(
+    readonly element: HTMLDivElement,
+    readonly x: Float32Array,
+    readonly y: Float32Array,
+    onMove: () => void,
+    onError: (error: Error) => void,
+  ) {
+    this.positions = new Float32Array(2 * x.length);
+    for (let i = 0; i < x.length; i++) this.positions.set([x[i], y[i]], 2 * i);
+    this.points = { length: x.length, attributes: {} };
+    this.home = this.viewState = this.wholeMap();
+    this.deck = new Deck({
+      parent: element,
+      views: new OrthographicView({ id: "map", flipY: false, controller: { keyboard: false, inertia: 150, dragRotate: false } }),
+      viewState: this.viewState,
+      onViewStateChange: ({ viewState }) => this.show(viewState as OrthographicViewState, onMove),
+      getCursor: ({ isDragging }) => (isDragging ? "grabbing" : "default"),
+      onError,
+      layers: [],
+    });
+  }
+
+  private wholeMap(): OrthographicViewState {
+    const [[x0, x1], [y0, y1]] = [span(this.x), span(this.y)];
+    const { clientWidth, clientHeight } = this.element;
+    const scale = 0.9 * Math.min((clientWidth || 600) / (x1 - x0 || 1), (clientHeight || 500) / (y1 - y0 || 1));
+    return { target: [(x0 + x1) / 2, (y0 + y1) / 2, 0], zoom: Math.log2(scale), minZoom: Math.log2(scale) - 2, maxZoom: Math.log2(scale) + 10 };
+  }
+
+  private get zoom(): number {
+    return this.viewState.zoom as number;
+  }
+
+  private show(viewState: OrthographicViewState, onMove: () => void): void {
+    this.viewState = viewState;
+    this.deck.setProps({ viewState, layers: this.layers() });
+    onMove();
+  }
+
+  private radius(): number {
+    const base = this.x.length < 1000 ? 4.5 : this.x.length < 5000 ? 3.2 : 2;
+    return Math.min(9, base * 1.22 ** Math.max(0, this.zoom - (this.home.zoom as number)));
+  }
+
+  private layers() {
+    const radius = this.radius();
+    const rings = this.look?.rings ?? [];
+    return [
+      new ScatterplotLayer({ id: "points", data: this.points as never, radiusUnits: "pixels", getRadius: radius, radiusMinPixels: 1, stroked: false, updateTriggers: { getRadius: radius } }),
+      new ScatterplotLayer<(typeof rings)[number]>({
+        id: "rings",
+        data: rings,
+        getPosition: ({ row }) => [this.x[row], this.y[row]],
+        getRadius: (ring) => radius + ring.radius,
+        getLineColor: ({ colour }) => colour,
+        radiusUnits: "pixels",
+        lineWidthUnits: "pixels",
+        getLineWidth: 2,
+        filled: false,
+        stroked: true,
+        updateTriggers: { getRadius: radius },
+      }),
+    ];
+  }
+
+  /** Draws with other colours and rings. */
+  draw(look: ScatterLook): void {
+    this.look = look;
+    const n = this.x.length;
+    const order = Array.from({ length: n }, (_, row) => row).sort((a, b) => Number(look.isFaint(b)) - Number(look.isFaint(a)));
+    const positions = new Float32Array(2 * n);
+    const colours = new Uint8Array(4 * n);
+    order.forEach((row, i) => {
+      positions[2 * i] = this.positions[2 * row];
+      positions[2 * i + 1] = this.positions[2 * row + 1];
+      const [r, g, b] = look.colours[row];
+      colours.set([r, g, b, look.isFaint(row) ? FAINT : SOLID], 4 * i);
+    });
+    this.points = { length: n, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
+    this.deck.setProps({ layers: this.layers() });
+  }
+
+  private get viewport() {
+    return this.deck.isInitialized ? this.deck.getViewports()[0] : undefined;
+  }
+
+  /** Returns a row's place in pixels, or null before the first drawing. */
+  place(row: number): [number, number] | null {
+    const at = this.viewport?.project([this.x[row], this.y[row], 0]);
+    return at ? [at[0], at[1]] : null;
+  }
+
+  /** Returns the map's coordinates of a place in pixels. */
+  at(px: number, py: number): [number, number] | null {
+    const at = this.viewport?.unproject([px, py]);
+    return at ? [at[0], at[1]] : null;
+  }
+
+  /** Returns the row nearest to a place, at most `reach` pixels away. */
+  rowAt(px: number, py: number, reach = 9): number | null {
+    const centre = this.at(px, py);
+    if (!centre) return null;
+    const limit = reach / 2 ** this.zoom;
+    let nearest: number | null = null;
+    let lowest = limit * limit;
+    for (let i = 0; i < this.x.length; i++) {
+      const square = (this.x[i] - centre[0]) ** 2 + (this.y[i] - centre[1]) ** 2;
+      if (square < lowest) [lowest, nearest] = [square, i];
+    }
+    return nearest;
+  }
+
+  /** Moves by pixels and zooms by steps of two. */
+  move(right: number, up: number, zoomSteps: number, onMove: () => void): void {
+    const scale = 2 ** this.zoom;
+    const [x, y] = this.viewState.target as [number, number, number];
+    const zoom = Math.max(this.home.minZoom!, Math.min(this.home.maxZoom!, this.zoom + zoomSteps));
+    this.show({ ...this.viewState, target: [x + right / scale, y + up / scale, 0], zoom }, onMove);
+  }
+
+  /** Shows the whole map again. */
+  reset(onMove: () => void): void {
+    this.show({ ...this.wholeMap() }, onMove);
+  }
+
+  destroy(): void {
+    this.deck.finalize();
+    this.element.textContent = "";
+  }
+}
