@@ -19,7 +19,7 @@ const CSP = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'";
 const SMALL = { nGenes: 110, nGuides: 2, nDimensions: 128 };
 const OPTIONS = [
   { dataset: "demo", model: "alpha", ...SMALL },
-  { dataset: "demo", model: "beta", ...SMALL, nGenes: 96, nDimensions: 64, seed: 5 },
+  { dataset: "demo", model: "beta", ...SMALL, nGenes: 96, nDimensions: 64, seed: 5, experiments: 1 },
   { dataset: "demo-plain", model: "alpha", ...SMALL, nGenes: 40, hasLayout: false, cellType: "U2OS" },
   { dataset: "wide", model: "alpha", nGenes: 18800, nCompounds: 198, nControls: 12, nClusters: 120, nDimensions: 1024, seed: 9 },
 ];
@@ -46,7 +46,7 @@ function homeDocument(isSmall) {
 export function fixtureDocument(path, isSmall = false) {
   const parts = path.replace(/\.json$/, "").split("/").map(decodeURIComponent);
   if (path === "home.json") return homeDocument(isSmall);
-  if (parts[0] === "images" && parts[1]?.startsWith("EXP-")) {
+  if (parts[0] === "images" && parts[1]?.startsWith("EXP-0")) {
     const [, experiment, plate, well, site, level] = parts;
     if (parts.length === 3) return plateDocument(experiment, plate, mapOf("demo", "alpha"));
     return siteDocument(experiment, plate, well, Number(site), Number(level));

@@ -19,12 +19,16 @@ export interface Address {
   /** experiment/plate/well of the pictures. */
   well: string | null;
   site: number | null;
+  /** The control wells beside it, on the same plate. */
+  controls: string[];
   /** Channels, colours and contrast, as written by images/settings.ts. */
   channels: string | null;
+  /** Where the pictures are zoomed to, as written by images/viewport.ts. */
+  at: string | null;
 }
 
 export const EMPTY: Address = {
-  dataset: null, model: null, focus: null, selected: [], view: "map", colour: null, beside: null, panel: "focus", well: null, site: null, channels: null,
+  dataset: null, model: null, focus: null, selected: [], view: "map", colour: null, beside: null, panel: "focus", well: null, site: null, controls: [], channels: null, at: null,
 };
 
 function decoded(text: string): string {
@@ -50,7 +54,8 @@ export function parseAddress(hash: string): Address {
   const field = fields(query);
   const text = (name: string) => (field.get(name) ? decoded(field.get(name)!) : null);
   const view = text("view") as View | null;
-  const selected = (field.get("selected") ?? "").split(",").filter(Boolean).map(decoded);
+  const list = (name: string) => (field.get(name) ?? "").split(",").filter(Boolean).map(decoded);
+  const selected = list("selected");
   return {
     dataset: dataset || null,
     model: model || null,
@@ -62,8 +67,14 @@ export function parseAddress(hash: string): Address {
     panel: text("panel") === "selection" || (!text("panel") && !text("focus") && selected.length > 0) ? "selection" : "focus",
     well: text("well"),
     site: Number(text("site")) || null,
+    controls: list("controls"),
     channels: text("channels"),
+    at: text("at"),
   };
+}
+
+function listText(names: string[]): string | null {
+  return names.length ? names.map((name) => encodeURIComponent(name)).join(",") : null;
 }
 
 function encoded(text: string): string {
@@ -76,13 +87,15 @@ export function formatAddress(address: Address): string {
   const pairs: [string, string | null][] = [
     ["view", address.view === "map" ? null : address.view],
     ["focus", address.focus && encoded(address.focus)],
-    ["selected", address.selected.length ? address.selected.map((id) => encodeURIComponent(id)).join(",") : null],
+    ["selected", listText(address.selected)],
     ["panel", address.panel === "selection" ? "selection" : null],
     ["colour", address.colour && encoded(address.colour)],
     ["beside", address.beside && encoded(address.beside)],
     ["well", address.well && encoded(address.well)],
     ["site", address.site ? String(address.site) : null],
+    ["controls", listText(address.controls)],
     ["channels", address.channels && encoded(address.channels)],
+    ["at", address.at],
   ];
   const query = pairs.filter(([, value]) => value).map(([name, value]) => `${name}=${value}`).join("&");
   const path = dataset ? `${encodeURIComponent(dataset)}/${encodeURIComponent(model ?? "")}` : "";

@@ -20,7 +20,6 @@ export class MissingDocument extends Error {
   }
 }
 
-const MAX_IMAGES = 48;
 const cache = new Map<string, Promise<unknown>>();
 const delivered = new Map<string, unknown>();
 
@@ -62,21 +61,19 @@ function fromScript(path: string): Promise<unknown> {
   });
 }
 
-/** Image planes are large: only the last few stay. */
-function forgetOldImages(): void {
-  const images = [...cache.keys()].filter((path) => /^images\/.*\/\d+\.json$/.test(path));
-  for (const path of images.slice(0, Math.max(0, images.length - MAX_IMAGES))) cache.delete(path);
+/** Returns the document at a path without keeping it. */
+export function fetchDocument<T>(path: string): Promise<T> {
+  return (window.CELLASSETS_STATIC ? fromScript(path) : fromServer(path)) as Promise<T>;
 }
 
-/** Returns the document at a path ("home.json"). */
+/** Returns the document at a path ("home.json") and keeps it. */
 export function loadDocument<T>(path: string): Promise<T> {
   const known = cache.get(path);
   if (known) return known as Promise<T>;
-  const loading = window.CELLASSETS_STATIC ? fromScript(path) : fromServer(path);
+  const loading = fetchDocument<T>(path);
   cache.set(path, loading);
   loading.catch(() => cache.delete(path));
-  forgetOldImages();
-  return loading as Promise<T>;
+  return loading;
 }
 
 /** Returns a path made of keys, each percent-encoded. */
