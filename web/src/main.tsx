@@ -9,6 +9,7 @@ import "./style/panels.css";
 import "./style/map.css";
 import "./style/images.css";
 import "./style/heatmap.css";
+import "./style/beside.css";
 
 applyTheme();
 const root = document.getElementById("app");

@@ -52,7 +52,7 @@ function SetChooser({ source, value, onChange }: { source: AnnotationSource; val
   );
 }
 
-function ColourChooser({ map, choice, sources }: { map: MapData; choice: string; sources: AnnotationSource[] | null }) {
+export function ColourChooser({ map, choice, sources }: { map: MapData; choice: string; sources: AnnotationSource[] | null }) {
   const names = (map.index.annotation_sources ?? []).map(({ name }) => name);
   const sets = sourceOfChoice(choice, names);
   const source = sets && sources?.find(({ name }) => name === sets.source);
@@ -107,6 +107,7 @@ export function MapView({ map, address, focus, selected }: ViewProps) {
             selected={selected}
             neighbours={neighbours}
             isLasso={isLasso}
+            covered={200}
             label={`Map of ${counted(map.n, "perturbation")}. Arrow keys move it, plus and minus zoom, 0 shows all. The button Table shows the same as text.`}
             onFocus={(row) => goTo({ focus: map.id(row), panel: "focus", well: null, site: null })}
             onLasso={onLasso}

@@ -16,6 +16,8 @@ export interface ScatterProps {
   selected: number[];
   neighbours: number[];
   isLasso: boolean;
+  /** Pixels on the right that a legend covers. */
+  covered?: number;
   label: string;
   onFocus: (row: number) => void;
   onLasso: (rows: number[], isAdding: boolean) => void;
@@ -28,13 +30,13 @@ const ARROWS: Record<string, [number, number, number]> = {
 };
 
 /** Keeps one DeckScatter for the element and redraws it when the look changes. */
-function useScatter({ map, colouring, theme, focus, selected, neighbours, onFailure }: ScatterProps, element: { current: HTMLDivElement | null }) {
+function useScatter({ map, colouring, theme, focus, selected, neighbours, covered, onFailure }: ScatterProps, element: { current: HTMLDivElement | null }) {
   const scatter = useRef<DeckScatter | null>(null);
   const [, setMoves] = useState(0);
   const onMove = useMemo(() => () => setMoves((n) => n + 1), []);
   useEffect(() => {
     try {
-      scatter.current = new DeckScatter(element.current!, map.x!, map.y!, onMove, (error) => onFailure(error.message));
+      scatter.current = new DeckScatter(element.current!, map.x!, map.y!, covered ?? 0, onMove, (error) => onFailure(error.message));
     } catch (error) {
       onFailure(String(error));
     }

@@ -26,6 +26,8 @@ export class DeckScatter {
     readonly element: HTMLDivElement,
     readonly x: Float32Array,
     readonly y: Float32Array,
+    /** Pixels on the right that the legend covers. */
+    readonly covered: number,
     onMove: () => void,
     onError: (error: Error) => void,
   ) {
@@ -47,8 +49,9 @@ export class DeckScatter {
   private wholeMap(): OrthographicViewState {
     const [[x0, x1], [y0, y1]] = [span(this.x), span(this.y)];
     const { clientWidth, clientHeight } = this.element;
-    const scale = 0.9 * Math.min((clientWidth || 600) / (x1 - x0 || 1), (clientHeight || 500) / (y1 - y0 || 1));
-    return { target: [(x0 + x1) / 2, (y0 + y1) / 2, 0], zoom: Math.log2(scale), minZoom: Math.log2(scale) - 2, maxZoom: Math.log2(scale) + 10 };
+    const covered = clientWidth > 3 * this.covered ? this.covered : 0;
+    const scale = 0.92 * Math.min(((clientWidth || 600) - covered) / (x1 - x0 || 1), (clientHeight || 500) / (y1 - y0 || 1));
+    return { target: [(x0 + x1) / 2 + covered / 2 / scale, (y0 + y1) / 2, 0], zoom: Math.log2(scale), minZoom: Math.log2(scale) - 2, maxZoom: Math.log2(scale) + 10 };
   }
 
   private get zoom(): number {

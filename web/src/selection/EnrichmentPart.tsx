@@ -22,12 +22,14 @@ function ResultLine({ source, result }: { source: AnnotationSource; result: Enri
       <tr class={result.q <= 0.05 ? "certain" : ""}>
         <td>
           <button type="button" class="link" title="Colour the map by this set" onClick={() => goTo({ view: "map", colour: `sets:${source.name}:${result.id}` })}>{result.id}</button>
-          <span class="members">{result.members.slice(0, 12).join(", ")}{result.members.length > 12 ? ` and ${result.members.length - 12} more` : ""}</span>
         </td>
         <td class="n">{result.overlap}<span class="of"> / {result.size}</span></td>
         <td class="n">{fixed(result.expected, 1)}</td>
         <td class="n">{probability(result.p)}</td>
         <td class="n q">{probability(result.q)}</td>
+      </tr>
+      <tr class="members">
+        <td colSpan={5}>{result.members.slice(0, 16).join(", ")}{result.members.length > 16 ? ` and ${result.members.length - 16} more` : ""}</td>
       </tr>
     </>
   );
