@@ -58,11 +58,18 @@ export function fixtureDocument(path, isSmall = false) {
   return ["neighbours", "profiles", "vectors"].includes(parts[3]) ? map.block(parts[3], Number(parts[4])) : null;
 }
 
+const packed = new Map();
+
+/** Documents are made and packed once, so that measurements of the page do not measure this file. */
 function answer(path, response) {
-  const document = fixtureDocument(path);
-  const text = JSON.stringify(document ?? { error: `There is no document ${path} in this home.` });
-  response.writeHead(document ? 200 : 404, { "Content-Type": "application/json", "Content-Encoding": "gzip" });
-  response.end(gzipSync(text, { level: 1 }));
+  if (!packed.has(path)) {
+    const document = fixtureDocument(path);
+    const text = JSON.stringify(document ?? { error: `There is no document ${path} in this home.` });
+    packed.set(path, { status: document ? 200 : 404, body: gzipSync(text, { level: 1 }) });
+  }
+  const { status, body } = packed.get(path);
+  response.writeHead(status, { "Content-Type": "application/json", "Content-Encoding": "gzip" });
+  response.end(body);
 }
 
 /** Answers /api/… of Vite's development server. */

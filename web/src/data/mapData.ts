@@ -117,6 +117,11 @@ export class MapData {
   }
 }
 
+/** Asks for the index of the map that the address names before the list of maps has come. */
+export function foresee(dataset: string | null, model: string | null): void {
+  if (dataset && model) loadDocument(pathOf("maps", dataset, model, "index")).catch(() => {});
+}
+
 const maps = new Map<string, Promise<MapData>>();
 
 /** Returns the map that home.json lists; the same object each time. */

@@ -17,7 +17,6 @@ const SOLID = 225;
 export class DeckScatter {
   private deck: Deck<OrthographicView>;
   private viewState: OrthographicViewState;
-  private readonly positions: Float32Array;
   private readonly home: OrthographicViewState;
   private points: { length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> };
   private look: ScatterLook | null = null;
@@ -31,8 +30,6 @@ export class DeckScatter {
     onMove: () => void,
     onError: (error: Error) => void,
   ) {
-    this.positions = new Float32Array(2 * x.length);
-    for (let i = 0; i < x.length; i++) this.positions.set([x[i], y[i]], 2 * i);
     this.points = { length: x.length, attributes: {} };
     this.home = this.viewState = this.wholeMap();
     this.deck = new Deck({
@@ -94,15 +91,19 @@ export class DeckScatter {
   draw(look: ScatterLook): void {
     this.look = look;
     const n = this.x.length;
-    const order = Array.from({ length: n }, (_, row) => row).sort((a, b) => Number(look.isFaint(b)) - Number(look.isFaint(a)));
     const positions = new Float32Array(2 * n);
     const colours = new Uint8Array(4 * n);
-    order.forEach((row, i) => {
-      positions[2 * i] = this.positions[2 * row];
-      positions[2 * i + 1] = this.positions[2 * row + 1];
-      const [r, g, b] = look.colours[row];
-      colours.set([r, g, b, look.isFaint(row) ? FAINT : SOLID], 4 * i);
-    });
+    let i = 0;
+    for (const isFaint of [true, false]) {
+      for (let row = 0; row < n; row++) {
+        if (look.isFaint(row) !== isFaint) continue; // faint points are drawn first, under the others
+        positions[2 * i] = this.x[row];
+        positions[2 * i + 1] = this.y[row];
+        colours.set(look.colours[row], 4 * i);
+        colours[4 * i + 3] = isFaint ? FAINT : SOLID;
+        i++;
+      }
+    }
     this.points = { length: n, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
     this.deck.setProps({ layers: this.layers() });
   }
