@@ -1,5 +1,6 @@
 /** Both scatters and both lists of neighbours; neighbours that both maps have are marked. */
 import { useMemo, useState } from "preact/hooks";
+import { validChoice } from "../colour/encodings";
 import { goTo, type Address } from "../data/address";
 import type { NeighbourRow } from "../data/contract";
 import type { MapData } from "../data/mapData";
@@ -78,7 +79,7 @@ function Column(props: ColumnProps) {
           />
         </div>
       )}
-      <Legend colouring={colours} theme={theme} onSelect={(rows) => onLasso(map, rows, false)} />
+      <Legend of={map.key} colouring={colours} theme={theme} onSelect={(rows) => onLasso(map, rows, false)} />
       <Neighbourhood {...props} />
     </section>
   );
@@ -119,7 +120,7 @@ export function BesideScatters(sides: Sides) {
   return (
     <section class="map-view" aria-label="Two maps">
       <div class="toolbar">
-        <ColourChooser map={first.map} choice={address.colour ?? "kind"} sources={sources} />
+        <ColourChooser map={first.map} choice={validChoice(first.map, address.colour)} sources={sources} />
         <p class="soft">{summary(sides, nShared)}</p>
         <div class="buttons">
           <button type="button" aria-pressed={isLasso} onClick={() => setLasso(!isLasso)}>Lasso</button>

@@ -19,6 +19,7 @@ export interface Colouring {
   /** Groups, or null for a continuous scale. */
   entries: LegendEntry[] | null;
   scale: { low: number; high: number; nUnknown: number; decimals: number } | null;
+  note?: string;
 }
 
 export interface Choice {
@@ -47,6 +48,12 @@ export function colourChoices(map: MapData): Choice[] {
   return choices;
 }
 
+/** Returns the choice where the map offers it, else the usual one. */
+export function validChoice(map: MapData, choice: string | null): string {
+  const sets = choice && sourceOfChoice(choice, (map.index.annotation_sources ?? []).map(({ name }) => name));
+  return choice && (sets || colourChoices(map).some(({ value }) => value === choice)) ? choice : "kind";
+}
+
 /** Returns the source that a choice "sets:NAME" or "sets:NAME:SET" names, and the set. */
 export function sourceOfChoice(choice: string, names: string[]): { source: string; set: string | null } | null {
   if (!choice.startsWith("sets:")) return null;
@@ -54,6 +61,26 @@ export function sourceOfChoice(choice: string, names: string[]): { source: strin
   const source = names.filter((name) => rest === name || rest.startsWith(`${name}:`)).sort((a, b) => b.length - a.length)[0];
   if (!source) return null;
   return { source, set: rest.length > source.length ? rest.slice(source.length + 1) : null };
+}
+
+const PAPER: Record<Theme, Rgb> = { light: [255, 255, 255], dark: [26, 30, 34] };
+
+/** The smaller groups, which have no place in the legend, take its colours again, halfway to the paper. */
+function paleColours(names: string[], theme: Theme): Map<string, Rgb> {
+  const pale = CATEGORIES.map((colour) => colour.map((part, k) => (part + PAPER[theme][k]) / 2) as Rgb);
+  return new Map(names.map((name, i) => [name, pale[i % pale.length]]));
+}
+
+function byCluster(map: MapData, theme: Theme): Colouring {
+  const names = map.index.cluster.map((value) => (value === null ? null : `Cluster ${value}`));
+  const plain = grouped("Cluster", names, theme, "no cluster");
+  const listed = new Set(plain.entries!.map(({ name }) => name));
+  const small = [...new Set(names.filter((name): name is string => name !== null && !listed.has(name)))];
+  if (small.length === 0) return plain;
+  const pale = paleColours(small, theme);
+  const colours = plain.colours.map((colour, row) => pale.get(names[row] ?? "") ?? colour);
+  const note = `The ${small.length} smaller clusters are pale and share colours; point at one for its number.`;
+  return { ...plain, colours, note, entries: plain.entries!.filter(({ isRest }) => !isRest) };
 }
 
 function grouped(title: string, names: (string | null)[], theme: Theme, rest: string, order?: string[]): Colouring {
@@ -94,7 +121,7 @@ export function colouring(map: MapData, choice: string, sources: AnnotationSourc
     const source = sources?.find(({ name }) => name === sets.source);
     return source ? bySets(map, source, sets.set, theme) : grouped(`Sets of ${sets.source}`, new Array(map.n).fill(null), theme, "loading");
   }
-  if (choice === "cluster") return grouped("Cluster", index.cluster.map((value) => (value === null ? null : `Cluster ${value}`)), theme, "other clusters");
+  if (choice === "cluster") return byCluster(map, theme);
   if (choice === "cell_type") return grouped("Cell type", cellTypesPerRow(map) ?? [], theme, "unknown");
   if (choice === "distance_sd") return continuous("Distance from controls (SD of controls)", index.distance_sd, theme, 1, 0);
   if (choice === "agreement") return continuous("Agreement of replicates (mean cosine)", index.agreement, theme, 2);

@@ -20,6 +20,9 @@ export class MissingDocument extends Error {
   }
 }
 
+/** How many documents of a kind stay; the ones used last. Everything else stays for good. */
+const LIMITS: [RegExp, number][] = [[/\/(neighbours|profiles)\//, 80], [/\/vectors\//, 1200]];
+
 const cache = new Map<string, Promise<unknown>>();
 const delivered = new Map<string, unknown>();
 
@@ -38,7 +41,7 @@ async function fromServer(path: string): Promise<unknown> {
 function whyMissing(path: string): string {
   if (!path.startsWith("images/")) return `This export does not hold the file data/${path}.js.`;
   const plate = path.split("/").slice(1, 3).join(", plate ").replace(".json", "");
-  return `This export has no images of ${plate}. An export with images is made by \`cellassets explore --static DIR\` with images included.`;
+  return `This export has no images of ${plate}. \`cellassets explore --help\` names the option that makes an export with them.`;
 }
 
 function fromScript(path: string): Promise<unknown> {
@@ -66,13 +69,20 @@ export function fetchDocument<T>(path: string): Promise<T> {
   return (window.CELLASSETS_STATIC ? fromScript(path) : fromServer(path)) as Promise<T>;
 }
 
+function forgetOldest(path: string): void {
+  const limit = LIMITS.find(([kind]) => kind.test(path));
+  if (!limit) return;
+  const same = [...cache.keys()].filter((other) => limit[0].test(other));
+  for (const old of same.slice(0, Math.max(0, same.length - limit[1]))) cache.delete(old);
+}
+
 /** Returns the document at a path ("home.json") and keeps it. */
 export function loadDocument<T>(path: string): Promise<T> {
-  const known = cache.get(path);
-  if (known) return known as Promise<T>;
-  const loading = fetchDocument<T>(path);
+  const loading = (cache.get(path) as Promise<T> | undefined) ?? fetchDocument<T>(path);
+  cache.delete(path);
   cache.set(path, loading);
   loading.catch(() => cache.delete(path));
+  forgetOldest(path);
   return loading;
 }
 

@@ -20,7 +20,7 @@ export function DoseView({ map, focus }: ViewProps) {
   const doses = profile.value.doses.slice().sort((a, b) => a.concentration_um - b.concentration_um);
   if (doses.length < 2) return <EmptyLine>{map.labels[focus]} was tested at one concentration or none, so there is no dose response to draw.</EmptyLine>;
   return (
-    <section class="dose-view" aria-label="Dose response">
+    <section class="dose-view" aria-label="All concentrations">
       <h2>{map.index.compound_id[focus]}</h2>
       <DoseChart map={map} profile={profile.value} focus={focus} height={340} width={720} />
       <table onKeyDown={onListKey}>

@@ -92,7 +92,7 @@ export function WellPanel({ plate, site, settings, view, maxZoom, label, caption
   };
   return (
     <figure class="well">
-      <div ref={frame} class="well-frame" style={{ aspectRatio: `${plate.width} / ${plate.height}` }} tabIndex={0} role="group" aria-roledescription="picture" aria-label={`${label}. Arrow keys move, plus and minus zoom, 0 shows all.`} onKeyDown={onKey}>
+      <div ref={frame} class="well-frame" style={{ aspectRatio: `${plate.width} / ${plate.height}`, touchAction: view.zoom > 1 ? "none" : "pan-y" }} tabIndex={0} role="group" aria-roledescription="picture" aria-label={`${label}. Arrow keys move, plus and minus zoom, 0 shows all.`} onKeyDown={onKey}>
         <canvas ref={canvas} width={width || 1} height={height || 1} role="img" aria-label={label} data-level={isFine ? wanted : "loading"} />
         {!planes && !error && <p class="well-note">Loading …</p>}
         {error && <p class="well-note" role="alert">{error}</p>}

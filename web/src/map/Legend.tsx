@@ -7,6 +7,8 @@ interface Props {
   colouring: Colouring;
   theme: Theme;
   onSelect: (rows: number[]) => void;
+  /** The map's name, where there are two. */
+  of?: string;
 }
 
 function ScaleLegend({ scale, theme }: { scale: NonNullable<Colouring["scale"]>; theme: Theme }) {
@@ -25,10 +27,10 @@ function ScaleLegend({ scale, theme }: { scale: NonNullable<Colouring["scale"]>;
   );
 }
 
-export function Legend({ colouring, theme, onSelect }: Props) {
+export function Legend({ colouring, theme, onSelect, of }: Props) {
   return (
-    <section class="legend" aria-label="Legend">
-      <h3>{colouring.title}</h3>
+    <section class="legend" aria-label={of ? `Legend of ${of}` : "Legend"}>
+      <h2>{colouring.title}</h2>
       {colouring.scale && <ScaleLegend scale={colouring.scale} theme={theme} />}
       {colouring.entries && (
         <ul>
@@ -43,6 +45,7 @@ export function Legend({ colouring, theme, onSelect }: Props) {
           ))}
         </ul>
       )}
+      {colouring.note && <p class="soft small">{colouring.note}</p>}
     </section>
   );
 }

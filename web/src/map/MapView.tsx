@@ -1,6 +1,6 @@
 /** The view "map": the scatter with its tools and legend, and the same as a table. */
 import { useMemo, useState } from "preact/hooks";
-import { colourChoices, colouring, sourceOfChoice } from "../colour/encodings";
+import { colourChoices, colouring, sourceOfChoice, validChoice } from "../colour/encodings";
 import { goTo } from "../data/address";
 import type { AnnotationSource } from "../data/contract";
 import type { MapData } from "../data/mapData";
@@ -20,7 +20,7 @@ const NOBODY: number[] = [];
 /** Returns the colours for the address's choice, loading sets where it needs them. */
 export function useColouring(map: MapData, choice: string | null) {
   const theme = useTheme();
-  const wanted = choice ?? "kind";
+  const wanted = validChoice(map, choice);
   const isSets = sourceOfChoice(wanted, (map.index.annotation_sources ?? []).map(({ name }) => name)) !== null;
   const sets = useLoaded(isSets ? map.key : null, () => map.sets());
   const colours = useMemo(() => colouring(map, wanted, sets.value?.sources ?? null, theme), [map, wanted, sets.value, theme]);
@@ -87,7 +87,7 @@ export function MapView({ map, address, focus, selected }: ViewProps) {
   return (
     <section class="map-view" aria-label="Map">
       <div class="toolbar">
-        <ColourChooser map={map} choice={address.colour ?? "kind"} sources={sources} />
+        <ColourChooser map={map} choice={validChoice(map, address.colour)} sources={sources} />
         <div class="buttons">
           {isDrawn && <button type="button" aria-pressed={isLasso} onClick={() => setLasso(!isLasso)}>Lasso</button>}
           <PasteSelection map={map} selected={selected} />

@@ -1,6 +1,11 @@
 /** Plain sentences for what is loading, empty or missing. */
 import type { ComponentChildren } from "preact";
 
+/** Text with `commands` set as code. */
+function withCode(text: string): ComponentChildren {
+  return text.split("`").map((part, i) => (i % 2 ? <code key={i}>{part}</code> : part));
+}
+
 export function LoadingLine({ what }: { what: string }) {
   return <p class="notice loading" role="status">Loading {what} …</p>;
 }
@@ -8,7 +13,7 @@ export function LoadingLine({ what }: { what: string }) {
 export function ErrorLine({ message, children }: { message: string; children?: ComponentChildren }) {
   return (
     <div class="notice error" role="alert">
-      <p>{message}</p>
+      <p>{withCode(message)}</p>
       {children}
     </div>
   );
