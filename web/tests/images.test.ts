@@ -17,9 +17,9 @@ test("channels add up in their colours, and one channel alone is grey", () => {
   const planes = { nChannels: 2, height: 1, width: 2, data: Uint8Array.from([100, 0, 50, 100]) };
   const channels = [{ isOn: true, colour: "#ff0000", low: 0, high: 100 }, { isOn: true, colour: "#0000ff", low: 0, high: 100 }];
   const out = new Uint8ClampedArray(8);
-  render(planes, { channels, grey: null }, WHOLE, 255, out, 2, 1);
+  render(planes, { channels, grey: null }, WHOLE, out, 2, 1);
   expect([...out]).toEqual([255, 0, 128, 255, 0, 0, 255, 255]);
-  render(planes, { channels, grey: 1 }, WHOLE, 255, out, 2, 1);
+  render(planes, { channels, grey: 1 }, WHOLE, out, 2, 1);
   expect([...out]).toEqual([128, 128, 128, 255, 255, 255, 255, 255]);
 });
 

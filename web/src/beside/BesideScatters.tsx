@@ -5,7 +5,7 @@ import { goTo, type Address } from "../data/address";
 import type { NeighbourRow } from "../data/contract";
 import type { MapData } from "../data/mapData";
 import { useLoaded } from "../data/useDocument";
-import { NeighbourList } from "../focus/Neighbours";
+import { NeighbourList, WhyNotTested } from "../focus/Neighbours";
 import { Legend } from "../map/Legend";
 import { ColourChooser, useColouring } from "../map/MapView";
 import { Scatter } from "../map/Scatter";
@@ -42,7 +42,7 @@ function Neighbourhood({ side, primary, address, neighbours, shared }: ColumnPro
   return (
     <>
       <h3>{map.labels[focus]}</h3>
-      {neighbours.value.why_not_tested && <p class="why">{neighbours.value.why_not_tested}</p>}
+      <WhyNotTested why={neighbours.value.why_not_tested} />
       <NeighbourList title="Nearest" map={map} neighbours={neighbours.value.nearest} shared={shared} nameChange={change} />
       <NeighbourList title="Opposite" map={map} neighbours={neighbours.value.opposite} shared={shared} nameChange={change} />
     </>

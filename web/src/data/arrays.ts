@@ -3,7 +3,7 @@ import type { EncodedArray } from "./contract";
 
 export interface NumberArray {
   shape: number[];
-  data: Float32Array | Uint8Array | Uint16Array | Int32Array;
+  data: Float64Array | Float32Array | Uint8Array | Uint16Array | Int32Array;
 }
 
 function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
@@ -39,11 +39,12 @@ function halves(bits: Uint16Array): Float32Array {
 export function decodeArray(array: EncodedArray): NumberArray {
   const { buffer } = bytesOf(array.base64);
   const size = array.shape.reduce((product, n) => product * n, 1);
-  const width = { float32: 4, float16: 2, uint8: 1, uint16: 2, int32: 4 }[array.dtype];
+  const width = { float64: 8, float32: 4, float16: 2, uint8: 1, uint16: 2, int32: 4 }[array.dtype];
   if (buffer.byteLength !== size * width) {
     throw new Error(`An array of shape ${array.shape.join(" x ")} and type ${array.dtype} came with ${buffer.byteLength} bytes.`);
   }
   if (array.dtype === "float32") return { shape: array.shape, data: new Float32Array(buffer) };
+  if (array.dtype === "float64") return { shape: array.shape, data: new Float64Array(buffer) };
   if (array.dtype === "float16") return { shape: array.shape, data: halves(new Uint16Array(buffer)) };
   if (array.dtype === "int32") return { shape: array.shape, data: new Int32Array(buffer) };
   if (array.dtype === "uint16") return { shape: array.shape, data: new Uint16Array(buffer) };

@@ -5,7 +5,7 @@
 
 /** Numbers as base64 text, little-endian, C order. float16 holds the raw half-precision bits. */
 export interface EncodedArray {
-  dtype: "float32" | "float16" | "uint8" | "uint16" | "int32";
+  dtype: "float64" | "float32" | "float16" | "uint8" | "uint16" | "int32";
   shape: number[];
   base64: string;
 }
@@ -16,10 +16,10 @@ export interface HomeMap {
   n_perturbations: number;
   n_dimensions: number;
   is_champion: boolean;
-  exposure: string | null;
   cell_types: string[];
-  published_at: string | null;
-  links?: { report: string | null; dagster: string | null; mlflow: string | null };
+  exposure?: string | null;
+  published_at?: string | null;
+  links?: { report?: string | null; dagster?: string | null; mlflow?: string | null };
 }
 
 export interface HomeDocument {
@@ -51,6 +51,8 @@ export interface IndexDocument {
   distance_sd_high: (number | null)[];
   activity_q_value: (number | null)[];
   magnitude_q_value: (number | null)[];
+  /** Why there is no answer to "is it active". */
+  not_tested?: (string | null)[];
   agreement: (number | null)[];
   x: EncodedArray | null;
   y: EncodedArray | null;
@@ -100,19 +102,26 @@ export interface Dose {
   distance_sd: number | null;
   distance_sd_low: number | null;
   distance_sd_high: number | null;
-  q_value: number | null;
+  activity_q_value: number | null;
   is_active: boolean | null;
+}
+
+export interface Guide {
+  guide_id: string;
+  n_wells: number;
+  /** Mean cosine between two wells of the guide. */
+  agreement: number | null;
+  /** Cosine between the guide and all other guides of the gene. */
+  cosine_to_others: number | null;
 }
 
 export interface ProfileRow {
   wells: ProfileWell[];
-  agreement: number | null;
-  guides: { row: number; cosine: number | null }[];
+  guides: Guide[];
   doses: Dose[];
   lowest_active_um: number | null;
-  known: { row: number; source: string; cosine: number | null }[];
+  known: { row: number; sources: string[]; cosine: number | null }[];
   sets: { source: string; set_id: string }[];
-  not_tested: string | null;
 }
 
 export interface ProfilesDocument {
@@ -142,7 +151,9 @@ export interface PlateDocument {
   pixel_size_um: number | null;
   n_levels: number;
   contrast: { low: number; high: number }[];
-  wells: Record<string, { n_sites: number; perturbation_id: string; control_kind: string | null }>;
+  /** Six hexadecimal digits per channel. */
+  colours?: string[];
+  wells: Record<string, { sites: number[]; perturbation_id: string | null; control_kind: string | null }>;
 }
 
 export interface PlanesDocument {

@@ -40,19 +40,22 @@ async function fromServer(path: string): Promise<unknown> {
 
 function whyMissing(path: string): string {
   if (!path.startsWith("images/")) return `This export does not hold the file data/${path}.js.`;
-  const plate = path.split("/").slice(1, 3).join(", plate ").replace(".json", "");
-  return `This export has no images of ${plate}. \`cellassets explore --help\` names the option that makes an export with them.`;
+  const [, experiment, plateId, well, site] = path.replace(".json", "").split("/");
+  const place = [experiment, `plate ${plateId}`, well && `well ${well}`, site && `site ${site}`].filter(Boolean).join(", ");
+  return `This export has no images of ${place}. \`cellassets explore --static DIR --images 2\` makes one with two wells of each perturbation.`;
 }
 
+const bare = (path: string) => path.replace(/\.json$/, "");
+
 function fromScript(path: string): Promise<unknown> {
-  window.cellassetsDocument ??= (name, document) => void delivered.set(name, document);
+  window.cellassetsDocument ??= (name, document) => void delivered.set(bare(name), document);
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = `data/${path}.js`;
     script.onload = () => {
       script.remove();
-      const found = delivered.get(path);
-      delivered.delete(path);
+      const found = delivered.get(bare(path));
+      delivered.delete(bare(path));
       if (found === undefined) reject(new MissingDocument(`The file data/${path}.js holds another document.`, path));
       else resolve(found);
     };

@@ -19,8 +19,8 @@ export class MapData {
     readonly index: IndexDocument,
   ) {
     this.n = index.n_rows;
-    this.x = index.x ? (decodeArray(index.x).data as Float32Array) : null;
-    this.y = index.y ? (decodeArray(index.y).data as Float32Array) : null;
+    this.x = index.x ? Float32Array.from(decodeArray(index.x).data) : null;
+    this.y = index.y ? Float32Array.from(decodeArray(index.y).data) : null;
     this.rowOfId = new Map(index.perturbation_id.map((id, row) => [id, row]));
     for (let row = 0; row < this.n; row++) {
       for (const name of new Set([index.perturbation_id[row], index.gene_symbol[row], index.compound_id[row]])) {
@@ -51,8 +51,13 @@ export class MapData {
     return `${this.index.dataset_id}/${this.index.model_key}`;
   }
 
+  /** How many rows have a place in the plane. */
+  get nPlaced(): number {
+    return this.x && this.y ? this.x.reduce((sum, value) => sum + (Number.isFinite(value) ? 1 : 0), 0) : 0;
+  }
+
   get hasLayout(): boolean {
-    return this.x !== null && this.y !== null && this.x.some((value) => Number.isFinite(value));
+    return this.nPlaced > 0;
   }
 
   id(row: number): string {

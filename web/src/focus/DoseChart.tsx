@@ -22,7 +22,7 @@ interface Props {
 function label(dose: Dose): string {
   const interval = dose.distance_sd_low !== null ? `, interval ${fixed(dose.distance_sd_low, 1)} to ${fixed(dose.distance_sd_high, 1)}` : "";
   const active = dose.is_active === null ? "not tested" : dose.is_active ? "active" : "not active";
-  return `${concentrationText(dose.concentration_um)}: ${fixed(dose.distance_sd, 1)} SD${interval}, q ${probability(dose.q_value)}, ${active}`;
+  return `${concentrationText(dose.concentration_um)}: ${fixed(dose.distance_sd, 1)} SD${interval}, q ${probability(dose.activity_q_value)}, ${active}`;
 }
 
 /** Returns functions from concentration and distance to pixels, and the ticks of the distance axis. */

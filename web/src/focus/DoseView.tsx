@@ -33,7 +33,7 @@ export function DoseView({ map, focus }: ViewProps) {
               <td><Name map={map} row={dose.row} /> <span class="visually-hidden">{concentrationText(dose.concentration_um)}</span></td>
               <td class="n">{fixed(dose.distance_sd, 1)}</td>
               <td class="n">{dose.distance_sd_low === null ? "–" : `${fixed(dose.distance_sd_low, 1)} to ${fixed(dose.distance_sd_high, 1)}`}</td>
-              <td class="n">{probability(dose.q_value)}</td>
+              <td class="n">{probability(dose.activity_q_value)}</td>
               <td>{activeText(dose.is_active)}</td>
             </tr>
           ))}

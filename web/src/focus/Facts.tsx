@@ -1,13 +1,15 @@
 /** The head of the focus panel: name, kind and how strong the effect is. */
+import { useEffect, useRef } from "preact/hooks";
 import type { MapData } from "../data/mapData";
 import { concentrationText, counted, fixed, probability } from "../maths/numbers";
+import { takeHeading } from "../parts/Name";
 
 function activity(map: MapData, row: number): string {
-  const { is_active, activity_q_value, control_kind } = map.index;
+  const { is_active, activity_q_value, control_kind, not_tested } = map.index;
   if (control_kind[row]) return `${control_kind[row]} control`;
   const q = activity_q_value?.[row];
   const shown = q === null || q === undefined ? "" : `, q ${probability(q)}`;
-  if (is_active[row] === null || is_active[row] === undefined) return "activity not tested";
+  if (is_active[row] === null || is_active[row] === undefined) return `activity not tested${not_tested?.[row] ? `: ${not_tested[row]}` : ""}`;
   return is_active[row] ? `active: unlike the controls${shown}` : `not distinguishable from the controls${shown}`;
 }
 
@@ -22,11 +24,13 @@ function subtitle(map: MapData, row: number): string {
 
 export function Facts({ map, row }: { map: MapData; row: number }) {
   const { distance_sd, distance_sd_low, distance_sd_high, magnitude_q_value, n_wells, n_batches, agreement, cluster } = map.index;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => takeHeading(heading.current), [row]);
   const low = distance_sd_low?.[row];
   const high = distance_sd_high?.[row];
   return (
     <header class="facts">
-      <h2 id="focus-name">{map.index.gene_symbol[row] ?? map.index.compound_id[row] ?? map.labels[row]}</h2>
+      <h2 id="focus-name" ref={heading} tabIndex={-1}>{map.index.gene_symbol[row] ?? map.index.compound_id[row] ?? map.labels[row]}</h2>
       <p class="soft">{subtitle(map, row)}</p>
       <p class={map.index.is_active[row] ? "state active" : "state"}>{activity(map, row)}</p>
       <dl>

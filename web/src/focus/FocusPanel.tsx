@@ -35,18 +35,18 @@ function ProfileParts({ profile, map, focus }: { profile: Loading<ProfileRow>; m
           <DoseChart map={map} profile={profile.value} focus={focus} height={190} />
         </section>
       )}
-      <Guides map={map} focus={focus} guides={profile.value.guides} />
-      <Replicates profile={profile.value} />
+      <Guides gene={map.index.gene_symbol[focus]} guides={profile.value.guides} />
+      <Replicates wells={profile.value.wells} agreement={map.index.agreement[focus]} />
       <Known map={map} known={profile.value.known} />
       <SetNames sets={profile.value.sets} />
     </>
   );
 }
 
-function NeighbourPart({ loaded, map, notTested }: { loaded: Loading<NeighbourRow>; map: ViewProps["map"]; notTested: string | null }) {
+function NeighbourPart({ loaded, map }: { loaded: Loading<NeighbourRow>; map: ViewProps["map"] }) {
   if (loaded.error) return <ErrorLine message={loaded.error} />;
   if (!loaded.value) return <LoadingLine what="its neighbours" />;
-  return <Neighbours map={map} neighbours={loaded.value} notTested={notTested} />;
+  return <Neighbours map={map} neighbours={loaded.value} />;
 }
 
 export function FocusPanel({ map, address, focus, selected }: ViewProps) {
@@ -66,7 +66,7 @@ export function FocusPanel({ map, address, focus, selected }: ViewProps) {
         <button type="button" onClick={() => goTo({ view: "images" })}>Images</button>
         <button type="button" aria-pressed={isSelected} onClick={toggle}>{isSelected ? "In the selection" : "Add to selection"}</button>
       </div>
-      <NeighbourPart loaded={neighbours} map={map} notTested={neighbours.value?.why_not_tested ?? profile.value?.not_tested ?? null} />
+      <NeighbourPart loaded={neighbours} map={map} />
       <ProfileParts profile={profile} map={map} focus={focus} />
       <MapLinks map={map} />
     </article>

@@ -1,22 +1,24 @@
-/** The other guides of the same gene: independent reagents should look alike. */
-import type { ProfileRow } from "../data/contract";
-import type { MapData } from "../data/mapData";
+/** The guides of the gene: independent reagents should look alike. */
+import type { Guide } from "../data/contract";
+import { fixed } from "../maths/numbers";
 import { CosineBar } from "../parts/CosineBar";
-import { Name } from "../parts/Name";
-import { onListKey } from "../parts/arrowList";
 
-export function Guides({ map, focus, guides }: { map: MapData; focus: number; guides: ProfileRow["guides"] }) {
+export function Guides({ gene, guides }: { gene: string | null; guides: Guide[] }) {
   if (guides.length === 0) return null;
   return (
     <section aria-labelledby="h-guides">
-      <h3 id="h-guides">Other guides of {map.index.gene_symbol[focus]}</h3>
-      <table onKeyDown={onListKey}>
-        <thead><tr><th scope="col">Guide</th><th scope="col" class="n">Cosine</th></tr></thead>
+      <h3 id="h-guides">Guides{gene ? ` of ${gene}` : ""}</h3>
+      <table>
+        <thead>
+          <tr><th scope="col">Guide</th><th scope="col" class="n">Wells</th><th scope="col" class="n">Agreement</th><th scope="col" class="n">Cosine to the other guides</th></tr>
+        </thead>
         <tbody>
-          {guides.map(({ row, cosine }) => (
-            <tr key={row}>
-              <td><Name map={map} row={row} /></td>
-              <td class="n"><CosineBar value={cosine} /></td>
+          {guides.map(({ guide_id, n_wells, agreement, cosine_to_others }) => (
+            <tr key={guide_id}>
+              <td class="id">{guide_id}</td>
+              <td class="n">{n_wells}</td>
+              <td class="n">{fixed(agreement)}</td>
+              <td class="n"><CosineBar value={cosine_to_others} /></td>
             </tr>
           ))}
         </tbody>

@@ -18,10 +18,10 @@ export function Known({ map, known }: { map: MapData; known: ProfileRow["known"]
       <table onKeyDown={onListKey}>
         <thead><tr><th scope="col">With</th><th scope="col">Source</th><th scope="col" class="n">Cosine</th></tr></thead>
         <tbody>
-          {ordered.slice(0, isLong ? undefined : N_FIRST).map(({ row, source, cosine }) => (
-            <tr key={`${row}/${source}`}>
+          {ordered.slice(0, isLong ? undefined : N_FIRST).map(({ row, sources, cosine }) => (
+            <tr key={row}>
               <td><Name map={map} row={row} /></td>
-              <td class="soft">{source}</td>
+              <td class="soft">{sources.join(", ")}</td>
               <td class="n"><CosineBar value={cosine} /></td>
             </tr>
           ))}

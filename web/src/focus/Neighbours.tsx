@@ -60,13 +60,18 @@ export function NeighbourList({ title, map, neighbours, shared, nameChange }: Li
   );
 }
 
-export function Neighbours({ map, neighbours, notTested }: { map: MapData; neighbours: NeighbourRow; notTested: string | null }) {
+/** Why the neighbours have no p-values. The map gives a clause ("it is not active, ..."). */
+export function WhyNotTested({ why }: { why?: string | null }) {
+  return why ? <p class="why">No p-values: {why}.</p> : null;
+}
+
+export function Neighbours({ map, neighbours }: { map: MapData; neighbours: NeighbourRow }) {
   const method = map.index.null?.method;
   const certain = neighbours.nearest.filter(({ q_value }) => q_value !== null && q_value <= 0.05);
   return (
     <section aria-labelledby="h-neighbours">
       <h3 id="h-neighbours">Neighbours</h3>
-      {notTested && <p class="why">{notTested}</p>}
+      <WhyNotTested why={neighbours.why_not_tested} />
       <NeighbourList title="Nearest" map={map} neighbours={neighbours.nearest} />
       <NeighbourList title="Opposite" map={map} neighbours={neighbours.opposite} />
       {certain.length > 1 && (

@@ -1,6 +1,6 @@
 /** The wells of the perturbation and how much each agrees with the others. A well's name opens its pictures. */
 import { goTo, hrefTo } from "../data/address";
-import type { ProfileRow, ProfileWell } from "../data/contract";
+import type { ProfileWell } from "../data/contract";
 import { fixed } from "../maths/numbers";
 import { CosineBar } from "../parts/CosineBar";
 import { onListKey } from "../parts/arrowList";
@@ -14,8 +14,7 @@ function WellLink({ well }: { well: ProfileWell }) {
   );
 }
 
-export function Replicates({ profile }: { profile: ProfileRow }) {
-  const { wells, agreement } = profile;
+export function Replicates({ wells, agreement }: { wells: ProfileWell[]; agreement: number | null }) {
   if (wells.length === 0) return null;
   return (
     <section aria-labelledby="h-replicates">

@@ -70,7 +70,7 @@ export function HeatMap({ data, theme, cell: wanted, label, marked, onOpen }: Pr
   const margin = Math.min(150, longest * 6.6 + 14);
   const left = tree ? TREE + 6 : 0;
   const fit = Math.min(22, Math.max(0.5, (width - left - margin - 4) / n));
-  const bare = Math.min(22, Math.max(0.5, (width - left - 8) / n));
+  const bare = Math.min(22, Math.max(0.5, Math.min(width - left - 8, Math.max(320, innerHeight - 260)) / n));
   const cell = wanted || (fit >= SMALLEST_NAMED ? fit : bare);
   const isNamed = cell >= SMALLEST_NAMED;
   const size = n * cell;
@@ -99,7 +99,7 @@ export function HeatMap({ data, theme, cell: wanted, label, marked, onOpen }: Pr
       <p class="readout" aria-live="polite">{readout(data, active)}</p>
       <div class="heatmap-scroll" tabIndex={0} role="group" aria-roledescription="heat map" aria-label={label} onKeyDown={onKey}>
         <svg width={left + size + (isNamed ? margin : 4)} height={top + size + 4} aria-hidden="true">
-          {tree && <path class="tree" d={treePath(tree, cell, TREE)} transform={`translate(0,${top})`} />}
+          {tree && <path class="tree" stroke-width={Math.min(0.9, cell / 3)} d={treePath(tree, cell, TREE)} transform={`translate(0,${top})`} />}
           <g transform={`translate(${left},${top})`}>{isNamed && <Names labels={labels} cell={cell} active={active} marked={marked} />}</g>
         </svg>
         <canvas

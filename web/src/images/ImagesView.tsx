@@ -64,6 +64,15 @@ interface PlateProps {
   name: string;
 }
 
+function sitesOf(plate: PlateDocument, well: string): number[] {
+  return plate.wells[well]?.sites ?? [1];
+}
+
+/** The wanted site where the well has it, else the one with the nearest number. */
+function nearestSite(sites: number[], wanted: number): number {
+  return sites.reduce((best, site) => (Math.abs(site - wanted) < Math.abs(best - wanted) ? site : best), sites[0]);
+}
+
 function shownControls(plate: PlateDocument, address: Address, own: string): string[] {
   const all = controlWells(plate);
   const wanted = address.controls.filter((well) => all.includes(well));
@@ -76,15 +85,15 @@ function PlatePictures({ plate, chosen, wells, address, name }: PlateProps) {
   const grid = useRef<HTMLDivElement>(null);
   const controls = shownControls(plate, address, chosen.well);
   const maxZoom = Math.max(1, plate.width / SMALLEST_VIEW);
-  const nSites = plate.wells[chosen.well]?.n_sites ?? 1;
-  const site = Math.min(address.site ?? 1, nSites);
+  const sites = sitesOf(plate, chosen.well);
+  const site = nearestSite(sites, address.site ?? sites[0]);
   const panelWidth = grid.current?.querySelector("canvas")?.width ?? 400;
   const panels = [{ well: chosen.well, title: name, kind: "focus" }, ...controls.map((well) => ({ well, title: "negative control", kind: "control" }))];
   return (
     <section class="images-view" aria-label="Images">
       <div class="toolbar">
         <WellChooser wells={wells} chosen={chosen} />
-        <SiteChooser nSites={nSites} site={site} />
+        <SiteChooser sites={sites} site={site} />
         <ControlChooser all={controlWells(plate)} chosen={controls} />
         <ZoomButtons setView={setView} maxZoom={maxZoom} trueZoom={Math.max(1, plate.width / panelWidth)} />
       </div>
@@ -95,12 +104,12 @@ function PlatePictures({ plate, chosen, wells, address, name }: PlateProps) {
             <WellPanel
               key={`${i}`}
               plate={plate}
-              site={{ experiment: chosen.experiment, plate: chosen.plate, well, site: Math.min(site, plate.wells[well]?.n_sites ?? site) }}
+              site={{ experiment: chosen.experiment, plate: chosen.plate, well, site: nearestSite(sitesOf(plate, well), site) }}
               settings={settings}
               view={view}
               maxZoom={maxZoom}
               label={`${title}, well ${well}, plate ${chosen.plate} of ${chosen.experiment}, site ${site}`}
-              caption={<><b class={kind}>{title}</b> <span class="soft">{well} · {chosen.experiment}, plate {chosen.plate} · site {site}</span></>}
+              caption={<><b class={kind}>{title}</b> <span class="soft">{well} · {chosen.experiment}, plate {chosen.plate} · site {nearestSite(sitesOf(plate, well), site)}</span></>}
               onView={setView}
             />
           ))}

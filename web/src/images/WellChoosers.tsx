@@ -51,13 +51,13 @@ export function WellChooser({ wells, chosen }: { wells: ProfileWell[]; chosen: W
   );
 }
 
-export function SiteChooser({ nSites, site }: { nSites: number; site: number }) {
-  if (nSites < 2) return null;
+export function SiteChooser({ sites, site }: { sites: number[]; site: number }) {
+  if (sites.length < 2) return null;
   return (
     <label class="field">
       <span>Site</span>
       <select value={site} onChange={(event) => goTo({ site: Number(event.currentTarget.value) }, false)}>
-        {Array.from({ length: nSites }, (_, i) => <option key={i} value={i + 1}>{i + 1} of {nSites}</option>)}
+        {sites.map((each) => <option key={each} value={each}>{each}</option>)}
       </select>
     </label>
   );

@@ -79,7 +79,7 @@ export function WellPanel({ plate, site, settings, view, maxZoom, label, caption
     const handle = requestAnimationFrame(() => {
       const context = canvas.current!.getContext("2d")!;
       const image = context.createImageData(width, height);
-      render(planes, settings, view, plate.max_value, image.data, width, height);
+      render(planes, settings, view, image.data, width, height);
       context.putImageData(image, 0, 0);
     });
     return () => cancelAnimationFrame(handle);

@@ -10,6 +10,11 @@ export interface Planes {
   data: Uint8Array | Uint16Array;
 }
 
+/** Returns the highest value that the planes' type holds. */
+export function highestValue({ data }: Planes): number {
+  return data.BYTES_PER_ELEMENT === 1 ? 255 : 65535;
+}
+
 /** Returns the brightness (0 to 255) of each grey level. */
 export function contrastTable(low: number, high: number, maxValue: number): Uint8Array {
   const table = new Uint8Array(maxValue + 1);
@@ -24,13 +29,13 @@ interface Layer {
   colour: [number, number, number];
 }
 
-function layersOf(planes: Planes, settings: ImageSettings, maxValue: number): Layer[] {
+function layersOf(planes: Planes, settings: ImageSettings): Layer[] {
   return settings.channels
     .map((setting, channel) => ({ setting, channel }))
     .filter(({ setting, channel }) => channel < planes.nChannels && (settings.grey === null ? setting.isOn : channel === settings.grey))
     .map(({ setting, channel }) => ({
       offset: channel * planes.height * planes.width,
-      table: contrastTable(setting.low, setting.high, maxValue),
+      table: contrastTable(setting.low, setting.high, highestValue(planes)),
       colour: settings.grey === null ? (rgbOf(setting.colour).map((part) => part / 255) as [number, number, number]) : [1, 1, 1],
     }));
 }
@@ -44,8 +49,8 @@ function sourcePixels(nScreen: number, nSource: number, centre: number, zoom: nu
 }
 
 /** Fills `out` (RGBA, width x height) with what the viewport shows. */
-export function render(planes: Planes, settings: ImageSettings, view: Viewport, maxValue: number, out: Uint8ClampedArray, width: number, height: number): void {
-  const layers = layersOf(planes, settings, maxValue);
+export function render(planes: Planes, settings: ImageSettings, view: Viewport, out: Uint8ClampedArray, width: number, height: number): void {
+  const layers = layersOf(planes, settings);
   const columns = sourcePixels(width, planes.width, view.x, view.zoom);
   const lines = sourcePixels(height, planes.height, view.y, view.zoom);
   const sums = new Float32Array(3 * width);

@@ -21,7 +21,7 @@ const N_ON = 5;
 export function usualSettings(plate: PlateDocument): ImageSettings {
   const channels = plate.channel_names.map((_, i) => ({
     isOn: i < N_ON,
-    colour: COLOURS[i % COLOURS.length],
+    colour: plate.colours?.[i] ? `#${plate.colours[i].toLowerCase()}` : COLOURS[i % COLOURS.length],
     low: plate.contrast[i]?.low ?? 0,
     high: plate.contrast[i]?.high ?? plate.max_value,
   }));

@@ -117,6 +117,7 @@ export function MapView({ map, address, focus, selected }: ViewProps) {
           {isLasso && <p class="lasso-hint" role="status">Draw around points. Hold Shift to add to the selection.</p>}
         </div>
       )}
+      {isDrawn && map.nPlaced < map.n && <p class="soft small">{counted(map.n - map.nPlaced, "perturbation")} without a place in the plane: only in the table.</p>}
       {(isTable || !isDrawn) && <MapTable map={map} selected={selected} />}
     </section>
   );

@@ -39,6 +39,7 @@ export class DeckScatter {
       onViewStateChange: ({ viewState }) => this.show(viewState as OrthographicViewState, onMove),
       getCursor: ({ isDragging }) => (isDragging ? "grabbing" : "default"),
       onError,
+      onLoad: () => element.querySelector("canvas")?.setAttribute("tabindex", "-1"), // the frame around it takes the keys
       layers: [],
     });
   }
@@ -66,9 +67,13 @@ export class DeckScatter {
     return Math.min(9, base * 1.22 ** Math.max(0, this.zoom - (this.home.zoom as number)));
   }
 
+  private isPlaced(row: number): boolean {
+    return Number.isFinite(this.x[row]) && Number.isFinite(this.y[row]);
+  }
+
   private layers() {
     const radius = this.radius();
-    const rings = this.look?.rings ?? [];
+    const rings = (this.look?.rings ?? []).filter(({ row }) => this.isPlaced(row));
     return [
       new ScatterplotLayer({ id: "points", data: this.points as never, radiusUnits: "pixels", getRadius: radius, radiusMinPixels: 1, stroked: false, updateTriggers: { getRadius: radius } }),
       new ScatterplotLayer<(typeof rings)[number]>({
@@ -96,7 +101,7 @@ export class DeckScatter {
     let i = 0;
     for (const isFaint of [true, false]) {
       for (let row = 0; row < n; row++) {
-        if (look.isFaint(row) !== isFaint) continue; // faint points are drawn first, under the others
+        if (!this.isPlaced(row) || look.isFaint(row) !== isFaint) continue; // faint points first, under the others
         positions[2 * i] = this.x[row];
         positions[2 * i + 1] = this.y[row];
         colours.set(look.colours[row], 4 * i);
@@ -104,7 +109,7 @@ export class DeckScatter {
         i++;
       }
     }
-    this.points = { length: n, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
+    this.points = { length: i, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
     this.deck.setProps({ layers: this.layers() });
   }
 
@@ -114,7 +119,7 @@ export class DeckScatter {
 
   /** Returns a row's place in pixels, or null before the first drawing. */
   place(row: number): [number, number] | null {
-    const at = this.viewport?.project([this.x[row], this.y[row], 0]);
+    const at = this.isPlaced(row) ? this.viewport?.project([this.x[row], this.y[row], 0]) : null;
     return at ? [at[0], at[1]] : null;
   }
 

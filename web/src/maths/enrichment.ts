@@ -5,6 +5,8 @@
 import { benjaminiHochberg, upperTail } from "./hypergeometric";
 import type { AnnotationSource } from "../data/contract";
 
+const SMALLEST_SET = 2;
+
 export interface Enriched {
   id: string;
   overlap: number;
@@ -24,14 +26,14 @@ export interface Enrichment {
 
 /**
  * Returns the tests of one source, best first. The background is what the source could know; the selection is cut to
- * it. Every set with a member in the background is tested, and all of them enter the correction.
+ * it. Every set with two members or more in the background is tested, and all of them enter the correction.
  */
 export function enrich(selected: number[], source: AnnotationSource, entity: (row: number) => string): Enrichment {
   const background = new Set(source.background.map(entity));
   const drawn = new Set(selected.map(entity).filter((name) => background.has(name)));
   const tested = source.sets
     .map(({ id, rows }) => ({ id, all: new Set(rows.map(entity).filter((name) => background.has(name))) }))
-    .filter(({ all }) => all.size > 0);
+    .filter(({ all }) => all.size >= SMALLEST_SET);
   const overlaps = tested.map(({ all }) => [...all].filter((name) => drawn.has(name)).sort());
   const p = tested.map(({ all }, i) => upperTail(overlaps[i].length, background.size, all.size, drawn.size));
   const q = benjaminiHochberg(p);

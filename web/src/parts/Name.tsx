@@ -2,6 +2,18 @@
 import { goTo, hrefTo, type Address } from "../data/address";
 import type { MapData } from "../data/mapData";
 
+let isHeadingWanted = false;
+
+export function askForHeading(): void {
+  isHeadingWanted = true;
+}
+
+/** Moves the keyboard's place to a heading that has just come, where a key brought it. */
+export function takeHeading(heading: HTMLElement | null): void {
+  if (isHeadingWanted) heading?.focus({ preventScroll: false });
+  isHeadingWanted = false;
+}
+
 interface Props {
   map: MapData;
   row: number;
@@ -14,6 +26,7 @@ export function Name({ map, row, change }: Props) {
   const onClick = (event: MouseEvent) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
+    if (event.detail === 0) askForHeading(); // pressed by key: the link will be gone, the heading takes its place
     goTo(target);
   };
   return (

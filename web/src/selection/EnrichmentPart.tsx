@@ -56,7 +56,7 @@ function SourceResult({ map, rows, source }: { map: MapData; rows: number[]; sou
       )}
       {met.length > N_SHOWN && <button type="button" class="more" aria-expanded={isLong} onClick={() => setLong(!isLong)}>{isLong ? `Only the first ${N_SHOWN}` : `All ${met.length} with an overlap`}</button>}
       {met.length > 0 && <button type="button" class="more" onClick={() => download(`enrichment-${source.name}.csv`, enrichmentCsv(source, outcome.results), "text/csv")}>CSV of all {outcome.nTested} tests</button>}
-      <p class="soft small">Hypergeometric upper tail; q after Benjamini and Hochberg over all tested sets of the source. Guides of one gene and doses of one compound count once.</p>
+      <p class="soft small">Hypergeometric upper tail; q after Benjamini and Hochberg over all sets of the source with two members or more. Guides of one gene and doses of one compound count once.</p>
     </>
   );
 }
