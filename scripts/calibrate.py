@@ -3,6 +3,7 @@
     .venv/bin/python scripts/calibrate.py                 # all, as `make calibrate` does
     .venv/bin/python scripts/calibrate.py --benchmark perturbation_magnitude --seeds 400   # one, printed
     .venv/bin/python scripts/calibrate.py --gate          # the section on the production gate, printed
+    .venv/bin/python scripts/calibrate.py --similarity    # the section on the similarity of two perturbations, printed
 
 Two hundred screens per null scenario take about twenty minutes on two cores.
 """
@@ -24,6 +25,7 @@ from cellassets.studies.calibration_page import calibration_page, calibration_pi
 from cellassets.studies.collapsed_maps import collapsed_section, collapsed_study
 from cellassets.studies.coverage import coverage_section, run_coverage
 from cellassets.studies.gate_page import gate_section, run_gate_study
+from cellassets.studies.similarity_calibration import run_similarity_study, similarity_section
 
 N_COLLAPSED = 24  # maps of every collapsed family
 N_COVERAGE = 800  # draws of each cell of the table of intervals
@@ -41,7 +43,11 @@ def main() -> None:
     parser.add_argument("--power-seeds", type=int, default=40, help="simulated screens of every planted effect")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--gate", action="store_true", help="only the simulation of the production gate")
+    parser.add_argument("--similarity", action="store_true", help="only the p-values of similarities")
     chosen = parser.parse_args()
+    if chosen.similarity:
+        print(similarity_section(run_similarity_study()))
+        return
     if chosen.gate:
         print(gate_section(run_gate_study(**GATE_STUDY, n_workers=chosen.workers)))
         return
@@ -58,7 +64,12 @@ def main() -> None:
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
         coverage = pool.submit(run_coverage, N_COVERAGE)
         collapsed = pool.submit(collapsed_study, names, n_seeds=min(chosen.seeds, N_COLLAPSED))
-        sections = coverage_section(coverage.result()), collapsed_section(collapsed.result())
+        similarity = pool.submit(run_similarity_study)
+        sections = (
+            coverage_section(coverage.result()),
+            similarity_section(similarity.result()),
+            collapsed_section(collapsed.result()),
+        )
     page = "\n".join((calibration_page(study, command="make calibrate"), *sections))
     if chosen.benchmark:
         print(page)

@@ -15,6 +15,7 @@ from cellassets.cli import (
     artifact,
     dataset,
     experiment,
+    explore,
     export,
     lake,
     leaderboard,
@@ -38,6 +39,7 @@ for _noun in (screen, experiment, recipe, dataset, model, leaderboard, annotatio
     app.add_typer(_noun.app, name=_noun.__name__.rpartition(".")[2])
 app.add_typer(maps.app, name="map")
 app.command("status")(status.show_status)
+app.command("explore", epilog=explore.EXAMPLE)(explore.explore)
 app.command("sql", epilog=sql.EPILOG)(sql.run_sql)
 
 

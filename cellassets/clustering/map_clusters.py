@@ -3,7 +3,7 @@
 The stage `map_clusters` reads the records that the map comes from, and writes the tables to files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from cellassets.benchmarks.judged import JudgedMap
 from cellassets.benchmarks.strata import plate_strata
 from cellassets.clustering.enrichment import enrichment, set_sources
+from cellassets.clustering.layout import map_layout
 from cellassets.clustering.named import named_rows
 from cellassets.clustering.parameters import ClusterParameters
 from cellassets.clustering.resampling import ReplicateWells
@@ -23,9 +24,9 @@ from cellassets.clustering.tree import merge_tree
 from cellassets.clustering.usable_map import usable_vectors
 from cellassets.errors import NotApplicable
 from cellassets.mapping.aggregate import Aggregation
-from cellassets.mapping.relate import unit_rows
+from cellassets.mapping.relate import mean_pairwise_cosine, unit_rows
 from cellassets.progress import Progress, no_progress
-from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
+from cellassets.tables.schemas import CLUSTERS, ENRICHMENT, MAP_POINTS
 
 Labels = Int[np.ndarray, "row"]
 MIN_RESAMPLED_FRAC = 0.5
@@ -33,10 +34,11 @@ MIN_RESAMPLED_FRAC = 0.5
 
 @dataclass(frozen=True)
 class MapClusters:
-    """What is published: CLUSTERS and ENRICHMENT rows, and the summary."""
+    """What is published: CLUSTERS, ENRICHMENT and MAP_POINTS rows, and the summary."""
 
     clusters: pl.DataFrame
     enrichment: pl.DataFrame
+    points: pl.DataFrame
     summary: MapClustersSummary
 
 
@@ -47,7 +49,7 @@ def cluster_map(
     aggregation: Aggregation = "mean",
     progress: Progress = no_progress,
 ) -> MapClusters:
-    """Returns the clusters of a map at several resolutions, their stability and their enrichment.
+    """Returns the clusters of a map at several resolutions, their stability and enrichment, and a layout in the plane.
 
     The tables are empty where the map cannot be clustered, and the summary says why.
 
@@ -55,7 +57,7 @@ def cluster_map(
         judged: the map, its wells, and the annotations of the kinds `sets`, `targets` and `gene_arms`.
         parameters: resolutions, resampling, and what is tested.
         aggregation: how the map was aggregated; maps of resampled wells are aggregated in the same way.
-        progress: told after every map of resampled wells.
+        progress: called after every map of resampled wells, and while the layout is made.
 
     Raises:
         BenchmarkError: a vector of the map is not finite.
@@ -64,7 +66,8 @@ def cluster_map(
     try:
         unit = usable_vectors(table, parameters.min_perturbations)
     except NotApplicable as reason:
-        return MapClusters(CLUSTERS.empty(), ENRICHMENT.empty(), MapClustersSummary(does_not_apply=str(reason)))
+        refused = MapClustersSummary(does_not_apply=str(reason))
+        return MapClusters(CLUSTERS.empty(), ENRICHMENT.empty(), MAP_POINTS.empty(), refused)
     names = table["perturbation_id"].to_list()
     stratum, clusters = plate_strata(judged, names), cut_map(unit, parameters)
     wells = ReplicateWells(judged, names, aggregation)
@@ -83,6 +86,10 @@ def cluster_map(
     found, n_sets = enrichment(clusters, named, set_sources(judged.annotations), parameters)
     rows = [cluster_rows(table, size, labels, stability.get(size)) for size, labels in clusters.items()]
     identity = [pl.lit(table[name][0]).alias(name) for name in ("dataset_id", "model_key")]
+    places = map_layout(unit, seed=parameters.seed, progress=progress)
+    points = table.select(
+        "perturbation_id", x=pl.Series(places[:, 0]), y=pl.Series(places[:, 1]), agreement=_agreement(judged, names)
+    )
     summary = MapClustersSummary(
         n_perturbations=table.height,
         n_sets=n_sets,
@@ -98,6 +105,7 @@ def cluster_map(
     return MapClusters(
         CLUSTERS.conform(pl.concat(rows), source=CLUSTERS.name),
         ENRICHMENT.conform(found.with_columns(identity), source=ENRICHMENT.name),
+        MAP_POINTS.conform(points.with_columns(identity), source=MAP_POINTS.name),
         summary,
     )
 
@@ -110,6 +118,14 @@ def cut_map(unit: Float[np.ndarray, "row feature"], parameters: ClusterParameter
     tree = merge_tree(unit, parameters.n_neighbours)
     n_clusters = {size: round(len(unit) / size) for size in sorted(set(parameters.resolutions))}
     return {size: tree.cut(number) for size, number in n_clusters.items() if number >= 2}
+
+
+def _agreement(judged: JudgedMap, names: Sequence[str]) -> pl.Series:
+    """The mean cosine between two wells of each perturbation; null where it has one."""
+    number = {name: at for at, name in enumerate(names)}
+    group = np.array([number.get(unit, -1) for unit in judged.units])
+    found = mean_pairwise_cosine(judged.vectors, group, len(names))
+    return pl.Series(found, dtype=pl.Float32).fill_nan(None)
 
 
 def _stability_missing(wells: ReplicateWells) -> str | None:

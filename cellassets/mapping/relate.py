@@ -6,7 +6,7 @@ The input is vectors or a PERTURBATION_MAP table. Nothing here tests significanc
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cellassets.errors import AlignmentError, DatasetError
 from cellassets.finite import finite_arguments, require_finite
@@ -17,6 +17,7 @@ COMBINATION_SEPARATOR = "+"
 # Two cosines nearer to each other than 2^-22 (2.4e-7) cannot be distinguished.
 COSINE_ROUNDING = 2.0**-22
 NORM_VALUES = 1 << 16  # values whose squares are held at once
+WELLS_AT_ONCE = 4096
 
 
 def unit_rows(values: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
@@ -37,6 +38,34 @@ def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.nd
     """Returns the cosine of every pair of rows, in [-1, 1]; a dense matrix, so for perturbations and not for wells."""
     unit = unit_rows(values)
     return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def mean_pairwise_cosine(
+    values: Float[np.ndarray, "well feature"], group: Int[np.ndarray, "well"], n_groups: int
+) -> Float[np.ndarray, "group"]:
+    """Returns the mean cosine between two wells of each group; NaN where a group has fewer than two.
+
+    The cosines of all pairs follow from the sum s of n unit vectors: (|s|^2 - n) / (n (n - 1)).
+
+    Args:
+        values: vectors of the wells.
+        group: group of each well; wells with -1 are left out.
+        n_groups: number of groups.
+    """
+    from scipy.sparse import csr_array
+
+    kept = np.flatnonzero(group >= 0)
+    n_wells = np.bincount(group[kept], minlength=n_groups).astype(np.float64)
+    sums, squares = np.zeros((n_groups, values.shape[1])), np.zeros(n_groups)
+    for start in range(0, len(kept), WELLS_AT_ONCE):
+        rows = kept[start : start + WELLS_AT_ONCE]
+        unit = unit_rows(values[rows])
+        member = csr_array((np.ones(len(rows)), (group[rows], np.arange(len(rows)))), shape=(n_groups, len(rows)))
+        sums += member @ unit
+        squares += member @ np.square(unit).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (np.square(sums).sum(axis=1) - squares) / (n_wells * (n_wells - 1))
+    return np.where(n_wells >= 2, found, np.nan)
 
 
 @finite_arguments(AlignmentError)

@@ -1,7 +1,7 @@
-"""The stage `map_clusters`: clusters of a map at several resolutions, their stability, and their enriched sets.
+"""The stage `map_clusters`: clusters of a map, their stability and enriched sets, and the map in the plane.
 
-Publishes `clusters.parquet` and `enrichment.parquet`. If a map cannot be clustered, the tables are empty and the record
-gives the reason. The computation is in `cellassets.clustering`.
+Publishes `clusters.parquet`, `enrichment.parquet` and `points.parquet`. If a map cannot be clustered, the tables are
+empty and the record gives the reason. The computation is in `cellassets.clustering`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from cellassets.storage.plan import Plan, Publication
 if TYPE_CHECKING:
     from cellassets.reporting.cluster_section import ClusterTables
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 USES = ("sets", "targets", "gene_arms")  # kinds of annotations
 
 
@@ -57,13 +57,17 @@ def make(context: Context, plan: Plan) -> Record:
     """
     from cellassets.clustering.map_clusters import cluster_map
     from cellassets.tables.parquet import write_tables
-    from cellassets.tables.schemas import CLUSTERS, ENRICHMENT
+    from cellassets.tables.schemas import CLUSTERS, ENRICHMENT, MAP_POINTS
 
     annotations = planned_annotations(context, plan, USES)
     judged = open_map(context, plan.pin("perturbation_map", *plan.keys), annotations)
     parameters, aggregation = plan.settings["parameters"], judged.parameters.aggregation
     found = cluster_map(judged, parameters, aggregation=aggregation, progress=context.progress)
-    tables = {"clusters.parquet": (found.clusters, CLUSTERS), "enrichment.parquet": (found.enrichment, ENRICHMENT)}
+    tables = {
+        "clusters.parquet": (found.clusters, CLUSTERS),
+        "enrichment.parquet": (found.enrichment, ENRICHMENT),
+        "points.parquet": (found.points, MAP_POINTS),
+    }
     with context.lake.draft(plan) as draft:
         return draft.publish(write_tables(tables, draft.folder), found.summary)
 

@@ -1,7 +1,9 @@
-"""SQL over all current publications, with one view per kind of table."""
+"""SQL over all current publications, with one view per kind of table; only the views of a statement are opened."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from cellassets.errors import ConfigError
 from cellassets.stages.benchmark import KIND, is_readable
 from cellassets.stages.costs import VIEW, costs_table
 from cellassets.storage.lake import Lake
@@ -29,6 +31,7 @@ VIEWS = {
     ("benchmark", "published"): "published_statistics",
     ("map_clusters", "clusters"): "clusters",
     ("map_clusters", "enrichment"): "enrichment",
+    ("map_clusters", "layout"): "map_points",
     ("active_perturbations", "hits"): "hits",
     ("active_perturbations", "lowest_active_doses"): "lowest_active_doses",
     ("active_perturbations", "active_scores"): "active_scores",
@@ -49,23 +52,35 @@ def query_lake(lake: Lake, statement: str) -> "pl.DataFrame":
     Raises:
         ConfigError: the lake is not local, or the statement is not one valid SELECT over these views.
     """
-    from cellassets.tables.sql import query
+    from cellassets.tables.sql import query, views_of
 
-    costs = costs_table(Ledger(lake.catalogue.url))
-    return query(published_tables(lake), statement, tables={} if costs is None else {VIEW: costs})
+    wanted = views_of(statement) or {*VIEWS.values(), VIEW}
+    costs = costs_table(Ledger(lake.catalogue.url)) if VIEW in wanted else None
+    try:
+        return query(published_tables(lake, wanted), statement, tables={} if costs is None else {VIEW: costs})
+    except ConfigError:
+        if wanted >= {*VIEWS.values(), VIEW}:
+            raise
+        return query(published_tables(lake), statement)  # which names all views that exist
 
 
-def published_tables(lake: Lake) -> "dict[str, list[UPath]]":
+def published_tables(lake: Lake, wanted: Collection[str] = frozenset(VIEWS.values())) -> "dict[str, list[UPath]]":
     """Returns the Parquet files of each view, as the commit records list them.
 
     Scores in the form of an earlier version are left out until they are computed again.
+
+    Args:
+        lake: the lake.
+        wanted: names of views; all by default. Only the records of their kinds are read.
     """
     views: dict[str, list[UPath]] = {}
-    readable = [row for row in lake.records() if not row.kind.startswith(f"{KIND}/") or is_readable(row)]
+    kinds = {kind for (kind, _), view in VIEWS.items() if view in wanted}
+    rows = [row for row in lake.records() if row.kind.split("/")[0] in kinds]
+    readable = [row for row in rows if not row.kind.startswith(f"{KIND}/") or is_readable(row)]
     for published in in_parallel(lake.open, [(row,) for row in readable]):
         for name in published.names:
             stem = name.removesuffix(".parquet").split("-")[0]
             view = VIEWS.get((published.record.kind.split("/")[0], stem)) if name.endswith(".parquet") else None
-            if view is not None:
+            if view is not None and view in wanted:
                 views.setdefault(view, []).append(published.path(name))
     return {view: sorted(paths, key=str) for view, paths in sorted(views.items())}

@@ -189,6 +189,11 @@ class Deployment:
         return f"{self.mlflow_url.rstrip('/')}/#/runs/{quote(run_id)}" if self.mlflow_url else None
 
     @property
+    def name(self) -> str:
+        """A short name for people: that of the folder or bucket that holds the lake."""
+        return UPath(self.lake_root).parent.name or UPath(self.lake_root).name or self.lake_root
+
+    @property
     def lake(self) -> Lake:
         """The lake."""
         return Lake(UPath(self.lake_root), self.catalogue_url)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from upath import UPath
 
 from cellassets.errors import CellAssetsError, SchemaError
@@ -14,6 +14,7 @@ from cellassets.storage.artifact import FileEntry, PublishedFile, create_file, w
 from cellassets.storage.objects import in_parallel
 from cellassets.tables.schema import TableSchema
 
+GROUP_BYTES, MIN_GROUP_ROWS = 1 << 20, 64  # of vectors in one row group
 N_READ_AT_ONCE = 4  # tables in memory twice, as bytes and decoded
 
 
@@ -53,8 +54,15 @@ def write_new_table(table: pl.DataFrame, path: UPath, schema: TableSchema) -> No
 
 def _encode(table: pl.DataFrame, path: UPath, schema: TableSchema) -> bytes:
     buffer = io.BytesIO()
-    schema.conform(table, source=str(path)).write_parquet(buffer, compression="zstd")
+    conformed = schema.conform(table, source=str(path))
+    conformed.write_parquet(buffer, compression="zstd", row_group_size=_rows_per_group(conformed))
     return buffer.getvalue()
+
+
+def _rows_per_group(table: pl.DataFrame) -> int | None:
+    """Small groups where rows hold vectors: who asks for one well or one perturbation reads one group."""
+    widths = [dtype.size for dtype in table.dtypes if isinstance(dtype, pl.Array)]
+    return max(MIN_GROUP_ROWS, GROUP_BYTES // (4 * sum(widths))) if widths else None
 
 
 def read_table(path: UPath | PublishedFile, schema: TableSchema) -> pl.DataFrame:
@@ -74,6 +82,36 @@ def read_table(path: UPath | PublishedFile, schema: TableSchema) -> pl.DataFrame
         pl.lit(None, c.dtype).alias(c.name) for c in schema.columns if c.is_nullable and c.name not in table.columns
     ]
     return schema.conform(table.with_columns(later), source=str(path))
+
+
+def read_vectors(
+    path: UPath | PublishedFile, schema: TableSchema, column: str = "embedding"
+) -> tuple[pl.DataFrame, Float32[np.ndarray, "row feature"]]:
+    """Returns a table without one column of vectors, and these vectors; they are in memory once.
+
+    Raises:
+        CorruptArtifact: the content of a published file differs from its commit record.
+        SchemaError: the file is not a Parquet file, or its table does not follow `schema`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = path.read_bytes()
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        labels = pl.read_parquet(io.BytesIO(content), columns=[n for n in file.schema_arrow.names if n != column])
+        width = file.schema_arrow.field(column).type.list_size
+        values = np.empty((labels.height, width), dtype=np.float32)
+        at = 0
+        for batch in file.iter_batches(columns=[column]):
+            rows = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+            values[at : at + len(rows)] = rows
+            at += len(rows)
+    except (pl.exceptions.PolarsError, pa.ArrowException, KeyError) as error:
+        message = f"{path}: cannot be read as Parquet ({error}); expected a {schema.name} table"
+        raise SchemaError(message) from error
+    schema.conform(with_vectors(labels[:1], values[:1], column), source=str(path))
+    return labels, values
 
 
 def read_tables(paths: Sequence[UPath | PublishedFile], schema: TableSchema) -> pl.DataFrame:

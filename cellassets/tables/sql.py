@@ -32,8 +32,8 @@ def query(
             connection.register_filesystem(store)
         known = sorted(name for name, paths in views.items() if paths)
         for view in known:
-            listed = ", ".join("'" + _place(path).replace("'", "''") + "'" for path in views[view])
-            connection.execute(f'CREATE VIEW "{view}" AS SELECT * FROM read_parquet([{listed}])')  # noqa: S608
+            listed = ", ".join(quoted(_place(path)) for path in views[view])
+            connection.execute(f'CREATE VIEW "{view}" AS SELECT * FROM read_parquet([{listed}], union_by_name = true)')  # noqa: S608
         for view, table in tables.items():
             connection.register(view, table.to_arrow())
         known = sorted([*known, *tables])
@@ -43,6 +43,20 @@ def query(
         except duckdb.Error as error:
             message = f"not a query over {known}: {error}"
             raise ConfigError(message) from error
+
+
+def views_of(statement: str) -> set[str]:
+    """Returns the names of the views that a statement reads, in lower case; none where that is not known."""
+    with duckdb.connect() as connection:
+        try:
+            return {name.casefold() for name in connection.get_table_names(statement)}
+        except duckdb.Error:
+            return set()
+
+
+def quoted(text: str) -> str:
+    """Returns a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _place(path: UPath) -> str:

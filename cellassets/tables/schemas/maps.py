@@ -84,6 +84,20 @@ CLUSTERS = TableSchema(
     ),
 )
 
+MAP_POINTS = TableSchema(
+    "map_points",
+    (
+        DATASET,
+        MODEL,
+        PERTURBATION,
+        Column("x", pl.Float32(), "first coordinate in the plane; the longer axis has a standard deviation of 1"),
+        Column("y", pl.Float32(), "second coordinate in the plane"),
+        Column(
+            "agreement", pl.Float32(), "mean cosine between two of its wells; null where it has one", is_nullable=True
+        ),
+    ),
+)
+
 ENRICHMENT = TableSchema(
     "enrichment",
     (
