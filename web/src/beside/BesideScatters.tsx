@@ -50,13 +50,14 @@ function Neighbourhood({ side, primary, address, neighbours, shared }: ColumnPro
 }
 
 const NOBODY: number[] = [];
+const N_RINGS = 10;
 
 function Column(props: ColumnProps) {
   const { side, primary, address, isLasso, neighbours, shared, onLasso } = props;
   const { map, focus, selected } = side;
   const [failure, setFailure] = useState<string | null>(null);
   const { colours, theme } = useColouring(map, address.colour);
-  const rings = useMemo(() => neighbours.value?.nearest.map(({ row }) => row).filter((row) => shared.has(row)) ?? NOBODY, [neighbours.value, shared]);
+  const rings = useMemo(() => neighbours.value?.nearest.map(({ row }) => row).filter((row) => shared.has(row)).slice(0, N_RINGS) ?? NOBODY, [neighbours.value, shared]);
   return (
     <section class="map-column" aria-label={map.key}>
       <h2 class="map-name">{map.key}</h2>

@@ -3,6 +3,8 @@
  * an answer that failed is forgotten, so that asking again tries again.
  */
 
+import { plateName } from "../maths/numbers";
+
 declare global {
   interface Window {
     CELLASSETS_STATIC?: boolean;
@@ -41,7 +43,7 @@ async function fromServer(path: string): Promise<unknown> {
 function whyMissing(path: string): string {
   if (!path.startsWith("images/")) return `This export does not hold the file data/${path}.js.`;
   const [, experiment, plateId, well, site] = path.replace(".json", "").split("/");
-  const place = [experiment, `plate ${plateId}`, well && `well ${well}`, site && `site ${site}`].filter(Boolean).join(", ");
+  const place = [experiment, plateName(plateId), well && `well ${well}`, site && `site ${site}`].filter(Boolean).join(", ");
   return `This export has no images of ${place}. \`cellassets explore --static DIR --images 2\` makes one with two wells of each perturbation.`;
 }
 

@@ -79,7 +79,7 @@ export function Neighbours({ map, neighbours }: { map: MapData; neighbours: Neig
           Select the {certain.length} nearest with q ≤ 0.05
         </button>
       )}
-      {method && <p class="soft small">{method}</p>}
+      {method && <p class="soft small">How p is computed: {method}</p>}
     </section>
   );
 }

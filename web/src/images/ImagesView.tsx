@@ -4,6 +4,7 @@ import { goTo, type Address } from "../data/address";
 import type { PlateDocument, ProfileWell } from "../data/contract";
 import { loadDocument, pathOf } from "../data/loader";
 import { useLoaded } from "../data/useDocument";
+import { plateName } from "../maths/numbers";
 import { EmptyLine, ErrorLine, LoadingLine } from "../parts/Notice";
 import type { ViewProps } from "../Workspace";
 import { Channels } from "./Channels";
@@ -108,8 +109,8 @@ function PlatePictures({ plate, chosen, wells, address, name }: PlateProps) {
               settings={settings}
               view={view}
               maxZoom={maxZoom}
-              label={`${title}, well ${well}, plate ${chosen.plate} of ${chosen.experiment}, site ${site}`}
-              caption={<><b class={kind}>{title}</b> <span class="soft">{well} · {chosen.experiment}, plate {chosen.plate} · site {nearestSite(sitesOf(plate, well), site)}</span></>}
+              label={`${title}, well ${well}, ${plateName(chosen.plate)} of ${chosen.experiment}, site ${site}`}
+              caption={<><b class={kind}>{title}</b> <span class="soft">{well} · {chosen.experiment}, {plateName(chosen.plate)} · site {nearestSite(sitesOf(plate, well), site)}</span></>}
               onView={setView}
             />
           ))}

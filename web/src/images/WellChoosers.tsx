@@ -1,6 +1,7 @@
 /** Which well, which site and which controls are shown. */
 import { goTo } from "../data/address";
 import type { PlateDocument, ProfileWell } from "../data/contract";
+import { plateName } from "../maths/numbers";
 
 export interface WellKey {
   experiment: string;
@@ -21,7 +22,7 @@ export function parseWell(text: string | null): WellKey | null {
 function byPlate(wells: ProfileWell[]): Map<string, ProfileWell[]> {
   const plates = new Map<string, ProfileWell[]>();
   for (const well of wells) {
-    const name = `${well.experiment_id}, plate ${well.plate_id}`;
+    const name = `${well.experiment_id}, ${plateName(well.plate_id)}`;
     plates.set(name, [...(plates.get(name) ?? []), well]);
   }
   return plates;

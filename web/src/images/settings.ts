@@ -15,7 +15,7 @@ export interface ImageSettings {
 }
 
 const COLOURS = ["#4f7dff", "#37d67a", "#ff4fa3", "#ffc83d", "#2fd9e8", "#ff7a45", "#b388ff", "#c6e048"];
-const N_ON = 5;
+const N_ON = 6;
 
 /** Returns the plate's usual settings: the contrast of its controls, the first channels on. */
 export function usualSettings(plate: PlateDocument): ImageSettings {

@@ -17,7 +17,8 @@ const SOLID = 225;
 export class DeckScatter {
   private deck: Deck<OrthographicView>;
   private viewState: OrthographicViewState;
-  private readonly home: OrthographicViewState;
+  private home: OrthographicViewState;
+  private readonly observer: ResizeObserver;
   private points: { length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> };
   private look: ScatterLook | null = null;
 
@@ -42,6 +43,15 @@ export class DeckScatter {
       onLoad: () => element.querySelector("canvas")?.setAttribute("tabindex", "-1"), // the frame around it takes the keys
       layers: [],
     });
+    this.observer = new ResizeObserver(() => this.refit(onMove));
+    this.observer.observe(element);
+  }
+
+  /** A map that nobody has moved keeps fitting its frame. */
+  private refit(onMove: () => void): void {
+    const isAtHome = this.viewState === this.home;
+    this.home = this.wholeMap();
+    if (isAtHome) this.show(this.home, onMove);
   }
 
   private wholeMap(): OrthographicViewState {
@@ -153,10 +163,12 @@ export class DeckScatter {
 
   /** Shows the whole map again. */
   reset(onMove: () => void): void {
-    this.show({ ...this.wholeMap() }, onMove);
+    this.home = this.wholeMap();
+    this.show(this.home, onMove);
   }
 
   destroy(): void {
+    this.observer.disconnect();
     this.deck.finalize();
     this.element.textContent = "";
   }

@@ -31,6 +31,11 @@ export function concentrationText(um: number): string {
   return `${Number(um.toPrecision(3))} µM`;
 }
 
+/** Returns "plate 3" for a number, and a plate's own name unchanged. */
+export function plateName(plateId: string): string {
+  return /^\d/.test(plateId) ? `plate ${plateId}` : plateId;
+}
+
 /** Returns "1 well" or "3 wells". */
 export function counted(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
