@@ -23,6 +23,14 @@ test("channels add up in their colours, and one channel alone is grey", () => {
   expect([...out]).toEqual([128, 128, 128, 255, 255, 255, 255, 255]);
 });
 
+test("six channels at full light are dimmed by the square root of three, as in the contact sheets", () => {
+  const planes = { nChannels: 6, height: 1, width: 1, data: Uint8Array.from([255, 0, 0, 0, 0, 0]) };
+  const channels = Array.from({ length: 6 }, () => ({ isOn: true, colour: "#ff0000", low: 0, high: 255 }));
+  const out = new Uint8ClampedArray(4);
+  render(planes, { channels, grey: null }, WHOLE, out, 1, 1);
+  expect([...out]).toEqual([Math.round(255 / Math.sqrt(3)), 0, 0, 255]);
+});
+
 test("a zoom keeps the place under the pointer", () => {
   const before = { x: 0.5, y: 0.5, zoom: 2 };
   const place = (view: typeof before) => view.x + 0.2 / view.zoom;

@@ -48,17 +48,26 @@ function sourcePixels(nScreen: number, nSource: number, centre: number, zoom: nu
   });
 }
 
+/**
+ * Returns how much each of several channels counts, so that their sum does not drown in white: the same as in the
+ * contact sheets of the reports.
+ */
+export function channelWeight(nShown: number): number {
+  return 1 / Math.sqrt(Math.max(1, nShown / 2));
+}
+
 /** Fills `out` (RGBA, width x height) with what the viewport shows. */
 export function render(planes: Planes, settings: ImageSettings, view: Viewport, out: Uint8ClampedArray, width: number, height: number): void {
   const layers = layersOf(planes, settings);
   const columns = sourcePixels(width, planes.width, view.x, view.zoom);
   const lines = sourcePixels(height, planes.height, view.y, view.zoom);
   const sums = new Float32Array(3 * width);
+  const weight = channelWeight(layers.length);
   for (let line = 0; line < height; line++) {
     sums.fill(0);
     for (const { offset, table, colour } of layers) {
       const start = offset + lines[line] * planes.width;
-      const [r, g, b] = colour;
+      const [r, g, b] = colour.map((part) => part * weight);
       for (let i = 0, at = 0; i < width; i++, at += 3) {
         const bright = table[planes.data[start + columns[i]]];
         sums[at] += bright * r;

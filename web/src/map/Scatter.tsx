@@ -48,8 +48,6 @@ function useScatter({ map, colouring, theme, focus, selected, neighbours, covere
     if (focus !== null) rings.push({ row: focus, colour: INK[theme], radius: 5 });
     scatter.current?.draw({ colours: colouring.colours, isFaint: (row) => chosen.size > 0 && !chosen.has(row) && row !== focus, rings });
     onMove();
-    const later = setTimeout(onMove, 120); // the first viewport is known after the first frame
-    return () => clearTimeout(later);
   }, [map, colouring, theme, focus, selected, neighbours]);
   return { scatter, onMove };
 }
@@ -89,7 +87,7 @@ export function Scatter(props: ScatterProps) {
     event.preventDefault();
   };
   const finishLasso = (corners: [number, number][], isAdding: boolean) => {
-    const polygon = corners.map(([x, y]) => scatter.current?.at(x, y)).filter((at): at is [number, number] => Boolean(at));
+    const polygon = corners.map(([x, y]) => scatter.current!.at(x, y));
     onLasso(pointsInside(map.x!, map.y!, polygon), isAdding);
   };
   const hoverAt = hover !== null ? scatter.current?.place(hover) : null;

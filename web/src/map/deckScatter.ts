@@ -123,26 +123,28 @@ export class DeckScatter {
     this.deck.setProps({ layers: this.layers() });
   }
 
-  private get viewport() {
-    return this.deck.isInitialized ? this.deck.getViewports()[0] : undefined;
+  private get centre(): [number, number] {
+    return this.viewState.target as [number, number];
   }
 
-  /** Returns a row's place in pixels, or null before the first drawing. */
+  /** Returns a row's place in pixels; null where the row has none. */
   place(row: number): [number, number] | null {
-    const at = this.isPlaced(row) ? this.viewport?.project([this.x[row], this.y[row], 0]) : null;
-    return at ? [at[0], at[1]] : null;
+    if (!this.isPlaced(row)) return null;
+    const [scale, [cx, cy]] = [2 ** this.zoom, this.centre];
+    const { clientWidth, clientHeight } = this.element;
+    return [clientWidth / 2 + (this.x[row] - cx) * scale, clientHeight / 2 - (this.y[row] - cy) * scale];
   }
 
   /** Returns the map's coordinates of a place in pixels. */
-  at(px: number, py: number): [number, number] | null {
-    const at = this.viewport?.unproject([px, py]);
-    return at ? [at[0], at[1]] : null;
+  at(px: number, py: number): [number, number] {
+    const [scale, [cx, cy]] = [2 ** this.zoom, this.centre];
+    const { clientWidth, clientHeight } = this.element;
+    return [cx + (px - clientWidth / 2) / scale, cy - (py - clientHeight / 2) / scale];
   }
 
   /** Returns the row nearest to a place, at most `reach` pixels away. */
   rowAt(px: number, py: number, reach = 9): number | null {
     const centre = this.at(px, py);
-    if (!centre) return null;
     const limit = reach / 2 ** this.zoom;
     let nearest: number | null = null;
     let lowest = limit * limit;
@@ -156,7 +158,7 @@ export class DeckScatter {
   /** Moves by pixels and zooms by steps of two. */
   move(right: number, up: number, zoomSteps: number, onMove: () => void): void {
     const scale = 2 ** this.zoom;
-    const [x, y] = this.viewState.target as [number, number, number];
+    const [x, y] = this.centre;
     const zoom = Math.max(this.home.minZoom!, Math.min(this.home.maxZoom!, this.zoom + zoomSteps));
     this.show({ ...this.viewState, target: [x + right / scale, y + up / scale, 0], zoom }, onMove);
   }
