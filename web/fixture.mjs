@@ -96,7 +96,7 @@ export function serve(port) {
 function pathsOf({ dataset, model }) {
   const { rows } = mapOf(dataset, model);
   const root = `maps/${dataset}/${model}`;
-  const blocks = Object.entries({ neighbours: 64, profiles: 64, vectors: 16 }).flatMap(([kind, size]) =>
+  const blocks = Object.entries({ neighbours: 8, profiles: 16, vectors: 16 }).flatMap(([kind, size]) =>
     Array.from({ length: Math.ceil(rows.length / size) }, (_, i) => `${root}/${kind}/${i}.json`),
   );
   return [`${root}/index.json`, `${root}/sets.json`, ...blocks];

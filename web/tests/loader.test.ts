@@ -32,10 +32,10 @@ test("old blocks are forgotten, the list of maps is not", async () => {
   vi.stubGlobal("fetch", ask);
   const { loadDocument, pathOf } = await import("../src/data/loader");
   await loadDocument("home.json");
-  for (let block = 0; block < 90; block++) await loadDocument(pathOf("maps", "d", "m", "neighbours", block));
+  for (let block = 0; block < 410; block++) await loadDocument(pathOf("maps", "d", "m", "neighbours", block));
   ask.mockClear();
   await loadDocument("home.json");
-  await loadDocument(pathOf("maps", "d", "m", "neighbours", 89));
+  await loadDocument(pathOf("maps", "d", "m", "neighbours", 409));
   await loadDocument(pathOf("maps", "d", "m", "neighbours", 0));
   expect(ask.mock.calls.map(([url]) => url)).toEqual(["api/maps/d/m/neighbours/0.json"]);
 });

@@ -23,7 +23,7 @@ export class MissingDocument extends Error {
 }
 
 /** How many documents of a kind stay; the ones used last. Everything else stays for good. */
-const LIMITS: [RegExp, number][] = [[/\/(neighbours|profiles)\//, 80], [/\/vectors\//, 1200]];
+const LIMITS: [RegExp, number][] = [[/\/(neighbours|profiles)\//, 400], [/\/vectors\//, 1200]];
 
 const cache = new Map<string, Promise<unknown>>();
 const delivered = new Map<string, unknown>();

@@ -35,6 +35,7 @@ export class DeckScatter {
     this.home = this.viewState = this.wholeMap();
     this.deck = new Deck({
       parent: element,
+      deviceProps: { type: "webgl", webgl: { antialias: false } }, // the layer smooths its own edges
       views: new OrthographicView({ id: "map", flipY: false, controller: { keyboard: false, inertia: 150, dragRotate: false } }),
       viewState: this.viewState,
       onViewStateChange: ({ viewState }) => this.show(viewState as OrthographicViewState, onMove),
