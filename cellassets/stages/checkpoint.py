@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
-from cellassets.errors import RecipeError, RegistryError, StaleArtifact
+from cellassets.errors import RegistryError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.families import family, find_variant, recipe
 from cellassets.stages.settings import policy
@@ -22,7 +22,7 @@ from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import training_sources
 from cellassets.stages.training_ends import PLAN_TAG, STATES, remove_outdated_states, settle
-from cellassets.stages.training_inputs import training_inputs
+from cellassets.stages.training_inputs import require_network, training_inputs
 from cellassets.stages.variants import (
     is_to_be_trained_on,
     outcome_of,
@@ -291,9 +291,7 @@ def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:
             f"{parent.fingerprint}; materialise it again"
         )
         raise StaleArtifact(message)
-    if parent.kind != "network":
-        message = f"start_from: {parent.key} is a model of kind {parent.kind}; expected a network"
-        raise RecipeError(message)
+    require_network(parent)
     return context.registry.fetch(parent.key, folder / "parent")
 
 
