@@ -74,10 +74,11 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
         self._around.append(parent)
         node: yaml.Node | None = super().compose_node(parent, index)
         if isinstance(event, yaml.AliasEvent) and any(node is outer for outer in self._around):
-            message = f"line {event.start_mark.line + 1}: *{event.anchor} stands inside of &{event.anchor}: remove it"
+            message = f"line {line}: *{event.anchor} stands inside of &{event.anchor}: remove it"
             raise yaml.YAMLError(message)
         self._around.pop()
         return node

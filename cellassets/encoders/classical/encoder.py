@@ -84,8 +84,9 @@ class ClassicalEncoder:
             described = json.loads(path.read_bytes())
             parameters = ClassicalParameters.model_validate(described["parameters"])
         except (KeyError, ValidationError) as error:
-            is_refused = isinstance(error, ValidationError)
-            words = in_words(error, ClassicalParameters) if is_refused else f"the key {error} is missing"
+            words = f"the key {error} is missing"
+            if isinstance(error, ValidationError):
+                words = in_words(error, ClassicalParameters)
             message = f"{path}: not the {SPEC_NAME} of a classical encoder that this version can read: {words}"
             raise RegistryError(message) from error
         # models of format 1 were made when a diameter that is not given was a twelfth of the image's shorter side
