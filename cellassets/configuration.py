@@ -62,7 +62,7 @@ PLAIN = {  # pydantic's kinds of errors whose own words name types of Python
 }
 
 # kinds of errors whose message has the value that was found, or needs none
-COMPLETE = ("value_error", "union_tag_invalid", "union_tag_not_found", "missing", "too_short")
+COMPLETE = ("value_error", "union_tag_invalid", "union_tag_not_found", "missing", "too_short", "json_invalid")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -74,10 +74,11 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
         self._around.append(parent)
         node: yaml.Node | None = super().compose_node(parent, index)
         if isinstance(event, yaml.AliasEvent) and any(node is outer for outer in self._around):
-            message = f"line {event.start_mark.line + 1}: *{event.anchor} stands inside of &{event.anchor}: remove it"
+            message = f"line {line}: *{event.anchor} stands inside of &{event.anchor}: remove it"
             raise yaml.YAMLError(message)
         self._around.pop()
         return node
@@ -93,6 +94,19 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.YAMLError(message)
             lines[place] = line
         return node
+
+
+def _plain_number(loader: _UniqueKeys, node: yaml.ScalarNode) -> Any:
+    """Returns a number; 1:30 stays text, although YAML 1.1 counts it in sixties, because a person means a time."""
+    if ":" in str(node.value):
+        return node.value
+    is_integer = node.tag.endswith(":int")
+    construct: Any = loader.construct_yaml_int if is_integer else loader.construct_yaml_float
+    return construct(node)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _plain_number)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:float", _plain_number)
 
 
 class YamlValues(dict[str, Any]):
@@ -211,16 +225,24 @@ def validate(values: Any, model: type[ParametersT], *, source: str, **defaults: 
         message = f"{source}: not a valid {model.__name__}: " + "; ".join(lines)
         raise ConfigError(message) from error
     if isinstance(values, YamlValues):
-        _check_finite(made, model, values, source)
+        _check_numbers(made, model, values, source)
     return made
 
 
-def _check_finite(made: BaseModel, model: type[BaseModel], values: YamlValues, source: str) -> None:
-    for place, number in _not_finite(all_values(made), ()):
+def in_words(error: ValidationError, model: type[BaseModel]) -> str:
+    """Returns what is wrong with values that do not fit a model: every wrong key, and what was found or expected."""
+    return "; ".join(_explained(each, model) for each in _causes(error))
+
+
+def _check_numbers(made: BaseModel, model: type[BaseModel], values: YamlValues, source: str) -> None:
+    """Refuses infinite and missing numbers, and true and false where a number is expected."""
+    found = all_values(made)
+    for place, number in (*_not_finite(found, ()), *_truth_values(dict(values), found, ())):
         line = values.line_of(place)
         where = ".".join(str(part) for part in place)
+        expected = "a number" if isinstance(number, str) else "a finite number"
         message = (
-            f"{source}: not a valid {model.__name__}: {where}: found {number}; expected a finite number"
+            f"{source}: not a valid {model.__name__}: {where}: found {number}; expected {expected}"
             f"{f' (line {line})' if line else ''}"
         )
         raise ConfigError(message)
@@ -233,6 +255,18 @@ def _not_finite(given: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tupl
     if isinstance(given, dict | list):
         for key, value in given.items() if isinstance(given, dict) else enumerate(given):
             yield from _not_finite(value, (*place, key))
+
+
+def _truth_values(given: Any, made: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yields the places at which a file has true or false and a model has made a number of it, with the word."""
+    if isinstance(given, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        yield place, str(given).lower()
+    if isinstance(given, dict) and isinstance(made, dict):
+        for key in given.keys() & made.keys():
+            yield from _truth_values(given[key], made[key], (*place, key))
+    if isinstance(given, list) and isinstance(made, list) and len(given) == len(made):
+        for number, (one, other) in enumerate(zip(given, made, strict=True)):
+            yield from _truth_values(one, other, (*place, number))
 
 
 def _causes(error: ValidationError) -> "list[ErrorDetails]":

@@ -26,7 +26,7 @@ def map_layout(
     Args:
         unit: vectors of length 1, at least four.
         seed: of the first places, where principal components do not determine them.
-        progress: called after every 50 of 750 steps.
+        progress: told after every 50 of 750 steps.
     """
     from openTSNE import TSNEEmbedding, initialization
     from openTSNE.affinity import PerplexityBasedNN

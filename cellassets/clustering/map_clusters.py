@@ -57,7 +57,7 @@ def cluster_map(
         judged: the map, its wells, and the annotations of the kinds `sets`, `targets` and `gene_arms`.
         parameters: resolutions, resampling, and what is tested.
         aggregation: how the map was aggregated; maps of resampled wells are aggregated in the same way.
-        progress: called after every map of resampled wells, and while the layout is made.
+        progress: told after every map of resampled wells, and while the layout is made.
 
     Raises:
         BenchmarkError: a vector of the map is not finite.

@@ -24,7 +24,7 @@ from cellassets.profiles.model_folder import KIND as PROFILES
 from cellassets.registry import ModelEntry, Registry
 from cellassets.registry.uploading import model_files
 from cellassets.training.memory import is_about_memory
-from cellassets.training.spec import SPEC_NAME
+from cellassets.training.spec import CLASSIFIER_NAME, SPEC_NAME
 
 if TYPE_CHECKING:
     from cellassets.encoders.network import NetworkEncoder
@@ -144,6 +144,8 @@ def _try_out(folder: Path) -> None:
             trial_dim(encoder)
         elif isinstance(encoder, NetworkEncoder):
             _check_finite(encoder)
+            if (folder / CLASSIFIER_NAME).is_file():
+                _check_classifier(folder, encoder.spec.embedding_dim)
     except EncoderError as error:
         message = f"{folder}: {error}"
         raise EncoderError(message) from error
@@ -159,4 +161,14 @@ def _check_finite(encoder: "NetworkEncoder") -> None:
     mean, std = (np.full(shape[:2], value, dtype=np.float32) for value in (127.5, 74.0))
     if not np.isfinite(encoder.embed(images, mean, std)).all():
         message = f"its vectors for {N_TRIED} made-up sites are not finite: the weights are damaged, or diverged"
+        raise EncoderError(message)
+
+
+def _check_classifier(folder: Path, embedding_dim: int) -> None:
+    """Refuses a classifier that is damaged or takes other vectors than those of the network."""
+    from cellassets.training.classifier import load_classifier
+
+    scores = load_classifier(folder).scores(np.zeros((1, embedding_dim), dtype=np.float32))
+    if not np.isfinite(scores).all():
+        message = f"{CLASSIFIER_NAME}: its scores are not finite: the file is damaged, or the training diverged"
         raise EncoderError(message)

@@ -50,7 +50,7 @@ def export_explorer(
         maps: dataset and model of each map.
         n_image_wells: wells of each perturbation whose images are written, with as many negative controls of their
             plates; 0 for no images.
-        progress: called after every document.
+        progress: told after every document.
 
     Raises:
         ArtifactMissing: a map is not published.

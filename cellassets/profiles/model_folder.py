@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import ValidationError
 from upath import UPath
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, in_words
 from cellassets.errors import RegistryError, SchemaError
 from cellassets.profiles.declaration import ProfilesSpec
 from cellassets.profiles.preparing import Prepared
@@ -82,8 +82,9 @@ def read_model(folder: Path) -> ProfilesModel:
     path = folder / SPEC_NAME
     try:
         return ProfilesModel.model_validate(json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, ValidationError) as error:
-        message = f"{path}: not the {SPEC_NAME} of profiles that this version can read: {error}; register them again"
+    except (FileNotFoundError, ValueError) as error:
+        words = in_words(error, ProfilesModel) if isinstance(error, ValidationError) else error
+        message = f"{path}: not the {SPEC_NAME} of profiles that this version can read: {words}; register them again"
         raise RegistryError(message) from error
 
 

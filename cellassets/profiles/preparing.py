@@ -47,7 +47,8 @@ def prepare(rows: ProfileRows, steps: tuple[Step, ...]) -> Prepared:
     every experiment.
 
     Raises:
-        ProfilesError: a plate has too few rows to fit on, no feature is left, or a value that is left is not finite.
+        ProfilesError: a plate has too few rows to fit on, no feature is left, a value that is left is not finite, or
+            all rows have the same vector.
     """
     dropped = []
     for step in steps:
@@ -57,7 +58,14 @@ def prepare(rows: ProfileRows, steps: tuple[Step, ...]) -> Prepared:
         is_dropped = _drops(rows, step)
         dropped.append(Dropped(step.kind, _names(rows, is_dropped)))
         rows = replace(rows, values=rows.values[:, ~is_dropped], features=_names(rows, ~is_dropped))
-    return Prepared(rows.labels, _finite_vectors(rows), rows.features, tuple(dropped))
+    vectors = _finite_vectors(rows)
+    if len(vectors) > 1 and (vectors == vectors[0]).all():
+        message = (
+            f"all {len(vectors)} rows have the same vector of {len(rows.features)} features: nothing distinguishes "
+            "their wells; check `features` and the steps"
+        )
+        raise ProfilesError(message)
+    return Prepared(rows.labels, vectors, rows.features, tuple(dropped))
 
 
 def normalised(rows: ProfileRows, step: Normalisation) -> ProfileRows:

@@ -137,8 +137,8 @@ class Runs(Connection):
         self.client(patience_s).set_terminated(run_id, status)
 
     @contextmanager
-    def ended_on_exit(self, run_id: str) -> Iterator[None]:
-        """Ends a run when the block ends: FINISHED, FAILED after an error, KILLED after an interruption.
+    def ended_on_error(self, run_id: str) -> Iterator[None]:
+        """Ends a run if the block does not reach its end: FAILED after an error, KILLED after an interruption.
 
         An interruption is any exception that is not an `Exception`: `KeyboardInterrupt`, `SystemExit`, or what an
         orchestrator raises when it receives SIGTERM. After `StaleArtifact` the run is left to the process that took
@@ -151,7 +151,27 @@ class Runs(Connection):
         except BaseException as error:
             self._end_after(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-        self.end_run(run_id, "FINISHED")
+
+    def finish_runs(
+        self, name: str, tags: Mapping[str, str], *, run_id: str | None, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Ends the runs of work that is done as FINISHED. Runs that ended as FINISHED stay as they are.
+
+        Args:
+            name: name of the runs.
+            tags: tags of the runs that are ended if they have the status RUNNING.
+            run_id: a run that is ended whatever its status is, such as KILLED after the work was done; None for none.
+            patience_s: how long a request is repeated while MLflow does not answer, in seconds.
+
+        Raises:
+            RegistryError: MLflow did not answer in time, or the experiment of the runs was deleted.
+        """
+        client = self.client(patience_s)
+        unfinished = f"attributes.run_name = '{name}' and attributes.status != 'FINISHED'"
+        for run in list(pages(client.search_runs, [self.experiment_id(client)], unfinished)):
+            is_running = run.info.status == "RUNNING" and tags.items() <= run.data.tags.items()
+            if is_running or run.info.run_id == run_id:
+                self.end_run(run.info.run_id, "FINISHED", patience_s=patience_s)
 
     def _end_after(self, run_id: str, status: RunStatus) -> None:
         """Ends a run during an exception, which must not be hidden by a registry that does not answer."""

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
-from cellassets.errors import RecipeError, RegistryError, StaleArtifact
+from cellassets.errors import RegistryError, StaleArtifact
 from cellassets.fingerprint import fingerprint
 from cellassets.stages.families import family, find_variant, recipe
 from cellassets.stages.settings import policy
 from cellassets.stages.snapshot import Snapshot
 from cellassets.stages.stage import Context, Keys, Stage, settings_of
 from cellassets.stages.stores import training_sources
-from cellassets.stages.training_inputs import training_inputs
+from cellassets.stages.training_ends import PLAN_TAG, STATES, remove_outdated_states, settle
+from cellassets.stages.training_inputs import require_network, training_inputs
 from cellassets.stages.variants import (
     is_to_be_trained_on,
     outcome_of,
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
     from cellassets.training.recipe import Recipe
 
 CODE_VERSION = "1"  # raise it when the same recipe and data give other numbers
-PLAN_TAG = "plan"  # of MLflow runs
 NOTE_TAG = "mlflow.note.content"  # MLflow shows it as the description of a run
 CURVES_NAME = "curves.json"  # beside the files of the model, not one of them: it holds times
-STATES = "training"  # folder of the training's states, beside the published models of the recipe
 SMALLER = (
     "lower batch_size of the recipe (optimiser.n_batches_per_step keeps the steps as large). The unchanged recipe goes "
     "on after its last complete epoch"
@@ -88,7 +87,8 @@ def plan(snapshot: Snapshot, keys: Keys) -> Plan:
 def make(context: Context, plan: Plan) -> Record:
     """Returns the record of the checkpoint, after training and registering what does not exist yet.
 
-    The MLflow run ends as FINISHED, as FAILED after an error, or as KILLED if the process is interrupted or terminated.
+    The MLflow run ends as FAILED after an error, or as KILLED if the process is interrupted or terminated. What was
+    published ends as FINISHED, by `settle`.
     If two runs start on one machine, the second waits for the first and uses its result. If they start on two machines,
     the second takes over from the first. A variant of a search that is stopped as poor, or whose loss is not finite, is
     published without a model.
@@ -138,18 +138,16 @@ def _train_and_publish(context: Context, plan: Plan, folder: Path) -> Record:
 
     registry = context.registry
     with termination_as_exit(), context.lake.draft(plan, is_shared=True) as kept:
-        _remove_states(kept.artifact.data, but=kept.folder)
+        remove_outdated_states(kept.artifact.data, but=kept.folder)
         attempt = Attempt.begin(kept.folder / STATES)
         run_id = _run_id(context, plan)
-        with registry.ended_on_exit(run_id):
+        with registry.ended_on_error(run_id):
             outcome = outcome_of(plan, lambda: _carry_out(context, plan, folder, (attempt, run_id)), folder)
             attempt.require_newest()
             tag_outcome(registry, run_id, outcome)
             entry = _register(context, plan, outcome, run_id) if outcome.is_model else None
             summary = checkpoint_summary(outcome, entry, run_id=run_id, variant=plan.settings.get("variant"))
-            record = _publish(context, plan, outcome, summary)
-        attempt.remove()
-    return record
+            return _publish(context, plan, outcome, summary)
 
 
 def _registered(context: Context, plan: Plan, done: Record, folder: Path) -> Record:
@@ -224,13 +222,6 @@ def curves(published: Published) -> list[dict[str, float]]:
     return json.loads(published.path(CURVES_NAME).read_bytes()) if CURVES_NAME in published.names else []
 
 
-def _remove_states(data: UPath, *, but: UPath) -> None:
-    """Removes the states of trainings by earlier plans of this recipe. A process that still trains by one stops."""
-    for folder in data.iterdir() if data.exists() else ():
-        if folder.name != but.name and (folder / STATES).is_dir():
-            folder.fs.rm((folder / STATES).path, recursive=True)
-
-
 def _carry_out(context: Context, plan: Plan, folder: Path, run: tuple["Attempt", str]) -> "Outcome":
     from cellassets.stages.training_curves import curves_kept
     from cellassets.training.classical import set_up_classical
@@ -300,9 +291,7 @@ def _parent_folder(context: Context, plan: Plan, folder: Path) -> Path:
             f"{parent.fingerprint}; materialise it again"
         )
         raise StaleArtifact(message)
-    if parent.kind != "network":
-        message = f"start_from: {parent.key} is a model of kind {parent.kind}; expected a network"
-        raise RecipeError(message)
+    require_network(parent)
     return context.registry.fetch(parent.key, folder / "parent")
 
 
@@ -392,5 +381,6 @@ CHECKPOINT = Stage(
     plan=plan,
     make=make,
     lost=lost,
+    settle=settle,
     settings=("recipes/<recipe>.yaml",),
 )

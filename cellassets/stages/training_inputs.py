@@ -4,6 +4,8 @@ The stage `checkpoint` plans from it. `cellassets recipe check --home` compares 
 the functions that refuse then. No image is read.
 """
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellassets.errors import LayoutError, RecipeError, RegistryError
@@ -13,6 +15,7 @@ from cellassets.storage.plan import Publication
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellassets.registry import ModelEntry
     from cellassets.training.recipe import NetworkRecipe, Recipe
 
 
@@ -67,25 +70,52 @@ def check_fit(snapshot: Snapshot, recipe: "Recipe", *, source: str) -> str:
 
     if not isinstance(recipe, NetworkRecipe):
         return ""
-    unknown, waits_for = not_landed(snapshot, recipe_experiments(recipe)), ""
+    unknown, waits_for, channels = not_landed(snapshot, recipe_experiments(recipe)), "", recipe.channels
     problems = [f"{'; '.join(unknown)}. Correct the names, or land these experiments first"] if unknown else []
     try:
-        waits_for = _compare(snapshot, recipe)
+        waits_for, channels = _compare(snapshot, recipe)
     except RecipeError as error:
         problems.append(str(error))
     try:
-        if recipe.start_from is not None:
-            snapshot.model(recipe.start_from)
+        _check_start(snapshot, recipe, channels)
     except RegistryError as error:
         problems.append(f"start_from: {error}")
+    except RecipeError as error:
+        problems.append(str(error))
     if problems:
         message = "\n".join(f"{source}: {problem}" for problem in problems)
         raise RecipeError(message)
     return waits_for
 
 
-def _compare(snapshot: Snapshot, recipe: "NetworkRecipe") -> str:
-    """What a network's recipe waits for, after comparing it with what is stored."""
+def require_network(entry: "ModelEntry") -> None:
+    """Checks that a recipe can start from a registered version.
+
+    Raises:
+        RecipeError: it is not a network.
+    """
+    if entry.kind != "network":
+        message = f"start_from: {entry.key} is a model of kind {entry.kind}; expected a network"
+        raise RecipeError(message)
+
+
+def _check_start(snapshot: Snapshot, recipe: "NetworkRecipe", channels: "tuple[str, ...] | None") -> None:
+    """Compares a recipe with the network that it starts from, and its frozen weights; `channels` if they are known."""
+    from cellassets.registry import Registry
+    from cellassets.training.start import check_start
+
+    with tempfile.TemporaryDirectory() as scratch:
+        parent = None
+        if recipe.start_from is not None:
+            require_network(snapshot.model(recipe.start_from))
+            deployment = snapshot.deployment
+            parent = Registry(deployment.tracking_uri, deployment.model_root).fetch(recipe.start_from, Path(scratch))
+        if parent is not None or recipe.frozen:
+            check_start(recipe, channels, parent)
+
+
+def _compare(snapshot: Snapshot, recipe: "NetworkRecipe") -> "tuple[str, tuple[str, ...] | None]":
+    """What a network's recipe waits for, after comparing it with what is stored; and the channels that it takes."""
     from cellassets.stages.stores import open_store, training_sources
     from cellassets.training.data import check_stores, open_sources
     from cellassets.training.recipe import recipe_experiments
@@ -98,9 +128,8 @@ def _compare(snapshot: Snapshot, recipe: "NetworkRecipe") -> str:
         stores = [open_store(lake, publication) for publication in found if publication is not None]
         if stores:
             check_stores(recipe, [store.experiment_id for store in stores], stores)
-        return str(error)
-    open_sources(recipe, training_sources(lake, pins))
-    return ""
+        return str(error), recipe.channels or (stores[0].channel_names if stores else None)
+    return "", open_sources(recipe, training_sources(lake, pins)).channel_names
 
 
 def _is_in_landing_zone(snapshot: Snapshot, experiment_id: str) -> bool:

@@ -134,11 +134,6 @@ class Attempt:
         except FileNotFoundError:
             return None
 
-    def remove(self) -> None:
-        """Removes all states and attempts. Call it when the training is published."""
-        if self.folder.exists():
-            self.folder.fs.rm(self.folder.path, recursive=True)
-
     @property
     def _states(self) -> UPath:
         return self.folder / "states"
@@ -148,6 +143,16 @@ class Attempt:
         if is_local(self.folder) and self._states.is_dir():
             for path in self._states.glob(".*"):
                 path.unlink(missing_ok=True)
+
+
+def remove_attempts(folder: UPath) -> bool:
+    """Removes all states and attempts of a training, once it is published; returns whether there were any."""
+    folder.fs.invalidate_cache()  # another machine may have written meanwhile
+    if not folder.is_dir():
+        return False
+    with suppress(FileNotFoundError):  # another process removes it at the same time
+        folder.fs.rm(folder.path, recursive=True)
+    return True
 
 
 def _newest(folder: UPath) -> int:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 from upath import UPath
 
+from cellassets.configuration import in_words
 from cellassets.errors import RecipeError, RegistryError
 from cellassets.storage.artifact import write_bytes
 from cellassets.training.backbone import EmbeddingNetwork, build_network
@@ -39,7 +40,8 @@ def read_spec(folder: Path) -> NetworkSpec:
         message = f"{path}: no such file; a model folder holds {SPEC_NAME} and, for networks, {WEIGHTS_NAME}"
         raise RegistryError(message) from error
     except ValidationError as error:
-        message = f"{path}: this is not the {SPEC_NAME} of a network that this version can read: {error}"
+        words = in_words(error, NetworkSpec)
+        message = f"{path}: this is not the {SPEC_NAME} of a network that this version can read: {words}"
         raise RegistryError(message) from error
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from upath import UPath
 
-from cellassets.configuration import Parameters
+from cellassets.configuration import Parameters, in_words
 from cellassets.errors import RegistryError
 from cellassets.storage.artifact import write_bytes
 from cellassets.training.losses import Heads
@@ -96,6 +96,7 @@ def load_classifier(folder: Path) -> Classifier:
         heads = Heads(spec.loss, embedding_dim=spec.embedding_dim, n_classes=len(spec.class_names))
         heads.load_state_dict(load_file(path))
     except (OSError, SafetensorError, ValidationError, RuntimeError) as error:
-        message = f"{path}: damaged, or not the classifier of a network: {error}"
+        words = in_words(error, ClassifierSpec) if isinstance(error, ValidationError) else error
+        message = f"{path}: damaged, or not the classifier of a network: {words}"
         raise RegistryError(message) from error
     return Classifier(heads.eval(), spec.class_names)

@@ -6,6 +6,7 @@ Input: a network with random weights from `backbone.py`, and the recipe. The net
 import fnmatch
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cellassets.errors import RecipeError
-from cellassets.training.backbone import EmbeddingNetwork
-from cellassets.training.checkpoint import load_network
-from cellassets.training.recipe import InitialWeights
+from cellassets.training.backbone import EmbeddingNetwork, build_network
+from cellassets.training.checkpoint import load_network, read_spec
+from cellassets.training.recipe import Backbone, InitialWeights, NetworkRecipe
 from cellassets.training.spec import NetworkSpec
 
 N_NAMED = 5
+TRIED_PX = 224  # of a network that is built for the names of its weights
 ALIKE = ("backbone", "n_channels", "embedding_dim")
 logger = logging.getLogger(__name__)
 
@@ -38,20 +40,78 @@ def continue_from(network: EmbeddingNetwork, spec: NetworkSpec, folder: Path, ke
         RegistryError: the folder is damaged.
     """
     parent, found = load_network(folder)
+    wanted = Wanted(spec.backbone, spec.embedding_dim, spec.channel_names)
+    check_alike(found, wanted, key)
+    _load(network, dict(parent.state_dict()), f"start_from: {key}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a network must have so that a recipe can start from it; no names of channels if they are not known yet."""
+
+    backbone: Backbone
+    embedding_dim: int
+    channel_names: tuple[str, ...] | None = None
+
+    @property
+    def n_channels(self) -> int | None:
+        """How many channels it takes; None if that is not known yet."""
+        return None if self.channel_names is None else len(self.channel_names)
+
+
+def check_alike(found: NetworkSpec, wanted: Wanted, key: str) -> None:
+    """Compares a registered network with what a recipe needs that starts from it.
+
+    Args:
+        found: specification of the version.
+        wanted: what the recipe needs.
+        key: model key of the version, for messages.
+
+    Raises:
+        RecipeError: the two networks differ; the message says in what.
+    """
     for name in ALIKE:
-        if getattr(found, name) != getattr(spec, name):
+        expected = getattr(wanted, name)
+        if expected is not None and getattr(found, name) != expected:
             message = (
-                f"start_from: {name} of {key} is {getattr(found, name)!r}, that of this recipe is "
-                f"{getattr(spec, name)!r}: expected the same"
+                f"start_from: {name} of {key} is {getattr(found, name)!r}, that of this recipe is {expected!r}: "
+                "expected the same"
             )
             raise RecipeError(message)
-    if found.channel_names != spec.channel_names:
-        names = f"{', '.join(found.channel_names)} in {key}, {', '.join(spec.channel_names)} here"
-        if sorted(found.channel_names) == sorted(spec.channel_names):
-            message = f"start_from: the channels are in another order: {names}"
-            raise RecipeError(message)
-        logger.warning("start_from: the channels have other names: %s", names)
-    _load(network, dict(parent.state_dict()), f"start_from: {key}")
+    if wanted.channel_names is None or found.channel_names == wanted.channel_names:
+        return
+    names = f"{', '.join(found.channel_names)} in {key}, {', '.join(wanted.channel_names)} here"
+    if sorted(found.channel_names) == sorted(wanted.channel_names):
+        message = f"start_from: the channels are in another order: {names}"
+        raise RecipeError(message)
+    logger.warning("start_from: the channels have other names: %s", names)
+
+
+def check_start(recipe: NetworkRecipe, channel_names: tuple[str, ...] | None, parent: Path | None) -> None:
+    """Compares a recipe with the network that it starts from, and its frozen weights, before anything is trained.
+
+    Args:
+        recipe: what is to be trained.
+        channel_names: channels of the images; None if they are not known yet.
+        parent: model folder of the version that it starts from, if it names one.
+
+    Raises:
+        RecipeError: the training would refuse it.
+        RegistryError: the folder is damaged.
+    """
+    if parent is not None:
+        check_alike(
+            read_spec(parent), Wanted(recipe.backbone, recipe.embedding_dim, channel_names), str(recipe.start_from)
+        )
+    if recipe.frozen:
+        network = build_network(
+            recipe.backbone,
+            n_channels=len(channel_names or "n"),
+            embedding_dim=recipe.embedding_dim,
+            trained_px=recipe.augmentation.crop_px or TRIED_PX,
+            seed=recipe.seed,
+        )
+        freeze(network, recipe.frozen)
 
 
 def load_backbone_weights(backbone: nn.Module, weights: InitialWeights, n_channels: int) -> None:

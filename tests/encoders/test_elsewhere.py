@@ -285,6 +285,8 @@ def test_the_declaration_is_in_the_model(declare):
         ("text", ConfigError, "encoder.json: not JSON that can be read"),
         ("huge", OutOfMemory, "needs more memory than there is"),
         ("spaced name", PartitionKeyError, "cannot be part of a model key"),
+        ("classifier", RegistryError, "classifier.safetensors: damaged, or not the classifier of a network"),
+        ("keys", RegistryError, r"can read: n_channels: this key is missing; extra: unknown key[^\n]*$"),
     ],
 )
 def test_a_damaged_or_hostile_folder_is_refused_before_it_is_registered(changed, error, words, save_network, tmp_path):
@@ -299,6 +301,11 @@ def test_a_damaged_or_hostile_folder_is_refused_before_it_is_registered(changed,
         spec.write_bytes(b"\xff\xfe")
     elif changed == "huge":
         spec.write_text(json.dumps(json.loads(spec.read_text()) | {"n_channels": 10**13}))
+    elif changed == "classifier":
+        (folder / "classifier.safetensors").write_bytes(b"\x08" + bytes(7) + b"{}      ")
+    elif changed == "keys":
+        described = json.loads(spec.read_text()) | {"extra": 1}
+        spec.write_text(json.dumps({key: value for key, value in described.items() if key != "n_channels"}))
     with pytest.raises(error, match=words):
         check_model(folder)
 

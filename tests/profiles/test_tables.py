@@ -185,11 +185,12 @@ WELLS = {"Metadata_Plate": ["P", "P"], "Metadata_Well": ["A1", "A2"], "Cells_X":
         ({"Cells_X": ["1", "many"]}, r"column Cells_X: expected numbers, found 'many'"),
         ({"Cells_X": [[1.0], [2.0]]}, r"column Cells_X: expected numbers, found values of the type List"),
         ({"Cells_X": [None, None]}, r"first feature Cells_X of experiment E-1, plate P, well A01, which is nan"),
+        ({"Cells_X": [3.0, 3.0]}, r"all 2 rows have the same vector of 1 features: nothing distinguishes"),
         ({"Cells_X": [1.0, float("inf")]}, r"first feature Cells_X of experiment E-1, plate P, well A02"),
     ],
     ids=[
         "missing key", "duplicate wells", "unknown well", "beyond plates", "no plate", "no features", "text", "lists",
-        "all missing", "infinite",
+        "all missing", "all the same", "infinite",
     ],
 )  # fmt: skip
 def test_a_broken_table_is_refused_by_name(declare, changes, message):

@@ -131,20 +131,32 @@ def test_runs_that_killed_processes_left_running_are_closed(shared):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
+    [(None, "RUNNING"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
 )
-def test_a_run_ends_with_the_status_of_how_its_block_ended(shared, error, status):
+def test_a_run_ends_with_the_status_of_how_its_block_failed(shared, error, status):
     run_id = shared.start_run("block", parameters={}, tags={})
     expected = nullcontext() if error is None else pytest.raises(error)
-    with expected, shared.ended_on_exit(run_id):
+    with expected, shared.ended_on_error(run_id):
         if error is not None:
             raise error
     assert shared.client().get_run(run_id).info.status == status
 
 
+def test_runs_of_work_that_is_done_are_finished_and_no_others(shared):
+    own, other = (shared.start_run("done", parameters={}, tags={"plan": plan}) for plan in ("p", "q"))
+    killed, interrupted = (shared.start_run("done", parameters={}, tags={"plan": "p"}) for _ in range(2))
+    for run_id in (killed, interrupted):
+        shared.end_run(run_id, "KILLED")
+    for _ in range(2):
+        shared.finish_runs("done", {"plan": "p"}, run_id=interrupted)
+    found = {shared.client().get_run(run_id).info.status for run_id in (own, interrupted)}
+    assert found == {"FINISHED"}
+    assert [shared.client().get_run(run_id).info.status for run_id in (other, killed)] == ["RUNNING", "KILLED"]
+
+
 def test_an_orchestrator_interruption_counts_as_killed(shared):
     run_id = shared.start_run("interrupted", parameters={}, tags={})
-    with pytest.raises(DagsterExecutionInterruptedError), shared.ended_on_exit(run_id):
+    with pytest.raises(DagsterExecutionInterruptedError), shared.ended_on_error(run_id):
         raise DagsterExecutionInterruptedError
     assert shared.client().get_run(run_id).info.status == "KILLED"
 

@@ -41,9 +41,10 @@ def test_a_server_that_is_gone_for_a_while_stops_no_training_and_loses_no_model(
         registry.list_models()
     again = threading.Timer(5, mlflow_server.start)
     again.start()
-    with registry.ended_on_exit(run_id):
+    with registry.ended_on_error(run_id):
         curves.finish()
         entry = registry.register(folder, name="patient", run_id=run_id, tags={"kind": "classical"})
+    registry.finish_runs("training", {}, run_id=run_id)
     again.join()
     assert registry.list_models() == [entry]
     assert [point.step for point in registry.client().get_metric_history(run_id, "loss")] == [1, 2, 3]

@@ -432,6 +432,7 @@ def test_two_runs_at_once_train_once_and_register_one_version(screen, made_once_
     screen.set("recipes/both.yaml", {**NETWORK, "n_epochs": 1})
     made_once_by_two(screen, "checkpoint", "both")
     assert [entry.key for entry in screen.registry.list_models() if entry.name == "both"] == ["both.v1"]
+    screen.make("checkpoint", "both")  # ends the run
     assert the_run(screen.registry, "both").status == "FINISHED"
 
 

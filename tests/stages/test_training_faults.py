@@ -273,3 +273,38 @@ def test_an_mlflow_server_that_is_gone_or_has_lost_everything_costs_no_epoch(scr
     assert reported == [], "all epochs were trained while MLflow was gone"
     assert registered(registry, "gone") == [record.summary["model_key"]] == ["gone.v1"]
     assert points(registry, record.summary["run_id"]) == [1, 2, 3], "the curve is whole, too"
+
+
+@pytest.fixture
+def left_by(screen):
+    """What is left of a training beside its checkpoint: the statuses of its runs, and whether there are states."""
+
+    def left_by(name):
+        states = list(screen.lake.artifact("checkpoint", name).data.glob("*/training"))
+        return [run.info.status for run in runs_of(screen.registry, name)], bool(states)
+
+    return left_by
+
+
+def test_a_process_that_is_killed_after_the_publication_leaves_no_run_and_no_states_for_ever(screen, train, left_by):
+    screen.set("recipes/late.yaml", {**NETWORK, "n_epochs": 1})
+    killed = replace(stage_named("checkpoint"), settle=None)  # as by SIGKILL between the two
+    first = carry_out(killed, screen.deployment, {"recipe": "late"}).record
+    assert left_by("late") == (["RUNNING"], True)
+    again, reported = train("late", n_epochs=1)
+    assert (again.generation, reported) == (first.generation, []), "it was not trained again"
+    assert left_by("late") == (["FINISHED"], False)
+
+
+def test_an_mlflow_that_is_gone_after_the_publication_fails_nothing_and_is_told_later(train, left_by, monkeypatch):
+    def gone(*_, **__):
+        message = "the model registry does not answer"
+        raise RegistryError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "finish_runs", gone)
+        record, _ = train("vanished", n_epochs=1)
+        assert train("vanished", n_epochs=1) == (record, [])
+    assert left_by("vanished") == (["RUNNING"], False)
+    assert train("vanished", n_epochs=1) == (record, [])
+    assert left_by("vanished") == (["FINISHED"], False)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, UInt
 from pydantic import ValidationError
 
+from cellassets.configuration import in_words
 from cellassets.encoders.classical.site import Acquisition, measure_site
 from cellassets.errors import EncoderError, RegistryError
 from cellassets.images.reader import ExperimentStore
@@ -83,7 +84,10 @@ class ClassicalEncoder:
             described = json.loads(path.read_bytes())
             parameters = ClassicalParameters.model_validate(described["parameters"])
         except (KeyError, ValidationError) as error:
-            message = f"{path}: not the {SPEC_NAME} of a classical encoder that this version can read: {error}"
+            words = f"the key {error} is missing"
+            if isinstance(error, ValidationError):
+                words = in_words(error, ClassicalParameters)
+            message = f"{path}: not the {SPEC_NAME} of a classical encoder that this version can read: {words}"
             raise RegistryError(message) from error
         # models of format 1 were made when a diameter that is not given was a twelfth of the image's shorter side
         return cls(parameters, has_assumed_diameter=described.get("format_version") == 1)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 from pydantic import ValidationError
 
+from cellassets.configuration import in_words
 from cellassets.encoders.container.answer import Expected, read_answer
 from cellassets.encoders.container.batch import SITE, write_batch
 from cellassets.encoders.container.declaration import ContainerSpec, Running
@@ -132,5 +133,6 @@ def _read_spec(path: Path) -> ContainerSpec:
     try:
         return ContainerSpec.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
-        message = f"{path}: not the {SPEC_NAME} of a container encoder that this version can read: {error}"
+        words = in_words(error, ContainerSpec)
+        message = f"{path}: not the {SPEC_NAME} of a container encoder that this version can read: {words}"
         raise RegistryError(message) from error

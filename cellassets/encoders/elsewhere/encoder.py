@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float32, UInt
 from pydantic import ValidationError
 
+from cellassets.configuration import in_words
 from cellassets.encoders.elsewhere.declaration import ElsewhereSpec
 from cellassets.encoders.elsewhere.forward import Forward, pooled
 from cellassets.encoders.elsewhere.opening import forward_of
@@ -125,5 +126,6 @@ def read_spec(folder: Path) -> ElsewhereSpec:
     try:
         return ElsewhereSpec.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        message = f"{path}: not the {SPEC_NAME} of a model from elsewhere that this version can read: {error}"
+        words = in_words(error, ElsewhereSpec) if isinstance(error, ValidationError) else error
+        message = f"{path}: not the {SPEC_NAME} of a model from elsewhere that this version can read: {words}"
         raise RegistryError(message) from error

@@ -146,6 +146,7 @@ def _check_comparison(family: Family, variants: tuple[Variant, ...]) -> None:
             raise family.refusal(message, SEARCH_KEY, "stop_poor")
         _check_epochs(family, variants[0].recipe.n_epochs, search.stop_poor.after_epochs)
         _check_threshold(family, search.stop_poor)
+        _check_siblings(family, search.stop_poor, getattr(search, "n_variants", len(variants)))
 
 
 def _check_epochs(family: Family, n_epochs: int, after_epochs: int) -> None:
@@ -159,6 +160,16 @@ def _check_threshold(family: Family, rule: StopRule) -> None:
     if isinstance(rule, ThresholdRule) and is_accuracy and not 0 < rule.worse_than < 1:
         message = f"found {rule.worse_than}; an accuracy is between 0 and 1, so this would stop all variants or none"
         raise family.refusal(message, SEARCH_KEY, "stop_poor", "worse_than")
+
+
+def _check_siblings(family: Family, rule: StopRule, n_variants: int) -> None:
+    n_siblings = getattr(rule, "n_siblings", 0)
+    if n_siblings >= n_variants:
+        message = (
+            f"found {n_siblings}; expected less than {n_variants}, the number of variants: each is compared with "
+            "others, so none would ever be stopped"
+        )
+        raise family.refusal(message, SEARCH_KEY, "stop_poor", "n_siblings")
 
 
 def _overlaps(key: str, other: str) -> bool:

@@ -14,6 +14,7 @@ from cellassets.training.recipe.objective import Classification, Objective, chec
 from cellassets.training.recipe.optimisation import EarlyStopping, OptimiserParameters
 from cellassets.training.recipe.start import InitialWeights
 
+LARGEST = 65_536  # of sizes that no memory holds beyond it; a larger number is a mistake
 NormalisationKind = Literal["site", "plate"]
 BatchStatistics = Literal["trained", "experiment", "plate"]
 Arithmetic = Literal["fastest", "fp32"]
@@ -50,7 +51,9 @@ class NetworkRecipe(Parameters):
         min_length=1, description="Whole experiments that training never sees"
     )
     backbone: Backbone = Field(default=ResNetBackbone(), description="The network")
-    embedding_dim: int = Field(default=128, ge=2, description="Length of the hidden layer that becomes the embedding")
+    embedding_dim: int = Field(
+        default=128, ge=2, le=LARGEST, description="Length of the hidden layer that becomes the embedding"
+    )
     loss: LossParameters = Field(default=LossParameters(), description="What is minimised")
     augmentation: AugmentationParameters = Field(
         default=AugmentationParameters(), description="Random changes of the training images"
@@ -67,7 +70,9 @@ class NetworkRecipe(Parameters):
         default=30, ge=1, le=10_000, description="Passes over the training sites; a multiple of validate_every_n_epochs"
     )
     validate_every_n_epochs: int = Field(default=1, ge=1, description="Epochs between two validations")
-    batch_size: int = Field(default=32, ge=2, description="Sites per training step, of all devices together")
+    batch_size: int = Field(
+        default=32, ge=2, le=LARGEST, description="Sites per training step, of all devices together"
+    )
     uses_flagged_sites: bool = Field(default=False, description="Whether sites that plate_quality flagged are used too")
     max_flagged_frac: float = Field(
         default=0.5, ge=0, le=1, description="Training is refused if more than this share of the sites is flagged"
