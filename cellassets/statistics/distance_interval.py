@@ -98,12 +98,12 @@ def distance_from_controls(
     if scale == 0:
         return None
     relative = wells - controls.means[plate]
-    squared = _squared_distance(relative, plate, controls)
+    squared = squared_distance(relative, plate, controls)
     value = float(np.sqrt(max(squared, 0.0))) / scale
     if n_wells < MIN_WELLS:
         return Estimate(value)
     every = np.arange(n_wells)
-    without = np.array([_squared_distance(relative[every != i], plate[every != i], controls) for i in every])
+    without = np.array([squared_distance(relative[every != i], plate[every != i], controls) for i in every])
     of_wells = (n_wells - 1) * float(without.var())
     of_controls, n_free = _variance_of_controls(relative, plate, controls)
     of_scale = squared**2 * controls.relative_error
@@ -134,10 +134,16 @@ def magnitude_estimate(distances: Distances, n_wells: int) -> Estimate:
     return Estimate(value, value - half, min(value + half, 1.0))
 
 
-def _squared_distance(
+def squared_distance(
     relative: Float[np.ndarray, "well feature"], plate: Int[np.ndarray, "well"], controls: ControlSpread
 ) -> float:
-    """Mean of the products of different wells, less the error of a control mean that two of them share."""
+    """Returns the mean of the products of different wells, less the error of a control mean that two of them share.
+
+    Args:
+        relative: wells minus the mean of the controls of their plates, at least two.
+        plate: number of the plate of each well.
+        controls: all controls that may be compared with.
+    """
     n_pairs = len(relative) * (len(relative) - 1)
     total = relative.sum(axis=0)
     products = float(total @ total) - float((relative**2).sum())

@@ -125,7 +125,7 @@ def test_the_joint_draws_observe_what_each_perturbation_observes(judge):
     parameters = BENCHMARKS["phenotypic_activity"].parameters(**QUICK)
     rng = np.random.default_rng(0)
     compared = phenotypic_activity._compared(judged, parameters, rng)
-    own, _ = phenotypic_activity._own_draws(compared, parameters, rng)
+    own, _ = phenotypic_activity.own_draws(compared, parameters, rng)
     joint, _ = phenotypic_activity._joint_draws(compared, parameters, rng)
     np.testing.assert_allclose(joint[:, 0], own[:, 0], atol=1e-6)
 

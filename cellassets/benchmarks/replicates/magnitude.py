@@ -50,7 +50,7 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
         max_controls_per_plate=parameters.max_controls_per_plate,
         rng=rng,
     )
-    own, influences = _own_draws(compared, parameters, rng)
+    own, influences = own_draws(compared, parameters, rng)
     joint, n_joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
     nodes = np.arange(len(n_wells))[:, None]
@@ -64,12 +64,17 @@ def perturbation_magnitude(judged: JudgedMap, parameters: MagnitudeParameters) -
     ]
 
 
-def _own_draws(
+def own_draws(
     compared: ComparedWells, parameters: MagnitudeParameters, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "measure draw unit"], Float[np.ndarray, "control"]]:
-    """Each perturbation against the controls of its plates, as observed (row 0) and with labels permuted.
+    """Returns each perturbation against the controls of its plates, as observed (row 0) and with labels permuted.
 
     Also by how much the mean magnitude would fall without each control.
+
+    Args:
+        compared: perturbations and controls.
+        parameters: number of permutations.
+        rng: source of the permutations.
     """
     draws = []
     influences = np.zeros(len(compared.controls))

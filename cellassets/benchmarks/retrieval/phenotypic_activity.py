@@ -66,7 +66,7 @@ def phenotypic_activity(judged: JudgedMap, parameters: ActivityParameters) -> li
     """
     rng = np.random.default_rng(parameters.seed)
     compared = _compared(chosen_wells(judged, parameters), parameters, rng)
-    own, influences = _own_draws(compared, parameters, rng)
+    own, influences = own_draws(compared, parameters, rng)
     joint, n_joint = _joint_draws(compared, parameters, rng)
     n_wells = np.bincount(compared.unit)
     nodes = np.arange(len(n_wells))[:, None]
@@ -103,10 +103,16 @@ def _are_replicates(
     return are_alike & (plate[:, None] != plate) if is_across_plates else are_alike
 
 
-def _own_draws(
+def own_draws(
     compared: ComparedWells, parameters: ActivityParameters, rng: np.random.Generator
 ) -> tuple[Measures, Float[np.ndarray, "measure control"]]:
-    """Each perturbation as observed (row 0) and with labels permuted; and the influences of the controls."""
+    """Returns each perturbation as observed (row 0) and with labels permuted; and the influences of the controls.
+
+    Args:
+        compared: perturbations and controls.
+        parameters: which wells count, and the number of permutations.
+        rng: source of the permutations.
+    """
     draws = np.empty((len(METRICS), 1 + parameters.n_permutations, len(compared.names)))
     influences = np.zeros((len(METRICS), len(compared.controls)))
     turn = turns_on_plate(compared.control_plate, rng)
