@@ -10,10 +10,16 @@ STACK_FOLDER ?= stack
 CONFIGS ?=
 LOCK_OPTIONS := --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-annotate
 
-.PHONY: demo ui mlflow up down status test test-fast test-long test-k8s check bench soak calibrate study lock clean-demo
+.PHONY: demo ui explore web mlflow up down status test test-fast test-long test-k8s check bench soak calibrate study lock clean-demo
 
 demo: $(VENV)/.installed  ## a simulated screen through the whole line, then the leaderboard
 	@$(BIN)/python scripts/demo.py --home $(HOME_FOLDER) $(if $(CONFIGS),--configs $(CONFIGS))
+
+explore: $(VENV)/.installed  ## the map explorer on what the demo made, on loopback
+	$(BIN)/cellassets explore --home $(HOME_FOLDER)
+
+web:  ## build the explorer's page again; needs Node, everything else uses the built files
+	cd web && npm ci && npm run build
 
 ui: $(VENV)/.installed  ## Dagster's UI and daemon on what the demo made, on loopback
 	@mkdir -p $(HOME_FOLDER)/dagster && cp dagster.yaml $(HOME_FOLDER)/dagster/
