@@ -31,7 +31,7 @@ VIEWS = {
     ("benchmark", "published"): "published_statistics",
     ("map_clusters", "clusters"): "clusters",
     ("map_clusters", "enrichment"): "enrichment",
-    ("map_clusters", "layout"): "map_points",
+    ("map_clusters", "points"): "map_points",
     ("active_perturbations", "hits"): "hits",
     ("active_perturbations", "lowest_active_doses"): "lowest_active_doses",
     ("active_perturbations", "active_scores"): "active_scores",
