@@ -136,6 +136,9 @@ CALLS = {
     "benchmarks.published.cytominer.replicate_reproducibility": {"profiles": WELLS, "group": GROUP},
     "benchmarks.rows.below_chance": {"metric": "m", "headline": HEADLINE, "means": SHARES},
     "benchmarks.rxrx3.rxrx3_core_targets.retrieval_of_first": {"scores": RNG.random((2, 3, 8)), "n_active": 2},
+    "mapping.relate.mean_pairwise_cosine": {"values": WELLS, "group": GROUP, "n_groups": 3},
+    "statistics.similarity_null.similarity_p_values": {"cosines": SHARES, "is_tested": np.full(12, fill_value=True)},
+    "statistics.similarity_null.why_no_null": {"cosines": SHARES, "is_tested": np.full(12, fill_value=True)},
     "statistics.correlation.centred_units": {"values": WELLS},
     "statistics.distance_interval.magnitude_estimate": {"distances": DISTANCES, "n_wells": 3},
     "statistics.dose_steps.dose_step_p_value": {
@@ -156,6 +159,9 @@ CALLS = {
     "statistics.distance_interval.distance_from_controls": {
         "wells": WELLS[:4], "plate": GROUP[:4], "controls": CONTROLS
     },
+    "statistics.distance_interval.squared_distance": {
+        "relative": WELLS[:4], "plate": GROUP[:4], "controls": CONTROLS
+    },
     "benchmarks.ties.with_p_values_of": {"rows": [], "draws": DRAWS},
     "benchmarks.ties.with_finer_p_values": {"rows": [], "draws": DRAWS},
 }  # fmt: skip
@@ -165,6 +171,7 @@ ELSEWHERE = {
     "mapping.aggregate.aggregate_wells": "test_a_well_without_a_finite_vector_is_named",
     "benchmarks.published.copairs.normalised": "NaN gives NaN, as documented: a profile without a partner",
     "benchmarks.published.efaar_wells.published_p_values": "NaN gives NaN, as documented: too few wells",
+    "statistics.similarity_null.similarity_q_values": "NaN gives NaN, as documented: not tested",
     "benchmarks.published.rxrx.compound_gene_retrieval": "test_published_retrieval_names_what_is_not_finite",
 }
 

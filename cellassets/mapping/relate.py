@@ -40,6 +40,7 @@ def cosine_similarities(values: Float[np.ndarray, "row feature"]) -> Float[np.nd
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
+@finite_arguments(AlignmentError)
 def mean_pairwise_cosine(
     values: Float[np.ndarray, "well feature"], group: Int[np.ndarray, "well"], n_groups: int
 ) -> Float[np.ndarray, "group"]:

@@ -134,6 +134,7 @@ def magnitude_estimate(distances: Distances, n_wells: int) -> Estimate:
     return Estimate(value, value - half, min(value + half, 1.0))
 
 
+@finite_arguments(StatisticsError)
 def squared_distance(
     relative: Float[np.ndarray, "well feature"], plate: Int[np.ndarray, "well"], controls: ControlSpread
 ) -> float:

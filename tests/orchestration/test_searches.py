@@ -262,7 +262,7 @@ def test_a_variant_killed_after_the_decision_stops_there_in_the_next_process(wor
     from cellassets.training.pruning import Sibling
 
     rule = {"rule": "median", "after_epochs": 2, "n_siblings": 1}
-    world.set_search({"method": "grid", "parameters": {"seed": [0]}, "stop_poor": rule})
+    world.set_search({"method": "grid", "parameters": {"seed": [0, 1]}, "stop_poor": rule})
     stage, save = stage_named("checkpoint"), Attempt.save
     better = [Sibling("other", "trained", dict.fromkeys(range(1, 5), 2.0))]
     decide = poor_variant.stop_decision

@@ -9,7 +9,7 @@ import torch
 from upath import UPath
 
 from cellassets.errors import CorruptArtifact, StaleArtifact
-from cellassets.training.attempts import N_KEPT, Attempt
+from cellassets.training.attempts import N_KEPT, Attempt, remove_attempts
 from cellassets.training.packing import pack, unpack
 
 
